@@ -1,0 +1,70 @@
+"""What a model is to Tenantry: the one class that a user may subclass."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Rows: TypeAlias = npt.NDArray[np.float64]
+"""Feature values, float64, shape (n, features); n may be 0."""
+
+Predictions: TypeAlias = npt.NDArray[Any]
+"""One prediction a row: shape (n,) or (n, outputs), in the order of the rows."""
+
+
+class Model(ABC):
+    """Something that predicts; subclass it to serve anything that Python can compute.
+
+    A subclass states what it takes through the three attributes below, and the server checks every
+    request against them before `predict` is called, so that a caller learns the column and the row.
+
+    Attributes:
+        feature_names: the columns in the model's own order; None where it takes any.
+        feature_count: how many columns it takes; None where it takes any.
+        numeric: True where every column must be a number; then `predict` gets float64 columns.
+        accepts_missing: True where a number may be missing (JSON null, float NaN).
+
+    Example:
+        >>> class Mean(Model):
+        ...     feature_names = ("a", "b")
+        ...     numeric = True
+        ...
+        ...     def predict(self, data: pd.DataFrame) -> np.ndarray:
+        ...         return data.mean(axis=1).to_numpy()
+        >>> Mean().predict(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 6.0]}))
+        array([2., 4.])
+    """
+
+    feature_names: Sequence[str] | None = None
+    feature_count: int | None = None
+    numeric: bool = False
+    accepts_missing: bool = True
+
+    @abstractmethod
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        """Score every row of `data`.
+
+        Args:
+            data: n rows, with the columns `feature_names` where those are stated.
+
+        Returns:
+            shape (n,) or (n, outputs), in the order of the rows.
+        """
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        """Score a plain matrix whose columns stand in the model's own order.
+
+        The server calls this for models that are `numeric`. Override it where the model can do
+        without a DataFrame, which costs more than most small models.
+
+        Args:
+            rows: float64, shape (n, features).
+
+        Returns:
+            shape (n,) or (n, outputs), in the order of the rows.
+        """
+        columns = None if self.feature_names is None else list(self.feature_names)
+        return self.predict(pd.DataFrame(rows, columns=columns))

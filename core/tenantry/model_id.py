@@ -1,0 +1,76 @@
+"""The name of exact bytes and of how they are used: the one type that composes and parses model ids."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+from urllib.parse import parse_qsl, quote
+
+_IN_QUERY = ("version_id",)
+_QUERY_NAMES = {"version_id": "versionId"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """Everything that decides what a model answers; equal ids answer alike, so a cache can't be stale.
+
+    Attributes:
+        uri: ``s3://bucket/key`` (the key as it is, never percent-encoded) or ``file:///path``.
+        version_id: S3 object version.
+        etag: S3 entity tag without quotes; the object is read with If-Match.
+        sha256: digest of the artifact, 64 hexadecimal digits, checked before a byte is deserialised.
+        format: loader to use; None: by the suffix of `uri`.
+        method: what to call on the estimator; None: ``predict``.
+        compile: ``off`` to serve the original only; None: ``auto``.
+
+    Example:
+        >>> exact = ModelId("s3://models/a.joblib", version_id="v7", sha256="9f" * 32)
+        >>> str(exact)[:54]
+        's3://models/a.joblib?versionId=v7#sha256=9f9f9f9f9f9f9f'
+        >>> ModelId.parse(str(exact)) == exact
+        True
+        >>> exact.short
+        '9f9f9f9f'
+    """
+
+    uri: str
+    version_id: str | None = None
+    etag: str | None = None
+    sha256: str | None = None
+    format: str | None = None
+    method: str | None = None
+    compile: str | None = None
+
+    def __str__(self) -> str:
+        query = _encode({"versionId": self.version_id})
+        fragment = _encode(
+            {name: getattr(self, name) for name in _names() if name not in _IN_QUERY}
+        )
+        return self.uri + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read back what `str` wrote; unknown parts are ignored, so that a newer writer may add some."""
+        rest, _, fragment = text.partition("#")
+        uri, _, query = rest.partition("?")
+        parts = dict(parse_qsl(fragment)) | dict(parse_qsl(query))
+        return cls(uri, **{name: parts.get(_QUERY_NAMES.get(name, name)) for name in _names()})
+
+    @property
+    def scheme(self) -> str:
+        """``s3`` or ``file``; empty for a plain path."""
+        before, separator, _ = self.uri.partition("://")
+        return before if separator else ""
+
+    @property
+    def short(self) -> str:
+        """Eight characters for a person's eye; not unique."""
+        return (self.sha256 or self.version_id or self.etag or "unpinned")[:8]
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(ModelId) if field.name != "uri"]
+
+
+def _encode(parts: dict[str, str | None]) -> str:
+    return "&".join(
+        f"{name}={quote(value, safe='')}" for name, value in parts.items() if value is not None
+    )

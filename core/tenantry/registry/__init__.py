@@ -1,0 +1,24 @@
+"""The SQL tables that say who has which model: how servers and the operator talk to each other.
+
+`ServerRegistry` and `OperatorRegistry` are the two views; each holds the statements of its side.
+"""
+
+from tenantry.registry.engine import is_migrated, migrate, open_engine
+from tenantry.registry.operating import OperatorRegistry, Writes
+from tenantry.registry.rows import Assignment, Changes, Claim, LoadReport, LoadState, Server
+from tenantry.registry.serving import ServerRegistry
+
+__all__ = [
+    "Assignment",
+    "Changes",
+    "Claim",
+    "LoadReport",
+    "LoadState",
+    "OperatorRegistry",
+    "Server",
+    "ServerRegistry",
+    "Writes",
+    "is_migrated",
+    "migrate",
+    "open_engine",
+]

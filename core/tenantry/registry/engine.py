@@ -1,0 +1,169 @@
+"""Opens a registry: one engine for SQLite and PostgreSQL, its migrations, and its clock."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Double, Engine, create_engine, event, literal_column, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.sql.elements import ColumnElement
+
+from tenantry.errors import RegistryMismatch, RegistryUnavailable
+
+_BUSY_S = 10
+_MIGRATION_LOCK = 0x7E4A4721  # any constant: it names PostgreSQL's advisory lock for migrations
+_HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for a registry; it connects on first use.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://…``.
+
+    Raises:
+        RegistryMismatch: the URL is malformed, or names a database that is not supported.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        if backend == "sqlite":
+            return _sqlite(parsed)
+        if backend == "postgresql":
+            return _postgresql(parsed)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise RegistryMismatch(f"cannot use this registry URL ({error}); {_HINT}") from error
+    raise RegistryMismatch(f"unsupported database {backend!r}; {_HINT}")
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=4,
+            connect_args={"connect_timeout": 5},
+        )
+    except ModuleNotFoundError as error:
+        raise RegistryMismatch(
+            "PostgreSQL needs its driver: pip install 'tenantry[postgresql]'"
+        ) from error
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database:
+        Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver's own transactions begin late and skip DDL; SQLAlchemy's `begin` does it below.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")  # readers go on while the operator writes
+        connection.execute("PRAGMA synchronous=NORMAL")  # WAL stays consistent over a crash
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first cannot wait its turn to write later: it asks at once.
+        reads = connection.get_execution_options().get("tenantry_reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection that only reads.
+
+    Raises:
+        RegistryUnavailable: the database did not answer.
+    """
+    with _translated(), engine.connect() as connection:
+        yield connection.execution_options(tenantry_reads=True)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that commits at the end of the block, and rolls back on an error.
+
+    Raises:
+        RegistryUnavailable: the database did not answer; nothing was written.
+    """
+    with _translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise RegistryUnavailable(
+            f"the registry did not answer: {cause[0] if cause else type(error).__name__}"
+        ) from error
+
+
+def now_s(engine: Engine) -> ColumnElement[float]:
+    """Seconds since the epoch by the database's clock, so that hosts need not agree on the time."""
+    if engine.dialect.name == "sqlite":
+        return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double)
+    return literal_column("CAST(extract(epoch from clock_timestamp()) AS double precision)", Double)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the registry to this version's tables; safe when several processes do it at once.
+
+    Raises:
+        RegistryMismatch: a newer version of Tenantry wrote this registry.
+        RegistryUnavailable: the database did not answer.
+    """
+    config = _alembic_config()
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        _refuse_newer(connection, config)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_migrated(engine: Engine) -> bool:
+    """Whether the registry has exactly this version's tables.
+
+    Raises:
+        RegistryMismatch: a newer version of Tenantry wrote this registry.
+        RegistryUnavailable: the database did not answer.
+    """
+    config = _alembic_config()
+    with reading(engine) as connection:
+        return _refuse_newer(connection, config) == _head(config)
+
+
+def _refuse_newer(connection: Connection, config: Config) -> str | None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise RegistryMismatch(
+            f"the registry is at migration {current}, which this version does not know; "
+            "upgrade Tenantry, or point it to another registry"
+        )
+    return current
+
+
+def _head(config: Config) -> str | None:
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,227 @@
+"""The registry as the operator sees it: every write under its epoch, every change with a revision."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
+
+from tenantry.errors import LeadershipLost, RegistryMismatch
+from tenantry.registry import schema as t
+from tenantry.registry.engine import now_s, reading, writing
+from tenantry.registry.rows import Assignment, Claim, LoadReport, LoadState, Server
+from tenantry.registry.sql import assignment_from, claim_from, upsert
+
+_T = TypeVar("_T")
+_IN_LIST = 500  # bound parameters of one statement: well under SQLite's 32,766
+_HEARD = ("user_id", "server_id", "model_id", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What one transaction of the operator changes.
+
+    Attributes:
+        claims: rows to insert or replace.
+        forgotten: uids of claims to remove.
+        assignments: rows to insert or replace; their revisions are given on commit.
+        answered: load reports that this transaction takes into account, to be removed.
+    """
+
+    claims: Sequence[Claim] = ()
+    forgotten: Sequence[str] = ()
+    assignments: Sequence[Assignment] = ()
+    answered: Sequence[LoadReport] = ()
+
+
+class OperatorRegistry:
+    """Reads and writes as the leader; a leader that was replaced is refused by its epoch.
+
+    Every method blocks on SQL, and raises RegistryUnavailable where the database does not answer.
+
+    Args:
+        engine: an open registry whose tables exist.
+        holder: this operator's name, for people.
+    """
+
+    def __init__(self, engine: Engine, holder: str) -> None:
+        self._engine = engine
+        self._holder = holder
+        self._epoch: int | None = None
+
+    def lead(self, source: str) -> int:
+        """Become the leader: from its commit on, every earlier leader's writes are refused.
+
+        Args:
+            source: what this operator follows, such as a folder or a cluster; a registry follows one.
+
+        Returns:
+            the new epoch.
+
+        Raises:
+            RegistryMismatch: this registry follows another source: to go on would remove every
+                tenant of that one.
+        """
+        with writing(self._engine) as connection:
+            row = connection.execute(select(t.leader).with_for_update()).one()
+            if row.source not in ("", source):
+                raise RegistryMismatch(
+                    f"this registry follows {row.source}, not {source}; "
+                    "choose another registry for it, so that neither loses its tenants"
+                )
+            self._epoch = row.epoch + 1
+            connection.execute(
+                update(t.leader).values(epoch=self._epoch, holder=self._holder, source=source)
+            )
+        return self._epoch
+
+    @contextmanager
+    def _fenced(self) -> Iterator[tuple[Connection, int]]:
+        """A transaction that holds the leader row, and the last revision given out."""
+        if self._epoch is None:
+            raise LeadershipLost(0, 0)
+        with writing(self._engine) as connection:
+            row = connection.execute(select(t.leader).with_for_update()).one()
+            if row.epoch != self._epoch:
+                raise LeadershipLost(self._epoch, row.epoch)
+            yield connection, row.revision
+
+    def commit(self, writes: Writes) -> dict[str, int]:
+        """Write all of it or nothing.
+
+        Returns:
+            user id -> revision, for every assignment written.
+
+        Raises:
+            LeadershipLost: another operator leads; nothing was written.
+        """
+        revisions: dict[str, int] = {}
+        with self._fenced() as (connection, last):
+            if writes.claims:
+                rows = [asdict(claim) for claim in writes.claims]
+                connection.execute(upsert(self._engine, t.claims), rows)
+            for uids in _chunks(writes.forgotten):
+                connection.execute(delete(t.claims).where(t.claims.c.uid.in_(uids)))
+            for revision, assignment in enumerate(writes.assignments, start=last + 1):
+                revisions[assignment.user_id] = revision
+            if writes.assignments:
+                rows = [asdict(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
+                connection.execute(upsert(self._engine, t.assignments), rows)
+                self._count_to(connection, last + len(rows))
+            if writes.answered:
+                # Only the very word that was heard: a newer one of the same server stays.
+                heard = delete(t.loads).where(
+                    *(t.loads.c[name] == bindparam(f"heard_{name}") for name in _HEARD)
+                )
+                connection.execute(
+                    heard,
+                    [{f"heard_{n}": str(getattr(r, n)) for n in _HEARD} for r in writes.answered],
+                )
+        return revisions
+
+    def assign_shards(self, owners: Mapping[int, str]) -> int:
+        """Write the shards whose owner changed, all under one revision.
+
+        Returns:
+            how many changed.
+        """
+        with self._fenced() as (connection, last):
+            current = dict(
+                connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id))
+                .tuples()
+                .all()
+            )
+            changed = [
+                {"shard": shard, "server_id": server_id, "revision": last + 1}
+                for shard, server_id in owners.items()
+                if current.get(shard) != server_id
+            ]
+            if changed:
+                connection.execute(upsert(self._engine, t.shard_map), changed)
+                self._count_to(connection, last + 1)
+        return len(changed)
+
+    def _count_to(self, connection: Connection, revision: int) -> None:
+        connection.execute(update(t.leader).values(revision=revision))
+
+    def claims(self) -> list[Claim]:
+        """Every TenantModel that the operator knows."""
+        with reading(self._engine) as connection:
+            return [claim_from(row) for row in connection.execute(select(t.claims))]
+
+    def assignments(self, user_ids: Collection[str]) -> dict[str, Assignment]:
+        """The rows of these users, tombstones included."""
+        found: dict[str, Assignment] = {}
+        with reading(self._engine) as connection:
+            for chunk in _chunks(list(user_ids)):
+                query = select(t.assignments).where(t.assignments.c.user_id.in_(chunk))
+                found |= {row.user_id: assignment_from(row) for row in connection.execute(query)}
+        return found
+
+    def assigned(self) -> dict[str, Assignment]:
+        """Every row that is no tombstone, by user id."""
+        query = select(t.assignments).where(t.assignments.c.deleted.is_(False))
+        with reading(self._engine) as connection:
+            return {row.user_id: assignment_from(row) for row in connection.execute(query)}
+
+    def servers(self) -> list[Server]:
+        """Every server that has not been forgotten, live or not."""
+        query = select(t.servers, (t.servers.c.lease_until - now_s(self._engine)).label("left"))
+        with reading(self._engine) as connection:
+            return [
+                Server(
+                    row.server_id,
+                    row.endpoint,
+                    row.acked_revision,
+                    row.left,
+                    row.capacity_bytes,
+                    row.used_bytes,
+                )
+                for row in connection.execute(query.order_by(t.servers.c.server_id))
+            ]
+
+    def reports(self) -> list[LoadReport]:
+        """What servers said of candidates and nobody has answered yet."""
+        with reading(self._engine) as connection:
+            return [
+                LoadReport(
+                    row.user_id,
+                    row.server_id,
+                    row.model_id,
+                    LoadState(row.state),
+                    row.size_bytes,
+                    row.reason,
+                    row.message,
+                )
+                for row in connection.execute(select(t.loads))
+            ]
+
+    def sweep(self, *, forget_servers_s: float) -> int:
+        """Remove servers that are long gone, and tombstones that every known server has passed.
+
+        A server whose lease ran out reads everything anew, so only live ones hold tombstones back.
+
+        Returns:
+            how many tombstones went.
+        """
+        now = now_s(self._engine)
+        with self._fenced() as (connection, last):
+            connection.execute(
+                delete(t.servers).where(t.servers.c.lease_until < now - forget_servers_s)
+            )
+            passed = connection.execute(
+                select(func.min(t.servers.c.acked_revision)).where(t.servers.c.lease_until > now)
+            ).scalar_one()
+            gone = connection.execute(
+                delete(t.assignments).where(
+                    t.assignments.c.deleted.is_(True),
+                    t.assignments.c.revision <= (last if passed is None else passed),
+                )
+            )
+        return gone.rowcount
+
+
+def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), _IN_LIST):
+        yield items[start : start + _IN_LIST]

@@ -1,0 +1,116 @@
+"""What the registry hands out: immutable rows with their meaning."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which model answers for a user.
+
+    An update is first a candidate, which only the owner of the user's shard loads, and becomes
+    `model_id` once that worked: no server ever trades a model that works for one that doesn't.
+
+    Attributes:
+        user_id: who it is for.
+        uid: the claim that it stands for.
+        generation: of that claim, when the row was written.
+        model_id: what every server answers with; None until one version has loaded.
+        candidate_id: the model to load next; None where `model_id` is the newest.
+        revision: of this row; a server that read less must not answer from it.
+        deleted: a tombstone.
+        size_bytes: of `model_id` in memory.
+    """
+
+    user_id: str
+    uid: str
+    generation: int
+    model_id: str | None
+    candidate_id: str | None = None
+    revision: int = 0
+    deleted: bool = False
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the operator remembers of one TenantModel, with the status it last gave.
+
+    Attributes:
+        spec: the newest valid ``spec`` as a plain document; None where none was ever valid.
+        conditions: the conditions as they would stand on a Kubernetes object.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    user_id: str | None
+    created_at: float
+    generation: int
+    spec: dict[str, Any] | None
+    observed_generation: int = -1
+    model_id: str | None = None
+    size_bytes: int | None = None
+    conditions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model server as it last reported itself.
+
+    Attributes:
+        endpoint: base URL.
+        acked_revision: every change up to this one is in force there.
+        lease_left_s: seconds until its lease ends, by the database's clock; negative: expired.
+        capacity_bytes, used_bytes: of its model cache.
+    """
+
+    server_id: str
+    endpoint: str
+    acked_revision: int
+    lease_left_s: float
+    capacity_bytes: int
+    used_bytes: int
+
+    @property
+    def live(self) -> bool:
+        """Its lease holds: it may answer from what it read."""
+        return self.lease_left_s > 0
+
+
+class LoadState(StrEnum):
+    """How a server fared with a candidate."""
+
+    LOADED = "loaded"
+    FAILED = "failed"  # a person must act
+    RETRYING = "retrying"  # the server tries again by itself
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a server says of a candidate that it tried to load."""
+
+    user_id: str
+    server_id: str
+    model_id: str
+    state: LoadState
+    size_bytes: int | None = None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Everything that changed after a revision.
+
+    Attributes:
+        revision: what the reader has seen once it took these in.
+        complete: the whole registry, not a difference: what is not in it is gone.
+        shards: shard -> server id, the changed ones.
+    """
+
+    revision: int
+    complete: bool
+    assignments: list[Assignment]
+    shards: dict[int, str]

@@ -1,0 +1,98 @@
+"""The registry's tables (SQLAlchemy Core); `migrations/` builds exactly these, and a test compares.
+
+Times are seconds since the epoch by the database's own clock. A revision is a number from one global
+counter, given in commit order to every change of a row that servers follow.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
+)
+
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # one row, id 1
+    Column("epoch", BigInteger, nullable=False),  # fencing token: grows with every new leader
+    Column("revision", BigInteger, nullable=False),  # the last one given out
+    Column("holder", Text, nullable=False),
+    Column("source", Text, nullable=False),  # what this registry follows; empty until the first
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("uid", String(64), primary_key=True),
+    Column("namespace", String(63), nullable=False),
+    Column("name", Text, nullable=False),  # a file's path where its document has no name
+    Column("user_id", String(253)),  # null where the document never parsed
+    Column("created_at", Double, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("spec", JSON(none_as_null=True)),  # the newest valid one; null where there was none
+    # The status, as it would stand on a Kubernetes object.
+    Column("observed_generation", BigInteger, nullable=False),
+    Column("model_id", Text),
+    Column("size_bytes", BigInteger),
+    Column("conditions", JSON, nullable=False),
+)
+Index(None, claims.c.user_id)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("user_id", String(253), primary_key=True),
+    Column("uid", String(64), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("model_id", Text),  # what every server answers with; null until one version has loaded
+    Column("size_bytes", BigInteger),  # of model_id, measured in memory by the server that loaded it
+    Column("candidate_id", Text),  # the next model_id, until its owner has loaded it
+    Column("revision", BigInteger, nullable=False),
+    Column("deleted", Boolean, nullable=False),  # a tombstone, until every server has passed it
+)
+Index(None, assignments.c.revision)
+
+shard_map = Table(
+    "shard_map",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("server_id", String(253), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+)
+Index(None, shard_map.c.revision)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("server_id", String(253), primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("acked_revision", BigInteger, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("capacity_bytes", BigInteger, nullable=False),
+    Column("used_bytes", BigInteger, nullable=False),
+)
+
+loads = Table(
+    "loads",
+    metadata,
+    # What a server says of the candidate that it tried; the operator takes the row away with its answer.
+    Column("user_id", String(253), primary_key=True),
+    Column("server_id", String(253), primary_key=True),
+    Column("model_id", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # loaded | failed | retrying
+    Column("size_bytes", BigInteger),
+    Column("reason", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+)

@@ -1,0 +1,110 @@
+"""The registry as a model server sees it: what changed, its lease, and its reports."""
+
+from sqlalchemy import Engine, delete, select, update
+
+from tenantry.registry import schema as t
+from tenantry.registry.engine import now_s, reading, writing
+from tenantry.registry.rows import Assignment, Changes, LoadReport
+from tenantry.registry.sql import assignment_from, upsert
+
+
+class ServerRegistry:
+    """Reads assignments and shards; writes only this server's own lease and load reports.
+
+    Every method blocks on SQL, and raises RegistryUnavailable where the database does not answer.
+
+    Args:
+        engine: an open registry whose tables exist.
+        server_id: this server's name, unique among those that run.
+        endpoint: the base URL under which its peers reach it.
+        capacity_bytes: of its model cache.
+    """
+
+    def __init__(
+        self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int
+    ) -> None:
+        self._engine = engine
+        self.server_id = server_id
+        self._endpoint = endpoint
+        self._capacity_bytes = capacity_bytes
+
+    def everything(self) -> Changes:
+        """The whole registry, for a start or after a lease was lost."""
+        return self._read(-1, complete=True)
+
+    def changes_since(self, revision: int) -> Changes:
+        """What changed after `revision`, tombstones included."""
+        return self._read(revision, complete=False)
+
+    def _read(self, after: int, *, complete: bool) -> Changes:
+        rows = select(t.assignments).where(t.assignments.c.revision > after)
+        if complete:
+            rows = rows.where(t.assignments.c.deleted.is_(False))
+        shards = select(t.shard_map.c.shard, t.shard_map.c.server_id).where(
+            t.shard_map.c.revision > after
+        )
+        with reading(self._engine) as connection:
+            # The counter first: revisions are committed in order, so whatever it covers is visible
+            # to the statements that follow.
+            seen = connection.execute(select(t.leader.c.revision)).scalar_one()
+            if seen == after:
+                return Changes(seen, complete, [], {})
+            return Changes(
+                seen,
+                complete,
+                [assignment_from(row) for row in connection.execute(rows)],
+                {shard: server_id for shard, server_id in connection.execute(shards)},
+            )
+
+    def lookup(self, user_id: str) -> Assignment | None:
+        """One user's row as it stands now; None where there is none, or a tombstone."""
+        query = select(t.assignments).where(t.assignments.c.user_id == user_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None or row.deleted else assignment_from(row)
+
+    def renew(self, *, lease_s: float, acked_revision: int, used_bytes: int) -> None:
+        """Hold the lease for `lease_s` from now by the database's clock, and say what is in force.
+
+        Call it only after every change up to `acked_revision` was taken in: the operator tells the
+        world that no older model answers any more once every lease holder has said so.
+        """
+        values = {
+            "server_id": self.server_id,
+            "endpoint": self._endpoint,
+            "acked_revision": acked_revision,
+            "lease_until": now_s(self._engine) + lease_s,
+            "capacity_bytes": self._capacity_bytes,
+            "used_bytes": used_bytes,
+        }
+        with writing(self._engine) as connection:
+            changed = connection.execute(
+                update(t.servers).where(t.servers.c.server_id == self.server_id).values(values)
+            )
+            if changed.rowcount == 0:
+                connection.execute(t.servers.insert().values(values))
+
+    def release(self) -> None:
+        """End the lease now: this server answers nothing any more."""
+        mine = t.servers.c.server_id == self.server_id
+        with writing(self._engine) as connection:
+            connection.execute(delete(t.servers).where(mine))
+
+    def report(self, reports: list[LoadReport]) -> None:
+        """Say how candidates fared; a newer word on the same user replaces the older."""
+        if not reports:
+            return
+        rows = [
+            {
+                "user_id": report.user_id,
+                "server_id": self.server_id,
+                "model_id": report.model_id,
+                "state": report.state.value,
+                "size_bytes": report.size_bytes,
+                "reason": report.reason,
+                "message": report.message,
+            }
+            for report in reports
+        ]
+        with writing(self._engine) as connection:
+            connection.execute(upsert(self._engine, t.loads), rows)

@@ -1,0 +1,39 @@
+"""Statements and conversions that more than one view of the registry needs."""
+
+from typing import Any
+
+from sqlalchemy import Engine, Row, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+
+from tenantry.registry.rows import Assignment, Claim
+
+
+def upsert(engine: Engine, table: Table) -> Insert:
+    """An INSERT that replaces the row with the same primary key."""
+    if engine.dialect.name == "postgresql":
+        insert: postgresql.Insert | sqlite.Insert = postgresql.insert(table)
+    else:
+        insert = sqlite.insert(table)
+    keys = [column.name for column in table.primary_key]
+    others = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=others)
+
+
+def assignment_from(row: Row[Any]) -> Assignment:
+    """A row of `assignments`."""
+    return Assignment(
+        user_id=row.user_id,
+        uid=row.uid,
+        generation=row.generation,
+        model_id=row.model_id,
+        candidate_id=row.candidate_id,
+        revision=row.revision,
+        deleted=row.deleted,
+        size_bytes=row.size_bytes,
+    )
+
+
+def claim_from(row: Row[Any]) -> Claim:
+    """A row of `claims`."""
+    return Claim(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name, in spite of the underscore

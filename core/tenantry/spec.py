@@ -1,0 +1,254 @@
+"""The TenantModel as a type: parsed and validated from a manifest, in words that name the field.
+
+The CRD in ``crds/tenantmodel.yaml`` states the same rules for a Kubernetes API server; one table of
+cases in the tests drives both. Reading files is not done here.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from tenantry.errors import InvalidManifest
+from tenantry.model_id import ModelId
+
+API_GROUP = "tenantry.dev"
+API_VERSION = f"{API_GROUP}/v1alpha1"
+KIND = "TenantModel"
+
+_DURATION_PART = re.compile(r"(\d+)(h|m|s)")
+_UNIT_S = {"h": 3600, "m": 60, "s": 1}
+
+
+def _rule(pattern: str, words: str) -> AfterValidator:
+    """A pattern, and the sentence that a person reads when a value breaks it."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise PydanticCustomError("rule", "must be {words}", {"words": words})
+        return value
+
+    return AfterValidator(check)
+
+
+UserId = Annotated[
+    str,
+    _rule(
+        r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,252}",
+        "1 to 253 characters of A-Z a-z 0-9 . _ ~ @ : + - and begin with a letter or a digit",
+    ),
+]
+ArtifactUri = Annotated[
+    str,
+    _rule(
+        r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^?#\x00-\x1f\x7f]{1,1024}",
+        "s3://BUCKET/KEY or file:///ABSOLUTE/PATH without ? and # (a version goes into versionId)",
+    ),
+]
+Format = Annotated[
+    str, _rule(r"[a-z][a-z0-9-]{0,30}", "a loader's name, such as sklearn: lower case, digits, -")
+]
+Sha256 = Annotated[str, _rule(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
+VersionId = Annotated[str, _rule(r"[A-Za-z0-9._+/=-]{1,1024}", "an S3 object version id")]
+Duration = Annotated[
+    str,
+    _rule(
+        r"(0*[1-9][0-9]{0,4}h([0-9]{1,5}m)?([0-9]{1,5}s)?"
+        r"|0*[1-9][0-9]{0,4}m([0-9]{1,5}s)?|0*[1-9][0-9]{0,4}s)",
+        "a duration above zero, such as 30s, 5m or 1h30m",
+    ),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, populate_by_name=True
+    )
+
+
+class ModelSource(_Strict):
+    """Where the artifact is, and how it predicts (``spec.model``)."""
+
+    uri: ArtifactUri
+    format: Format = Field(default="")
+    method: Literal["predict", "predict_proba", "decision_function"] = "predict"
+    compile: Literal["auto", "off"] = "auto"
+    sha256: Sha256 = Field(default="")
+    version_id: VersionId = Field(default="")
+
+    def pinned(self, *, etag: str = "", version_id: str = "", sha256: str = "") -> ModelId:
+        """The id of exact bytes: this source with what the store said about its object just now."""
+        return ModelId(
+            self.uri,
+            version_id=version_id or self.version_id or None,
+            etag=etag or None,
+            sha256=self.sha256 or sha256 or None,
+            format=self.format or None,
+            method=self.method if self.method != "predict" else None,
+            compile=self.compile if self.compile != "auto" else None,
+        )
+
+
+class TenantModelSpec(_Strict):
+    """What a person declares (``spec``)."""
+
+    user_id: UserId
+    model: ModelSource
+    refresh_interval: Duration = Field(default="")
+    prewarm: bool = False
+
+    @property
+    def refresh_s(self) -> float | None:
+        """Seconds between looks at an object that is overwritten in place; None: never."""
+        if not self.refresh_interval:
+            return None
+        parts = _DURATION_PART.findall(self.refresh_interval)
+        return timedelta(seconds=sum(int(n) * _UNIT_S[unit] for n, unit in parts)).total_seconds()
+
+
+ObjectName = Annotated[
+    str,
+    _rule(
+        r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+        "a DNS subdomain: lower-case letters, digits, - and ., at most 253 characters",
+    ),
+]
+Namespace = Annotated[
+    str,
+    _rule(
+        r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "a DNS label: lower-case letters, digits and -, at most 63 characters",
+    ),
+]
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    name: ObjectName
+    namespace: Namespace = "default"
+
+
+class _Document(BaseModel):
+    """A whole manifest; `status` and other metadata are the API server's and are not read here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    api_version: Literal["tenantry.dev/v1alpha1"] = Field(alias="apiVersion")
+    kind: Literal["TenantModel"]
+    metadata: _Metadata
+    spec: TenantModelSpec
+    status: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantModel:
+    """One declared model: who it is for, and which artifact answers.
+
+    Attributes:
+        namespace, name: identity of the document.
+        spec: what was declared.
+
+    Example:
+        >>> declared = TenantModel.parse({
+        ...     "apiVersion": "tenantry.dev/v1alpha1", "kind": "TenantModel",
+        ...     "metadata": {"name": "store-042"},
+        ...     "spec": {"userId": "store-042",
+        ...              "model": {"uri": "s3://models/store-042/7.joblib"}},
+        ... })
+        >>> declared.spec.user_id, declared.spec.model.method
+        ('store-042', 'predict')
+        >>> TenantModel.parse(declared.to_manifest()) == declared
+        True
+    """
+
+    namespace: str
+    name: str
+    spec: TenantModelSpec
+
+    @classmethod
+    def parse(cls, document: Any) -> Self:
+        """Check a manifest that was already read from YAML or JSON.
+
+        Raises:
+            InvalidManifest: names the first field that breaks a rule, its value and the rule.
+        """
+        if not isinstance(document, Mapping):
+            raise InvalidManifest("", f"expected a mapping, got {_shown(document)}")
+        try:
+            parsed = _Document.model_validate(document)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            # A misspelt field also leaves a required one missing: the spelling is the news.
+            errors.sort(key=lambda each: each["type"] != "extra_forbidden")
+            raise _explained(errors[0], document) from None
+        return cls(parsed.metadata.namespace, parsed.metadata.name, parsed.spec)
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The document that `parse` reads back, defaults left out."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": self.spec.model_dump(by_alias=True, exclude_defaults=True),
+        }
+
+
+def _explained(error: ErrorDetails, document: Mapping[str, Any]) -> InvalidManifest:
+    path = [str(part) for part in error["loc"]]
+    field = ".".join(path)
+    match error["type"]:
+        case "missing":
+            problem = "is required and missing"
+        case "extra_forbidden":
+            problem = f"unknown field{_suggestion(path, document)}"
+        case "string_type":
+            problem = f"must be a string, got {_shown(error['input'])}{_quote_hint(error['input'])}"
+        case "bool_type":
+            problem = f"must be true or false, got {_shown(error['input'])}"
+        case "literal_error":
+            expected = error["ctx"]["expected"] if "ctx" in error else ""
+            problem = f"must be {expected}, got {_shown(error['input'])}"
+        case "rule":
+            problem = f"{error['msg']}, got {_shown(error['input'])}"
+        case _:
+            problem = f"must be a mapping, got {_shown(error['input'])}"
+    return InvalidManifest(field, problem)
+
+
+_FIELDS_UNDER = {
+    (): _Document,
+    ("spec",): TenantModelSpec,
+    ("spec", "model"): ModelSource,
+}
+
+
+def _suggestion(path: list[str], document: Mapping[str, Any]) -> str:
+    model = _FIELDS_UNDER.get(tuple(path[:-1]))
+    if model is None:
+        return ""
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _quote_hint(value: Any) -> str:
+    return " (put it in quotes)" if isinstance(value, int | float) else ""
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}... ({len(text)} characters)"

@@ -1,0 +1,156 @@
+"""Loaded models in memory: bounded, loaded once at a time, counted."""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from cachetools import Cache, LRUCache
+
+from tenantry import Model
+from tenantry.errors import ModelTooLarge
+from tenantry_server.memory import size_bytes
+from tenantry_server.repositories import ModelRepository
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """What a cache did since its process started.
+
+    Attributes:
+        hits: answered from memory.
+        misses: had to wait for a load, their own or one under way.
+        loads: models read and loaded with success.
+        failures: loads that raised.
+        evictions: models dropped to make room.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    loads: int = 0
+    failures: int = 0
+    evictions: int = 0
+
+
+class CachedModelRepository(ModelRepository):
+    """Keeps models of another repository in any cachetools cache; safe to use from several threads.
+
+    Concurrent calls for one model that is not in memory load it once (single flight). The key is the
+    model id, which names exact bytes, so what is in the cache is never stale.
+
+    Args:
+        model_repository: where models come from.
+        cache: for example ``bounded_cache(512 << 20)``, or ``LRUCache(maxsize=100)`` for a number of
+            models. It must be used by nobody else.
+
+    Example:
+        >>> from cachetools import LRUCache
+        >>> class Slow(ModelRepository):
+        ...     def get_model(self, model_id):
+        ...         print("loading", model_id)
+        ...         return SumModel()
+        >>> from tenantry_server.toys import SumModel
+        >>> cached = CachedModelRepository(Slow(), LRUCache(maxsize=2))
+        >>> cached.get_model("a") is cached.get_model("a")
+        loading a
+        True
+        >>> cached.counts.hits, cached.counts.misses
+        (1, 1)
+    """
+
+    def __init__(self, model_repository: ModelRepository, cache: Cache[str, Model]) -> None:
+        self._models = model_repository
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._flights: dict[str, Future[tuple[Model, int]]] = {}
+        self.counts = CacheCounts()
+
+    def get_model(self, model_id: str) -> Model:
+        """From memory, or loaded now; waits where another thread loads the same model.
+
+        Raises:
+            ModelTooLarge: it is larger than the whole cache; every other model stays.
+            ArtifactError: as the repository below raises it, to every caller that waited.
+        """
+        return self.get_measured(model_id)[0]
+
+    def get_measured(self, model_id: str) -> tuple[Model, int]:
+        """As `get_model`, with the model's size in the cache's measure."""
+        mine = False
+        with self._lock:
+            model = self._lookup(model_id)
+            flight = self._flights.get(model_id)
+            if model is None:
+                self.counts.misses += 1
+                if flight is None:
+                    mine = True
+                    flight = self._flights[model_id] = Future()
+        if model is not None:
+            return model, int(self._cache.getsizeof(model))
+        assert flight is not None  # noqa: S101 - for the type checker: made above where there was none
+        if mine:
+            self._land(model_id, flight)
+        return flight.result()
+
+    def peek(self, model_id: str) -> Model | None:
+        """From memory, or None: never blocks, and counts as a use where it is there."""
+        with self._lock:
+            return self._lookup(model_id)
+
+    def discard(self, model_id: str) -> None:
+        """Forget a model; requests that hold it finish with it."""
+        with self._lock:
+            self._cache.pop(model_id, None)
+
+    @property
+    def used_bytes(self) -> int:
+        """The sizes of the models in memory together, as the cache's own measure counts them."""
+        with self._lock:
+            return int(self._cache.currsize)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The cache's bound, in its own measure."""
+        return int(self._cache.maxsize)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._cache)
+
+    def _lookup(self, model_id: str) -> Model | None:
+        try:
+            model = self._cache[model_id]
+        except KeyError:
+            return None
+        self.counts.hits += 1
+        return model
+
+    def _land(self, model_id: str, flight: "Future[tuple[Model, int]]") -> None:
+        try:
+            model = self._models.get_model(model_id)
+            size = self._keep(model_id, model)
+        except BaseException as error:
+            self.counts.failures += 1
+            with self._lock:
+                del self._flights[model_id]
+            flight.set_exception(error)
+        else:
+            with self._lock:
+                del self._flights[model_id]
+            flight.set_result((model, size))
+
+    def _keep(self, model_id: str, model: Model) -> int:
+        size = int(self._cache.getsizeof(model))
+        with self._lock:
+            before = len(self._cache) + (model_id not in self._cache)
+            try:
+                self._cache[model_id] = model
+            except ValueError:  # cachetools' word for "larger than maxsize"
+                raise ModelTooLarge(model_id, size, self.capacity_bytes) from None
+            self.counts.loads += 1
+            self.counts.evictions += before - len(self._cache)
+        return size
+
+
+def bounded_cache(max_bytes: int) -> LRUCache[str, Model]:
+    """A least-recently-used cache whose measure is bytes in memory."""
+    return LRUCache(maxsize=max_bytes, getsizeof=size_bytes)

@@ -1,0 +1,125 @@
+"""Keeps the routing table in step with the registry, holds this server's lease, passes on reports."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+
+from tenantry.errors import RegistryUnavailable
+from tenantry.registry import LoadReport, ServerRegistry
+from tenantry_server.cache import CachedModelRepository
+from tenantry_server.candidates import CandidateLoader
+from tenantry_server.routes import RoutingTable, boot_clock_s
+
+_T = TypeVar("_T")
+log = structlog.get_logger(__name__)
+
+_RENEW_EVERY_S = 1.0
+_LEASE_MARGIN_S = 1.0  # given up this much before the database does: clocks drift, threads wait
+
+
+class RegistryFollower:
+    """Reads what changed, puts it in force, and only then says so to the registry.
+
+    Args:
+        registry: this server's view.
+        table: what requests are answered from.
+        models: a model that no longer answers for a user is dropped from it.
+        candidates: told which candidates this server owns.
+        poll_s: between looks at the registry; at most 1.
+        lease_s: how long the registry waits for this server before it goes on without it.
+    """
+
+    def __init__(
+        self,
+        registry: ServerRegistry,
+        table: RoutingTable,
+        models: CachedModelRepository,
+        *,
+        poll_s: float,
+        lease_s: float,
+        clock_s: Callable[[], float] = boot_clock_s,
+    ) -> None:
+        self._registry = registry
+        self._table = table
+        self._models = models
+        self._poll_s = poll_s
+        self._lease_s = lease_s
+        self._clock_s = clock_s
+        self._wake = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1, "registry")
+        self._renewed_at_s = float("-inf")
+        self._renewed_revision = -1
+        self._lost = False
+
+    def wake(self) -> None:
+        """Look now: something is known to have changed, or there is something to report."""
+        self._wake.set()
+
+    async def run(self, candidates: CandidateLoader) -> None:
+        """Follow until cancelled; a registry that does not answer is asked again."""
+        while True:
+            reports = candidates.take_reports()
+            try:
+                await self._follow(candidates, reports)
+            except RegistryUnavailable as error:
+                candidates.put_back(reports)
+                if not self._lost:
+                    log.warning("registry lost", error=str(error))
+                self._lost = True
+            else:
+                if self._lost:
+                    log.info("registry found again", revision=self._table.revision)
+                self._lost = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._poll_s)
+            self._wake.clear()
+
+    async def release(self) -> None:
+        """End the lease, so that nobody waits for this server."""
+        with contextlib.suppress(RegistryUnavailable):
+            await self._in_thread(self._registry.release)
+        self._pool.shutdown(wait=False)
+
+    async def _follow(self, candidates: CandidateLoader, reports: list[LoadReport]) -> None:
+        began_s = self._clock_s()
+        # Whoever lost the lease may have missed tombstones that are gone by now: read everything.
+        if self._table.was_read and self._table.lease_held:
+            revision = self._table.revision
+            changes = await self._in_thread(lambda: self._registry.changes_since(revision))
+        else:
+            changes = await self._in_thread(self._registry.everything)
+        touched, gone = self._table.take(changes)
+        for model_id in gone:
+            self._models.discard(model_id)
+        for assignment in touched:
+            mine = self._table.owner_of(assignment.user_id) == self._registry.server_id
+            if mine and not assignment.deleted:
+                candidates.want(assignment)
+            else:
+                candidates.forget(assignment.user_id)
+        if reports:
+            await self._in_thread(lambda: self._registry.report(reports))
+        await self._renew(began_s)
+
+    async def _renew(self, began_s: float) -> None:
+        """Renew once a second, and at once where there is a new revision to acknowledge."""
+        revision = self._table.revision
+        if revision == self._renewed_revision and began_s - self._renewed_at_s < _RENEW_EVERY_S:
+            return
+        used_bytes = self._models.used_bytes
+        await self._in_thread(
+            lambda: self._registry.renew(
+                lease_s=self._lease_s, acked_revision=revision, used_bytes=used_bytes
+            )
+        )
+        self._renewed_revision = revision
+        self._renewed_at_s = began_s
+        # Counted from before the database was asked, so it ends before the database's own.
+        self._table.extend_lease(began_s + self._lease_s - _LEASE_MARGIN_S)
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)

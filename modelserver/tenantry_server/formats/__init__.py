@@ -1,0 +1,60 @@
+"""From the bytes of an artifact to a Model: one file for each format, listed here and nowhere else.
+
+Deserialising a pickle or a joblib file runs code that its author chose. Load artifacts only from
+stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tenantry import Model, ModelId
+from tenantry.errors import ArtifactInvalid, UnknownFormat
+from tenantry_server.formats import sklearn
+
+Loader = Callable[[bytes, ModelId], Model]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one kind of artifact is read.
+
+    Attributes:
+        name: as in ``spec.model.format``.
+        suffixes: of artifacts that need no explicit format.
+        load: makes a Model of the bytes; any error it raises means that they are unusable.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    load: Loader
+
+
+FORMATS: tuple[Format, ...] = (Format("sklearn", (".joblib", ".pkl", ".pickle"), sklearn.load),)
+
+
+def load_model(data: bytes, model_id: ModelId) -> Model:
+    """Make a model of an artifact whose digest was already checked.
+
+    Raises:
+        UnknownFormat: no loader for its format or suffix.
+        ArtifactInvalid: the loader could not read it, or what it holds cannot predict.
+    """
+    chosen = _format_of(model_id)
+    try:
+        return chosen.load(data, model_id)
+    except ArtifactInvalid:
+        raise
+    except Exception as error:
+        problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
+        raise ArtifactInvalid(model_id.uri, problem) from error
+
+
+def _format_of(model_id: ModelId) -> Format:
+    suffix = PurePosixPath(model_id.uri).suffix.lower()
+    for known in FORMATS:
+        if known.name == model_id.format or (model_id.format is None and suffix in known.suffixes):
+            return known
+    seen = f"format {model_id.format!r}" if model_id.format else f"suffix {suffix or '(none)'!r}"
+    names = ", ".join(f"{known.name} ({' '.join(known.suffixes)})" for known in FORMATS)
+    raise UnknownFormat(model_id.uri, seen, names)

@@ -1,0 +1,121 @@
+"""scikit-learn estimators, and any Model subclass, from joblib and pickle files."""
+
+import io
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from tenantry import Model, ModelId
+from tenantry.errors import ArtifactInvalid
+from tenantry.model import Predictions, Rows
+
+
+class SklearnModel(Model):
+    """A fitted scikit-learn estimator as a Model.
+
+    What it takes is read off the estimator: the column names and their order that it was fitted with,
+    whether it needs numbers, and whether it takes missing values.
+
+    Args:
+        estimator: anything fitted that has `method`, pipelines included.
+        method: ``predict``, ``predict_proba`` or ``decision_function``.
+
+    Raises:
+        ValueError: the estimator has no such method.
+
+    Example:
+        >>> from sklearn.linear_model import LinearRegression
+        >>> fitted = LinearRegression().fit(pd.DataFrame({"km": [1.0, 2.0]}), [10.0, 20.0])
+        >>> model = SklearnModel(fitted)
+        >>> model.feature_names
+        ('km',)
+        >>> model.predict(pd.DataFrame({"km": [3.0]})).round(6)
+        array([30.])
+    """
+
+    def __init__(self, estimator: Any, method: str = "predict") -> None:
+        if not hasattr(estimator, method):
+            raise ValueError(f"{type(estimator).__name__} has no method {method}")
+        self.estimator = estimator
+        self.method = method
+        names = getattr(estimator, "feature_names_in_", None)
+        self.feature_names = None if names is None else tuple(str(name) for name in names)
+        count = getattr(estimator, "n_features_in_", None)
+        self.feature_count = None if count is None else int(count)
+        steps = _steps(estimator)
+        self.numeric = not _takes_other_than_numbers(steps[0])
+        self.accepts_missing = not self.numeric or _accepts_missing(steps)
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        """Call the chosen method; a model that was fitted without names gets a plain array."""
+        given = data if self.feature_names is not None else data.to_numpy()
+        return np.asarray(getattr(self.estimator, self.method)(given))
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        """Call the chosen method on a matrix, with names only where it was fitted with them."""
+        if self.feature_names is not None:
+            return super().predict_rows(rows)
+        return np.asarray(getattr(self.estimator, self.method)(rows))
+
+
+def load(data: bytes, model_id: ModelId) -> Model:
+    """Read a joblib or pickle file: a Model as it is, an estimator as a SklearnModel.
+
+    Raises:
+        ArtifactInvalid: it holds neither, or fails on a row of zeros with more than a ValueError.
+    """
+    loaded = joblib.load(io.BytesIO(data))
+    if isinstance(loaded, Model):
+        return loaded
+    if not hasattr(loaded, "predict"):
+        kind = type(loaded).__name__
+        raise ArtifactInvalid(model_id.uri, f"it holds a {kind}, which has no predict method")
+    try:
+        model = SklearnModel(loaded, model_id.method or "predict")
+    except ValueError as error:
+        raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
+    _try_once(model, model_id)
+    return model
+
+
+def _try_once(model: SklearnModel, model_id: ModelId) -> None:
+    """Find what only shows in use, such as a pickle of another scikit-learn version."""
+    if not model.numeric or model.feature_count is None:
+        return
+    try:
+        model.predict_rows(np.zeros((1, model.feature_count)))
+    except ValueError:
+        return  # zeros may lie outside what it takes; that is no fault of the artifact
+    except Exception as error:
+        raise ArtifactInvalid(
+            model_id.uri, f"{model.method} fails with {type(error).__name__}: {error}"
+        ) from error
+
+
+def _steps(estimator: Any) -> list[Any]:
+    if not isinstance(estimator, Pipeline):
+        return [estimator]
+    parts = [part for _, part in estimator.steps if part not in (None, "passthrough")]
+    return [leaf for part in parts for leaf in _steps(part)] or [estimator]
+
+
+def _takes_other_than_numbers(first: Any) -> bool:
+    if isinstance(first, ColumnTransformer):
+        return True
+    tags = get_tags(first).input_tags
+    return bool(tags.string or tags.categorical)
+
+
+def _accepts_missing(steps: list[Any]) -> bool:
+    """NaN passes a step that allows it, and ends at one that fills it in (an imputer)."""
+    for step in steps:
+        if not get_tags(step).input_tags.allow_nan:
+            return False
+        if type(step).__name__.endswith("Imputer"):
+            return True
+    return True

@@ -1,0 +1,70 @@
+"""Prometheus metrics of one server; nothing is labelled by user, so their number is bounded."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tenantry_server.cache import CachedModelRepository
+from tenantry_server.repositories import ModelRepository
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class ServerMetrics:
+    """What /metrics shows.
+
+    Args:
+        models: its cache is shown where it is a CachedModelRepository.
+    """
+
+    def __init__(self, models: ModelRepository) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tenantry_requests", "Predictions asked for.", ["code"], registry=self._registry
+        )
+        self._latency = Histogram(
+            "tenantry_request_seconds",
+            "Time from a whole request head to the answer.",
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        if isinstance(models, CachedModelRepository):
+            self._registry.register(_CacheCollector(models))
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count one prediction."""
+        self._requests.labels(str(HTTPStatus(status).value)).inc()
+        self._latency.observe(seconds)
+
+    def text(self) -> bytes:
+        """Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _CacheCollector(Collector):
+    def __init__(self, models: CachedModelRepository) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._models.counts
+        for name, words, value in (
+            ("hits", "Models found in memory.", counts.hits),
+            ("misses", "Models that had to be waited for.", counts.misses),
+            ("cold_loads", "Models read and loaded.", counts.loads),
+            ("load_failures", "Loads that failed.", counts.failures),
+            ("evictions", "Models dropped to make room.", counts.evictions),
+        ):
+            yield CounterMetricFamily(f"tenantry_cache_{name}", words, value)
+        yield GaugeMetricFamily(
+            "tenantry_cache_bytes", "Measured size of the models in memory.", self._models.used_bytes
+        )
+        yield GaugeMetricFamily(
+            "tenantry_cache_capacity_bytes", "Bound of the above.", self._models.capacity_bytes
+        )
+        yield GaugeMetricFamily(
+            "tenantry_cache_models", "Number of models in memory.", len(self._models)
+        )

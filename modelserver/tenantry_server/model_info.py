@@ -1,0 +1,66 @@
+"""From a user id to a model id: the interface, and its plain SQL form."""
+
+from abc import ABC, abstractmethod
+
+from sqlalchemy import Engine, select
+
+from tenantry.errors import ModelNotAssigned, ModelNotReady
+from tenantry.registry import schema as t
+from tenantry.registry.engine import reading
+
+
+class ModelInfoRepository(ABC):
+    """Knows which model answers for a user."""
+
+    @abstractmethod
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        """The model that answers for this user now.
+
+        Raises:
+            ModelNotAssigned: no TenantModel names this user.
+            ModelNotReady: one does, and no version of it has loaded yet.
+            RegistryUnavailable: it could not be found out.
+        """
+
+    def peek(self, user_id: str) -> str | None:  # noqa: ARG002 - an answer for those who know none
+        """The same where it is known without input or output; else None, and the server asks above.
+
+        Called on the server's event loop for every request, so it must not block.
+        """
+        return None
+
+
+class SQLAlchemyModelInfoRepository(ModelInfoRepository):
+    """Asks the registry's `assignments` table, anew at every call.
+
+    Args:
+        engine: an open registry (`tenantry.registry.open_engine`), SQLite or PostgreSQL.
+
+    Example:
+        >>> from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+        >>> engine = open_engine(f"sqlite:///{getfixture('tmp_path')}/registry.db")
+        >>> migrate(engine)
+        >>> operator = OperatorRegistry(engine, "example")
+        >>> epoch = operator.lead("an example")
+        >>> ann = Assignment("ann", "uid-1", generation=1, model_id="file:///models/ann.joblib")
+        >>> operator.commit(Writes(assignments=[ann]))
+        {'ann': 1}
+        >>> SQLAlchemyModelInfoRepository(engine).get_model_id_by_user_id("ann")
+        'file:///models/ann.joblib'
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        """One SELECT by primary key."""
+        query = select(t.assignments.c.model_id, t.assignments.c.deleted).where(
+            t.assignments.c.user_id == user_id
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None or row.deleted:
+            raise ModelNotAssigned(user_id)
+        if row.model_id is None:
+            raise ModelNotReady(user_id)
+        return str(row.model_id)

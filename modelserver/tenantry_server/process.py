@@ -1,0 +1,138 @@
+"""One model server as a process: builds the parts, listens, stops gracefully."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+from sqlalchemy import Engine
+
+from tenantry.errors import RegistryUnavailable
+from tenantry.registry import ServerRegistry, is_migrated, open_engine
+from tenantry_server.app import make_app
+from tenantry_server.cache import CachedModelRepository, bounded_cache
+from tenantry_server.candidates import CandidateLoader
+from tenantry_server.dataplane import DataPlane
+from tenantry_server.follower import RegistryFollower
+from tenantry_server.repositories import FileSystemModelRepository, ModelRepositoryByScheme
+from tenantry_server.routes import RoutingTable
+from tenantry_server.s3 import S3ModelRepository, make_client
+from tenantry_server.settings import ServerSettings
+
+log = structlog.get_logger(__name__)
+
+_TABLES_EVERY_S = 0.2
+
+
+def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        shared_fd: a listening socket that several servers accept from, beside this one's own port.
+        lifeline: a pipe that closes when the process that started this one is gone; then stop.
+
+    Raises:
+        RegistryMismatch: the registry's URL or version is not usable.
+        OSError: the address can't be listened on.
+    """
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    with runner:
+        runner.run(_serve(settings, shared_fd, lifeline))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not built for every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int | None) -> None:
+    stop = _stop_event(lifeline)
+    engine = open_engine(settings.registry_url)
+    if not await _tables_exist(engine, stop):
+        return
+    own = socket.create_server((settings.host, settings.port))
+    port = own.getsockname()[1]
+    endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
+    registry = ServerRegistry(
+        engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
+    )
+    limit = settings.max_artifact_bytes
+    models = CachedModelRepository(
+        ModelRepositoryByScheme(
+            {
+                "file": FileSystemModelRepository(max_bytes=limit),
+                "s3": S3ModelRepository(make_client(settings.s3_endpoint_url), max_bytes=limit),
+            }
+        ),
+        bounded_cache(settings.cache_bytes),
+    )
+    table = RoutingTable(registry, on_loss=settings.on_registry_loss)
+    plane = DataPlane(table, models)
+    follower = RegistryFollower(
+        registry, table, models, poll_s=settings.poll_s, lease_s=settings.lease_s
+    )
+    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
+    app = make_app(
+        table,
+        models,
+        server_id=settings.server_id,
+        predict_timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+        data_plane=plane,
+        ready=lambda: table.was_read and not stop.is_set(),
+        registry_age_s=lambda: table.age_s,
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
+    await runner.setup()
+    sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
+    for listening in sockets:
+        listening.setblocking(False)
+        await web.SockSite(runner, listening).start()
+    log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(follower.run(candidates))
+        loading = group.create_task(candidates.run())
+        await stop.wait()
+        log.info("stopping", server=settings.server_id)
+        loading.cancel()
+        await runner.cleanup()  # requests under way end first, with the lease still held
+        following.cancel()
+    await follower.release()
+    log.info("stopped", server=settings.server_id)
+
+
+def _stop_event(lifeline: int | None) -> asyncio.Event:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    if lifeline is not None:
+
+        def parent_left() -> None:
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, parent_left)  # nobody ever writes: readable means closed
+    return stop
+
+
+async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
+    """Wait until the operator has made the registry's tables; False: told to stop meanwhile."""
+    told = False
+    while not stop.is_set():
+        with contextlib.suppress(RegistryUnavailable):
+            if await asyncio.to_thread(is_migrated, engine):
+                return True
+        if not told:
+            log.info("waiting for the operator to set up the registry", url=repr(engine.url))
+            told = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _TABLES_EVERY_S)
+    return False

@@ -1,0 +1,156 @@
+"""The last line of a training job: an artifact under a name that never repeats, and its manifest."""
+
+import hashlib
+import io
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import joblib
+import yaml
+
+from tenantry import TenantModel
+from tenantry.errors import InvalidManifest
+from tenantry.spec import API_VERSION, KIND
+from tenantry_server.s3 import make_client, publish_bytes
+
+
+def publish(  # noqa: PLR0913 - one call with names is the whole point
+    model: Any,
+    *,
+    user_id: str,
+    to: str | Path,
+    manifests: str | Path | None = None,
+    name: str | None = None,
+    namespace: str = "default",
+    spec: Mapping[str, Any] | None = None,
+    s3_endpoint_url: str | None = None,
+) -> TenantModel:
+    """Store a model and declare it: the artifact first, the TenantModel manifest last.
+
+    The artifact's name holds the time and its digest, so a new version never overwrites an older one,
+    and the manifest pins the sha256. A manifest is replaced in one step: a reader sees the old one or
+    the new one, never half.
+
+    Args:
+        model: a fitted estimator or a Model (written with joblib), or the path of a model file.
+        user_id: who it is for.
+        to: a folder, or ``s3://bucket/prefix``.
+        manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
+        name: of the TenantModel; None: made of `user_id`.
+        namespace: of the TenantModel.
+        spec: further fields, such as ``{"prewarm": True, "model": {"method": "predict_proba"}}``.
+        s3_endpoint_url: as TENANTRY_S3_ENDPOINT_URL.
+
+    Returns:
+        the declared TenantModel.
+
+    Raises:
+        InvalidManifest: `user_id`, `name` or `spec` breaks a rule; nothing was stored.
+        ArtifactError: the S3 server refused the artifact, or did not answer.
+
+    Example:
+        >>> from sklearn.linear_model import LinearRegression
+        >>> folder = getfixture("tmp_path")
+        >>> fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
+        >>> declared = publish(fitted, user_id="ann", to=folder / "models", manifests=folder)
+        >>> declared.spec.user_id, sorted(p.name for p in folder.glob("*.yaml"))
+        ('ann', ['ann.yaml'])
+    """
+    data, suffix = _artifact(model)
+    digest = hashlib.sha256(data).hexdigest()
+    stem = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{digest[:12]}"
+    user_folder = quote(user_id, safe="@+~")
+    if str(to).startswith("s3://"):
+        folder = str(to).rstrip("/")
+        uri = f"{folder}/{user_id}/{stem}{suffix}"
+    else:
+        folder = str(Path(to).absolute())
+        path = Path(folder) / user_folder / f"{stem}{suffix}"
+        uri = path.as_uri()
+    declared = _declared(
+        name or object_name(user_id), namespace, user_id, {"uri": uri, "sha256": digest}, spec or {}
+    )
+    if uri.startswith("s3://"):
+        publish_bytes(make_client(s3_endpoint_url), uri, data)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    if manifests is not None:
+        write_manifest(declared, Path(manifests))
+    return declared
+
+
+def write_manifest(declared: TenantModel, folder: Path) -> Path:
+    """Write ``NAME.yaml`` in one step, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{declared.name}.yaml"
+    write_atomically(path, to_yaml(declared).encode())
+    return path
+
+
+def to_yaml(declared: TenantModel) -> str:
+    """The manifest as a person would write it."""
+    return yaml.safe_dump(declared.to_manifest(), sort_keys=False, allow_unicode=True)
+
+
+def object_name(user_id: str) -> str:
+    """A Kubernetes object name for a user id: itself where it is one, else readable and unique.
+
+    Example:
+        >>> object_name("store-042")
+        'store-042'
+        >>> object_name("Ann@shop.example")
+        'ann-shop.example-2f2c7f'
+    """
+    plain = re.sub(r"[^a-z0-9.-]+", "-", user_id.lower())
+    plain = re.sub(r"-*\.[.-]*", ".", plain).strip("-.")[:200].strip("-.")
+    if plain == user_id:
+        return plain
+    return f"{plain or 'user'}-{hashlib.sha256(user_id.encode()).hexdigest()[:6]}"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write, flush to disk, then rename: after a crash the old file stands, or the new one, whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _artifact(model: Any) -> tuple[bytes, str]:
+    if isinstance(model, str | Path):
+        path = Path(model)
+        return path.read_bytes(), path.suffix
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    return buffer.getvalue(), ".joblib"
+
+
+def _declared(
+    name: str, namespace: str, user_id: str, model: dict[str, Any], extra: Mapping[str, Any]
+) -> TenantModel:
+    more = dict(extra)
+    more_model = more.pop("model", {})
+    if not isinstance(more_model, Mapping):
+        raise InvalidManifest("spec.model", f"must be a mapping, got {more_model!r}")
+    return TenantModel.parse(
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"userId": user_id, "model": {**more_model, **model}, **more},
+        }
+    )

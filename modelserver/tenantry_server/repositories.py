@@ -1,0 +1,125 @@
+"""From a model id to a model: the interface, folders, and the choice by scheme."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from tenantry import Model, ModelId
+from tenantry.errors import (
+    ArtifactAccessDenied,
+    ArtifactDigestMismatch,
+    ArtifactInvalid,
+    ArtifactNotFound,
+    ArtifactTooLarge,
+    ArtifactUnavailable,
+)
+from tenantry_server.formats import load_model
+
+MAX_ARTIFACT_BYTES = 1 << 30
+
+
+class ModelRepository(ABC):
+    """Knows how to get a model by its id. Methods may block; the server calls them in threads."""
+
+    @abstractmethod
+    def get_model(self, model_id: str) -> Model:
+        """Read, check and load a model.
+
+        Args:
+            model_id: as `ModelId` writes it.
+
+        Raises:
+            ArtifactError: one of its kinds says what is wrong with the bytes, or where they are not.
+        """
+
+
+class FileSystemModelRepository(ModelRepository):
+    """Reads artifacts from a folder, or from the absolute paths of ``file://`` ids.
+
+    Args:
+        root: the folder that plain relative ids, such as ``ann/7.joblib``, are looked up in; an id
+            that leads out of it is refused. None: only ``file://`` ids.
+        max_bytes: of one artifact.
+
+    Example:
+        >>> import joblib
+        >>> from sklearn.dummy import DummyRegressor
+        >>> folder = getfixture("tmp_path")
+        >>> _ = joblib.dump(DummyRegressor().fit([[0.0], [1.0]], [4.0, 6.0]), folder / "ann.joblib")
+        >>> model = FileSystemModelRepository(folder).get_model("ann.joblib")
+        >>> import pandas as pd
+        >>> model.predict(pd.DataFrame({"x": [9.0]}))
+        array([5.])
+    """
+
+    def __init__(self, root: Path | None = None, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
+        self._root = None if root is None else root.resolve()
+        self._max_bytes = max_bytes
+
+    def get_model(self, model_id: str) -> Model:
+        """Read the file whole, check its digest where one is pinned, then load it."""
+        exact = ModelId.parse(model_id)
+        data = self._read(exact)
+        check_digest(data, exact)
+        return load_model(data, exact)
+
+    def _read(self, model_id: ModelId) -> bytes:
+        path = self._path(model_id)
+        try:
+            size_bytes = path.stat().st_size
+            if size_bytes > self._max_bytes:
+                raise ArtifactTooLarge(model_id.uri, size_bytes, self._max_bytes)
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ArtifactNotFound(model_id.uri) from None
+        except PermissionError:
+            raise ArtifactAccessDenied(model_id.uri) from None
+        except IsADirectoryError:
+            raise ArtifactInvalid(model_id.uri, "it is a folder") from None
+        except OSError as error:
+            raise ArtifactUnavailable(model_id.uri, str(error)) from error
+
+    def _path(self, model_id: ModelId) -> Path:
+        if model_id.scheme == "file":
+            return Path(unquote(model_id.uri.removeprefix("file://")))
+        if self._root is None or model_id.scheme:
+            raise ArtifactInvalid(model_id.uri, "this repository reads file:// ids only")
+        path = (self._root / model_id.uri).resolve()
+        if not path.is_relative_to(self._root):
+            raise ArtifactInvalid(model_id.uri, f"it leads out of {self._root}")
+        return path
+
+
+class ModelRepositoryByScheme(ModelRepository):
+    """Passes each id on to the repository for its scheme.
+
+    Args:
+        by_scheme: such as ``{"file": FileSystemModelRepository(), "s3": S3ModelRepository(…)}``.
+    """
+
+    def __init__(self, by_scheme: Mapping[str, ModelRepository]) -> None:
+        self._by_scheme = by_scheme
+
+    def get_model(self, model_id: str) -> Model:
+        """Ask the repository for the id's scheme."""
+        exact = ModelId.parse(model_id)
+        chosen = self._by_scheme.get(exact.scheme)
+        if chosen is None:
+            known = ", ".join(f"{scheme}://" for scheme in self._by_scheme)
+            raise ArtifactInvalid(exact.uri, f"no repository for it; this server reads {known}")
+        return chosen.get_model(model_id)
+
+
+def check_digest(data: bytes, model_id: ModelId) -> None:
+    """Refuse bytes other than the pinned ones, before anything deserialises them.
+
+    Raises:
+        ArtifactDigestMismatch: their sha256 differs from the one in the id.
+    """
+    if model_id.sha256 is None:
+        return
+    seen = hashlib.sha256(data).hexdigest()
+    if seen != model_id.sha256:
+        raise ArtifactDigestMismatch(model_id.uri, model_id.sha256, seen)

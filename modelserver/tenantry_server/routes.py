@@ -1,0 +1,148 @@
+"""Which model answers for whom, in memory, and only for as long as this server may trust it."""
+
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+import structlog
+
+from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
+from tenantry.placement import shard_of
+from tenantry.registry import Assignment, Changes, ServerRegistry
+from tenantry_server.model_info import ModelInfoRepository
+
+log = structlog.get_logger(__name__)
+
+
+def boot_clock_s() -> float:
+    """Seconds that also pass while the machine sleeps, where the system has such a clock."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class OnRegistryLoss(StrEnum):
+    """What to answer while the registry is out of reach and the lease has run out."""
+
+    SERVE = "serve"  # the last known model, with a header that says how old the knowledge is
+    REFUSE = "refuse"  # 503
+
+
+class RoutingTable(ModelInfoRepository):
+    """The registry's assignments and shard map, as last read by `RegistryFollower`.
+
+    While the lease holds, answers come from memory. Once it ran out, the operator may have told the
+    world that a newer model answers, so every request asks SQL until the follower has caught up.
+
+    Args:
+        registry: asked once the lease ran out.
+        on_loss: what to do where the registry does not answer either.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+    """
+
+    def __init__(
+        self,
+        registry: ServerRegistry,
+        *,
+        on_loss: OnRegistryLoss = OnRegistryLoss.SERVE,
+        clock_s: Callable[[], float] = boot_clock_s,
+    ) -> None:
+        self._registry = registry
+        self._on_loss = on_loss
+        self._clock_s = clock_s
+        self._assignments: dict[str, Assignment] = {}
+        self._owners: dict[int, str] = {}
+        self._lease_ends_s = float("-inf")
+        self._read_at_s: float | None = None
+        self.revision = -1
+
+    def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
+        """Take in what changed: from here on no request sees anything older.
+
+        Returns:
+            the assignments that this server should look at for a candidate (the changed ones, and
+            those of shards that changed hands), and the model ids that no longer answer for a user.
+        """
+        old = self._assignments
+        gone: set[str] = set()
+        if changes.complete:
+            kept = {a.user_id for a in changes.assignments}
+            gone.update(a.model_id for a in old.values() if a.user_id not in kept and a.model_id)
+            self._assignments = {user: a for user, a in old.items() if user in kept}
+        for assignment in changes.assignments:
+            before = self._assignments.get(assignment.user_id)
+            if before is not None and before.model_id not in (None, assignment.model_id):
+                gone.add(str(before.model_id))
+            if assignment.deleted:
+                self._assignments.pop(assignment.user_id, None)
+            else:
+                self._assignments[assignment.user_id] = assignment
+        self._owners |= changes.shards
+        self.revision = changes.revision
+        touched = list(changes.assignments)
+        if changes.shards:
+            touched += [
+                a
+                for a in self._assignments.values()
+                if a.candidate_id is not None and shard_of(a.user_id) in changes.shards
+            ]
+        return touched, gone
+
+    def extend_lease(self, until_s: float) -> None:
+        """Trust the table until `until_s` of the clock; called once the registry has granted it."""
+        self._lease_ends_s = until_s
+        self._read_at_s = self._clock_s()
+
+    @property
+    def lease_held(self) -> bool:
+        """Whether memory may be trusted now."""
+        return self._clock_s() < self._lease_ends_s
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the registry last answered, where the lease has run out; else None."""
+        if self.lease_held or self._read_at_s is None:
+            return None
+        return self._clock_s() - self._read_at_s
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the registry was read at all since this process started."""
+        return self.revision >= 0
+
+    def owner_of(self, user_id: str) -> str | None:
+        """The server that holds this user's shard; None where nobody does."""
+        return self._owners.get(shard_of(user_id))
+
+    def get(self, user_id: str) -> Assignment | None:
+        """The row as last read."""
+        return self._assignments.get(user_id)
+
+    def __len__(self) -> int:
+        return len(self._assignments)
+
+    def __iter__(self) -> Iterator[Assignment]:
+        return iter(self._assignments.values())
+
+    def peek(self, user_id: str) -> str | None:
+        """From memory while the lease holds; None: ask SQL."""
+        if not self.lease_held:
+            return None
+        return _answer(user_id, self._assignments.get(user_id))
+
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        """As SQL has it now; where SQL does not answer, as `on_loss` says."""
+        try:
+            return _answer(user_id, self._registry.lookup(user_id))
+        except RegistryUnavailable:
+            if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
+                raise
+            return _answer(user_id, self._assignments.get(user_id))
+
+
+def _answer(user_id: str, assignment: Assignment | None) -> str:
+    if assignment is None:
+        raise ModelNotAssigned(user_id)
+    if assignment.model_id is None:
+        raise ModelNotReady(user_id)
+    return assignment.model_id

@@ -1,0 +1,54 @@
+"""What a model server can be told, each with its unit and the reason for its default."""
+
+from pydantic import Field
+
+from tenantry.settings import CommonSettings
+from tenantry_server.routes import OnRegistryLoss
+
+
+class ServerSettings(CommonSettings):
+    """Settings of `tenantry serve`."""
+
+    server_id: str = Field(
+        default="server-0",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$",
+        description="Name of this server, unique among those of one registry.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="Port to listen on; 0: one that the system chooses."
+    )
+    advertise_url: str | None = Field(
+        default=None, description="Base URL for peers; unset: made of host and port."
+    )
+    cache_bytes: int = Field(
+        default=512 << 20, gt=0, description="Bound of the model cache, in measured bytes."
+    )
+    max_artifact_bytes: int = Field(
+        default=1 << 30, gt=0, description="Largest artifact that is read into memory."
+    )
+    max_body_bytes: int = Field(
+        default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
+    )
+    predict_timeout_s: float = Field(
+        default=10.0, gt=0, description="Time for one request, a cold load included."
+    )
+    poll_s: float = Field(
+        default=0.1,
+        gt=0,
+        le=1.0,
+        description="Between looks at the registry; a look that finds nothing costs one SELECT.",
+    )
+    lease_s: float = Field(
+        default=10.0,
+        ge=3.0,
+        description="How long the operator waits for a server that died before Ready goes on.",
+    )
+    shutdown_s: float = Field(
+        default=10.0, ge=0, description="Time for requests under way when told to stop."
+    )
+    on_registry_loss: OnRegistryLoss = Field(
+        default=OnRegistryLoss.SERVE,
+        description="With the registry gone and the lease over: serve the last known model with a "
+        "header that says how old that knowledge is, or refuse with 503.",
+    )
