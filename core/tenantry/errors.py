@@ -61,9 +61,7 @@ class ModelNotAssigned(TenantryError):
     reason: ClassVar[str] = "ModelNotAssigned"
 
     def __init__(self, user_id: str) -> None:
-        super().__init__(
-            f"no model is assigned to user {user_id!r}; apply a TenantModel with this userId"
-        )
+        super().__init__(f"no model is assigned to user {user_id!r}; apply a TenantModel with this userId")
         self.user_id = user_id
 
 
@@ -226,9 +224,7 @@ class PredictionTimeout(TenantryError):
     retryable: ClassVar[bool] = True
 
     def __init__(self, timeout_s: float) -> None:
-        super().__init__(
-            f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S"
-        )
+        super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
 
 
 class RegistryUnavailable(TenantryError):

@@ -41,9 +41,7 @@ class ModelId:
 
     def __str__(self) -> str:
         query = _encode({"versionId": self.version_id})
-        fragment = _encode(
-            {name: getattr(self, name) for name in _names() if name not in _IN_QUERY}
-        )
+        fragment = _encode({name: getattr(self, name) for name in _names() if name not in _IN_QUERY})
         return self.uri + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
 
     @classmethod
@@ -71,6 +69,4 @@ def _names() -> list[str]:
 
 
 def _encode(parts: dict[str, str | None]) -> str:
-    return "&".join(
-        f"{name}={quote(value, safe='')}" for name, value in parts.items() if value is not None
-    )
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in parts.items() if value is not None)

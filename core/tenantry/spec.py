@@ -188,7 +188,7 @@ class TenantModel:
             errors = error.errors(include_url=False)
             # A misspelt field also leaves a required one missing: the spelling is the news.
             errors.sort(key=lambda each: each["type"] != "extra_forbidden")
-            raise _explained(errors[0], document) from None
+            raise _explained(errors[0]) from None
         return cls(parsed.metadata.namespace, parsed.metadata.name, parsed.spec)
 
     def to_manifest(self) -> dict[str, Any]:
@@ -201,14 +201,14 @@ class TenantModel:
         }
 
 
-def _explained(error: ErrorDetails, document: Mapping[str, Any]) -> InvalidManifest:
+def _explained(error: ErrorDetails) -> InvalidManifest:
     path = [str(part) for part in error["loc"]]
     field = ".".join(path)
     match error["type"]:
         case "missing":
             problem = "is required and missing"
         case "extra_forbidden":
-            problem = f"unknown field{_suggestion(path, document)}"
+            problem = f"unknown field{_suggestion(path)}"
         case "string_type":
             problem = f"must be a string, got {_shown(error['input'])}{_quote_hint(error['input'])}"
         case "bool_type":
@@ -230,7 +230,7 @@ _FIELDS_UNDER = {
 }
 
 
-def _suggestion(path: list[str], document: Mapping[str, Any]) -> str:
+def _suggestion(path: list[str]) -> str:
     model = _FIELDS_UNDER.get(tuple(path[:-1]))
     if model is None:
         return ""

@@ -98,9 +98,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         yield
         plane.close()
 
-    app = web.Application(
-        client_max_size=max_body_bytes, middlewares=[_errors_as_json(server_id, metrics)]
-    )
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_errors_as_json(server_id, metrics)])
     app.router.add_post("/predict/{user_id}", predict)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -120,9 +118,7 @@ def _errors_as_json(server_id: str, metrics: ServerMetrics) -> Any:
         if request.path.startswith("/predict/"):
             seconds = time.perf_counter() - began_s
             metrics.answered(response.status, seconds)
-            log.debug(
-                "predict", path=request.path, status=response.status, ms=round(seconds * 1e3, 2)
-            )
+            log.debug("predict", path=request.path, status=response.status, ms=round(seconds * 1e3, 2))
         return response
 
     return middleware
@@ -166,9 +162,7 @@ def _json(predictions: Predictions, *, bare: bool, headers: dict[str, str]) -> w
     plain = np.ascontiguousarray(predictions) if predictions.dtype.kind in "fiub" else None
     values = predictions.tolist() if plain is None else plain
     try:
-        body = orjson.dumps(
-            values if bare else {"predictions": values}, option=orjson.OPT_SERIALIZE_NUMPY
-        )
+        body = orjson.dumps(values if bare else {"predictions": values}, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise errors.PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
     return web.Response(body=body, content_type="application/json", headers=headers)

@@ -91,9 +91,7 @@ class CandidateLoader:
         except TenantryError as error:
             state = LoadState.RETRYING if error.retryable else LoadState.FAILED
             log.warning("candidate failed", user=user_id, reason=error.reason, error=str(error))
-            return LoadReport(
-                user_id, self._server_id, candidate_id, state, None, error.reason, str(error)
-            )
+            return LoadReport(user_id, self._server_id, candidate_id, state, None, error.reason, str(error))
         except Exception as error:
             # A loader is a stranger's code: whatever it raises must not end the loop for the others.
             log.exception("candidate failed", user=user_id)

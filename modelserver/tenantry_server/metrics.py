@@ -65,6 +65,4 @@ class _CacheCollector(Collector):
         yield GaugeMetricFamily(
             "tenantry_cache_capacity_bytes", "Bound of the above.", self._models.capacity_bytes
         )
-        yield GaugeMetricFamily(
-            "tenantry_cache_models", "Number of models in memory.", len(self._models)
-        )
+        yield GaugeMetricFamily("tenantry_cache_models", "Number of models in memory.", len(self._models))

@@ -170,9 +170,7 @@ def _check_same(seen: Any, wanted: Sequence[str], where: str) -> None:
         close = difflib.get_close_matches(unknown[0], missing, n=1) if missing else []
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         words.append(f"unknown {_named(unknown)}{hint}")
-    raise FeatureMismatch(
-        f"{where}{' and '.join(words)}; the model takes {', '.join(map(repr, wanted))}"
-    )
+    raise FeatureMismatch(f"{where}{' and '.join(words)}; the model takes {', '.join(map(repr, wanted))}")
 
 
 def _check_count(seen: int, model: Model, number: int) -> None:

@@ -75,9 +75,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     )
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
-    follower = RegistryFollower(
-        registry, table, models, poll_s=settings.poll_s, lease_s=settings.lease_s
-    )
+    follower = RegistryFollower(registry, table, models, poll_s=settings.poll_s, lease_s=settings.lease_s)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     app = make_app(
         table,

@@ -43,7 +43,7 @@ class SlowModel(SumModel):
 class ErrorModel(Model):
     """Raises at every call, as a broken model would."""
 
-    def predict(self, data: pd.DataFrame) -> Predictions:
+    def predict(self, data: pd.DataFrame) -> Predictions:  # noqa: ARG002 - the interface
         """Never returns.
 
         Raises:

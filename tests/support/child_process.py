@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 POLL_S = 0.05
-LOG_TAIL_LINES = 20
+LOG_TAIL_LINES = 40  # etcd prints 30 of usage after the flag that it refuses
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

@@ -33,7 +33,7 @@ AUDIT_POLICY = {
 }
 PORT_ATTEMPTS = 5
 PROBE_TIMEOUT_S = 2.0
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 2.0  # an open watch holds the API server for a minute; etcd has the data
 
 
 class ControlPlane:
@@ -180,8 +180,7 @@ class ControlPlane:
         """Write the server's token file: token, name, uid, groups."""
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(
-                (self.tokens[name], name, name, ",".join(groups))
-                for name, groups in self._groups.items()
+                (self.tokens[name], name, name, ",".join(groups)) for name, groups in self._groups.items()
             )
 
     def _start_etcd(self) -> None:
@@ -198,9 +197,7 @@ class ControlPlane:
             *_without_fsync(binary),
         ]
         self._etcd = self._run(argv)
-        self._etcd.wait_ready(
-            lambda: _is_member(self.etcd_endpoint, name), timeout_s=self._ready_timeout_s
-        )
+        self._etcd.wait_ready(lambda: _is_member(self.etcd_endpoint, name), timeout_s=self._ready_timeout_s)
 
     def _start_apiserver(self) -> None:
         self.url = f"https://{HOST}:{_free_port()}"
@@ -256,9 +253,7 @@ def write_kubeconfig(path: Path, url: str, ca_file: Path, token: str) -> None:
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": name, "cluster": {"server": url, "certificate-authority-data": certificate}}
-        ],
+        "clusters": [{"name": name, "cluster": {"server": url, "certificate-authority-data": certificate}}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "current-context": name,

@@ -122,13 +122,16 @@ def _fill(folder: Path, platform_name: str) -> None:
         refusal = _fetch_official(staged, platform_name)
         if refusal:
             log = cache / "build.log"
-            _say(f"building kube-apiserver from Debian's source, about 5 minutes; see {log}")
             try:
+                envtest_build.require_able()
+                _say(f"building kube-apiserver from Debian's source, about 5 minutes; see {log}")
                 envtest_build.build(_subfolder(work, "build"), staged, log=log)
             except envtest_build.BuildFailed as error:
                 raise AssetsUnavailable(
-                    f"no etcd and kube-apiserver for the tests. The official archive: {refusal}. "
-                    f"A build from Debian's source: {error}\nWay out: {WAY_OUT}"
+                    "no etcd and kube-apiserver for the tests.\n"
+                    f"The official archive: {refusal}\n"
+                    f"A build from Debian's source: {error}\n"
+                    f"The way out: {WAY_OUT}"
                 ) from error
         _publish(staged, folder)
     _say(f"etcd and kube-apiserver {server_version(folder)} are in {folder}")
@@ -156,7 +159,7 @@ def _fetch_official(into: Path, platform_name: str) -> str | None:
             with tarfile.open(fileobj=archive, mode="r:gz") as members:
                 _unpack_binaries(members, into)
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
-        return f"{url} answered: {error}"
+        return f"{url}: {error}"
     return None
 
 

@@ -33,6 +33,24 @@ class BuildFailed(RuntimeError):
     """This machine cannot build kube-apiserver; the message says which step refused."""
 
 
+def require_able() -> None:
+    """Say before a long build what this machine lacks for it.
+
+    Raises:
+        BuildFailed: not Debian 12, or packages are missing and we are not root.
+    """
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    if (release.get("ID"), release.get("VERSION_ID")) != ("debian", "12"):
+        name = release.get("PRETTY_NAME", platform.system())
+        raise BuildFailed(f"the recipe is for Debian 12 (bookworm), and this is {name}")
+    missing = _missing_packages()
+    if missing and os.geteuid() != 0:
+        raise BuildFailed(f"not root; as root run `apt-get install {' '.join(missing)}` first")
+
+
 def build(work: Path, into: Path, *, log: Path) -> None:
     """Put `etcd` and `kube-apiserver` into the folder `into`: about 5 minutes on 2 cores.
 
@@ -45,14 +63,16 @@ def build(work: Path, into: Path, *, log: Path) -> None:
         log: rewritten with the output of every step.
 
     Raises:
-        BuildFailed: not Debian 12, a package is missing and we are not root, or a step failed.
+        BuildFailed: as `require_able`, or a step failed.
     """
-    _require_debian_12()
+    require_able()
     log.write_bytes(b"")
     steps = _Steps(work, log)
     apt = _private_apt(steps)
-    _install_missing(steps, apt)
-
+    missing = _missing_packages()
+    if missing:
+        install = [*apt, "install", "--yes", "--no-install-recommends", *missing]
+        steps.run(install, env={"DEBIAN_FRONTEND": "noninteractive"})
     steps.run([*apt, "source", "--download-only", "kubernetes"])
     steps.run([*apt, "download", "etcd-server"])
     steps.run(["dpkg-deb", "--extract", _only(work, "etcd-server_*.deb"), "etcd-server"])
@@ -83,19 +103,8 @@ class _Steps:
         if ended.returncode != 0:
             tail = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
             raise BuildFailed(
-                f"`{' '.join(argv)}` ended with {ended.returncode}; {self.log} ends:\n"
-                + "\n".join(tail)
+                f"`{' '.join(argv)}` ended with {ended.returncode}; {self.log} ends:\n" + "\n".join(tail)
             )
-
-
-def _require_debian_12() -> None:
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    if (release.get("ID"), release.get("VERSION_ID")) != ("debian", "12"):
-        name = release.get("PRETTY_NAME", platform.system())
-        raise BuildFailed(f"the recipe is for Debian 12 (bookworm), and this is {name}")
 
 
 def _private_apt(steps: _Steps) -> list[str]:
@@ -148,16 +157,8 @@ def _indexed_mirrors() -> list[str]:
     return sorted(set(listed.stdout.splitlines()))
 
 
-def _install_missing(steps: _Steps, apt: Sequence[str]) -> None:
-    missing = [name for name, proof in BUILD_PACKAGES.items() if not proof.exists()]
-    if not missing:
-        return
-    if os.geteuid() != 0:
-        raise BuildFailed(f"not root; as root run `apt-get install {' '.join(missing)}` first")
-    steps.run(
-        [*apt, "install", "--yes", "--no-install-recommends", *missing],
-        env={"DEBIAN_FRONTEND": "noninteractive"},
-    )
+def _missing_packages() -> list[str]:
+    return [name for name, proof in BUILD_PACKAGES.items() if not proof.exists()]
 
 
 def _make_apiserver(steps: _Steps) -> Path:

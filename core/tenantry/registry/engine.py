@@ -53,9 +53,7 @@ def _postgresql(url: URL) -> Engine:
             connect_args={"connect_timeout": 5},
         )
     except ModuleNotFoundError as error:
-        raise RegistryMismatch(
-            "PostgreSQL needs its driver: pip install 'tenantry[postgresql]'"
-        ) from error
+        raise RegistryMismatch("PostgreSQL needs its driver: pip install 'tenantry[postgresql]'") from error
 
 
 def _sqlite(url: URL) -> Engine:

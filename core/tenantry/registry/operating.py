@@ -128,9 +128,7 @@ class OperatorRegistry:
         """
         with self._fenced() as (connection, last):
             current = dict(
-                connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id))
-                .tuples()
-                .all()
+                connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id)).tuples().all()
             )
             changed = [
                 {"shard": shard, "server_id": server_id, "revision": last + 1}
@@ -207,9 +205,7 @@ class OperatorRegistry:
         """
         now = now_s(self._engine)
         with self._fenced() as (connection, last):
-            connection.execute(
-                delete(t.servers).where(t.servers.c.lease_until < now - forget_servers_s)
-            )
+            connection.execute(delete(t.servers).where(t.servers.c.lease_until < now - forget_servers_s))
             passed = connection.execute(
                 select(func.min(t.servers.c.acked_revision)).where(t.servers.c.lease_until > now)
             ).scalar_one()

@@ -40,6 +40,7 @@ class Claim:
     Attributes:
         spec: the newest valid ``spec`` as a plain document; None where none was ever valid.
         conditions: the conditions as they would stand on a Kubernetes object.
+        origin: the file that it stands in, relative to its folder; empty on Kubernetes.
     """
 
     uid: str
@@ -53,6 +54,7 @@ class Claim:
     model_id: str | None = None
     size_bytes: int | None = None
     conditions: list[dict[str, Any]] = field(default_factory=list)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

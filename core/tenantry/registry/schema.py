@@ -39,6 +39,7 @@ claims = Table(
     Column("namespace", String(63), nullable=False),
     Column("name", Text, nullable=False),  # a file's path where its document has no name
     Column("user_id", String(253)),  # null where the document never parsed
+    Column("origin", Text, nullable=False),  # the file it stands in; empty on Kubernetes
     Column("created_at", Double, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("spec", JSON(none_as_null=True)),  # the newest valid one; null where there was none

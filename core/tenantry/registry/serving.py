@@ -20,9 +20,7 @@ class ServerRegistry:
         capacity_bytes: of its model cache.
     """
 
-    def __init__(
-        self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int
-    ) -> None:
+    def __init__(self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int) -> None:
         self._engine = engine
         self.server_id = server_id
         self._endpoint = endpoint
@@ -40,9 +38,7 @@ class ServerRegistry:
         rows = select(t.assignments).where(t.assignments.c.revision > after)
         if complete:
             rows = rows.where(t.assignments.c.deleted.is_(False))
-        shards = select(t.shard_map.c.shard, t.shard_map.c.server_id).where(
-            t.shard_map.c.revision > after
-        )
+        shards = select(t.shard_map.c.shard, t.shard_map.c.server_id).where(t.shard_map.c.revision > after)
         with reading(self._engine) as connection:
             # The counter first: revisions are committed in order, so whatever it covers is visible
             # to the statements that follow.
@@ -53,7 +49,7 @@ class ServerRegistry:
                 seen,
                 complete,
                 [assignment_from(row) for row in connection.execute(rows)],
-                {shard: server_id for shard, server_id in connection.execute(shards)},
+                dict(connection.execute(shards).tuples().all()),
             )
 
     def lookup(self, user_id: str) -> Assignment | None:

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("namespace", sa.String(63), nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("user_id", sa.String(253)),
+        sa.Column("origin", sa.Text, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("spec", sa.JSON(none_as_null=True)),

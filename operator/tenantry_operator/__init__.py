@@ -1,0 +1,1 @@
+"""Tenantry's operator: brings the registry in step with the declared TenantModels, and says how far."""

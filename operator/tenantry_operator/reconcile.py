@@ -1,0 +1,242 @@
+"""What to do about one TenantModel: a pure function of what was declared and what was observed.
+
+An update goes through two revisions. First it is a candidate, which only the owner of the user's
+shard loads, beside the model that answers. Once that worked, it becomes the model of all servers, and
+Ready is said when every live server has put that revision in force. So no server ever gives up a
+model that works for one that doesn't, and Ready can't be early.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from tenantry import ModelId, TenantModel
+from tenantry.errors import ArtifactError, InvalidManifest
+from tenantry.registry.rows import Assignment, LoadReport, LoadState, Server
+from tenantry_operator.conditions import State, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A TenantModel as its source shows it, valid or not.
+
+    Attributes:
+        uid: identity; a document that is deleted and made again has the same in a folder.
+        generation: grows with every change of the spec.
+        created_at: seconds since the epoch; the older of two rivals for a user wins.
+        model: the parsed document; None where it breaks a rule.
+        problem: the rule it breaks; None where it is valid.
+        origin: the file that it stands in; empty on Kubernetes.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    created_at: float
+    model: TenantModel | None
+    problem: InvalidManifest | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything outside the document that the decision depends on.
+
+    Attributes:
+        before: the status that was given last; None: none yet.
+        bound_user: the user of this TenantModel's first valid spec; None: this is the first.
+        winner: namespace/name of the older TenantModel that holds this user; None: this one does.
+        artifact: exactly what stands under the declared URI, or why that can't be told.
+        assignment: the user's row in the registry, a tombstone included.
+        servers: those whose lease holds.
+        report: what the owner said of the candidate, if it said something new.
+    """
+
+    before: Status | None
+    bound_user: str | None
+    winner: str | None
+    artifact: ModelId | ArtifactError | None
+    assignment: Assignment | None
+    servers: Sequence[Server]
+    report: LoadReport | None
+
+
+class Waiting(Enum):
+    """What has to happen before the decision can change."""
+
+    NOTHING = auto()
+    RETRY = auto()  # the artifact store: ask again after a while
+    LOAD = auto()  # a server's word on the candidate
+    ACKS = auto()  # every live server's revision
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to write, what to say, and what to wait for.
+
+    Attributes:
+        assignment: the row to write, its revision still to be given; None: leave it as it is.
+        acks: the revision that every live server must have, where `waiting` is ACKS and no row is
+            written.
+    """
+
+    status: Status
+    waiting: Waiting = Waiting.NOTHING
+    assignment: Assignment | None = None
+    acks: int = 0
+
+
+def reconcile(declared: Declaration, seen: Observations) -> Outcome:
+    """Decide about one TenantModel."""
+    serving = _serving(declared, seen.assignment)
+    if declared.model is None:
+        problem = str(declared.problem)
+        return _stalled(declared, serving, "InvalidManifest", problem)
+    user_id = declared.model.spec.user_id
+    if seen.bound_user not in (None, user_id):
+        return _stalled(
+            declared,
+            serving,
+            "UserIdImmutable",
+            f"spec.userId was {seen.bound_user!r} and can't become {user_id!r}; "
+            "delete this TenantModel and declare another one",
+        )
+    if seen.winner is not None:
+        return _stalled(
+            declared,
+            None,
+            "UserIdConflict",
+            f"user {user_id!r} belongs to the older TenantModel {seen.winner}; "
+            "delete one of the two, or give this one another userId",
+        )
+    if isinstance(seen.artifact, ArtifactError):
+        error = seen.artifact
+        if error.retryable:
+            return _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
+        return _stalled(declared, serving, error.reason, str(error))
+    if seen.artifact is None:
+        return _reconciling(declared, serving, "Resolving", "looking at the artifact", Waiting.RETRY)
+    return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
+
+
+def _roll_out(
+    declared: Declaration,
+    seen: Observations,
+    user_id: str,
+    wanted: str,
+    serving: Assignment | None,
+) -> Outcome:
+    if serving is None:
+        # Nothing of this TenantModel yet: what a former one left must not answer for it.
+        first = Assignment(user_id, declared.uid, declared.generation, None, wanted)
+        return _loading(declared, seen, None, first)
+    if serving.model_id == wanted:
+        return _spread(declared, seen, wanted, serving)
+    if serving.candidate_id != wanted:
+        return _loading(declared, seen, serving, _next(serving, declared, candidate_id=wanted))
+    report = seen.report if seen.report and seen.report.model_id == wanted else None
+    if report is None:
+        before = seen.before
+        if before and _is_about(before, declared, State.STALLED):
+            return Outcome(before, Waiting.LOAD)  # its load failed; a server may try again
+        return _loading(declared, seen, serving, None)
+    match report.state:
+        case LoadState.LOADED:
+            promoted = replace(
+                _next(serving, declared, candidate_id=None),
+                model_id=wanted,
+                size_bytes=report.size_bytes,
+            )
+            status = _status(declared, promoted, State.RECONCILING, "RollingOut", _ROLLING_OUT)
+            return Outcome(status, Waiting.ACKS, promoted)
+        case LoadState.RETRYING:
+            return _reconciling(declared, serving, report.reason, report.message, Waiting.LOAD)
+        case LoadState.FAILED:
+            failed = _stalled(declared, serving, report.reason, report.message)
+            return replace(failed, waiting=Waiting.LOAD)
+
+
+_ROLLING_OUT = "loaded; waiting until every server answers with it"
+
+
+def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Assignment) -> Outcome:
+    """The wanted model is everybody's: is it in force everywhere?"""
+    if serving.candidate_id is not None:
+        back = _next(serving, declared, candidate_id=None)
+        status = _status(declared, back, State.RECONCILING, "RollingOut", "going back")
+        return Outcome(status, Waiting.ACKS, back)
+    before = seen.before
+    if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
+        return Outcome(before)
+    if not seen.servers:
+        told = _reconciling(declared, serving, "NoServer", _NO_SERVER, Waiting.ACKS)
+        return replace(told, acks=serving.revision)
+    behind = [s.server_id for s in seen.servers if s.acked_revision < serving.revision]
+    if behind:
+        names = ", ".join(behind[:5])
+        message = f"loaded; waiting for {names}"
+        told = _reconciling(declared, serving, "RollingOut", message, Waiting.ACKS)
+        return replace(told, acks=serving.revision)
+    version = ModelId.parse(wanted).short
+    message = f"version {version} answers on every server ({len(seen.servers)})"
+    return Outcome(_status(declared, serving, State.READY, "Ready", message))
+
+
+_NO_SERVER = "no model server is running; start one, and it will be loaded"
+
+
+def _loading(
+    declared: Declaration, seen: Observations, serving: Assignment | None, write: Assignment | None
+) -> Outcome:
+    if seen.servers:
+        reason, message = "Loading", "a server is loading it"
+    else:
+        reason, message = "NoServer", _NO_SERVER
+    told = _reconciling(declared, serving, reason, message, Waiting.LOAD)
+    return replace(told, assignment=write)
+
+
+def _next(serving: Assignment, declared: Declaration, *, candidate_id: str | None) -> Assignment:
+    return replace(serving, uid=declared.uid, generation=declared.generation, candidate_id=candidate_id)
+
+
+def _serving(declared: Declaration, assignment: Assignment | None) -> Assignment | None:
+    if assignment is None or assignment.deleted or assignment.uid != declared.uid:
+        return None
+    return assignment
+
+
+def _is_about(before: Status, declared: Declaration, state: State) -> bool:
+    return before.state is state and before.observed_generation == declared.generation
+
+
+def _reconciling(
+    declared: Declaration, serving: Assignment | None, reason: str, message: str, waiting: Waiting
+) -> Outcome:
+    told = message + _kept(serving)
+    return Outcome(_status(declared, serving, State.RECONCILING, reason, told), waiting)
+
+
+def _stalled(declared: Declaration, serving: Assignment | None, reason: str, message: str) -> Outcome:
+    told = message + _kept(serving)
+    return Outcome(_status(declared, serving, State.STALLED, reason, told))
+
+
+def _kept(serving: Assignment | None) -> str:
+    if serving is None or serving.model_id is None:
+        return ""
+    return f". Version {ModelId.parse(serving.model_id).short} keeps serving"
+
+
+def _status(
+    declared: Declaration, serving: Assignment | None, state: State, reason: str, message: str
+) -> Status:
+    return Status(
+        state,
+        reason,
+        message,
+        declared.generation,
+        None if serving is None else serving.model_id,
+        None if serving is None else serving.size_bytes,
+    )

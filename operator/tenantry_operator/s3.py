@@ -1,0 +1,81 @@
+"""The only module of the operator's side that speaks to S3: asks what stands under a name."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from tenantry.errors import (
+    ArtifactAccessDenied,
+    ArtifactError,
+    ArtifactNotFound,
+    ArtifactUnavailable,
+)
+from tenantry.model_id import ModelId
+from tenantry.spec import ModelSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectRequestTypeDef
+
+
+class S3Resolver:
+    """Pins what an ``s3://`` source means just now, with one HEAD request.
+
+    Args:
+        endpoint_url: of a server other than Amazon's; None: AWS, or AWS_ENDPOINT_URL_S3.
+        connections: kept to the server: how many may ask at once.
+    """
+
+    def __init__(self, endpoint_url: str | None, *, connections: int) -> None:
+        self._endpoint_url = endpoint_url
+        self._config = Config(
+            connect_timeout=3,
+            read_timeout=10,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+            max_pool_connections=connections,
+        )
+        self._made: S3Client | None = None
+
+    @property
+    def _client(self) -> "S3Client":
+        # Made on first use: a folder of file:// models needs no AWS region.
+        if self._made is None:
+            self._made = boto3.session.Session().client(
+                "s3", endpoint_url=self._endpoint_url, config=self._config
+            )
+        return self._made
+
+    def resolve(self, source: ModelSource) -> ModelId:
+        """The id of the version that a GET would answer with now.
+
+        Raises:
+            ArtifactError: there is none, or the store did not say.
+        """
+        bucket, _, key = source.uri.removeprefix("s3://").partition("/")
+        request: HeadObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
+        if source.version_id:
+            request["VersionId"] = source.version_id
+        try:
+            answer = self._client.head_object(**request)
+        except (ClientError, BotoCoreError) as error:
+            raise _explained(error, source) from error
+        version_id = answer.get("VersionId", "")
+        return source.pinned(
+            etag=answer["ETag"].strip('"'), version_id="" if version_id == "null" else version_id
+        )
+
+
+def _explained(error: ClientError | BotoCoreError, source: ModelSource) -> ArtifactError:
+    if isinstance(error, NoCredentialsError):
+        return ArtifactAccessDenied(source.uri, "no AWS credentials were found")
+    if not isinstance(error, ClientError):
+        return ArtifactUnavailable(source.uri, type(error).__name__)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    version = f"version {source.version_id}" if source.version_id else ""
+    if status == 404 or (status == 400 and source.version_id):
+        return ArtifactNotFound(source.uri, version)
+    if status in (401, 403):
+        return ArtifactAccessDenied(source.uri)
+    return ArtifactUnavailable(source.uri, f"HTTP {status}")

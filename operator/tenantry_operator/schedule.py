@@ -1,0 +1,60 @@
+"""When to look at something again: in memory, with backoff and jitter, and nothing lost or doubled."""
+
+import heapq
+from random import uniform
+
+
+class Schedule:
+    """Keys and the moments when they are due.
+
+    Args:
+        first_s: wait before the first retry.
+        last_s: the longest wait; it doubles up to this.
+
+    Example:
+        >>> schedule = Schedule(first_s=1.0, last_s=60.0)
+        >>> schedule.after("a", now_s=100.0, delay_s=5.0)
+        >>> schedule.due(104.0), schedule.due(105.0), schedule.due(106.0)
+        (set(), {'a'}, set())
+    """
+
+    def __init__(self, first_s: float, last_s: float) -> None:
+        self._first_s = first_s
+        self._last_s = last_s
+        self._due_s: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def retry(self, key: str, now_s: float) -> None:
+        """Once more, later than the last time; a retry that is already waited for stays."""
+        if key in self._due_s:
+            return
+        tries = self._tries.get(key, 0)
+        self._tries[key] = tries + 1
+        delay_s = min(self._first_s * 2 ** min(tries, 30), self._last_s)
+        self._put(key, now_s + delay_s * uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
+
+    def after(self, key: str, now_s: float, delay_s: float) -> None:
+        """Once, `delay_s` from now; forgets earlier failures."""
+        self._tries.pop(key, None)
+        self._put(key, now_s + delay_s)
+
+    def forget(self, key: str) -> None:
+        """Not at all."""
+        self._due_s.pop(key, None)
+        self._tries.pop(key, None)
+
+    def due(self, now_s: float) -> set[str]:
+        """Take out every key whose moment has come."""
+        ready: set[str] = set()
+        while self._heap and self._heap[0][0] <= now_s:
+            due_s, key = heapq.heappop(self._heap)
+            if self._due_s.get(key) == due_s:
+                del self._due_s[key]
+                ready.add(key)
+        return ready
+
+    def _put(self, key: str, due_s: float) -> None:
+        if self._due_s.get(key) != due_s:
+            self._due_s[key] = due_s
+            heapq.heappush(self._heap, (due_s, key))

@@ -1,0 +1,37 @@
+"""What the operator can be told, each with its unit and the reason for its default."""
+
+from pydantic import Field
+
+from tenantry.settings import CommonSettings
+
+
+class OperatorSettings(CommonSettings):
+    """Settings of `tenantry operator`."""
+
+    poll_s: float = Field(
+        default=0.1,
+        gt=0,
+        le=1.0,
+        description="Between looks at what servers reported; three small SELECTs.",
+    )
+    resync_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Between full comparisons with the registry, which repair rows edited by hand.",
+    )
+    retry_first_s: float = Field(
+        default=1.0, gt=0, description="Wait before an artifact that is not there is looked for again."
+    )
+    retry_last_s: float = Field(
+        default=60.0, gt=0, description="Longest wait between such looks; it doubles up to this."
+    )
+    resolve_threads: int = Field(
+        default=16, gt=0, description="Artifacts looked at at once (S3 HEAD requests)."
+    )
+    forget_servers_s: float = Field(
+        default=600.0, gt=0, description="After this a server that went away is listed no more."
+    )
+    allow_mass_delete: bool = Field(
+        default=False,
+        description="Remove tenants even where more than max(50, 5 %) disappear at once.",
+    )
