@@ -26,12 +26,12 @@ _DURATION_PART = re.compile(r"(\d+)(h|m|s)")
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
-def _rule(pattern: str, words: str) -> AfterValidator:
+def _rule(pattern: str, words: str, *, max_length: int = 253) -> AfterValidator:
     """A pattern, and the sentence that a person reads when a value breaks it."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
-        if compiled.fullmatch(value) is None:
+        if len(value) > max_length or compiled.fullmatch(value) is None:
             raise PydanticCustomError("rule", "must be {words}", {"words": words})
         return value
 
@@ -48,15 +48,17 @@ UserId = Annotated[
 ArtifactUri = Annotated[
     str,
     _rule(
-        r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^?#\x00-\x1f\x7f]{1,1024}",
-        "s3://BUCKET/KEY or file:///ABSOLUTE/PATH without ? and # (a version goes into versionId)",
+        r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^?#\x00-\x1f\x7f]+",
+        "s3://BUCKET/KEY or file:///ABSOLUTE/PATH without ? and # (a version goes into versionId), "
+        "at most 1,100 characters",
+        max_length=1100,
     ),
 ]
 Format = Annotated[
     str, _rule(r"[a-z][a-z0-9-]{0,30}", "a loader's name, such as sklearn: lower case, digits, -")
 ]
 Sha256 = Annotated[str, _rule(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
-VersionId = Annotated[str, _rule(r"[A-Za-z0-9._+/=-]{1,1024}", "an S3 object version id")]
+VersionId = Annotated[str, _rule(r"[A-Za-z0-9._+/=-]+", "an S3 object version id", max_length=1024)]
 Duration = Annotated[
     str,
     _rule(
@@ -223,7 +225,7 @@ def _explained(error: ErrorDetails) -> InvalidManifest:
     return InvalidManifest(field, problem)
 
 
-_FIELDS_UNDER = {
+_FIELDS_UNDER: dict[tuple[str, ...], type[BaseModel]] = {
     (): _Document,
     ("spec",): TenantModelSpec,
     ("spec", "model"): ModelSource,

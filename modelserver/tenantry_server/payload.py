@@ -83,9 +83,9 @@ def _check_names(columns: list[Any]) -> None:
 
 def _table(rows: list[Any], columns: list[str] | None, *, bare: bool) -> Payload:
     records = columns is None and bool(rows) and isinstance(rows[0], dict)
-    wanted: type = dict if records or (bare and columns is None) else list
+    wanted: Any = dict if records or (bare and columns is None) else list
     for number, row in enumerate(rows):
-        if type(row) is not wanted:
+        if not isinstance(row, wanted):
             name = "an object" if wanted is dict else "a list"
             raise InvalidRequest(f"row {number} must be {name} like the others, got {_kind(row)}")
         if columns is not None and len(row) != len(columns):

@@ -98,7 +98,7 @@ class FolderSource:
                 status = path.stat()
                 if not stat.S_ISREG(status.st_mode):
                     continue
-                signs = (status.st_mtime_ns, status.st_size, status.st_ino)
+                signs: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
                 before = self._files.get(origin)
                 if before is not None and before.signs == signs:
                     files[origin] = before

@@ -102,7 +102,7 @@ class _Constructor(yaml.constructor.SafeConstructor):
     """Builds plain values; dates stay the text that they were, as they do on an API server."""
 
 
-_Constructor.add_constructor(
+_Constructor.add_constructor(  # type: ignore[type-var]  # the stubs know only loaders here
     "tag:yaml.org,2002:timestamp", yaml.constructor.SafeConstructor.construct_yaml_str
 )
 

@@ -193,7 +193,7 @@ class ControlPlane:
             f"--data-dir={self.data / 'etcd'}",
             f"--listen-client-urls={self.etcd_endpoint}",
             f"--advertise-client-urls={self.etcd_endpoint}",
-            f"--listen-peer-urls=http://{HOST}:0",
+            f"--listen-peer-urls=http://{HOST}:{_free_port()}",
             *_without_fsync(binary),
         ]
         self._etcd = self._run(argv)

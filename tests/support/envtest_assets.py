@@ -1,7 +1,7 @@
 """Find `etcd` and `kube-apiserver`, or provide them once for every checkout on this machine.
 
 Owns: the order of the places, the cache outside the checkout, and its lock.
-Refuses: running them (`envtest`), and how Debian's source is built (`envtest_build`).
+Refuses: running them (`control_plane`), and how Debian's source is built (`envtest_build`).
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def provide() -> Path:
     platform_name = _platform_name()
     folder = cache / platform_name
     if _missing(folder):
-        cache.mkdir(parents=True, exist_ok=True)
+        _make(cache)
         with _sole_provider(cache):
             if _missing(folder):  # still: nobody provided it while we waited
                 _fill(folder, platform_name)
@@ -85,6 +86,15 @@ def _cache_folder() -> Path:
     # The XDG specification: a relative path there is to be ignored.
     base = Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".cache"
     return base / "tenantry" / "envtest"
+
+
+def _make(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssetsUnavailable(
+            f"no cache for etcd and kube-apiserver: {error}; set XDG_CACHE_HOME to a folder that you may write"
+        ) from error
 
 
 def _platform_name() -> str:
@@ -158,7 +168,7 @@ def _fetch_official(into: Path, platform_name: str) -> str | None:
             archive.seek(0)
             with tarfile.open(fileobj=archive, mode="r:gz") as members:
                 _unpack_binaries(members, into)
-    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, http.client.HTTPException, tarfile.TarError) as error:
         return f"{url}: {error}"
     return None
 

@@ -128,9 +128,12 @@ def _private_apt(steps: _Steps) -> list[str]:
         "Dir::Cache::pkgcache": "",
         "Dir::Cache::srcpkgcache": "",
         "APT::Sandbox::User": "root",  # the user _apt may not enter a folder below /root
+        "APT::Update::Error-Mode": "any",  # else it warns of a dead mirror and says that all is well
         "DPkg::Lock::Timeout": LOCK_WAIT_S,
     }
-    apt = ["apt-get", "--quiet", *(f"-o{key}={value}" for key, value in options.items())]
+    configuration = steps.work / "apt.conf"
+    configuration.write_text("".join(f'{key} "{value}";\n' for key, value in options.items()))
+    apt = ["apt-get", f"--config-file={configuration}"]
     steps.run([*apt, "update"])
     return apt
 

@@ -89,9 +89,14 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 def write_manifest(declared: TenantModel, folder: Path) -> Path:
     """Write ``NAME.yaml`` in one step, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{declared.name}.yaml"
+    path = manifest_path(declared, folder)
     write_atomically(path, to_yaml(declared).encode())
     return path
+
+
+def manifest_path(declared: TenantModel, folder: Path) -> Path:
+    """Where `write_manifest` puts it."""
+    return folder / f"{declared.name}.yaml"
 
 
 def to_yaml(declared: TenantModel) -> str:

@@ -1,0 +1,47 @@
+# Two commands: `make demo` shows the product, `make test` runs every check. Both set themselves up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: help demo test lint types imports unit install envtest clean
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.venv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tenantry needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --group demo --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --group dev --editable '.[all]'
+	@touch $@
+
+install: $(VENV)/.dev ## a virtual environment with everything, in .venv
+
+demo: $(VENV)/.demo ## two thousand tenants from real data, on this machine; ONCE=1 ends after the table
+	$(BIN)/python -m examples.nycflights.demo $(if $(ONCE),--once)
+
+test: lint types imports ## every check, from format to end to end
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## strict types
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## the quick tests only
+	$(BIN)/pytest tests/unit
+
+clean: ## the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data

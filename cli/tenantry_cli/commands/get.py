@@ -1,0 +1,124 @@
+"""`tenantry get`."""
+
+import json
+from typing import Any
+
+import click
+from rich.table import Table
+
+from tenantry.settings import CommonSettings
+from tenantry_cli import console, options, overview
+from tenantry_cli.overview import Tenant
+
+_STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
+
+
+@click.command("get")
+@click.argument("name", required=False, metavar="[USER_OR_NAME | servers]")
+@options.registry
+@click.option("--unready", is_flag=True, help="Only tenants that are not Ready.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(name: str | None, output: str, *, unready: bool, **given: Any) -> None:
+    """Show tenants with their status; one in full; or the servers.
+
+    READY is True when every live server answers with exactly this version. `tenantry get servers` shows
+    the model servers. The exit status is 1 where a named tenant is not there.
+    """
+    settings = options.settings(CommonSettings, **given)
+    engine = overview.open_existing(settings.registry_url)
+    if name == "servers":
+        _show_servers(engine, output)
+        return
+    found = overview.tenants(engine, like=name)
+    if name is not None and not found:
+        raise click.ClickException(f"no TenantModel is named {name!r} or has this userId")
+    shown = [tenant for tenant in found if not unready or tenant.ready != "True"]
+    if output == "json":
+        console.out.print_json(json.dumps([_plain(tenant) for tenant in shown]))
+    elif name is not None:
+        for tenant in shown:
+            _show_one(tenant)
+    else:
+        console.out.print(_table(shown))
+        ready = sum(tenant.ready == "True" for tenant in found)
+        console.say(f"{ready} of {len(found)} Ready")
+
+
+def _table(tenants: list[Tenant]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("NAME", "USER", "VERSION", "READY", "REASON", "SIZE"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    for tenant in tenants:
+        claim = tenant.claim
+        table.add_row(
+            claim.name if claim.namespace == "default" else f"{claim.namespace}/{claim.name}",
+            claim.user_id or "-",
+            tenant.version,
+            f"[{_STYLE[tenant.ready]}]{tenant.ready}[/]",
+            "" if tenant.reason == "Ready" else tenant.reason,
+            console.size(claim.size_bytes),
+        )
+    return table
+
+
+def _show_one(tenant: Tenant) -> None:
+    claim = tenant.claim
+    rows = {
+        "TenantModel": f"{claim.namespace}/{claim.name}",
+        "User": claim.user_id or "-",
+        "Declared": claim.spec["model"]["uri"] if claim.spec else "-",
+        "Answers": claim.model_id or "nothing yet",
+        "Size": console.size(claim.size_bytes),
+        "Generation": f"{claim.generation} (observed {claim.observed_generation})",
+        "Ready": f"{tenant.ready} {tenant.reason}".strip(),
+        "Message": tenant.message,
+        "File": claim.origin or "-",
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for title, value in rows.items():
+        table.add_row(title, value)
+    console.out.print(table)
+
+
+def _show_servers(engine: Any, output: str) -> None:
+    servers = overview.servers(engine)
+    if output == "json":
+        plain = [
+            {"serverId": s.server_id, "endpoint": s.endpoint, "ackedRevision": s.acked_revision}
+            | {"usedBytes": s.used_bytes, "capacityBytes": s.capacity_bytes}
+            for s in servers
+        ]
+        console.out.print_json(json.dumps(plain))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("SERVER", "ENDPOINT", "REVISION", "CACHE", "OF"):
+        table.add_column(title)
+    for s in servers:
+        table.add_row(
+            s.server_id,
+            s.endpoint,
+            str(s.acked_revision),
+            console.size(s.used_bytes),
+            console.size(s.capacity_bytes),
+        )
+    console.out.print(table)
+
+
+def _plain(tenant: Tenant) -> dict[str, Any]:
+    claim = tenant.claim
+    return {
+        "namespace": claim.namespace,
+        "name": claim.name,
+        "userId": claim.user_id,
+        "spec": claim.spec,
+        "file": claim.origin,
+        "generation": claim.generation,
+        "status": {
+            "observedGeneration": claim.observed_generation,
+            "modelId": claim.model_id,
+            "sizeBytes": claim.size_bytes,
+            "conditions": claim.conditions,
+        },
+    }

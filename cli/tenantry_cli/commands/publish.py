@@ -1,0 +1,66 @@
+"""`tenantry publish`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tenantry.settings import CommonSettings
+from tenantry_cli import console, options
+from tenantry_server.publishing import manifest_path, publish, to_yaml
+
+
+@click.command("publish")
+@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--user", "user_id", required=True, help="The userId that it answers for.")
+@click.option("--to", required=True, help="A folder, or s3://BUCKET/PREFIX.")
+@click.option(
+    "--manifests",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that gets NAME.yaml. [default: the manifest is printed]",
+)
+@click.option("--name", help="Of the TenantModel. [default: made of the userId]")
+@click.option("--namespace", default="default", show_default=True)
+@click.option("--format", "model_format", help="Of the artifact. [default: by its suffix]")
+@click.option(
+    "--method", type=click.Choice(["predict", "predict_proba", "decision_function"]), help="To call."
+)
+@click.option("--prewarm", is_flag=True, help="Load before the first request, after a restart too.")
+@click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
+def command(  # noqa: PLR0913 - click passes each option by name
+    model_file: Path,
+    user_id: str,
+    to: str,
+    manifests: Path | None,
+    name: str | None,
+    namespace: str,
+    model_format: str | None,
+    method: str | None,
+    s3_endpoint_url: str | None,
+    *,
+    prewarm: bool,
+) -> None:
+    """Store MODEL_FILE under a name that never repeats, and declare it for a user.
+
+    The manifest pins the artifact's sha256. It is printed, for `kubectl apply -f -`, or written to a
+    folder that `tenantry up` follows. The same in Python: `tenantry_server.publish(model, …)`.
+    """
+    settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
+    extra: dict[str, Any] = {"prewarm": True} if prewarm else {}
+    chosen = {"format": model_format, "method": method}
+    extra["model"] = {field: value for field, value in chosen.items() if value is not None}
+    declared = publish(
+        model_file,
+        user_id=user_id,
+        to=to,
+        manifests=manifests,
+        name=name,
+        namespace=namespace,
+        spec=extra,
+        s3_endpoint_url=settings.s3_endpoint_url,
+    )
+    if manifests is None:
+        console.out.print(to_yaml(declared), end="", markup=False)
+    else:
+        console.say(f"declared in {manifest_path(declared, manifests)}")
+    console.say(f"published {declared.spec.model.uri}")

@@ -1,0 +1,30 @@
+"""`tenantry serve`."""
+
+from typing import Any
+
+import click
+
+from tenantry import logs
+from tenantry_cli import options
+from tenantry_server.process import run
+from tenantry_server.settings import ServerSettings
+
+
+@click.command("serve")
+@options.registry
+@click.option("--server-id", help="Name among the servers of one registry. [default: server-0]")
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on. [default: one that the system chooses]")
+@click.option("--cache-bytes", type=int, help="Bound of the model cache. [default: 512 MiB]")
+@options.log_level
+@click.option("--shared-fd", type=int, hidden=True)
+@options.lifeline
+def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> None:
+    """Run one model server until Ctrl-C.
+
+    It follows the registry, loads the models of its shards, and answers POST /predict/{user_id} for every
+    user. GET /healthz, /readyz and /metrics are there for probes and Prometheus.
+    """
+    settings = options.settings(ServerSettings, **given)
+    logs.configure(settings.log_level, process=settings.server_id)
+    run(settings, shared_fd=shared_fd, lifeline=lifeline_fd)

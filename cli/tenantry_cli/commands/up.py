@@ -1,0 +1,170 @@
+"""`tenantry up`: the whole of Tenantry on one machine."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import structlog
+
+from tenantry import logs
+from tenantry.errors import RegistryUnavailable
+from tenantry.registry import migrate, open_engine
+from tenantry.settings import CommonSettings
+from tenantry_cli import console, options, overview
+from tenantry_cli.supervisor import Supervisor
+from tenantry_operator import process as _operator
+from tenantry_server import process as _server
+
+log = structlog.get_logger(__name__)
+
+# The commands that the children run are imported here only so that a missing extra shows at once.
+_SIDES = (_operator, _server)
+_TELL_EVERY_S = 1.0
+
+
+@click.command("up")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--servers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Model servers, one core each.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port for clients; 0: one that the system chooses.",
+)
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".tenantry"),
+    show_default=True,
+    help="Folder for the registry and this command's own files.",
+)
+@click.option(
+    "--registry",
+    "registry_url",
+    metavar="URL",
+    help="SQL registry. [TENANTRY_REGISTRY_URL; default: SQLite in the state folder]",
+)
+@click.option("--cache-bytes", type=int, help="Bound of each server's model cache. [default: 512 MiB]")
+@click.option(
+    "--allow-mass-delete",
+    is_flag=True,
+    help="Remove tenants even where more than max(50, 5 %) disappear at once.",
+)
+@options.log_level
+def command(  # noqa: PLR0913 - click passes each option by name
+    folder: Path,
+    servers: int,
+    host: str,
+    port: int,
+    state: Path,
+    registry_url: str | None,
+    cache_bytes: int | None,
+    log_level: str | None,
+    *,
+    allow_mass_delete: bool,
+) -> None:
+    """Serve the TenantModel manifests in FOLDER on this machine, until Ctrl-C.
+
+    Starts the operator and the model servers as processes of their own, starts again whichever dies, and
+    follows every change in FOLDER: a manifest that is added, edited or deleted is in force in about a
+    second, and nothing restarts. One address serves all tenants:
+
+      curl -d '[{"a": 1, "b": 2}]' http://127.0.0.1:8080/predict/USER_ID
+    """
+    state = state.absolute()
+    state.mkdir(parents=True, exist_ok=True)
+    given = registry_url or os.environ.get("TENANTRY_REGISTRY_URL") or f"sqlite:///{state}/registry.db"
+    settings = options.settings(CommonSettings, registry_url=given, log_level=log_level)
+    logs.configure(settings.log_level, process="up")
+    with _only_one(state), _listening(host, port) as shared:
+        migrate(open_engine(settings.registry_url))
+        url = f"http://{host}:{shared.getsockname()[1]}"
+        supervisor = Supervisor()
+        base = [sys.executable, "-m", "tenantry_cli"]
+        common = ["--registry", settings.registry_url, "--log-level", settings.log_level]
+        supervisor.add(
+            "operator",
+            [*base, "operator", str(folder.absolute()), *common]
+            + ["--allow-mass-delete"] * allow_mass_delete,
+        )
+        cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
+        for number in range(servers):
+            name = f"server-{number}"
+            own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
+            supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
+        (state / "up.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        console.say(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.")
+        supervisor.run(_Stop(settings.registry_url))
+        console.say("Stopped.")
+
+
+class _Stop:
+    """Whether to stop; asked often, so it also tells how many tenants are served when that changes."""
+
+    def __init__(self, registry_url: str) -> None:
+        self._asked = False
+        self._engine = open_engine(registry_url)
+        self._told = (-1, -1)
+        self._tell_at_s = 0.0
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def __call__(self) -> bool:
+        if time.monotonic() >= self._tell_at_s and not self._asked:
+            self._tell_at_s = time.monotonic() + _TELL_EVERY_S
+            self._tell()
+        return self._asked
+
+    def _tell(self) -> None:
+        try:
+            counts = overview.ready_count(self._engine)
+        except RegistryUnavailable:
+            return  # the operator and the servers say so themselves
+        if counts != self._told and counts[1]:
+            console.say(f"{counts[0]:,} of {counts[1]:,} tenants served")
+            self._told = counts
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    """Two operators over one registry would take turns in ending each other."""
+    with (state / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(
+                f"another `tenantry up` uses {state}; end it, or choose another --state"
+            ) from None
+        yield
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The clients' socket: held here, so that a server that dies refuses nobody."""
+    try:
+        shared = socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise click.ClickException(
+            f"can't listen on {host}:{port} ({error.strerror}); choose another --port"
+        ) from None
+    with shared:
+        yield shared

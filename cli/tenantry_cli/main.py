@@ -1,0 +1,93 @@
+"""The `tenantry` command group; each subcommand is imported only when it is asked for."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from tenantry import TenantryError, __version__
+from tenantry.errors import RegistryMismatch
+from tenantry_cli import console
+from tenantry_cli.supervisor import MISCONFIGURED
+
+_COMMANDS = {
+    "up": "Serve a folder of TenantModels on this machine: operator, registry and servers.",
+    "get": "Show tenants with their status, or one in full.",
+    "predict": "Ask for a prediction, as a client would.",
+    "publish": "Store a model file and declare it for a user.",
+    "serve": "Run one model server.",
+    "operator": "Run the operator over a folder of manifests.",
+}
+_EXTRAS = {
+    "aiohttp": "server",
+    "boto3": "server",
+    "cachetools": "server",
+    "joblib": "server",
+    "orjson": "server",
+    "sklearn": "server",
+    "tenantry_server": "server",
+    "watchfiles": "operator",
+}
+
+
+class _LazyGroup(click.Group):
+    """Loads `tenantry_cli.commands.NAME` on use: `--help` stays quick, and works without the extras."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        try:
+            module = import_module(f"tenantry_cli.commands.{cmd_name}")
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            raise click.ClickException(
+                f"`tenantry {cmd_name}` needs the {extra} side: pip install 'tenantry[all]'"
+            ) from None
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="tenantry")
+def cli() -> None:
+    """Serve a separate machine-learning model for every user.
+
+    A TenantModel manifest says which artifact answers for which user. `tenantry up FOLDER` serves a folder
+    of them and follows every change; `tenantry publish` is the last line of a training job.
+
+    Every setting can also stand in the environment, as TENANTRY_ and its name.
+    """
+
+
+def main() -> None:
+    """Run the command; every error is one line on standard error, and the exit status says so."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError):
+            error.show()
+        else:
+            console.fail(error.format_message())
+        sys.exit(error.exit_code)
+    except TenantryError as error:
+        console.fail(str(error))
+        sys.exit(MISCONFIGURED if isinstance(error, RegistryMismatch) else 1)
+    except OSError as error:
+        console.fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

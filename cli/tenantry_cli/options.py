@@ -1,0 +1,50 @@
+"""Options that several commands share, and settings made of options and environment."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from tenantry.settings import CommonSettings
+
+_S = TypeVar("_S", bound=CommonSettings)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def registry(command: _F) -> _F:
+    """--registry."""
+    return click.option(
+        "--registry",
+        "registry_url",
+        metavar="URL",
+        help="SQL registry. [TENANTRY_REGISTRY_URL; default: sqlite:///.tenantry/registry.db]",
+    )(command)
+
+
+def log_level(command: _F) -> _F:
+    """--log-level."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="Requests are logged at debug. [TENANTRY_LOG_LEVEL; default: info]",
+    )(command)
+
+
+def lifeline(command: _F) -> _F:
+    """--lifeline-fd: for processes that `tenantry up` starts."""
+    return click.option("--lifeline-fd", type=int, hidden=True)(command)
+
+
+def settings(kind: type[_S], **given: Any) -> _S:
+    """Settings from the environment, with the options that were given before them.
+
+    Raises:
+        click.UsageError: a value breaks its rule; names the setting.
+    """
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "TENANTRY_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise click.UsageError(f"{name}: {first['msg']}, got {first['input']!r}") from None

@@ -1,0 +1,146 @@
+"""Keeps a few processes running: starts them, starts them again when they die, ends them in order."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from tenantry import TenantryError
+
+log = structlog.get_logger(__name__)
+
+_FIRST_DELAY_S = 0.1
+_LAST_DELAY_S = 10.0
+_STEADY_S = 10.0  # a process that lived this long starts again at once when it dies
+_STOP_S = 15.0
+_LOOK_EVERY_S = 0.05
+
+MISCONFIGURED = 78
+"""Exit status (EX_CONFIG of sysexits.h) of a process that would fail in the same way again."""
+
+
+class MisconfiguredError(TenantryError):
+    """A process cannot work as it is configured, and said why."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} can't work with this configuration; it said why above")
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    command: Sequence[str]
+    pass_fds: tuple[int, ...]
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    start_at_s: float = 0.0
+    delay_s: float = _FIRST_DELAY_S
+    deaths: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs named processes until it is told to stop.
+
+    Each child gets `--lifeline-fd`, a pipe that closes when this process is gone in whatever way, so
+    none is ever left behind.
+    """
+
+    _children: list[_Child] = field(default_factory=list)
+    _lifeline: tuple[int, int] = field(default_factory=os.pipe)
+
+    def add(self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
+        """Have `command` run from the next `look` on.
+
+        Args:
+            pass_fds: file descriptors that the child inherits under the same numbers.
+        """
+        fd = self._lifeline[0]
+        full = [*command, "--lifeline-fd", str(fd)]
+        self._children.append(_Child(name, full, (fd, *pass_fds)))
+
+    def look(self) -> None:
+        """Start what should run and doesn't, and tell of what died.
+
+        Raises:
+            MisconfiguredError: a process ended because of its configuration.
+        """
+        now_s = time.monotonic()
+        for child in self._children:
+            if child.process is not None and child.process.poll() is not None:
+                self._died(child, now_s)
+            if child.process is None and now_s >= child.start_at_s:
+                self._start(child, now_s)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Look after the processes until `stop` says so; then end them, the last one added first."""
+        try:
+            while not stop():
+                self.look()
+                time.sleep(_LOOK_EVERY_S)
+        finally:
+            self.end()
+
+    def pids(self) -> dict[str, int]:
+        """Process id by name, of those that run."""
+        return {c.name: c.process.pid for c in self._children if c.process is not None}
+
+    def end(self) -> None:
+        """Ask every process to stop, wait for it, and kill what does not."""
+        running = [c.process for c in reversed(self._children) if c.process is not None]
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        until_s = time.monotonic() + _STOP_S
+        for process in running:
+            try:
+                process.wait(max(0.0, until_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("killing a process that did not stop", pid=process.pid)
+                process.kill()
+                process.wait()
+        for child in self._children:
+            child.process = None
+
+    def _start(self, child: _Child, now_s: float) -> None:
+        child.process = subprocess.Popen(  # noqa: S603 - our own command
+            child.command,
+            pass_fds=child.pass_fds,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
+        )
+        child.started_s = now_s
+        if child.deaths:
+            log.info("started again", name=child.name, pid=child.process.pid, deaths=child.deaths)
+
+    def _died(self, child: _Child, now_s: float) -> None:
+        assert child.process is not None  # noqa: S101 - for the type checker: the caller looked
+        if child.process.returncode == MISCONFIGURED:
+            raise MisconfiguredError(child.name)
+        if now_s - child.started_s >= _STEADY_S:
+            child.delay_s = _FIRST_DELAY_S
+        log.warning(
+            "died",
+            name=child.name,
+            pid=child.process.pid,
+            how=_how(child.process.returncode),
+            again_in_s=child.delay_s,
+        )
+        child.process = None
+        child.deaths += 1
+        child.start_at_s = now_s + child.delay_s
+        child.delay_s = min(child.delay_s * 2, _LAST_DELAY_S)
+
+
+def _how(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"

@@ -1,0 +1,91 @@
+"""TenantModel specs that must be accepted, and ones that must be refused, with the field to blame."""
+
+from typing import Any
+
+URI = "s3://models/store-042/7.joblib"
+
+
+def document(spec: Any, **over: Any) -> dict[str, Any]:
+    """A manifest around a spec."""
+    return {
+        "apiVersion": "tenantry.dev/v1alpha1",
+        "kind": "TenantModel",
+        "metadata": {"name": "store-042", "namespace": "default"},
+        "spec": spec,
+        **over,
+    }
+
+
+def _spec(**over: Any) -> dict[str, Any]:
+    return {"userId": "store-042", "model": {"uri": URI}, **over}
+
+
+def _model(**over: Any) -> dict[str, Any]:
+    return _spec(model={"uri": URI, **over})
+
+
+ACCEPTED: dict[str, Any] = {
+    "the least": _spec(),
+    "everything": _spec(
+        model={
+            "uri": "s3://a.b-c/x y/é.joblib",
+            "format": "sklearn",
+            "method": "predict_proba",
+            "compile": "off",
+            "sha256": "0" * 64,
+            "versionId": "3HL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY+MTRCxf3vjVBH40Nr8X8gdRQBpUMLUo=",
+        },
+        refreshInterval="1h30m5s",
+        prewarm=True,
+    ),
+    "a file": _spec(model={"uri": "file:///models/a%20b.pkl"}),
+    "a user of one character": _spec(userId="7"),
+    "a user of 253 characters": _spec(userId="a" * 253),
+    "a user with every allowed sign": _spec(userId="Ann.B_C~d@e:f+g-h"),
+    "leading zeros in a duration": _spec(refreshInterval="005m"),
+    "the longest uri": _spec(model={"uri": "file:///" + "a" * 1092}),
+}
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "no spec fields": ({}, "spec.userId"),
+    "no user": ({"model": {"uri": URI}}, "spec.userId"),
+    "no model": ({"userId": "a"}, "spec.model"),
+    "no uri": (_spec(model={}), "spec.model.uri"),
+    "spec is a list": ([], "spec"),
+    "spec is null": (None, "spec"),
+    "model is text": (_spec(model=URI), "spec.model"),
+    "user is a number": (_spec(userId=42), "spec.userId"),
+    "user is null": (_spec(userId=None), "spec.userId"),
+    "user is empty": (_spec(userId=""), "spec.userId"),
+    "user of 254 characters": (_spec(userId="a" * 254), "spec.userId"),
+    "user with a space": (_spec(userId="a b"), "spec.userId"),
+    "user with a slash": (_spec(userId="a/b"), "spec.userId"),
+    "user that begins with a dot": (_spec(userId=".a"), "spec.userId"),
+    "user with a letter beyond ASCII": (_spec(userId="é"), "spec.userId"),
+    "user that ends with a line break": (_spec(userId="a\n"), "spec.userId"),
+    "uri of another scheme": (_spec(model={"uri": "https://x/y"}), "spec.model.uri"),
+    "uri without key": (_spec(model={"uri": "s3://bucket/"}), "spec.model.uri"),
+    "uri with a short bucket": (_spec(model={"uri": "s3://ab/k"}), "spec.model.uri"),
+    "uri with a capital bucket": (_spec(model={"uri": "s3://Bucket/k"}), "spec.model.uri"),
+    "uri with a host": (_spec(model={"uri": "file://host/k"}), "spec.model.uri"),
+    "uri with a query": (_spec(model={"uri": URI + "?versionId=1"}), "spec.model.uri"),
+    "uri with a fragment": (_spec(model={"uri": URI + "#x"}), "spec.model.uri"),
+    "uri with a line break": (_spec(model={"uri": URI + "\n"}), "spec.model.uri"),
+    "uri that is too long": (_spec(model={"uri": "file:///" + "a" * 1093}), "spec.model.uri"),
+    "format in capitals": (_model(format="SKLEARN"), "spec.model.format"),
+    "format is empty": (_model(format=""), "spec.model.format"),
+    "method that is unknown": (_model(method="transform"), "spec.model.method"),
+    "compile is a boolean (YAML's off)": (_model(compile=False), "spec.model.compile"),
+    "digest that is too short": (_model(sha256="0" * 63), "spec.model.sha256"),
+    "digest in capitals": (_model(sha256="A" * 64), "spec.model.sha256"),
+    "digest is null": (_model(sha256=None), "spec.model.sha256"),
+    "version with a space": (_model(versionId="a b"), "spec.model.versionId"),
+    "interval of zero": (_spec(refreshInterval="0s"), "spec.refreshInterval"),
+    "interval without a unit": (_spec(refreshInterval="5"), "spec.refreshInterval"),
+    "interval is a number": (_spec(refreshInterval=5), "spec.refreshInterval"),
+    "interval in days": (_spec(refreshInterval="1d"), "spec.refreshInterval"),
+    "prewarm is text": (_spec(prewarm="yes"), "spec.prewarm"),
+    "prewarm is a number": (_spec(prewarm=1), "spec.prewarm"),
+    "misspelt field": (_spec(modle={}), "spec.modle"),
+    "misspelt field below": (_model(metod="predict"), "spec.model.metod"),
+}

@@ -1,0 +1,84 @@
+"""The CRD and the parser accept and refuse the same documents."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tenantry.errors import InvalidManifest
+from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
+from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
+
+CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
+
+
+@pytest.fixture(scope="module")
+def crd() -> Any:
+    return yaml.safe_load(CRD.read_text())
+
+
+@pytest.fixture(scope="module")
+def validator(crd: Any) -> jsonschema.Draft202012Validator:
+    """The CRD's schema with the strictness of `kubectl apply`, which refuses unknown fields."""
+    schema = copy.deepcopy(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
+    return jsonschema.Draft202012Validator(_strict(schema))
+
+
+def _strict(schema: Any) -> Any:
+    """No unknown fields, and `$` as RE2 has it: not before a line break at the end."""
+    if isinstance(schema, dict):
+        strict = {key: _strict(value) for key, value in schema.items()}
+        if isinstance(schema.get("properties"), dict):
+            strict["additionalProperties"] = False
+        if isinstance(schema.get("pattern"), str):
+            strict["pattern"] = schema["pattern"].removesuffix("$") + r"\Z"
+        return strict
+    return [_strict(item) for item in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_both_accept(spec: Any, validator: jsonschema.Draft202012Validator) -> None:
+    validator.validate(document(spec))
+    parsed = TenantModel.parse(document(spec))
+    assert TenantModel.parse(parsed.to_manifest()) == parsed
+
+
+@pytest.mark.parametrize(("spec", "field"), REFUSED.values(), ids=REFUSED.keys())
+def test_both_refuse(spec: Any, field: str, validator: jsonschema.Draft202012Validator) -> None:
+    """The parser's words begin with the field to blame."""
+    assert not validator.is_valid(document(spec))
+    with pytest.raises(InvalidManifest) as raised:
+        TenantModel.parse(document(spec))
+    assert raised.value.field == field
+    assert str(raised.value).startswith(f"{field}: ")
+
+
+def test_both_speak_of_the_same_type(crd: Any) -> None:
+    names, version = crd["spec"]["names"], crd["spec"]["versions"][0]["name"]
+    assert (crd["spec"]["group"], f"{API_GROUP}/{version}", names["kind"]) == (
+        API_GROUP,
+        API_VERSION,
+        KIND,
+    )
+
+
+def test_every_field_of_the_crd_is_described(crd: Any) -> None:
+    """`kubectl explain` has nothing else to show."""
+
+    def undescribed(schema: Any, path: str) -> list[str]:
+        inner = schema.get("properties", {})
+        bare = [] if "description" in schema else [path]
+        return bare + [bad for name, sub in inner.items() for bad in undescribed(sub, f"{path}.{name}")]
+
+    assert undescribed(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "") == []
+
+
+def test_status_begins_unobserved(crd: Any) -> None:
+    """kstatus takes an object without observedGeneration for done; -1 makes it wait for the operator."""
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert schema["properties"]["status"]["default"] == {"observedGeneration": -1}
+    assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
