@@ -24,7 +24,7 @@ class ModelId:
     Example:
         >>> exact = ModelId("s3://models/a.joblib", version_id="v7", sha256="9f" * 32)
         >>> str(exact)[:54]
-        's3://models/a.joblib?versionId=v7#sha256=9f9f9f9f9f9f9f'
+        's3://models/a.joblib?versionId=v7#sha256=9f9f9f9f9f9f9'
         >>> ModelId.parse(str(exact)) == exact
         True
         >>> exact.short

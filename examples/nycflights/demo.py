@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from examples.nycflights.aircraft import FEATURES, Aircraft, fleet
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from examples.nycflights.aircraft import FEATURES, Aircraft, fleet
 from tenantry.registry import open_engine
 from tenantry_cli import overview
 from tenantry_server import publish

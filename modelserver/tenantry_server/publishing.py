@@ -111,7 +111,7 @@ def object_name(user_id: str) -> str:
         >>> object_name("store-042")
         'store-042'
         >>> object_name("Ann@shop.example")
-        'ann-shop.example-2f2c7f'
+        'ann-shop.example-fb4ad4'
     """
     plain = re.sub(r"[^a-z0-9.-]+", "-", user_id.lower())
     plain = re.sub(r"-*\.[.-]*", ".", plain).strip("-.")[:200].strip("-.")

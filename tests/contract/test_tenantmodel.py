@@ -78,7 +78,7 @@ def test_every_field_of_the_crd_is_described(crd: Any) -> None:
 
 
 def test_status_begins_unobserved(crd: Any) -> None:
-    """kstatus takes an object without observedGeneration for done; -1 makes it wait for the operator."""
+    """Kstatus takes an object without observedGeneration for done; -1 makes it wait for the operator."""
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert schema["properties"]["status"]["default"] == {"observedGeneration": -1}
     assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}

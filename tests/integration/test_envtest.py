@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.control_plane import ControlPlane
 from tests.support.envtest_assets import provide, server_version
 

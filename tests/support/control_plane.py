@@ -11,7 +11,6 @@ import json
 import re
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support import loopback_http
+from tests.support import loopback_http, ports
 from tests.support.child_process import Child, PortTaken
 
 HOST = "127.0.0.1"
@@ -184,7 +183,8 @@ class ControlPlane:
             )
 
     def _start_etcd(self) -> None:
-        self.etcd_endpoint = f"http://{HOST}:{_free_port()}"
+        client_port, peer_port = ports.free_ports(2)
+        self.etcd_endpoint = f"http://{HOST}:{client_port}"
         binary = self._assets / "etcd"
         name = secrets.token_hex(8)
         argv = [
@@ -193,14 +193,15 @@ class ControlPlane:
             f"--data-dir={self.data / 'etcd'}",
             f"--listen-client-urls={self.etcd_endpoint}",
             f"--advertise-client-urls={self.etcd_endpoint}",
-            f"--listen-peer-urls=http://{HOST}:{_free_port()}",
+            f"--listen-peer-urls=http://{HOST}:{peer_port}",
             *_without_fsync(binary),
         ]
         self._etcd = self._run(argv)
         self._etcd.wait_ready(lambda: _is_member(self.etcd_endpoint, name), timeout_s=self._ready_timeout_s)
 
     def _start_apiserver(self) -> None:
-        self.url = f"https://{HOST}:{_free_port()}"
+        (port,) = ports.free_ports(1)
+        self.url = f"https://{HOST}:{port}"
         self._run_apiserver()
 
     def _run_apiserver(self) -> None:
@@ -279,12 +280,6 @@ def _retry_on_port_clash(start: Callable[[], None]) -> None:
         except PortTaken:
             continue
     return start()
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _without_fsync(etcd: Path) -> list[str]:

@@ -93,7 +93,7 @@ def _make(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AssetsUnavailable(
-            f"no cache for etcd and kube-apiserver: {error}; set XDG_CACHE_HOME to a folder that you may write"
+            f"no cache for etcd and kube-apiserver: {error}; set XDG_CACHE_HOME to a folder of yours"
         ) from error
 
 

