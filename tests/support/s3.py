@@ -93,10 +93,18 @@ def _start(data: Path, config: Path) -> S3Server:
     ports = free_ports(2 * len(names))
     argv = [str(Path(sys.executable).parent / "weed"), "server", "-dir", str(data)]
     argv += ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(config)]
-    argv += ["-volume.max", "20", "-master.telemetry=false", "-s3.iam=false"]
+    argv += [
+        "-volume.max",
+        "500",
+        "-master.volumeSizeLimitMB",
+        "64",
+        "-master.telemetry=false",
+        "-s3.iam=false",
+    ]
     for name, port, grpc in zip(names, ports[::2], ports[1::2], strict=True):
         argv += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
-    env = {"PATH": os.environ["PATH"], "HOME": str(data)}
+    # Each bucket has volumes of its own: one at a time, or a few buckets take them all.
+    env = {"PATH": os.environ["PATH"], "HOME": str(data), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     child = Child(argv, log=data / "log", env=env)
     server = S3Server(f"http://127.0.0.1:{ports[6]}", child)
 

@@ -127,9 +127,8 @@ class OperatorRegistry:
             how many changed.
         """
         with self._fenced() as (connection, last):
-            current = dict(
-                connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id)).tuples().all()
-            )
+            held = connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id))
+            current = {row.shard: row.server_id for row in held}
             changed = [
                 {"shard": shard, "server_id": server_id, "revision": last + 1}
                 for shard, server_id in owners.items()

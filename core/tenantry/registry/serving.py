@@ -49,7 +49,7 @@ class ServerRegistry:
                 seen,
                 complete,
                 [assignment_from(row) for row in connection.execute(rows)],
-                dict(connection.execute(shards).tuples().all()),
+                {row.shard: row.server_id for row in connection.execute(shards)},
             )
 
     def lookup(self, user_id: str) -> Assignment | None:

@@ -1,0 +1,273 @@
+"""The registry behaves alike on SQLite and on PostgreSQL."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, inspect
+
+from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable
+from tenantry.registry import (
+    Assignment,
+    Claim,
+    LoadReport,
+    LoadState,
+    OperatorRegistry,
+    ServerRegistry,
+    Writes,
+    is_migrated,
+    migrate,
+    open_engine,
+    schema,
+)
+from tenantry.registry.engine import writing
+from tenantry_server import SQLAlchemyModelInfoRepository
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/deep/er/registry.db"
+    return str(request.getfixturevalue("postgres").database())
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[Callable[[], Engine]]:
+    """Opens the registry, as often as processes would."""
+    engines: list[Engine] = []
+
+    def another() -> Engine:
+        engines.append(open_engine(url))
+        return engines[-1]
+
+    yield another
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(opened: Callable[[], Engine]) -> Engine:
+    first = opened()
+    migrate(first)
+    return first
+
+
+@pytest.fixture
+def operator(engine: Engine) -> OperatorRegistry:
+    registry = OperatorRegistry(engine, "operator")
+    registry.lead("tests")
+    return registry
+
+
+@pytest.fixture
+def server(engine: Engine) -> ServerRegistry:
+    return ServerRegistry(engine, "server-0", endpoint="http://127.0.0.1:1", capacity_bytes=1 << 20)
+
+
+def _row(user_id: str, model_id: str | None = "file:///m", **over: object) -> Assignment:
+    return Assignment(user_id, f"uid-{user_id}", 1, model_id, **over)  # type: ignore[arg-type]
+
+
+def _claim(name: str) -> Claim:
+    return Claim(f"uid-{name}", "default", name, name, 12.5, 1, {"userId": name})
+
+
+def test_migrations_build_the_declared_tables(engine: Engine) -> None:
+    for table in schema.metadata.tables.values():
+        columns = {c["name"]: c for c in inspect(engine).get_columns(table.name)}
+        assert list(columns) == [c.name for c in table.columns]
+        for column in table.columns:
+            built = columns[column.name]
+            assert built["nullable"] == column.nullable, (table.name, column.name)
+            assert built["type"].python_type is column.type.python_type, (table.name, column.name)
+        indexes = {i["name"] for i in inspect(engine).get_indexes(table.name)}
+        assert indexes == {index.name for index in table.indexes}
+
+
+def test_migrating_at_once_from_many_processes_works(opened: Callable[[], Engine]) -> None:
+    engines = [opened() for _ in range(4)]
+    threads = [threading.Thread(target=migrate, args=(each,)) for each in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(is_migrated(each) for each in engines)
+
+
+def test_an_empty_database_is_not_migrated(opened: Callable[[], Engine]) -> None:
+    assert not is_migrated(opened())
+
+
+def test_a_registry_of_a_newer_version_is_refused(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(RegistryMismatch, match="9999"):
+        migrate(engine)
+    with pytest.raises(RegistryMismatch, match="upgrade Tenantry"):
+        is_migrated(engine)
+
+
+def test_a_server_reads_what_changed_since(operator: OperatorRegistry, server: ServerRegistry) -> None:
+    assert operator.commit(Writes(assignments=[_row("a"), _row("b")])) == {"a": 1, "b": 2}
+    operator.commit(Writes(assignments=[_row("a", "file:///m2", candidate_id="c", size_bytes=7)]))
+    changes = server.changes_since(2)
+    assert (changes.revision, changes.complete) == (3, False)
+    assert changes.assignments == [_row("a", "file:///m2", candidate_id="c", size_bytes=7, revision=3)]
+    assert server.changes_since(3).assignments == []
+
+
+def test_a_complete_read_leaves_tombstones_out(operator: OperatorRegistry, server: ServerRegistry) -> None:
+    operator.commit(Writes(assignments=[_row("a"), _row("b", None, deleted=True)]))
+    everything = server.everything()
+    assert [a.user_id for a in everything.assignments] == ["a"]
+    assert everything.complete
+    assert [a.user_id for a in server.changes_since(0).assignments if a.deleted] == ["b"]
+    assert server.lookup("b") is None
+    assert server.lookup("a") == _row("a", revision=1)
+
+
+def test_a_leader_that_was_replaced_writes_nothing(engine: Engine, operator: OperatorRegistry) -> None:
+    newer = OperatorRegistry(engine, "newer")
+    assert newer.lead("tests") == 2
+    with pytest.raises(LeadershipLost):
+        operator.commit(Writes(claims=[_claim("a")], assignments=[_row("a")]))
+    with pytest.raises(LeadershipLost):
+        operator.assign_shards({0: "server-0"})
+    with pytest.raises(LeadershipLost):
+        operator.sweep(forget_servers_s=0)
+    assert newer.claims() == []
+    assert newer.assigned() == {}
+
+
+def test_a_registry_follows_one_source(engine: Engine, operator: OperatorRegistry) -> None:
+    with pytest.raises(RegistryMismatch, match="follows tests, not other"):
+        OperatorRegistry(engine, "other").lead("other")
+    operator.commit(Writes(claims=[_claim("a")]))  # the refused one has not taken over
+
+
+def test_claims_come_back_as_they_were(operator: OperatorRegistry) -> None:
+    conditions = [{"type": "Ready", "status": "False", "message": "é\n'"}]
+    claim = Claim("u", "ns", "n", None, 1732282800.123456, 3, None, 2, "m", 5, conditions, "a/b.yaml")
+    operator.commit(Writes(claims=[claim]))
+    assert operator.claims() == [claim]
+    operator.commit(Writes(forgotten=["u", "unknown"]))
+    assert operator.claims() == []
+
+
+def test_a_commit_is_all_or_nothing(operator: OperatorRegistry) -> None:
+    broken = Claim("u", "ns", "n", None, None, 1, None)  # type: ignore[arg-type]
+    with pytest.raises(RegistryUnavailable):
+        operator.commit(Writes(assignments=[_row("a")], claims=[broken]))
+    assert operator.assigned() == {}
+
+
+def test_a_lease_is_counted_by_the_databases_clock(
+    operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    server.renew(lease_s=10, acked_revision=5, used_bytes=3)
+    (seen,) = operator.servers()
+    assert seen.live
+    assert 8 < seen.lease_left_s <= 10
+    assert (seen.server_id, seen.acked_revision, seen.used_bytes) == ("server-0", 5, 3)
+    server.renew(lease_s=-1, acked_revision=6, used_bytes=3)
+    assert not operator.servers()[0].live
+    server.release()
+    assert operator.servers() == []
+
+
+def test_the_newest_word_on_a_candidate_stands(operator: OperatorRegistry, server: ServerRegistry) -> None:
+    first = LoadReport("a", "server-0", "m", LoadState.RETRYING, None, "ArtifactNotFound", "no")
+    then = LoadReport("a", "server-0", "m", LoadState.LOADED, 9)
+    server.report([first])
+    (heard,) = operator.reports()
+    assert heard == first
+    server.report([then])
+    operator.commit(Writes(answered=[first]))  # answered too late: it is not the newest any more
+    assert operator.reports() == [then]
+    operator.commit(Writes(answered=[then]))
+    assert operator.reports() == []
+
+
+def test_only_shards_that_changed_hands_are_written(
+    operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    assert operator.assign_shards({0: "a", 1: "a"}) == 2
+    assert operator.assign_shards({0: "a", 1: "b"}) == 1
+    assert operator.assign_shards({0: "a", 1: "b"}) == 0
+    assert server.changes_since(1).shards == {1: "b"}
+    assert server.everything().shards == {0: "a", 1: "b"}
+
+
+def test_tombstones_stay_until_every_live_server_has_passed_them(
+    engine: Engine, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    slow = ServerRegistry(engine, "slow", endpoint="http://127.0.0.1:2", capacity_bytes=1)
+    operator.commit(Writes(assignments=[_row("a", None, deleted=True)]))
+    server.renew(lease_s=10, acked_revision=1, used_bytes=0)
+    slow.renew(lease_s=10, acked_revision=0, used_bytes=0)
+    assert operator.sweep(forget_servers_s=600) == 0
+    slow.renew(lease_s=-1, acked_revision=0, used_bytes=0)  # expired: it will read everything anew
+    assert operator.sweep(forget_servers_s=600) == 1
+    assert [s.server_id for s in operator.servers()] == ["server-0", "slow"]
+    assert operator.sweep(forget_servers_s=0) == 0
+    assert [s.server_id for s in operator.servers()] == ["server-0"]
+
+
+def test_thousands_of_rows_in_one_question(operator: OperatorRegistry) -> None:
+    users = [f"user-{n}" for n in range(1200)]
+    operator.commit(Writes(assignments=[_row(user) for user in users]))
+    assert operator.assignments(users).keys() == set(users)
+
+
+def test_many_writers_wait_for_each_other(engine: Engine, operator: OperatorRegistry) -> None:
+    """Servers renew their leases while the operator commits; nobody may fail because of the other."""
+    failures: list[Exception] = []
+
+    def renew(name: str) -> None:
+        registry = ServerRegistry(engine, name, endpoint="http://127.0.0.1:3", capacity_bytes=1)
+        try:
+            for revision in range(30):
+                registry.renew(lease_s=10, acked_revision=revision, used_bytes=0)
+        except RegistryUnavailable as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=renew, args=(f"server-{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(30):
+        operator.commit(Writes(assignments=[_row(f"user-{n}")]))
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert {s.acked_revision for s in operator.servers()} == {29}
+    assert sorted(a.revision for a in operator.assigned().values()) == list(range(1, 31))
+
+
+def test_the_seeds_repository_reads_the_same_rows(engine: Engine, operator: OperatorRegistry) -> None:
+    operator.commit(Writes(assignments=[_row("a"), _row("b", None), _row("c", None, deleted=True)]))
+    repository = SQLAlchemyModelInfoRepository(engine)
+    assert repository.get_model_id_by_user_id("a") == "file:///m"
+    for user, reason in (("b", "ModelNotReady"), ("c", "ModelNotAssigned"), ("d", "ModelNotAssigned")):
+        with pytest.raises(Exception, match=user) as raised:
+            repository.get_model_id_by_user_id(user)
+        assert type(raised.value).__name__ == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://x/y", "unsupported database 'mysql'"),
+        ("nonsense", "sqlite:///PATH"),
+        ("oracle+nothing://x", "sqlite:///PATH or postgresql"),
+    ],
+)
+def test_an_unusable_url_says_what_is_usable(url: str, words: str) -> None:
+    with pytest.raises(RegistryMismatch, match=words):
+        open_engine(url)
+
+
+def test_a_database_that_does_not_answer_says_so() -> None:
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(RegistryUnavailable, match="did not answer"):
+        migrate(engine)
