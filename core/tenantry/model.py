@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+if TYPE_CHECKING:  # the command is quick to start because it never loads them
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
-Rows: TypeAlias = npt.NDArray[np.float64]
+Rows: TypeAlias = "npt.NDArray[np.float64]"
 """Feature values, float64, shape (n, features); n may be 0."""
 
-Predictions: TypeAlias = npt.NDArray[Any]
+Predictions: TypeAlias = "npt.NDArray[Any]"
 """One prediction a row: shape (n,) or (n, outputs), in the order of the rows."""
 
 
@@ -28,6 +29,8 @@ class Model(ABC):
         accepts_missing: True where a number may be missing (JSON null, float NaN).
 
     Example:
+        >>> import numpy as np
+        >>> import pandas as pd
         >>> class Mean(Model):
         ...     feature_names = ("a", "b")
         ...     numeric = True
@@ -44,7 +47,7 @@ class Model(ABC):
     accepts_missing: bool = True
 
     @abstractmethod
-    def predict(self, data: pd.DataFrame) -> Predictions:
+    def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score every row of `data`.
 
         Args:
@@ -66,5 +69,7 @@ class Model(ABC):
         Returns:
             shape (n,) or (n, outputs), in the order of the rows.
         """
+        import pandas as pd  # noqa: PLC0415 - see above
+
         columns = None if self.feature_names is None else list(self.feature_names)
         return self.predict(pd.DataFrame(rows, columns=columns))

@@ -186,7 +186,7 @@ def _published_sha512(url: str) -> str | None:
 
 
 def _open(url: str) -> http.client.HTTPResponse:
-    response: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)  # noqa: S310
+    response: http.client.HTTPResponse = urllib.request.urlopen(url, timeout=SILENCE_S)
     return response
 
 

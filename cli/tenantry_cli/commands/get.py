@@ -34,7 +34,7 @@ def command(name: str | None, output: str, *, unready: bool, **given: Any) -> No
         raise click.ClickException(f"no TenantModel is named {name!r} or has this userId")
     shown = [tenant for tenant in found if not unready or tenant.ready != "True"]
     if output == "json":
-        console.out.print_json(json.dumps([_plain(tenant) for tenant in shown]))
+        console.out.print_json(json.dumps([as_document(tenant) for tenant in shown]))
     elif name is not None:
         for tenant in shown:
             _show_one(tenant)
@@ -106,7 +106,8 @@ def _show_servers(engine: Any, output: str) -> None:
     console.out.print(table)
 
 
-def _plain(tenant: Tenant) -> dict[str, Any]:
+def as_document(tenant: Tenant) -> dict[str, Any]:
+    """A tenant as `-o json` prints it."""
     claim = tenant.claim
     return {
         "namespace": claim.namespace,

@@ -164,7 +164,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         shared = socket.create_server((host, port), backlog=1024)
     except OSError as error:
         raise click.ClickException(
-            f"can't listen on {host}:{port} ({error.strerror}); choose another --port"
+            f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); choose another --port"
         ) from None
     with shared:
         yield shared

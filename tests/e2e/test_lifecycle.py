@@ -1,0 +1,106 @@
+"""How `tenantry up` begins and ends."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from tenantry_server import publish
+from tests.support import up as ups
+from tests.support.postgres import PostgresServer
+from tests.support.up import tenantry
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """One tenant, ann, who gets twice her x."""
+    fitted = LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0])
+    publish(fitted, user_id="ann", to=tmp_path / "models", manifests=tmp_path / "manifests")
+    return tmp_path
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_up(home: Path, signum: signal.Signals) -> None:
+    """Not even when it has no chance to say goodbye."""
+    state = home / "state"
+    with ups.running(home / "manifests", state) as up:
+        up.until_ready(1)
+        pids = until(lambda: up.pids if len(up.pids) == 3 else None, "all three have started")
+        assert pids is not None
+        os.kill(up._child.pid, signum)
+        until(lambda: not any(map(_alive, pids.values())), "every process has ended")
+    if signum is not signal.SIGKILL:
+        assert [line["event"] for line in up.log].count("stopped") == 3
+
+
+def test_a_restart_serves_what_was_served(home: Path) -> None:
+    for _ in range(2):
+        with ups.running(home / "manifests", home / "state", servers=1) as up:
+            answer = until(lambda up=up: up.instance("ann", 4.0), "served")  # type: ignore[misc]
+            assert answer == pytest.approx(8.0)
+
+
+def test_postgresql_and_s3_instead_of_sqlite_and_a_folder(
+    tmp_path: Path, postgres: PostgresServer, s3_bucket: str
+) -> None:
+    manifests = tmp_path / "manifests"
+    for slope in (2.0, 3.0):
+        fitted = LinearRegression().fit([[0.0], [1.0]], [0.0, slope])
+        publish(fitted, user_id="ann", to=f"s3://{s3_bucket}/models", manifests=manifests)
+        state = tmp_path / f"state-{slope}"
+        if slope == 2.0:
+            url = postgres.database()
+        with ups.running(manifests, state, registry_url=url) as up:
+            until(lambda up=up: up.tenants("ann"), "seen")  # type: ignore[misc]
+            up.until_settled("ann", "Ready")
+            wanted = pytest.approx(4 * slope)
+            until(lambda up=up, w=wanted: up.instance("ann", 4.0) == w, f"slope {slope} served")  # type: ignore[misc]
+
+
+def test_a_port_that_is_taken(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = tenantry("up", str(home / "manifests"), "--state", str(home / "s"), "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: can't listen on 127.0.0.1:{port} (Address already in use); choose another --port\n"
+    )
+
+
+def test_a_registry_of_another_folder_is_refused(home: Path) -> None:
+    """To go on would remove every tenant of the other folder."""
+    with ups.running(home / "manifests", home / "state", servers=1) as up:
+        up.until_ready(1)
+        url = up.registry_url
+    (home / "other").mkdir()
+    other = [str(home / "other"), "--state", str(home / "s2"), "--port", "0", "--registry", url]
+    done = tenantry("up", *other)
+    assert done.returncode == 1
+    assert f"this registry follows folder {home / 'manifests'}, not folder {home / 'other'}" in done.stderr
+
+
+def test_losing_most_of_the_folder_needs_a_word(home: Path) -> None:
+    for number in range(60):
+        fitted = LinearRegression().fit([[0.0], [1.0]], [0.0, float(number)])
+        publish(fitted, user_id=f"u{number}", to=home / "models", manifests=home / "manifests")
+    with ups.running(home / "manifests", home / "state", servers=1) as up:
+        up.until_ready(61)
+        for path in up.manifests.glob("*.yaml"):
+            path.unlink()
+        until(lambda: any("refusing to remove" in line["event"] for line in up.log), "refused")
+        assert up.instance("u7", 1.0) == pytest.approx(7.0)
+    with ups.running(home / "manifests", home / "state", "--allow-mass-delete", servers=1) as up:
+        until(lambda: not up.tenants(), "removed")
+        until(lambda: up.predict("u7", {"instances": [[1.0]]}).status == 404, "not served")

@@ -1,0 +1,22 @@
+"""Wait for conditions, never for luck."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def until(get: Callable[[], _T], what: str, *, timeout_s: float = 30.0, every_s: float = 0.02) -> _T:
+    """The first true value that `get` gives.
+
+    Raises:
+        AssertionError: none within `timeout_s`; shows the last value.
+    """
+    give_up_s = time.monotonic() + timeout_s
+    while True:
+        value = get()
+        if value:
+            return value
+        assert time.monotonic() < give_up_s, f"{what}: not within {timeout_s:g} s, last {value!r}"
+        time.sleep(every_s)
