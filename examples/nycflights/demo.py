@@ -87,9 +87,10 @@ def main() -> int:
     try:
         with console.status("reading 336,776 flights"):
             aircraft = fleet(chosen.tenants)
-        train_all(aircraft, place)
+        expected = train_all(aircraft, place)
         with serving(place, chosen.port) as url:
             wait_until_ready(place, len(aircraft))
+            check_all(aircraft, expected, url)
             show(aircraft, place, url)
             if not chosen.once:
                 _stay(aircraft[0], url)
@@ -101,16 +102,41 @@ def main() -> int:
     return 0
 
 
-def train_all(aircraft: Sequence[Aircraft], place: Place) -> None:
-    """Train, publish and declare one model for each aircraft."""
+def train_all(aircraft: Sequence[Aircraft], place: Place) -> list[float]:
+    """Train, publish and declare one model for each aircraft.
+
+    Returns:
+        what each model itself says of its aircraft's newest flight, in minutes.
+    """
+    expected = []
     with _bar() as progress, ProcessPoolExecutor(os.cpu_count()) as pool:
         task = progress.add_task("training and publishing", total=len(aircraft))
-        for _ in pool.map(_train_one, aircraft, [place] * len(aircraft), chunksize=16):
+        for value in pool.map(_train_one, aircraft, [place] * len(aircraft), chunksize=16):
+            expected.append(value)
             progress.advance(task)
+    return expected
 
 
-def _train_one(aircraft: Aircraft, place: Place) -> None:
-    publish(aircraft.train(), user_id=aircraft.tail_number, to=place.models, manifests=place.manifests)
+def _train_one(aircraft: Aircraft, place: Place) -> float:
+    model = aircraft.train()
+    publish(model, user_id=aircraft.tail_number, to=place.models, manifests=place.manifests)
+    return float(model.predict(pd.DataFrame(aircraft.rows())[FEATURES])[0])
+
+
+def check_all(aircraft: Sequence[Aircraft], expected: Sequence[float], url: str) -> None:
+    """Ask for every tenant once, and compare with its own model.
+
+    Raises:
+        WrongStepError: an answer is not that model's.
+    """
+    with _bar() as progress:
+        task = progress.add_task("asking every tenant", total=len(aircraft))
+        for one, value in zip(aircraft, expected, strict=True):
+            answer = predict(url, one.tail_number, one.rows())
+            if answer.status != 200 or not math.isclose(answer.body[0], value, rel_tol=1e-9):
+                raise WrongStepError(f"{one.tail_number}: expected [{value}], got {answer}")
+            progress.advance(task)
+    console.print(f"{len(aircraft):,} of {len(aircraft):,} answers equal the tenant's own model")
 
 
 @contextlib.contextmanager

@@ -77,10 +77,12 @@ def test_every_tenant_gets_its_own_model(up: Up, aircraft: list[Aircraft]) -> No
 def test_an_edited_manifest_is_in_force_everywhere_and_nothing_restarts(
     up: Up, aircraft: list[Aircraft], home: Path
 ) -> None:
-    before = up.pids
-    _publish(aircraft[1], aircraft[1].train(alpha=500.0), home)
-    up.until_settled(aircraft[1].tail_number, "Ready")
-    _answers_right(up, aircraft[1], alpha=500.0)
+    one, before = aircraft[1], up.pids
+    for alpha in (500.0, 1.0):
+        generation = up.status(one.tail_number)["generation"]
+        _publish(one, one.train(alpha), home)
+        up.until_settled(one.tail_number, "Ready", after=generation)
+        _answers_right(up, one, alpha)
     assert up.pids == before
 
 
@@ -192,7 +194,7 @@ def test_of_two_manifests_for_one_user_the_older_serves(up: Up, aircraft: list[A
     np.testing.assert_allclose(promoted.body, other.train().predict(rows), rtol=1e-9)
     rival.unlink()
     kept.write_text(good)
-    until(lambda: up.predict(holder.tail_number, holder.rows()).status == 200, "back")
+    until(lambda: _status_or_none(up, "rival") is None, "the rival is gone")
     up.until_settled(holder.tail_number, "Ready")
     _answers_right(up, holder)
 
@@ -209,7 +211,7 @@ def test_a_killed_server_is_told_and_replaced_and_no_request_is_refused(
     until(lambda: up.pids["server-0"] != victim, "started again")
     died = [line for line in up.log if line["event"] == "died"]
     assert (died[-1]["name"], died[-1]["pid"], died[-1]["how"]) == ("server-0", victim, "SIGKILL")
-    until(lambda: len(up.servers()) == 2, "both live")
+    until(lambda: len(up.servers()) == 2 and up.all_reachable(), "both answer")
     for one in aircraft[:5]:
         _answers_right(up, one)
 
@@ -220,12 +222,13 @@ def test_a_killed_operator_is_told_and_replaced_and_forgets_nothing(
     victim, server = up.pids["operator"], up.pids["server-1"]
     os.kill(victim, signal.SIGKILL)
     one, gone = aircraft[7], aircraft[8]
+    generation = up.status(one.tail_number)["generation"]
     _publish(one, one.train(alpha=50.0), home)  # while nobody looks
     manifest = _manifest(up, gone.tail_number)
     text = manifest.read_text()
     manifest.unlink()
     until(lambda: up.pids["operator"] != victim, "started again")
-    up.until_settled(one.tail_number, "Ready")
+    up.until_settled(one.tail_number, "Ready", after=generation)
     _answers_right(up, one, alpha=50.0)
     until(lambda: up.predict(gone.tail_number, gone.rows()).status == 404, "the deletion is seen")
     assert up.pids["server-1"] == server
@@ -260,8 +263,9 @@ def test_the_command_publishes(up: Up, tmp_path: Path, home: Path) -> None:
     (up.manifests / "ann.yaml").unlink()
 
 
-def test_probes_and_metrics(up: Up) -> None:
+def test_probes_and_metrics(up: Up, aircraft: list[Aircraft]) -> None:
     assert len(up.get("servers")) == 2
+    _answers_right(up, aircraft[0])
     for server in up.servers():
         for path, word in (("healthz", "ok"), ("readyz", "ready")):
             reply = ups.ask(urllib.request.Request(f"{server}/{path}"))
