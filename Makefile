@@ -43,5 +43,8 @@ imports: $(VENV)/.dev ## who may import whom
 unit: $(VENV)/.dev ## the quick tests only
 	$(BIN)/pytest tests/unit
 
+envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
+	$(BIN)/python -m tests.support.envtest
+
 clean: ## the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data

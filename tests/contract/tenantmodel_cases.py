@@ -43,6 +43,7 @@ ACCEPTED: dict[str, Any] = {
     "a user of 253 characters": _spec(userId="a" * 253),
     "a user with every allowed sign": _spec(userId="Ann.B_C~d@e:f+g-h"),
     "leading zeros in a duration": _spec(refreshInterval="005m"),
+    "null for what is optional": _model(sha256=None, format=None),
     "the longest uri": _spec(model={"uri": "file:///" + "a" * 1092}),
 }
 
@@ -78,7 +79,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "compile is a boolean (YAML's off)": (_model(compile=False), "spec.model.compile"),
     "digest that is too short": (_model(sha256="0" * 63), "spec.model.sha256"),
     "digest in capitals": (_model(sha256="A" * 64), "spec.model.sha256"),
-    "digest is null": (_model(sha256=None), "spec.model.sha256"),
     "version with a space": (_model(versionId="a b"), "spec.model.versionId"),
     "interval of zero": (_spec(refreshInterval="0s"), "spec.refreshInterval"),
     "interval without a unit": (_spec(refreshInterval="5"), "spec.refreshInterval"),

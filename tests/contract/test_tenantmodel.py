@@ -1,4 +1,8 @@
-"""The CRD and the parser accept and refuse the same documents."""
+"""The CRD and the parser accept and refuse the same documents.
+
+The CRD is held against the table twice: by JSON Schema, for speed and for strictness about unknown
+fields, and by a real API server.
+"""
 
 import copy
 from pathlib import Path
@@ -11,6 +15,8 @@ import yaml
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
+from tests.support.control_plane import ControlPlane
+from tests.support.waiting import until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
 
@@ -28,6 +34,13 @@ def validator(crd: Any) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(_strict(schema))
 
 
+def _pruned(value: Any) -> Any:
+    """An API server drops nulls before it looks at anything else."""
+    if isinstance(value, dict):
+        return {key: _pruned(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
 def _strict(schema: Any) -> Any:
     """No unknown fields, and `$` as RE2 has it: not before a line break at the end."""
     if isinstance(schema, dict):
@@ -42,7 +55,7 @@ def _strict(schema: Any) -> Any:
 
 @pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_both_accept(spec: Any, validator: jsonschema.Draft202012Validator) -> None:
-    validator.validate(document(spec))
+    validator.validate(_pruned(document(spec)))
     parsed = TenantModel.parse(document(spec))
     assert TenantModel.parse(parsed.to_manifest()) == parsed
 
@@ -50,7 +63,7 @@ def test_both_accept(spec: Any, validator: jsonschema.Draft202012Validator) -> N
 @pytest.mark.parametrize(("spec", "field"), REFUSED.values(), ids=REFUSED.keys())
 def test_both_refuse(spec: Any, field: str, validator: jsonschema.Draft202012Validator) -> None:
     """The parser's words begin with the field to blame."""
-    assert not validator.is_valid(document(spec))
+    assert not validator.is_valid(_pruned(document(spec)))
     with pytest.raises(InvalidManifest) as raised:
         TenantModel.parse(document(spec))
     assert raised.value.field == field
@@ -82,3 +95,38 @@ def test_status_begins_unobserved(crd: Any) -> None:
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert schema["properties"]["status"]["default"] == {"observedGeneration": -1}
     assert crd["spec"]["versions"][0]["subresources"] == {"status": {}}
+
+
+RESOURCES = "/apis/tenantry.dev/v1alpha1/namespaces/default/tenantmodels"
+
+
+@pytest.fixture(scope="module")
+def served(plane: ControlPlane, crd: Any) -> ControlPlane:
+    """The API server, with the CRD established."""
+    status, body = plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    assert status in (201, 409), body
+    until(lambda: plane.request("GET", RESOURCES)[0] == 200, "the CRD is served")
+    return plane
+
+
+@pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a_real_api_server_accepts(spec: Any, served: ControlPlane) -> None:
+    """And gives back what the parser reads alike, with a status that says: not looked at yet."""
+    status, body = served.request("POST", RESOURCES, document(spec))
+    assert status == 201, body
+    assert body["status"] == {"observedGeneration": -1}
+    assert TenantModel.parse(body) == TenantModel.parse(document(spec))
+    assert served.request("DELETE", f"{RESOURCES}/store-042")[0] == 200
+
+
+@pytest.mark.parametrize(("spec", "field"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_real_api_server_refuses(spec: Any, field: str, served: ControlPlane) -> None:
+    """An unknown field is refused from 1.25 on; before, it is dropped, and whatever is left decides."""
+    status, body = served.request("POST", f"{RESOURCES}?fieldValidation=Strict", document(spec))
+    if status == 201:
+        assert served.request("DELETE", f"{RESOURCES}/store-042")[0] == 200
+        assert field.rpartition(".")[2] in ("modle", "metod")
+        assert served.version_info < (1, 25)
+        return
+    assert status in (400, 422), body
+    assert field in body["message"]

@@ -4,24 +4,14 @@ import base64
 import json
 import socket
 import stat
-from collections.abc import Iterator
 
 import pytest
 
 from tests.support.control_plane import ControlPlane
 from tests.support.envtest_assets import provide, server_version
 
-# The first run on a machine without binaries builds them.
-pytestmark = pytest.mark.timeout(1800)
-
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 SERVICE_ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
-
-
-@pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane(provide(), users=[("nobody", ["strangers"])], audit=True) as running:
-        yield running
 
 
 def config_map(name: str, **data: str) -> dict[str, object]:

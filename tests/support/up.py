@@ -105,6 +105,14 @@ class Up:
         finally:
             engine.dispose()
 
+    def all_reachable(self) -> bool:
+        """Whether every live server answers that it is ready."""
+        try:
+            replies = [ask(urllib.request.Request(f"{url}/readyz")) for url in self.servers()]
+        except OSError:
+            return False
+        return all(reply.status == 200 for reply in replies)
+
     def until_ready(self, count: int, *, timeout_s: float = 120.0) -> None:
         """Until so many tenants are Ready."""
 
@@ -113,12 +121,14 @@ class Up:
 
         until(ready, f"{count} tenants Ready", timeout_s=timeout_s, every_s=0.2)
 
-    def until_settled(self, user_id: str, reason: str) -> dict[str, Any]:
-        """Until a tenant's newest generation has this reason."""
+    def until_settled(self, user_id: str, reason: str, *, after: int = 0) -> dict[str, Any]:
+        """Until a generation of a tenant later than `after` has this reason."""
 
         def settled() -> dict[str, Any] | None:
+            if not self.tenants(user_id):
+                return None
             status = self.status(user_id)
-            newest = status["observedGeneration"] == status["generation"]
+            newest = status["observedGeneration"] == status["generation"] > after
             return status if newest and status["reason"] == reason else None
 
         found = until(settled, f"{user_id} {reason}", timeout_s=30)
