@@ -73,14 +73,11 @@ def cli() -> None:
 def main() -> None:
     """Run the command; every error is one line on standard error, and the exit status says so."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="tenantry", standalone_mode=False)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        if isinstance(error, click.UsageError):
-            error.show()
-        else:
-            console.fail(error.format_message())
+        _show(error)
         sys.exit(error.exit_code)
     except TenantryError as error:
         console.fail(str(error))
@@ -91,3 +88,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    elif isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"see `{error.ctx.command_path} --help`"
+        console.fail(f"{error.format_message().rstrip('.')}; {hint}")
+    else:
+        console.fail(error.format_message())

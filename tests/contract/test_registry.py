@@ -96,7 +96,18 @@ def test_migrating_at_once_from_many_processes_works(opened: Callable[[], Engine
 
 
 def test_an_empty_database_is_not_migrated(opened: Callable[[], Engine]) -> None:
-    assert not is_migrated(opened())
+    engine = opened()
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    assert not is_migrated(engine)
+
+
+def test_looking_for_a_registry_makes_none(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/missing/registry.db")
+    with pytest.raises(RegistryUnavailable):
+        is_migrated(engine)
+    engine.dispose()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_registry_of_a_newer_version_is_refused(engine: Engine) -> None:

@@ -17,7 +17,14 @@ _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
 @click.argument("name", required=False, metavar="[USER_OR_NAME | servers]")
 @options.registry
 @click.option("--unready", is_flag=True, help="Only tenants that are not Ready.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of what is printed.",
+)
 def command(name: str | None, output: str, *, unready: bool, **given: Any) -> None:
     """Show tenants with their status; one in full; or the servers.
 

@@ -20,7 +20,7 @@ from tenantry_server.publishing import manifest_path, publish, to_yaml
     help="Folder that gets NAME.yaml. [default: the manifest is printed]",
 )
 @click.option("--name", help="Of the TenantModel. [default: made of the userId]")
-@click.option("--namespace", default="default", show_default=True)
+@click.option("--namespace", default="default", show_default=True, help="Of the TenantModel.")
 @click.option("--format", "model_format", help="Of the artifact. [default: by its suffix]")
 @click.option(
     "--method", type=click.Choice(["predict", "predict_proba", "decision_function"]), help="To call."

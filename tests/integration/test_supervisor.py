@@ -1,0 +1,84 @@
+"""Processes are started, started again, and ended in order."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tenantry_cli.supervisor import MISCONFIGURED, MisconfiguredError, Supervisor
+from tests.support.waiting import until
+
+_SLEEP = "import signal; signal.sigwait([signal.SIGTERM])"
+_STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open({ready!r}, "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    started = Supervisor()
+    yield started
+    started.end()
+    for fd in started._lifeline:
+        os.close(fd)
+
+
+def _looking(supervisor: Supervisor, true: Callable[[], object]) -> Callable[[], object]:
+    def look() -> object:
+        supervisor.look()
+        return true()
+
+    return look
+
+
+def test_what_dies_is_started_again(supervisor: Supervisor) -> None:
+    supervisor.add("one", [sys.executable, "-c", _SLEEP])
+    supervisor.look()
+    first = supervisor.pids()["one"]
+    os.kill(first, signal.SIGKILL)
+    until(_looking(supervisor, lambda: supervisor.pids().get("one", first) != first), "started again")
+
+
+def test_each_is_looked_after_alone(supervisor: Supervisor) -> None:
+    supervisor.add("dies", [sys.executable, "-c", "raise SystemExit(3)"])
+    supervisor.add("lives", [sys.executable, "-c", _SLEEP])
+    supervisor.look()
+    lives = supervisor.pids()["lives"]
+    child = supervisor._children[0]
+    until(_looking(supervisor, lambda: child.deaths >= 3), "died three times")
+    assert supervisor.pids()["lives"] == lives
+
+
+def test_what_keeps_dying_is_started_less_and_less_often(supervisor: Supervisor) -> None:
+    supervisor.add("dies", [sys.executable, "-c", "raise SystemExit(3)"])
+    child = supervisor._children[0]
+    until(_looking(supervisor, lambda: child.deaths >= 3), "died three times")
+    assert child.delay_s == pytest.approx(0.8)
+
+
+def test_what_can_never_work_ends_the_rest(supervisor: Supervisor) -> None:
+    supervisor.add("wrong", [sys.executable, "-c", f"raise SystemExit({MISCONFIGURED})"])
+    supervisor.add("lives", [sys.executable, "-c", _SLEEP])
+    with pytest.raises(MisconfiguredError, match="wrong can't work"):
+        supervisor.run(lambda: False)
+    assert supervisor.pids() == {}
+
+
+def test_what_does_not_stop_is_killed(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tenantry_cli.supervisor._STOP_S", 0.2)
+    ready = tmp_path / "ready"
+    supervisor.add("stubborn", [sys.executable, "-c", _STUBBORN.format(ready=str(ready))])
+    supervisor.look()
+    pid = supervisor.pids()["stubborn"]
+    until(ready.exists, "it ignores SIGTERM")
+    supervisor.end()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
