@@ -134,6 +134,12 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return _error(status, error.reason, str(error))
     except web.HTTPRequestEntityTooLarge as error:
         return _error(413, "RequestTooLarge", f"{error.text}; send fewer rows at a time")
+    except web.RequestPayloadError as error:
+        request.content.feed_eof()  # there is nothing left that aiohttp could read to the end
+        problem = str(error.__cause__ or error).split("\n")[-1].strip()
+        response = _error(400, "BadRequest", f"the body could not be read: {problem}")
+        response.force_close()
+        return response
     except web.HTTPException as error:
         hint = f"{request.method} {request.path}: {error.reason}"
         if error.status == 404:
@@ -159,8 +165,13 @@ def _error(status: int, reason: str, message: str, headers: Any = None) -> web.R
 
 
 def _json(predictions: Predictions, *, bare: bool, headers: dict[str, str]) -> web.Response:
-    plain = np.ascontiguousarray(predictions) if predictions.dtype.kind in "fiub" else None
-    values = predictions.tolist() if plain is None else plain
+    dtype = predictions.dtype
+    values: Any
+    if dtype.kind in "fiub":  # orjson writes these itself, in the machine's own byte order, to 64 bits
+        native = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
+        values = np.ascontiguousarray(predictions, dtype=native)
+    else:
+        values = predictions.tolist()
     try:
         body = orjson.dumps(values if bare else {"predictions": values}, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:

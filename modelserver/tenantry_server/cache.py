@@ -60,6 +60,10 @@ class CachedModelRepository(ModelRepository):
     def __init__(self, model_repository: ModelRepository, cache: Cache[str, Model]) -> None:
         self._models = model_repository
         self._cache = cache
+        self._measure = cache.getsizeof
+        self._size_to_keep = 0
+        # To measure may take seconds, and the event loop waits for the lock: it is done outside.
+        setattr(cache, "getsizeof", lambda _: self._size_to_keep)  # noqa: B010 - a method to mypy
         self._lock = threading.Lock()
         self._flights: dict[str, Future[tuple[Model, int]]] = {}
         self.counts = CacheCounts()
@@ -71,7 +75,9 @@ class CachedModelRepository(ModelRepository):
             ModelTooLarge: it is larger than the whole cache; every other model stays.
             ArtifactError: as the repository below raises it, to every caller that waited.
         """
-        return self.get_measured(model_id)[0]
+        with self._lock:
+            model = self._lookup(model_id)
+        return self.get_measured(model_id)[0] if model is None else model
 
     def get_measured(self, model_id: str) -> tuple[Model, int]:
         """As `get_model`, with the model's size in the cache's measure."""
@@ -85,7 +91,7 @@ class CachedModelRepository(ModelRepository):
                     mine = True
                     flight = self._flights[model_id] = Future()
         if model is not None:
-            return model, int(self._cache.getsizeof(model))
+            return model, int(self._measure(model))
         assert flight is not None  # noqa: S101 - for the type checker: made above where there was none
         if mine:
             self._land(model_id, flight)
@@ -129,8 +135,8 @@ class CachedModelRepository(ModelRepository):
             model = self._models.get_model(model_id)
             size = self._keep(model_id, model)
         except BaseException as error:
-            self.counts.failures += 1
             with self._lock:
+                self.counts.failures += 1
                 del self._flights[model_id]
             flight.set_exception(error)
         else:
@@ -139,8 +145,9 @@ class CachedModelRepository(ModelRepository):
             flight.set_result((model, size))
 
     def _keep(self, model_id: str, model: Model) -> int:
-        size = int(self._cache.getsizeof(model))
+        size = int(self._measure(model))
         with self._lock:
+            self._size_to_keep = size
             before = len(self._cache) + (model_id not in self._cache)
             try:
                 self._cache[model_id] = model

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from random import uniform
 
 import structlog
@@ -14,6 +15,15 @@ log = structlog.get_logger(__name__)
 _PARALLEL = 2  # enough to overlap reading with deserialising; more only delays predictions
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """One wish to load; wished anew after it was forgotten, it is another one."""
+
+    user_id: str
+    candidate_id: str
+    retry_s: float = _FIRST_RETRY_S
 
 
 class CandidateLoader:
@@ -34,8 +44,8 @@ class CandidateLoader:
         self._load = load
         self._server_id = server_id
         self._reported = reported
-        self._wanted: dict[str, str] = {}
-        self._queue: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
+        self._wanted: dict[str, _Wanted] = {}
+        self._queue: asyncio.Queue[_Wanted] = asyncio.Queue()
         self._reports: dict[str, LoadReport] = {}
 
     def want(self, assignment: Assignment) -> None:
@@ -43,9 +53,11 @@ class CandidateLoader:
         candidate_id = assignment.candidate_id
         if candidate_id is None:
             self.forget(assignment.user_id)
-        elif self._wanted.get(assignment.user_id) != candidate_id:
-            self._wanted[assignment.user_id] = candidate_id
-            self._queue.put_nowait((assignment.user_id, candidate_id, _FIRST_RETRY_S))
+        elif not self._wants(assignment.user_id, candidate_id):
+            self.forget(assignment.user_id)
+            wanted = _Wanted(assignment.user_id, candidate_id)
+            self._wanted[assignment.user_id] = wanted
+            self._queue.put_nowait(wanted)
 
     def forget(self, user_id: str) -> None:
         """Nothing to load for this user any more."""
@@ -61,8 +73,12 @@ class CandidateLoader:
     def put_back(self, reports: list[LoadReport]) -> None:
         """Report these later, unless something newer is known by now."""
         for report in reports:
-            if self._wanted.get(report.user_id) == report.model_id:
+            if self._wants(report.user_id, report.model_id):
                 self._reports.setdefault(report.user_id, report)
+
+    def _wants(self, user_id: str, candidate_id: str) -> bool:
+        wanted = self._wanted.get(user_id)
+        return wanted is not None and wanted.candidate_id == candidate_id
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -72,18 +88,18 @@ class CandidateLoader:
 
     async def _work(self) -> None:
         while True:
-            user_id, candidate_id, retry_s = await self._queue.get()
-            if self._wanted.get(user_id) != candidate_id:
+            wanted = await self._queue.get()
+            if self._wanted.get(wanted.user_id) is not wanted:
                 continue
-            report = await self._try(user_id, candidate_id)
-            if self._wanted.get(user_id) != candidate_id:
+            report = await self._try(wanted.user_id, wanted.candidate_id)
+            if self._wanted.get(wanted.user_id) is not wanted:
                 continue
-            self._reports[user_id] = report
+            self._reports[wanted.user_id] = report
             self._reported()
             if report.state is LoadState.RETRYING:
-                again = (user_id, candidate_id, min(retry_s * 2, _LAST_RETRY_S))
-                delay_s = retry_s * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
-                asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, again)
+                delay_s = wanted.retry_s * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+                wanted.retry_s = min(wanted.retry_s * 2, _LAST_RETRY_S)
+                asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, wanted)
 
     async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
         try:

@@ -1,10 +1,13 @@
 """One prediction: whose model, get it, check the rows against it, run it. Knows no HTTP."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from tenantry_server.payload import Payload
 from tenantry_server.repositories import ModelRepository
 
 _T = TypeVar("_T")
-_PREDICT_THREADS = 2
+_PREDICT_THREADS = 8  # more than a core needs: a call over its time keeps its thread until it ends
 _LOAD_THREADS = 4
 
 
@@ -52,6 +55,7 @@ class DataPlane:
         self._info = model_info_repository
         self._models = model_repository
         self._loading: dict[str, asyncio.Future[tuple[Model, int]]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._predict_pool = ThreadPoolExecutor(_PREDICT_THREADS, "predict")
         self._load_pool = ThreadPoolExecutor(_LOAD_THREADS, "load")
         self._info_pool = ThreadPoolExecutor(1, "model-info")
@@ -71,7 +75,7 @@ class DataPlane:
             PredictionTimeout: the budget is spent; a load that was under way goes on.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as budget:
                 model_id = self._info.peek(user_id)
                 if model_id is None:
                     model_id = await _in(
@@ -82,9 +86,11 @@ class DataPlane:
                     model, _ = await self.load(model_id)
                 if not payload.rows:
                     return Answer(np.empty(0), model_id)
-                run = _prepared(model, payload)
-                return Answer(await _in(self._predict_pool, run), model_id)
+                run = partial(_predict, model, payload)
+                return Answer(await self._in_turn(model_id, run), model_id)
         except TimeoutError:
+            if not budget.expired():
+                raise  # a repository's own
             raise PredictionTimeout(timeout_s) from None
 
     async def load(self, model_id: str) -> tuple[Model, int]:
@@ -96,7 +102,7 @@ class DataPlane:
         flight = self._loading.get(model_id)
         if flight is None:
             loop = asyncio.get_running_loop()
-            flight = loop.run_in_executor(self._load_pool, self._load, model_id)
+            flight = loop.run_in_executor(self._load_pool, _contained, partial(self._load, model_id))
             self._loading[model_id] = flight
             flight.add_done_callback(lambda done: self._landed(model_id, done))
         # Shielded: whoever gives up waiting must not end the load for the others.
@@ -106,6 +112,27 @@ class DataPlane:
         """End the threads; calls that run are left to finish."""
         for pool in (self._predict_pool, self._load_pool, self._info_pool):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, model_id: str, call: Callable[[], _T]) -> _T:
+        """Run it when no other call of the same model runs: a slow one holds up its own user only."""
+        turn = self._turns.get(model_id)
+        if turn is None:
+            turn = self._turns[model_id] = asyncio.Semaphore(1)
+        await turn.acquire()
+        loop = asyncio.get_running_loop()
+        try:
+            job = self._predict_pool.submit(_contained, call)
+        except BaseException:
+            turn.release()
+            raise
+
+        def ended(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                loop.call_soon_threadsafe(turn.release)
+
+        # Whoever gives up waiting leaves a call that runs its turn, and takes back one that does not.
+        job.add_done_callback(ended)
+        return await asyncio.wrap_future(job)
 
     def _in_memory(self, model_id: str) -> Model | None:
         if isinstance(self._models, CachedModelRepository):
@@ -123,13 +150,13 @@ class DataPlane:
             flight.exception()  # seen here, in case everyone who waited has left
 
 
-def _prepared(model: Model, payload: Payload) -> Callable[[], Predictions]:
-    """The call that will be made in a thread, its input already checked."""
+def _predict(model: Model, payload: Payload) -> Predictions:
+    """Check the rows and run the model; in a thread, as a million values take a tenth of a second."""
     if model.numeric:
         rows = payloads.numeric_rows(payload, model)
-        return lambda: _checked(model, lambda: model.predict_rows(rows), len(rows))
+        return _checked(model, lambda: model.predict_rows(rows), len(rows))
     frame = payloads.frame(payload, model)
-    return lambda: _checked(model, lambda: model.predict(frame), len(frame))
+    return _checked(model, lambda: model.predict(frame), len(frame))
 
 
 def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
@@ -139,7 +166,7 @@ def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Pr
         raise
     except ValueError as error:
         raise FeatureMismatch(f"the model refused these rows: {error}") from error
-    except Exception as error:
+    except BaseException as error:  # sys.exit() in a model must not end the server
         name = type(model).__name__
         raise PredictionFailed(f"{name} raised {type(error).__name__}: {error}") from error
     if predictions.ndim == 0 or len(predictions) != expected:
@@ -150,4 +177,18 @@ def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Pr
 
 
 async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
-    return await asyncio.get_running_loop().run_in_executor(pool, call)
+    return await asyncio.get_running_loop().run_in_executor(pool, _contained, call)
+
+
+def _contained(call: Callable[[], _T]) -> _T:
+    """Keep in its thread what an event loop can't take from a future.
+
+    SystemExit and its like end the loop, StopIteration leaves the future pending for ever, and
+    CancelledError would pass for a cancellation of whoever awaits it.
+    """
+    try:
+        return call()
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration | CancelledError):
+            raise
+        raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error

@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.registry import LoadReport, ServerRegistry
+from tenantry.registry import Changes, LoadReport, ServerRegistry
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.routes import RoutingTable, boot_clock_s
@@ -86,12 +86,32 @@ class RegistryFollower:
 
     async def _follow(self, candidates: CandidateLoader, reports: list[LoadReport]) -> None:
         began_s = self._clock_s()
-        # Whoever lost the lease may have missed tombstones that are gone by now: read everything.
-        if self._table.was_read and self._table.lease_held:
-            revision = self._table.revision
-            changes = await self._in_thread(lambda: self._registry.changes_since(revision))
+        if self._table.lease_held:
+            self._put_in_force(await self._changes(), candidates)
         else:
-            changes = await self._in_thread(self._registry.everything)
+            # The operator waits for lease holders only: what it said Ready for without this server
+            # was committed before the lease begins anew, so the reading comes after that. And
+            # tombstones may be gone by now, so everything is read.
+            await self._renew(began_s)
+            self._put_in_force(await self._in_thread(self._registry.everything), candidates)
+            self._table.extend_lease(self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S)
+        if reports:
+            await self._in_thread(lambda: self._registry.report(reports))
+        if self._renewal_due(began_s):
+            await self._renew(began_s)
+            if self._table.lease_held:  # still, so it never ended; else begin anew
+                # Counted from before the database was asked, so it ends before the database's own.
+                self._table.extend_lease(began_s + self._lease_s - _LEASE_MARGIN_S)
+
+    async def _changes(self) -> Changes:
+        revision = self._table.revision
+        changes = await self._in_thread(lambda: self._registry.changes_since(revision))
+        if changes.revision < revision:  # the registry was restored to what it once was
+            log.warning("registry went back", revision=changes.revision, was=revision)
+            return await self._in_thread(self._registry.everything)
+        return changes
+
+    def _put_in_force(self, changes: Changes, candidates: CandidateLoader) -> None:
         touched, gone = self._table.take(changes)
         for model_id in gone:
             self._models.discard(model_id)
@@ -101,15 +121,14 @@ class RegistryFollower:
                 candidates.want(assignment)
             else:
                 candidates.forget(assignment.user_id)
-        if reports:
-            await self._in_thread(lambda: self._registry.report(reports))
-        await self._renew(began_s)
+
+    def _renewal_due(self, began_s: float) -> bool:
+        """Once a second, and at once where there is a new revision to acknowledge."""
+        new = self._table.revision != self._renewed_revision
+        return new or began_s - self._renewed_at_s >= _RENEW_EVERY_S
 
     async def _renew(self, began_s: float) -> None:
-        """Renew once a second, and at once where there is a new revision to acknowledge."""
         revision = self._table.revision
-        if revision == self._renewed_revision and began_s - self._renewed_at_s < _RENEW_EVERY_S:
-            return
         used_bytes = self._models.used_bytes
         await self._in_thread(
             lambda: self._registry.renew(
@@ -118,8 +137,6 @@ class RegistryFollower:
         )
         self._renewed_revision = revision
         self._renewed_at_s = began_s
-        # Counted from before the database was asked, so it ends before the database's own.
-        self._table.extend_lease(began_s + self._lease_s - _LEASE_MARGIN_S)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -54,6 +54,8 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """One SELECT by primary key."""
+        if "\0" in user_id:
+            raise ModelNotAssigned(user_id)  # PostgreSQL has no such text, so it holds no such user
         query = select(t.assignments.c.model_id, t.assignments.c.deleted).where(
             t.assignments.c.user_id == user_id
         )

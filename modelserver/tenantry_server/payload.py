@@ -20,6 +20,7 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
 
+_LONGEST_SHOWN = 40  # characters of a client's own text in a message
 _FORMS = 'a list of records, {"columns": [...], "data": [[...]]} or {"instances": [[...]]}'
 
 
@@ -59,7 +60,7 @@ def parse(body: bytes) -> Payload:
             columns = _list(document["columns"], "columns")
             _check_names(columns)
             return _table(_list(document["data"], "data"), columns, bare=False)
-        seen = f"an object with {', '.join(map(repr, list(document)[:5])) or 'no keys'}"
+        seen = f"an object with {', '.join(map(_short, list(document)[:5])) or 'no keys'}"
     else:
         seen = _kind(document)
     raise InvalidRequest(f"expected {_FORMS}, got {seen}")
@@ -77,7 +78,7 @@ def _check_names(columns: list[Any]) -> None:
         if not isinstance(name, str):
             raise InvalidRequest(f"columns[{position}] must be a string, got {_kind(name)}")
         if name in seen:
-            raise FeatureMismatch(f"column {name!r} is given twice")
+            raise FeatureMismatch(f"column {_short(name)} is given twice")
         seen.add(name)
 
 
@@ -155,27 +156,31 @@ def _picked(row: dict[str, Any], names: Sequence[str], number: int) -> list[Any]
         except KeyError:
             pass
     _check_same(row, names, f"row {number}: ")
-    raise AssertionError("rows of the right names were refused")
+    return [row[name] for name in names]  # the model names a column twice
 
 
 def _check_same(seen: Any, wanted: Sequence[str], where: str) -> None:
+    known = set(wanted)
     missing = [name for name in wanted if name not in seen]
-    unknown = [name for name in seen if name not in set(wanted)]
+    unknown = [name for name in seen if name not in known]
     if not missing and not unknown:
         return
     words = []
     if missing:
         words.append(f"missing {_named(missing)}")
     if unknown:
-        close = difflib.get_close_matches(unknown[0], missing, n=1) if missing else []
+        close = difflib.get_close_matches(unknown[0][:_LONGEST_SHOWN], missing, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         words.append(f"unknown {_named(unknown)}{hint}")
     raise FeatureMismatch(f"{where}{' and '.join(words)}; the model takes {', '.join(map(repr, wanted))}")
 
 
 def _check_count(seen: int, model: Model, number: int) -> None:
-    if model.feature_count is not None and seen != model.feature_count:
-        raise FeatureMismatch(f"row {number} has {seen} values, the model takes {model.feature_count}")
+    taken = model.feature_count
+    if taken is None and model.feature_names is not None:
+        taken = len(model.feature_names)
+    if taken is not None and seen != taken:
+        raise FeatureMismatch(f"row {number} has {seen} values, the model takes {taken}")
 
 
 def _slowly(lists: list[list[Any]], names: Sequence[str] | None) -> Rows:
@@ -199,22 +204,25 @@ def _slowly(lists: list[list[Any]], names: Sequence[str] | None) -> Rows:
 def _refuse_non_finite(
     matrix: Rows, finite: "np.ndarray[Any, np.dtype[np.bool_]]", names: Sequence[str] | None, model: Model
 ) -> None:
-    for number, position in np.argwhere(~finite):
+    refused = np.isinf(matrix) if model.accepts_missing else ~finite
+    for number, position in np.argwhere(refused)[:1]:
         missing = bool(np.isnan(matrix[number, position]))
-        if missing and model.accepts_missing:
-            continue
         seen = "missing (null), and this model takes no missing values" if missing else "infinite"
         raise FeatureMismatch(f"{_cell(int(number), int(position), names)} is {seen}")
 
 
 def _cell(number: int, position: int, names: Sequence[str] | None) -> str:
-    column = repr(names[position]) if names is not None else str(position)
+    column = _short(names[position]) if names is not None else str(position)
     return f"row {number}, column {column}"
 
 
 def _named(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")
+    shown = ", ".join(map(_short, names[:5])) + (" …" if len(names) > 5 else "")
     return f"column{'s' if len(names) > 1 else ''} {shown}"
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
 
 
 def _kind(value: Any) -> str:
@@ -223,7 +231,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"the string {value[:40]!r}"
+        return f"the string {_short(value)}"
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):

@@ -5,8 +5,8 @@ import io
 import os
 import re
 import tempfile
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,8 +64,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     """
     data, suffix = _artifact(model)
     digest = hashlib.sha256(data).hexdigest()
-    stem = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{digest[:12]}"
-    user_folder = quote(user_id, safe="@+~")
+    stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
+    user_folder = quote(str(user_id), safe="@+~")
     if str(to).startswith("s3://"):
         folder = str(to).rstrip("/")
         uri = f"{folder}/{user_id}/{stem}{suffix}"
@@ -74,7 +74,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         path = Path(folder) / user_folder / f"{stem}{suffix}"
         uri = path.as_uri()
     declared = _declared(
-        name or object_name(user_id), namespace, user_id, {"uri": uri, "sha256": digest}, spec or {}
+        name or object_name(str(user_id)), namespace, user_id, {"uri": uri, "sha256": digest}, spec or {}
     )
     if uri.startswith("s3://"):
         publish_bytes(make_client(s3_endpoint_url), uri, data)
@@ -111,13 +111,13 @@ def object_name(user_id: str) -> str:
         >>> object_name("store-042")
         'store-042'
         >>> object_name("Ann@shop.example")
-        'ann-shop.example-fb4ad4'
+        'ann-shop.example-fb4ad4fef4'
     """
     plain = re.sub(r"[^a-z0-9.-]+", "-", user_id.lower())
     plain = re.sub(r"-*\.[.-]*", ".", plain).strip("-.")[:200].strip("-.")
-    if plain == user_id:
+    if plain and plain == user_id:
         return plain
-    return f"{plain or 'user'}-{hashlib.sha256(user_id.encode()).hexdigest()[:6]}"
+    return f"{plain or 'user'}-{hashlib.sha256(user_id.encode()).hexdigest()[:10]}"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -156,6 +156,6 @@ def _declared(
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": name, "namespace": namespace},
-            "spec": {"userId": user_id, "model": {**more_model, **model}, **more},
+            "spec": {**more, "userId": user_id, "model": {**more_model, **model}},
         }
     )

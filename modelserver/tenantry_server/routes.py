@@ -54,6 +54,7 @@ class RoutingTable(ModelInfoRepository):
         self._owners: dict[int, str] = {}
         self._lease_ends_s = float("-inf")
         self._read_at_s: float | None = None
+        self._lost = False  # whether the last look-up went unanswered
         self.revision = -1
 
     def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
@@ -69,6 +70,7 @@ class RoutingTable(ModelInfoRepository):
             kept = {a.user_id for a in changes.assignments}
             gone.update(a.model_id for a in old.values() if a.user_id not in kept and a.model_id)
             self._assignments = {user: a for user, a in old.items() if user in kept}
+            self._owners = {}
         for assignment in changes.assignments:
             before = self._assignments.get(assignment.user_id)
             if before is not None and before.model_id not in (None, assignment.model_id):
@@ -77,6 +79,8 @@ class RoutingTable(ModelInfoRepository):
                 self._assignments.pop(assignment.user_id, None)
             else:
                 self._assignments[assignment.user_id] = assignment
+        if gone:  # several users may share one model
+            gone.difference_update(a.model_id for a in self._assignments.values())
         self._owners |= changes.shards
         self.revision = changes.revision
         touched = list(changes.assignments)
@@ -100,8 +104,8 @@ class RoutingTable(ModelInfoRepository):
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the registry last answered, where the lease has run out; else None."""
-        if self.lease_held or self._read_at_s is None:
+        """How old the knowledge is, in seconds, while the registry does not answer; else None."""
+        if self.lease_held or self._read_at_s is None or not self._lost:
             return None
         return self._clock_s() - self._read_at_s
 
@@ -133,8 +137,11 @@ class RoutingTable(ModelInfoRepository):
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """As SQL has it now; where SQL does not answer, as `on_loss` says."""
         try:
-            return _answer(user_id, self._registry.lookup(user_id))
+            assignment = self._registry.lookup(user_id)
+            self._lost = False
+            return _answer(user_id, assignment)
         except RegistryUnavailable:
+            self._lost = True
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
                 raise
             return _answer(user_id, self._assignments.get(user_id))

@@ -61,8 +61,16 @@ class S3ModelRepository(ModelRepository):
         max_bytes: of one artifact.
 
     Example:
-        >>> repository = S3ModelRepository(make_client("http://127.0.0.1:1"), max_bytes=1 << 20)
-        >>> repository.get_model("s3://models/ann.joblib")  # doctest: +SKIP
+        >>> import pandas as pd
+        >>> from sklearn.linear_model import LinearRegression
+        >>> from tenantry_server import publish
+        >>> bucket = getfixture("s3_bucket")  # and the environment that boto3 reads
+        >>> fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
+        >>> declared = publish(fitted, user_id="ann", to=f"s3://{bucket}/models")
+        >>> repository = S3ModelRepository(make_client())
+        >>> model = repository.get_model(str(declared.spec.model.pinned()))
+        >>> model.predict(pd.DataFrame({"x": [2.0]})).round(6)
+        array([5.])
     """
 
     def __init__(self, client: "S3Client", *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
@@ -106,7 +114,7 @@ class S3ModelRepository(ModelRepository):
 
 
 def publish_bytes(client: "S3Client", uri: str, data: bytes) -> str | None:
-    """Write a new object; one that stands there already is never overwritten.
+    """Write a new object under a name that its digest is part of; nothing is ever overwritten.
 
     Returns:
         the version id, where the bucket keeps versions.
@@ -118,7 +126,10 @@ def publish_bytes(client: "S3Client", uri: str, data: bytes) -> str | None:
     try:
         answer = client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
     except (ClientError, BotoCoreError) as error:
-        raise explained(error, ModelId(uri)) from error
+        problem = explained(error, ModelId(uri))
+        if isinstance(problem, ArtifactChanged):
+            return None  # these very bytes: an earlier try was stored, and its answer lost
+        raise problem from error
     return answer.get("VersionId")
 
 

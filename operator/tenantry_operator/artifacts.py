@@ -1,6 +1,7 @@
 """From a declared source to the id of exact bytes: what stands under its name just now."""
 
 import hashlib
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -35,11 +36,13 @@ class Resolver:
 def _file(source: ModelSource) -> ModelId:
     path = Path(unquote(source.uri.removeprefix("file://")))
     try:
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise ArtifactInvalid(source.uri, "it is a folder")
+        if not stat.S_ISREG(mode):  # a pipe or a device would be read for ever
+            raise ArtifactInvalid(source.uri, "it is no regular file")
         if source.sha256:
-            path.stat()  # the server checks the digest when it reads the file anyway
-            return source.pinned()
+            return source.pinned()  # the server checks the digest when it reads the file anyway
         with path.open("rb") as file:
             return source.pinned(sha256=hashlib.file_digest(file, "sha256").hexdigest())
     except (FileNotFoundError, NotADirectoryError):
@@ -48,3 +51,5 @@ def _file(source: ModelSource) -> ModelId:
         raise ArtifactAccessDenied(source.uri) from None
     except OSError as error:
         raise ArtifactUnavailable(source.uri, str(error)) from error
+    except ValueError as error:  # %00
+        raise ArtifactInvalid(source.uri, f"it can't be a path: {error}") from error

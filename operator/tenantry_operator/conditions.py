@@ -62,7 +62,8 @@ def merge(before: Sequence[dict[str, Any]], status: Status, now_s: float) -> lis
     merged = []
     for kind, true in truths.items():
         value = "True" if true else "False"
-        same = old.get(kind, {}).get("status") == value
+        was = old.get(kind, {})
+        since = was.get("lastTransitionTime") if was.get("status") == value else None
         merged.append(
             {
                 "type": kind,
@@ -70,7 +71,7 @@ def merge(before: Sequence[dict[str, Any]], status: Status, now_s: float) -> lis
                 "reason": status.reason,
                 "message": status.message,
                 "observedGeneration": status.observed_generation,
-                "lastTransitionTime": old[kind]["lastTransitionTime"] if same else now,
+                "lastTransitionTime": since or now,
             }
         )
     return merged

@@ -1,23 +1,20 @@
 """The loop around the reconciler: gathers observations, commits outcomes, remembers what waits.
 
 Knows nothing of where TenantModels come from: a source submits listings. Runs in one thread; only the
-artifact store is asked from several.
+artifact store is asked from others.
 """
 
 import queue
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import structlog
 
 from tenantry import ModelId, placement
-from tenantry.errors import ArtifactError, RegistryUnavailable
+from tenantry.errors import RegistryUnavailable
 from tenantry.registry import (
     Assignment,
     Claim,
@@ -27,12 +24,13 @@ from tenantry.registry import (
     Server,
     Writes,
 )
-from tenantry.spec import ModelSource
-from tenantry_operator import conditions
+from tenantry_operator import conditions, drift
 from tenantry_operator.artifacts import Resolve
 from tenantry_operator.conditions import State, Status
+from tenantry_operator.entries import Entries
 from tenantry_operator.listing import Listing, prune
-from tenantry_operator.reconcile import Declaration, Observations, Outcome, Waiting, reconcile
+from tenantry_operator.lookups import Lookups
+from tenantry_operator.reconcile import INTERNAL_ERROR, Observations, Outcome, Waiting, reconcile
 from tenantry_operator.schedule import Schedule
 from tenantry_operator.settings import OperatorSettings
 
@@ -40,23 +38,7 @@ log = structlog.get_logger(__name__)
 
 _GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One TenantModel in the operator's memory.
-
-    Attributes:
-        declared: as the source shows it; None after a restart, until the source has spoken.
-        claim: as the registry has it; None: not written yet.
-        artifact: what its source stood for when it was last looked at.
-        look: whether the artifact store has to be asked (again).
-    """
-
-    declared: Declaration | None
-    claim: Claim | None
-    artifact: ModelId | ArtifactError | None = None
-    look: bool = True
+_LOOK_UP_TO_S = 0.25  # a store that answers at once is waited for: one decision instead of two
 
 
 class Controller:
@@ -70,14 +52,9 @@ class Controller:
 
     def __init__(self, registry: OperatorRegistry, resolve: Resolve, settings: OperatorSettings) -> None:
         self._registry = registry
-        self._resolve = resolve
         self._settings = settings
         self._listings: queue.SimpleQueue[Listing] = queue.SimpleQueue()
-        self._entries = {claim.uid: _Entry(None, claim) for claim in registry.claims()}
-        self._by_user: defaultdict[str, set[str]] = defaultdict(set)
-        for uid, entry in self._entries.items():
-            if entry.claim is not None and entry.claim.user_id is not None:
-                self._by_user[entry.claim.user_id].add(uid)
+        self._entries = Entries(registry.claims())
         self._dirty: set[str] = set()  # to be decided about; left only by a commit
         self._loading: set[str] = set()  # wait for a server's word on a candidate
         self._acking: dict[str, int] = {}  # wait until every live server has this revision
@@ -85,10 +62,10 @@ class Controller:
         self._live: frozenset[str] | None = None
         self._refused: frozenset[str] = frozenset()
         self._again = Schedule(settings.retry_first_s, settings.retry_last_s)
-        self._synced = False
+        self._lookups = Lookups(resolve, settings.resolve_threads)
+        self._taken: Listing | None = None
         self._resync_at_s = 0.0
         self._sweep_at_s = time.monotonic() + _SWEEP_EVERY_S
-        self._pool = ThreadPoolExecutor(settings.resolve_threads, "resolve")
 
     def submit(self, listing: Listing) -> None:
         """Hand over what a source declares now; may be called from any thread."""
@@ -100,22 +77,27 @@ class Controller:
         Raises:
             LeadershipLost: another operator leads; this process must end.
         """
+        try:
+            self._run(stop)
+        finally:
+            self._lookups.close()
+
+    def _run(self, stop: threading.Event) -> None:
         lost = False
+        listing: Listing | None = None
         while not stop.is_set():
-            listing = self._newest_listing()
+            listing = self._newest_listing() or listing
             try:
                 self.step(listing)
                 if lost:
                     log.info("registry found again")
                 lost = False
-            except RegistryUnavailable as error:
-                if listing is not None:
-                    self._listings.put(listing)  # nothing that was declared is lost
+                listing = None
+            except RegistryUnavailable as error:  # the listing is kept, unless there is a newer one
                 if not lost:
                     log.warning("registry lost; nothing changes until it is back", error=str(error))
                 lost = True
                 stop.wait(1.0)
-        self._pool.shutdown(cancel_futures=True)
 
     def _newest_listing(self) -> Listing | None:
         newest: Listing | None = None
@@ -136,15 +118,21 @@ class Controller:
         now_s = time.monotonic()
         reports = self._observe()
         self._dirty |= self._woken(reports)
-        if listing is not None:
+        if listing is not None and listing is not self._taken:
             self._take(listing)
-        if self._synced:
+        if self._taken is not None:
             self._wake_due(now_s)
             self._answer_strays(reports)
+            self._look_at_artifacts()
             self._reconcile(reports, now_s)
         if now_s >= self._sweep_at_s:
             self._registry.sweep(forget_servers_s=self._settings.forget_servers_s)
             self._sweep_at_s = now_s + _SWEEP_EVERY_S
+
+    @property
+    def looking(self) -> int:
+        """How many look-ups at the artifact store are under way."""
+        return len(self._lookups)
 
     # What changed
 
@@ -157,6 +145,8 @@ class Controller:
             log.info("servers", live=sorted(live), **({"gone": gone} if gone else {}))
             moved = self._registry.assign_shards(placement.owners(live))
             log.debug("shards moved", count=moved)
+            if not live:  # those that wait for a server wait for one to be started now
+                self._dirty |= self._loading | self._acking.keys()
             self._live = live
         best: dict[str, LoadReport] = {}
         for report in self._registry.reports():
@@ -170,7 +160,7 @@ class Controller:
         acked = min((server.acked_revision for server in self._servers), default=-1)
         woken = {uid for uid, revision in self._acking.items() if acked >= revision}
         for user_id in reports:
-            woken |= self._by_user.get(user_id, set()) & self._loading
+            woken |= self._entries.of_user(user_id) & self._loading
         return woken
 
     def _answer_strays(self, reports: dict[str, LoadReport]) -> None:
@@ -178,14 +168,20 @@ class Controller:
         strays = [
             report
             for user_id, report in reports.items()
-            if not self._by_user.get(user_id, set()) & self._dirty
+            if not self._entries.of_user(user_id) & self._dirty
         ]
         if strays:
             self._registry.commit(Writes(answered=strays))
 
     def _take(self, listing: Listing) -> None:
         for uid, declared in listing.declared.items():
-            self._declare(uid, declared)
+            concerned = self._entries.declare(uid, declared)
+            if concerned:
+                self._dirty |= concerned
+                self._lookups.forget(uid)
+                self._again.forget(uid)
+                if declared.problem is not None:
+                    log.warning("manifest refused", error=str(declared.problem))
         decision = prune(self._entries, listing.absent, allow_mass_delete=self._settings.allow_mass_delete)
         if decision.refused and decision.refused != self._refused:
             log.error(
@@ -195,55 +191,26 @@ class Controller:
                 known=len(self._entries),
             )
         self._refused = decision.refused
-        if decision.uids:
-            self._remove(decision.uids)
-        self._synced = True
+        for uids in _groups(sorted(decision.uids)):
+            self._remove(uids)
+        self._taken = listing
 
-    def _declare(self, uid: str, declared: Declaration) -> None:
-        """Note what the source shows, if it is news, and who is concerned."""
-        entry = self._entries.setdefault(uid, _Entry(None, None))
-        if entry.claim is not None:  # what it was when it was first seen, it stays
-            declared = replace(
-                declared,
-                created_at=entry.claim.created_at,
-                namespace=declared.namespace or entry.claim.namespace,
-                name=declared.name or entry.claim.name,
-            )
-        if declared == entry.declared:
-            return
-        entry.declared = declared
-        entry.artifact = _ready_with(entry.claim, declared)
-        entry.look = entry.artifact is None
-        self._dirty.add(uid)
-        if declared.problem is not None:
-            log.warning("manifest refused", error=str(declared.problem))
-        if declared.model is not None and _bound_user(entry) is None:
-            user_id = declared.model.spec.user_id
-            self._by_user[user_id].add(uid)
-            self._dirty |= self._by_user[user_id]
-
-    def _remove(self, uids: frozenset[str]) -> None:
+    def _remove(self, uids: list[str]) -> None:
         """Take removed TenantModels out; whoever stood behind them for a user comes next."""
-        users = {user_id for uid in uids if (user_id := _wanted_user(self._entries[uid])) is not None}
-        heirs = {user_id: self._by_user[user_id] - uids for user_id in users}
-        tombstones = [
-            _ended(row)
-            for row in self._registry.assignments(users).values()
-            if row.uid in uids and not row.deleted and not heirs[row.user_id]
-        ]
-        self._registry.commit(Writes(forgotten=sorted(uids), assignments=tombstones))
+        users = {user for uid in uids if (user := self._entries[uid].user_id) is not None}
+        # Also where somebody stands behind: what answers now must not go on until that one has loaded.
+        rows = [row for row in self._registry.assignments(users).values() if row.uid in uids]
+        tombstones = [drift.ended(row) for row in rows if not row.deleted]
+        self._registry.commit(Writes(forgotten=uids, assignments=tombstones))
+        behind = self._entries.remove(uids)
+        self._dirty |= behind
+        self._dirty.difference_update(uids)
+        self._loading.difference_update(uids)
+        for uid in (*uids, *behind):
+            self._lookups.forget(uid)
         for uid in uids:
-            del self._entries[uid]
-            self._dirty.discard(uid)
-            self._loading.discard(uid)
             self._acking.pop(uid, None)
             self._again.forget(uid)
-        for user_id, left in heirs.items():
-            self._dirty |= left
-            if left:
-                self._by_user[user_id] = left
-            else:
-                del self._by_user[user_id]
         log.info("removed", tenants=len(uids), users=sorted(users)[:5])
 
     def _wake_due(self, now_s: float) -> None:
@@ -251,100 +218,84 @@ class Controller:
             self._entries[uid].look = True
             self._dirty.add(uid)
         if now_s >= self._resync_at_s:
-            self._end_orphans()
-            self._dirty |= self._entries.keys()
+            drift.repair(self._registry, self._entries, self._live or frozenset())
+            self._dirty |= set(self._entries)
             self._resync_at_s = now_s + self._settings.resync_s
 
-    def _end_orphans(self) -> None:
-        """Rows that stand for no TenantModel, such as ones written by hand."""
-        orphans = [
-            _ended(row) for row in self._registry.assigned().values() if row.uid not in self._entries
-        ]
-        if orphans:
-            log.warning("ending assignments without a TenantModel", count=len(orphans))
-            self._registry.commit(Writes(assignments=orphans))
+    def _look_at_artifacts(self) -> None:
+        """Ask the store where that is due, and take in what it has answered."""
+        asked = False
+        for uid in self._dirty:
+            entry = self._entries[uid]
+            if entry.look and entry.source is not None and uid not in self._lookups:
+                self._lookups.ask(uid, entry.source)
+                asked = True
+        for uid, found in self._lookups.take(wait_s=_LOOK_UP_TO_S if asked else 0.0).items():
+            entry = self._entries[uid]
+            entry.look = False
+            self._dirty.add(uid)
+            if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
+                entry.artifact = found
+            else:  # it was only to see whether a newer version is there: the known one still stands
+                log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
 
     # Decide and commit
 
     def _reconcile(self, reports: dict[str, LoadReport], now_s: float) -> None:
-        told = (uid for uid in list(self._dirty) if self._entries[uid].declared is not None)
-        while group := list(islice(told, _GROUP)):
-            self._look_at_artifacts(group)
-            users = {user for uid in group if (user := _wanted_user(self._entries[uid]))}
+        for group in _groups([uid for uid in self._dirty if self._decidable(uid)]):
+            users = {user for uid in group if (user := self._entries[uid].user_id) is not None}
             rows = self._registry.assignments(users)
             outcomes = {uid: self._decide(uid, rows, reports) for uid in group}
-            heard = [report for user_id, report in reports.items() if user_id in users]
+            heard = [
+                report
+                for user_id in users
+                if (report := reports.get(user_id)) and self._entries.winner(user_id) in outcomes
+            ]
             self._commit(outcomes, heard, now_s)
             self._dirty.difference_update(group)
+
+    def _decidable(self, uid: str) -> bool:
+        """The source has spoken of it, and so has the store, once at least."""
+        entry = self._entries[uid]
+        if entry.declared is None:
+            return False
+        return uid not in self._lookups or isinstance(entry.artifact, ModelId)
 
     def _decide(self, uid: str, rows: dict[str, Assignment], reports: dict[str, LoadReport]) -> Outcome:
         entry = self._entries[uid]
         declared = entry.declared
         assert declared is not None  # noqa: S101 - for the type checker: the caller chose such
+        user_id = entry.user_id or ""
         try:
-            return reconcile(declared, self._observations(uid, entry, rows, reports))
+            seen = Observations(
+                before=entry.status,
+                bound_user=entry.bound_user,
+                winner=self._winner(uid),
+                artifact=entry.artifact,
+                assignment=rows.get(user_id),
+                servers=self._servers,
+                report=reports.get(user_id),
+            )
+            return reconcile(declared, seen)
         except Exception as error:
             # A fault of ours in one TenantModel must not hold up the others.
-            log.exception("reconcile failed", tenant=f"{declared.namespace}/{declared.name}")
+            log.exception("reconcile failed", tenant=entry.title)
             problem = f"the operator failed on it ({type(error).__name__}); its log says why"
-            return Outcome(Status(State.STALLED, "InternalError", problem, declared.generation))
+            return Outcome(Status(State.STALLED, INTERNAL_ERROR, problem, declared.generation))
 
-    def _observations(
-        self,
-        uid: str,
-        entry: _Entry,
-        rows: dict[str, Assignment],
-        reports: dict[str, LoadReport],
-    ) -> Observations:
-        user_id = _wanted_user(entry)
-        return Observations(
-            before=_status_before(entry.claim),
-            bound_user=_bound_user(entry),
-            winner=self._winner(uid, user_id),
-            artifact=entry.artifact,
-            assignment=rows.get(user_id or ""),
-            servers=self._servers,
-            report=reports.get(user_id or ""),
-        )
-
-    def _winner(self, uid: str, user_id: str | None) -> str | None:
+    def _winner(self, uid: str) -> str | None:
         """The older TenantModel of the same user; None where this one is the oldest."""
+        user_id = self._entries[uid].user_id
         if user_id is None:
             return None
-        rivals = self._by_user[user_id] | {uid}
-        first = min(rivals, key=lambda each: (_created_at(self._entries[each]), each))
-        if first == uid:
-            return None
-        entry = self._entries[first]
-        named = entry.declared or entry.claim
-        return f"{named.namespace}/{named.name}" if named else first
-
-    def _look_at_artifacts(self, uids: Sequence[str]) -> None:
-        """Ask the store where that is due, several at once."""
-        wanted = [uid for uid in uids if self._entries[uid].look and _source(self._entries[uid])]
-
-        def look(uid: str) -> ModelId | ArtifactError:
-            source = _source(self._entries[uid])
-            assert source is not None  # noqa: S101 - for the type checker: filtered above
-            try:
-                return self._resolve(source)
-            except ArtifactError as error:
-                return error
-
-        for uid, found in zip(wanted, self._pool.map(look, wanted), strict=True):
-            entry = self._entries[uid]
-            entry.look = False
-            if isinstance(found, ArtifactError) and isinstance(entry.artifact, ModelId):
-                # It was only to see whether a newer version is there: the known one still stands.
-                log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
-                continue
-            entry.artifact = found
+        first = self._entries.winner(user_id)
+        return None if first == uid else self._entries[first].title
 
     def _commit(self, outcomes: dict[str, Outcome], answered: list[LoadReport], now_s: float) -> None:
         wall_s = time.time()
         claims: list[Claim] = []
         for uid, outcome in outcomes.items():
-            claim = _claim_after(self._entries[uid], outcome.status, wall_s)
+            claim = self._entries[uid].claim_with(outcome.status, wall_s)
             if claim != self._entries[uid].claim:
                 claims.append(claim)
         assignments = [o.assignment for o in outcomes.values() if o.assignment is not None]
@@ -369,13 +320,12 @@ class Controller:
             self._acking[uid] = outcome.acks if written is None else revisions[written.user_id]
         else:
             self._acking.pop(uid, None)
-        source = self._entries[uid].declared
-        refresh_s = source.model.spec.refresh_s if source and source.model else None
+        refresh_s = self._entries[uid].refresh_s
         if outcome.waiting is Waiting.RETRY:
             self._again.retry(uid, now_s)
         elif refresh_s is None:
             self._again.forget(uid)
-        else:
+        elif uid not in self._again:  # other decisions in between don't put a look off
             self._again.after(uid, now_s, refresh_s)
 
     def _tell(self, before: Claim | None, after: Claim) -> None:
@@ -391,78 +341,7 @@ class Controller:
             log.debug("ready", **told, model_id=after.model_id)
 
 
-def _source(entry: _Entry) -> ModelSource | None:
-    if entry.declared is None or entry.declared.model is None:
-        return None
-    return entry.declared.model.spec.model
-
-
-def _bound_user(entry: _Entry) -> str | None:
-    """The user of the first valid spec, which no later one may change."""
-    return None if entry.claim is None else entry.claim.user_id
-
-
-def _wanted_user(entry: _Entry) -> str | None:
-    bound = _bound_user(entry)
-    if bound is None and entry.declared is not None and entry.declared.model is not None:
-        return entry.declared.model.spec.user_id
-    return bound
-
-
-def _created_at(entry: _Entry) -> float:
-    if entry.claim is not None:
-        return entry.claim.created_at
-    return float("inf") if entry.declared is None else entry.declared.created_at
-
-
-def _ended(row: Assignment) -> Assignment:
-    return replace(row, model_id=None, candidate_id=None, size_bytes=None, deleted=True)
-
-
-def _ready_with(claim: Claim | None, declared: Declaration) -> ModelId | None:
-    """What a TenantModel was pinned to when it became ready, if that was for this very spec."""
-    if (
-        claim is None
-        or claim.model_id is None
-        or claim.observed_generation != declared.generation
-        or conditions.state_in(claim.conditions) is not State.READY
-    ):
-        return None
-    return ModelId.parse(claim.model_id)
-
-
-def _status_before(claim: Claim | None) -> Status | None:
-    if claim is None:
-        return None
-    state = conditions.state_in(claim.conditions)
-    if state is None:
-        return None
-    said = claim.conditions[0]
-    return Status(
-        state,
-        said["reason"],
-        said["message"],
-        claim.observed_generation,
-        claim.model_id,
-        claim.size_bytes,
-    )
-
-
-def _claim_after(entry: _Entry, status: Status, now_s: float) -> Claim:
-    declared, before = entry.declared, entry.claim
-    assert declared is not None  # noqa: S101 - for the type checker: only such are decided about
-    spec = None if declared.model is None else declared.model.to_manifest()["spec"]
-    return Claim(
-        uid=declared.uid,
-        namespace=declared.namespace,
-        name=declared.name,
-        user_id=_wanted_user(entry),
-        created_at=declared.created_at,
-        generation=declared.generation,
-        spec=spec if spec is not None or before is None else before.spec,
-        observed_generation=status.observed_generation,
-        model_id=status.model_id,
-        size_bytes=status.size_bytes,
-        conditions=conditions.merge(before.conditions if before else [], status, now_s),
-        origin=declared.origin,
-    )
+def _groups(uids: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(uids)
+    while group := list(islice(left, _GROUP)):
+        yield group

@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from tenantry.registry.rows import Claim
 from tenantry_operator import manifests
 from tenantry_operator.listing import Listing
 from tenantry_operator.manifests import Document, ManifestFile
-from tenantry_operator.reconcile import Declaration
+from tenantry_operator.reconcile import Declaration, told_problem
 
 log = structlog.get_logger(__name__)
 
 SETTLE_S = 0.5  # editors save in two steps: nothing is gone, or broken, before this has passed
+_LOOK_EVERY_S = 2.0  # network file systems tell of no change
 _SUFFIXES = (".yaml", ".yml", ".json")
 _UIDS = uuid.UUID("5f0c2f5e-6c1e-4f0e-9a3c-7e4a47210000")
 
@@ -44,7 +45,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A file as it was last read, and the signs by which a change shows."""
+    """A file as it was last read, and the signs by which a change shows; none: look again."""
 
     signs: tuple[int, ...]
     content: ManifestFile
@@ -65,68 +66,118 @@ class FolderSource:
         self._folder = folder
         self._clock_s = clock_s
         self._files: dict[str, _Read] = {}
-        self._known = {c.uid: _Known(c.generation, c.created_at, c.origin, c.spec, "") for c in claims}
-        started_s = clock_s()
-        self._last_seen_s = dict.fromkeys(self._known, started_s)
-        self._absent: frozenset[str] = frozenset()
+        self._known = {
+            c.uid: _Known(c.generation, c.created_at, c.origin, c.spec, told_problem(c.conditions))
+            for c in claims
+        }
+        self._missing_since_s: dict[str, float] = {}
+        self._listing = Listing({}, frozenset())
+        self._scanned = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether another look is of use only after something changed."""
+        waits = self._missing_since_s.keys() - self._listing.absent
+        return not waits and all(read.signs for read in self._files.values())
 
     def scan(self) -> Listing:
-        """What the folder holds now.
+        """What the folder holds now; the very same object as the last time where nothing changed.
 
         Raises:
             OSError: the folder can't be listed; that says nothing about what is in it.
         """
         now_s = self._clock_s()
-        contents = self._read_changed(now_s)
+        changed = self._read_changed(now_s)
+        if changed or not self._scanned:
+            declared: Mapping[str, Declaration] = self._declared(now_s)
+            self._missing_since_s = {
+                uid: self._missing_since_s.get(uid, now_s) for uid in self._known.keys() - declared.keys()
+            }
+        else:
+            declared = self._listing.declared
+        absent = {uid for uid, since_s in self._missing_since_s.items() if now_s - since_s >= SETTLE_S}
+        if changed or not self._scanned or absent != self._listing.absent:
+            self._listing = Listing(declared, frozenset(absent))
+        self._scanned = True
+        return self._listing
+
+    def _declared(self, now_s: float) -> dict[str, Declaration]:
         declared: dict[str, Declaration] = {}
+        contents = {origin: read.content for origin, read in self._files.items()}
         for origin, content in contents.items():
             for number, document in enumerate(content.documents):
                 self._declare(declared, document, origin, number, now_s)
-        for origin, content in contents.items():
-            if content.broken is not None:
-                self._keep(declared, origin, content.broken, now_s)
-        self._last_seen_s |= dict.fromkeys(declared, now_s)
-        missing = {uid: s for uid, s in self._last_seen_s.items() if uid not in declared}
-        absent = frozenset(uid for uid, seen_s in missing.items() if now_s - seen_s >= SETTLE_S)
-        self._absent = absent
-        return Listing(declared, absent)
+        broken = {origin: content.broken for origin, content in contents.items() if content.broken}
+        if broken:
+            held = self._held(declared)
+            for origin, problem in broken.items():
+                self._keep(declared, held, origin, problem, now_s)
+        return declared
 
-    def _read_changed(self, now_s: float) -> dict[str, ManifestFile]:
+    def _read_changed(self, now_s: float) -> bool:
+        """Read what looks other than before; whether anything is."""
         files: dict[str, _Read] = {}
-        for origin, path in self._paths():
+        for origin, path, refused in self._paths():
+            before = self._files.get(origin)
+            if refused is not None:
+                files[origin] = _unreadable(before, path, refused)
+                continue
             try:
-                status = path.stat()
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                signs: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
-                before = self._files.get(origin)
-                if before is not None and before.signs == signs:
-                    files[origin] = before
-                    continue
-                content = manifests.read(path)
-                fresh = now_s - status.st_mtime < SETTLE_S
+                found = self._read(path, before, now_s)
             except FileNotFoundError:
                 continue  # gone since it was listed
             except OSError as error:
-                before, signs, fresh = self._files.get(origin), (), False
-                content = ManifestFile([], InvalidManifest("", f"{path}: {error.strerror}"))
-            if content.broken is not None and fresh and before is not None:
-                files[origin] = replace(before, signs=())  # perhaps half saved: look again
+                found = _unreadable(before, path, error)
+            if found is not None:
+                files[origin] = found
+        former, self._files = self._files, files
+        return files.keys() != former.keys() or any(
+            read.content is not former[origin].content for origin, read in files.items()
+        )
+
+    def _read(self, path: str, before: _Read | None, now_s: float) -> _Read | None:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of 10,000 files costs more than the look
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        signs = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if before is not None and before.signs == signs:
+            return before
+        content = manifests.read(Path(path))
+        # Written again within one tick of the file system's clock, it would show no sign of it.
+        fresh = abs(now_s - status.st_mtime) < SETTLE_S
+        if before is not None and content.broken is not None and fresh:
+            return replace(before, signs=())  # perhaps half saved
+        if before is not None and _same(before.content, content):
+            content = before.content
+        return _Read(() if fresh else signs, content)
+
+    def _paths(self) -> Iterator[tuple[str, str, OSError | None]]:
+        """Files by origin and path, and folders that can't be listed, whose origin ends with a slash."""
+        todo = [""]
+        while todo:
+            origin = todo.pop()
+            folder = os.path.join(self._folder, origin)  # noqa: PTH118 - as above
+            try:
+                with os.scandir(folder) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if not origin:
+                    raise
+                continue  # gone since it was listed
+            except OSError as error:
+                if not origin:
+                    raise
+                yield _text(origin), folder, error
                 continue
-            files[origin] = _Read(signs, content)
-        self._files = files
-        return {origin: read.content for origin, read in files.items()}
-
-    def _paths(self) -> Iterable[tuple[str, Path]]:
-        def refuse(error: OSError) -> None:
-            raise error
-
-        for root, folders, names in os.walk(self._folder, onerror=refuse):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if name.endswith(_SUFFIXES) and not name.startswith("."):
-                    path = Path(root, name)
-                    yield str(path.relative_to(self._folder)), path
+            below: list[str] = []
+            for entry in found:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(f"{origin}{entry.name}/")
+                elif entry.name.endswith(_SUFFIXES):
+                    yield _text(origin + entry.name), entry.path, None
+            todo += reversed(below)
 
     def _declare(
         self,
@@ -141,10 +192,11 @@ class FolderSource:
         problem = document.problem
         model = document.model
         if uid in declared:
+            folder = _text(str(self._folder))
             problem = InvalidManifest(
                 "",
-                f"{self._folder / origin}: {document.namespace}/{name} is also declared in "
-                f"{self._folder / declared[uid].origin}; give one of them another metadata.name",
+                f"{folder}/{origin}: {document.namespace}/{name} is also declared in "
+                f"{folder}/{declared[uid].origin}; give one of them another metadata.name",
             )
             name, model = f"{name} ({origin}#{number + 1})", None
             uid = _uid(document.namespace, name)
@@ -153,7 +205,14 @@ class FolderSource:
         )
 
     def _versioned(self, new: Declaration) -> Declaration:
-        """Give it the generation and the creation time that an API server would."""
+        """Give it the generation and the creation time that an API server would.
+
+        Where nothing changed, the very same object as the last time: whoever compares is quick.
+        """
+        last = self._listing.declared.get(new.uid)
+        same = last is not None and last.model is new.model and last.problem is new.problem
+        if same and last is not None and last.origin == new.origin:
+            return last
         spec = None if new.model is None else new.model.to_manifest()["spec"]
         problem = "" if new.problem is None else str(new.problem)
         known = self._known.get(new.uid)
@@ -163,7 +222,7 @@ class FolderSource:
             changed = problem != known.problem or (spec is not None and spec != known.spec)
             known = _Known(
                 known.generation + changed,
-                new.created_at if new.uid in self._absent else known.created_at,
+                new.created_at if new.uid in self._listing.absent else known.created_at,
                 new.origin,
                 known.spec if spec is None else spec,
                 problem,
@@ -171,30 +230,59 @@ class FolderSource:
         self._known[new.uid] = known
         return replace(new, generation=known.generation, created_at=known.created_at)
 
+    def _held(self, declared: Mapping[str, Declaration]) -> dict[str, list[str]]:
+        """Uids by the file that they stood in, of those that no file shows now."""
+        held: dict[str, list[str]] = {}
+        for uid, known in self._known.items():
+            if known.spec is not None and uid not in declared and uid not in self._listing.absent:
+                held.setdefault(known.origin, []).append(uid)
+        return held
+
     def _keep(
         self,
         declared: dict[str, Declaration],
+        held: Mapping[str, list[str]],
         origin: str,
         broken: InvalidManifest,
         now_s: float,
     ) -> None:
         """Whatever a file held before it broke is still declared, with the reason why it waits."""
-        held = [
-            (uid, known)
-            for uid, known in self._known.items()
-            if known.origin == origin
-            and known.spec is not None
-            and uid not in declared
-            and uid not in self._absent
-        ]
-        for uid, _known in held:
+        uids = held.get(origin, [])
+        if origin.endswith("/"):  # a folder
+            uids = [uid for file, below in held.items() if file.startswith(origin) for uid in below]
+        for uid in uids:
             # Its name stands in the registry's claim; here only the uid is known.
-            declared[uid] = self._versioned(Declaration(uid, "", "", 0, now_s, None, broken, origin))
-        if not held:
+            stood_in = self._known[uid].origin
+            declared[uid] = self._versioned(Declaration(uid, "", "", 0, now_s, None, broken, stood_in))
+        if not uids:
             uid = _uid("default", origin)
             declared[uid] = self._versioned(
                 Declaration(uid, "default", origin, 0, now_s, None, broken, origin)
             )
+
+
+def _unreadable(before: _Read | None, path: str, error: OSError) -> _Read:
+    content = ManifestFile([], InvalidManifest("", f"{_text(path)}: {error.strerror}"))
+    if before is not None and _same(before.content, content):
+        content = before.content
+    return _Read((), content)
+
+
+def _same(one: ManifestFile, other: ManifestFile) -> bool:
+    return _told(one) == _told(other)
+
+
+def _told(content: ManifestFile) -> list[object]:
+    """Everything that a file says; errors by their words, for they are never equal."""
+    told: list[object] = [str(content.broken)]
+    for document in content.documents:
+        told += (document.namespace, document.name, document.model, str(document.problem))
+    return told
+
+
+def _text(path: str) -> str:
+    """File names are bytes; what is shown and stored must be text."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _uid(namespace: str, name: str) -> str:
@@ -207,29 +295,40 @@ def follow(
     publish: Callable[[Listing], None],
     stop: threading.Event,
 ) -> None:
-    """Publish a listing now, after every change, and at least twice a second; until stopped."""
+    """Publish a listing now and after every change, until stopped."""
     lost = False
     while not stop.is_set():
         try:
-            publish(source.scan())
-            lost = False
-            for _ in watchfiles.watch(
-                folder,
-                watch_filter=None,
-                debounce=200,
-                step=20,
-                rust_timeout=int(SETTLE_S * 1000),
-                yield_on_timeout=True,
-                stop_event=stop,
-                raise_interrupt=False,
-            ):
+            for _ in _moments(source, folder, stop):
                 publish(source.scan())
-        except OSError as error:
-            if not lost:
+                lost = False
+        except Exception as error:
+            if not lost and isinstance(error, OSError):
                 log.error(  # noqa: TRY400 - the traceback would say no more than the message
                     "the folder of manifests can't be read; every tenant stays as it is",
                     folder=str(folder),
                     error=str(error),
                 )
+            elif not lost:  # a fault of ours; the operator without its source would look well and be deaf
+                log.exception("reading the folder of manifests failed; every tenant stays as it is")
             lost = True
             stop.wait(1.0)
+
+
+def _moments(source: FolderSource, folder: Path, stop: threading.Event) -> Iterator[None]:
+    """When to look: now, after a change, while something is not settled, and now and then."""
+    yield
+    looked_s = time.monotonic()
+    for changes in watchfiles.watch(
+        folder,
+        watch_filter=None,
+        debounce=200,
+        step=20,
+        rust_timeout=int(SETTLE_S * 1000),
+        yield_on_timeout=True,
+        stop_event=stop,
+        raise_interrupt=False,
+    ):
+        if changes or not source.settled or time.monotonic() - looked_s >= _LOOK_EVERY_S:
+            yield
+            looked_s = time.monotonic()

@@ -12,6 +12,10 @@ from tenantry.spec import API_GROUP, KIND, TenantModel
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_BYTES = 16 << 20
+_MAX_DEPTH = (
+    100  # of one value in another; libyaml's recursion would end the process somewhere beyond 10,000
+)
+_MAX_NAME = {"name": 253, "namespace": 63}  # longer ones are refused by the parser and fit no column
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +53,59 @@ def read(path: Path) -> ManifestFile:
     Raises:
         OSError: the file can't be read.
     """
+    shown = str(path).encode(errors="backslashreplace").decode()  # file names are bytes, not text
     if path.stat().st_size > _MAX_BYTES:
         problem = f"is larger than {_MAX_BYTES >> 20} MiB, which no manifest is"
-        return ManifestFile([], InvalidManifest("", f"{path}: {problem}"))
+        return ManifestFile([], InvalidManifest("", f"{shown}: {problem}"))
     text = path.read_bytes()
     documents: list[Document] = []
     try:
-        for node in yaml.compose_all(text, Loader=_Loader):
-            documents.extend(_documents(node, path))
+        nodes = yaml.compose_all(text, Loader=_Loader)
+        for _ in _shallow_documents(text):
+            node = next(nodes, None)
+            if node is not None:
+                _refuse_traps(node)
+                documents.extend(_documents(node, shown))
     except yaml.YAMLError as error:
-        return ManifestFile(documents, _syntax(error, path))
-    except (ValueError, RecursionError) as error:  # bytes that are no text; absurdly deep nesting
-        return ManifestFile(documents, InvalidManifest("", f"{path}: {error}"))
+        return ManifestFile(documents, _syntax(error, shown))
+    except Exception as error:
+        # PyYAML's constructors raise what their input breaks: KeyError for !!bool maybe, IndexError for
+        # an empty !!int, ValueError for bytes that are no text.
+        problem = f"not YAML: {error or type(error).__name__}"
+        return ManifestFile(documents, InvalidManifest("", f"{shown}: {problem}"))
     return ManifestFile(documents)
 
 
-def _documents(node: yaml.Node | None, path: Path) -> Iterator[Document]:
-    if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
+def _documents(node: yaml.Node, shown: str) -> Iterator[Document]:
+    if isinstance(node, yaml.ScalarNode) and (not node.value or node.tag == "tag:yaml.org,2002:null"):
         return  # an empty document between two ---
-    _refuse_duplicate_keys(node)
     document = _Constructor().construct_document(node)
     if isinstance(document, dict) and document.get("kind") in ("List", f"{KIND}List"):
         items = _child(node, "items")
         if isinstance(items, yaml.SequenceNode):
             for item in items.value:
-                yield from _documents(item, path)
+                yield from _documents(item, shown)
         return
     if isinstance(document, dict) and not _is_ours(document):
         return
     metadata = document.get("metadata") if isinstance(document, dict) else None
     named = metadata if isinstance(metadata, dict) else {}
-    name = named.get("name") if isinstance(named.get("name"), str) else None
-    space = named.get("namespace")
-    namespace = space if isinstance(space, str) else "default"
+    name, namespace = _label(named, "name"), _label(named, "namespace") or "default"
     try:
         model = TenantModel.parse(document)
     except InvalidManifest as error:
         line = _line_of(node, error.field)
-        told = InvalidManifest("", f"{path}:{line}: {error}", line=line)
+        told = InvalidManifest("", f"{shown}:{line}: {error}", line=line)
         yield Document(namespace, name, None, told)
     else:
         yield Document(namespace, name, model)
+
+
+def _label(metadata: dict[Any, Any], field: str) -> str | None:
+    """A name that can be shown and stored, even where it breaks a rule."""
+    value = metadata.get(field)
+    good = isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MAX_NAME[field]
+    return value if good else None
 
 
 def _is_ours(document: dict[Any, Any]) -> bool:
@@ -107,33 +123,88 @@ _Constructor.add_constructor(  # type: ignore[type-var]  # the stubs know only l
 )
 
 
-def _refuse_duplicate_keys(root: yaml.Node) -> None:
-    """YAML forbids them and most parsers take the last one; here the file is refused."""
-    todo: list[yaml.Node] = [root]
-    visited: set[int] = set()  # aliases make a graph of the tree, at worst a loop
+def _shallow_documents(text: bytes) -> Iterator[None]:
+    """Go from document to document, ahead of the one who builds nodes, and refuse a deep one.
+
+    Events come without recursion; building nodes from them recurses in C, which nothing can catch.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.DocumentEndEvent):
+                yield
+            elif isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _MAX_DEPTH:
+                    break
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        else:
+            return
+    except yaml.YAMLError:
+        yield  # whoever builds nodes comes to the same place
+        return
+    raise _marked(f"nested deeper than {_MAX_DEPTH} levels", event.start_mark)
+
+
+def _refuse_traps(root: yaml.Node) -> None:
+    """Refuse repeated keys, and aliases that make a loop, a tower or a bomb of the document.
+
+    YAML forbids repeated keys, and most parsers take the last one.
+    """
+    extent: dict[int, tuple[int, int]] = {}  # node -> nodes and levels below it with aliases written out
+    opened: set[int] = set()
+    todo = [root]
     while todo:
-        node = todo.pop()
-        if id(node) in visited:
-            continue
-        visited.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            todo.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                    )
-                keys.add(str(key.value))
-                todo.append(value)
+        node = todo[-1]
+        children = _children(node)
+        if id(node) in extent:
+            todo.pop()
+        elif id(node) in opened:
+            below = [extent[id(child)] for child in children]
+            size = 1 + sum(each for each, _ in below)
+            depth = 1 + max((each for _, each in below), default=0)
+            if depth > _MAX_DEPTH:
+                raise _marked(f"nested deeper than {_MAX_DEPTH} levels", node.start_mark)
+            if size > 10_000 + 10 * len(opened):
+                raise _marked(f"its aliases stand for {size} values, far more than it has", node.start_mark)
+            extent[id(node)] = (size, depth)
+            todo.pop()
+        else:
+            opened.add(id(node))
+            _refuse_repeated(node)
+            for child in children:
+                if id(child) in opened and id(child) not in extent:
+                    raise _marked("an alias refers to what it stands in", node.start_mark)
+            todo.extend(child for child in reversed(children) if id(child) not in extent)
 
 
-def _syntax(error: yaml.YAMLError, path: Path) -> InvalidManifest:
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    return [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else []
+
+
+def _refuse_repeated(node: yaml.Node) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    keys: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise _marked(f"the key {key.value!r} is given twice", key.start_mark)
+            keys.add(key.value)
+
+
+def _marked(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _syntax(error: yaml.YAMLError, shown: str) -> InvalidManifest:
     mark = getattr(error, "problem_mark", None)
     line = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or str(error)
-    where = f"{path}:{line}" if line else str(path)
+    where = f"{shown}:{line}" if line else shown
     return InvalidManifest("", f"{where}: not YAML: {problem}", line=line)
 
 

@@ -6,9 +6,11 @@ Ready is said when every live server has put that revision in force. So no serve
 model that works for one that doesn't, and Ready can't be early.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, InvalidManifest
@@ -92,32 +94,52 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
     serving = _serving(declared, seen.assignment)
     if declared.model is None:
         problem = str(declared.problem)
-        return _stalled(declared, serving, "InvalidManifest", problem)
+        return _withdrawing(declared, seen, serving, _stalled(declared, serving, _INVALID, problem))
     user_id = declared.model.spec.user_id
     if seen.bound_user not in (None, user_id):
-        return _stalled(
+        refused = _stalled(
             declared,
             serving,
-            "UserIdImmutable",
+            _IMMUTABLE,
             f"spec.userId was {seen.bound_user!r} and can't become {user_id!r}; "
             "delete this TenantModel and declare another one",
         )
+        return _withdrawing(declared, seen, serving, refused)
     if seen.winner is not None:
         return _stalled(
             declared,
             None,
-            "UserIdConflict",
+            _CONFLICT,
             f"user {user_id!r} belongs to the older TenantModel {seen.winner}; "
             "delete one of the two, or give this one another userId",
         )
     if isinstance(seen.artifact, ArtifactError):
-        error = seen.artifact
-        if error.retryable:
-            return _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
-        return _stalled(declared, serving, error.reason, str(error))
+        return _withdrawing(declared, seen, serving, _unresolved(declared, serving, seen.artifact))
     if seen.artifact is None:
         return _reconciling(declared, serving, "Resolving", "looking at the artifact", Waiting.RETRY)
     return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
+
+
+_INVALID = "InvalidManifest"
+_IMMUTABLE = "UserIdImmutable"
+_CONFLICT = "UserIdConflict"
+INTERNAL_ERROR = "InternalError"
+_ELSEWHERE = (_INVALID, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
+
+
+def _unresolved(declared: Declaration, serving: Assignment | None, error: ArtifactError) -> Outcome:
+    if error.retryable:
+        return _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
+    return _stalled(declared, serving, error.reason, str(error))
+
+
+def _withdrawing(
+    declared: Declaration, seen: Observations, serving: Assignment | None, outcome: Outcome
+) -> Outcome:
+    """Nobody waits for a server's word on the candidate now: so it is asked for anew if it comes back."""
+    if serving is None or serving.candidate_id is None or seen.winner is not None:
+        return outcome
+    return replace(outcome, assignment=_next(serving, declared, candidate_id=None))
 
 
 def _roll_out(
@@ -137,10 +159,7 @@ def _roll_out(
         return _loading(declared, seen, serving, _next(serving, declared, candidate_id=wanted))
     report = seen.report if seen.report and seen.report.model_id == wanted else None
     if report is None:
-        before = seen.before
-        if before and _is_about(before, declared, State.STALLED):
-            return Outcome(before, Waiting.LOAD)  # its load failed; a server may try again
-        return _loading(declared, seen, serving, None)
+        return _unreported(declared, seen, serving)
     match report.state:
         case LoadState.LOADED:
             promoted = replace(
@@ -160,6 +179,25 @@ def _roll_out(
 _ROLLING_OUT = "loaded; waiting until every server answers with it"
 
 
+def _unreported(declared: Declaration, seen: Observations, serving: Assignment) -> Outcome:
+    """The candidate is written, and there is no new word on it."""
+    before = seen.before
+    asked = _next(serving, declared, candidate_id=serving.candidate_id)
+    if before is None or before.reason in _ELSEWHERE:
+        # A word on it may have come while nobody waited for one: ask again.
+        return _loading(
+            declared, seen, serving, _next(serving, declared, candidate_id=serving.candidate_id)
+        )
+    current = before.observed_generation == declared.generation
+    if before.state is State.STALLED and not current:
+        # A person acted, so ask again; until a server says otherwise, it is what failed before.
+        said = replace(before, observed_generation=declared.generation)
+        return Outcome(said, Waiting.LOAD, asked)
+    if before.state is State.READY or before.reason in _LOADING or not current:
+        return _loading(declared, seen, serving, None)
+    return Outcome(before, Waiting.LOAD)  # what a server said last; it may try again
+
+
 def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Assignment) -> Outcome:
     """The wanted model is everybody's: is it in force everywhere?"""
     if serving.candidate_id is not None:
@@ -169,32 +207,29 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     before = seen.before
     if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
         return Outcome(before)
-    if not seen.servers:
-        told = _reconciling(declared, serving, "NoServer", _NO_SERVER, Waiting.ACKS)
-        return replace(told, acks=serving.revision)
     behind = [s.server_id for s in seen.servers if s.acked_revision < serving.revision]
-    if behind:
-        names = ", ".join(behind[:5])
-        message = f"loaded; waiting for {names}"
-        told = _reconciling(declared, serving, "RollingOut", message, Waiting.ACKS)
-        return replace(told, acks=serving.revision)
+    if behind or not seen.servers:
+        reason = "RollingOut" if behind else "NoServer"
+        message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _NO_SERVER
+        told = _status(declared, serving, State.RECONCILING, reason, message)
+        return Outcome(told, Waiting.ACKS, acks=serving.revision)
     version = ModelId.parse(wanted).short
     message = f"version {version} answers on every server ({len(seen.servers)})"
     return Outcome(_status(declared, serving, State.READY, "Ready", message))
 
 
 _NO_SERVER = "no model server is running; start one, and it will be loaded"
+_LOADING = ("Loading", "NoServer")
 
 
 def _loading(
     declared: Declaration, seen: Observations, serving: Assignment | None, write: Assignment | None
 ) -> Outcome:
+    reason, message = "NoServer", _NO_SERVER
     if seen.servers:
-        reason, message = "Loading", "a server is loading it"
-    else:
-        reason, message = "NoServer", _NO_SERVER
-    told = _reconciling(declared, serving, reason, message, Waiting.LOAD)
-    return replace(told, assignment=write)
+        reason, message = "Loading", "a server is loading it" + _kept(serving)
+    told = _status(declared, serving, State.RECONCILING, reason, message)
+    return Outcome(told, Waiting.LOAD, write)
 
 
 def _next(serving: Assignment, declared: Declaration, *, candidate_id: str | None) -> Assignment:
@@ -227,6 +262,15 @@ def _kept(serving: Assignment | None) -> str:
     if serving is None or serving.model_id is None:
         return ""
     return f". Version {ModelId.parse(serving.model_id).short} keeps serving"
+
+
+_KEPT = re.compile(r"\. Version \S+ keeps serving\Z")
+
+
+def told_problem(conditions: Sequence[Mapping[str, Any]]) -> str:
+    """The broken rule that these conditions tell of; empty where they tell of none."""
+    said = next((c for c in conditions if c.get("reason") == _INVALID), {})
+    return _KEPT.sub("", str(said.get("message", "")))
 
 
 def _status(

@@ -39,6 +39,9 @@ class Schedule:
         self._tries.pop(key, None)
         self._put(key, now_s + delay_s)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._due_s
+
     def forget(self, key: str) -> None:
         """Not at all."""
         self._due_s.pop(key, None)

@@ -23,7 +23,7 @@ class OperatorSettings(CommonSettings):
         default=1.0, gt=0, description="Wait before an artifact that is not there is looked for again."
     )
     retry_last_s: float = Field(
-        default=60.0, gt=0, description="Longest wait between such looks; it doubles up to this."
+        default=15.0, gt=0, description="Longest wait between such looks; it doubles up to this."
     )
     resolve_threads: int = Field(
         default=16, gt=0, description="Artifacts looked at at once (S3 HEAD requests)."

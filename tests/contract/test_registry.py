@@ -259,8 +259,8 @@ def test_the_seeds_repository_reads_the_same_rows(engine: Engine, operator: Oper
     operator.commit(Writes(assignments=[_row("a"), _row("b", None), _row("c", None, deleted=True)]))
     repository = SQLAlchemyModelInfoRepository(engine)
     assert repository.get_model_id_by_user_id("a") == "file:///m"
-    for user, reason in (("b", "ModelNotReady"), ("c", "ModelNotAssigned"), ("d", "ModelNotAssigned")):
-        with pytest.raises(Exception, match=user) as raised:
+    for user, reason in {"b": "ModelNotReady", "c": "ModelNotAssigned", "d\0": "ModelNotAssigned"}.items():
+        with pytest.raises(Exception, match=user[0]) as raised:
             repository.get_model_id_by_user_id(user)
         assert type(raised.value).__name__ == reason
 

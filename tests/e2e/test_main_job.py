@@ -6,6 +6,7 @@ import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_new_manifest_that_breaks_is_shown_with_file_and_line(up: Up, aircraft
     until(lambda: _status_or_none(up, "typo") is None, "gone again")
 
 
-def _status_or_none(up: Up, name: str) -> dict[str, object] | None:
+def _status_or_none(up: Up, name: str) -> dict[str, Any] | None:
     found = [tenant for tenant in up.tenants() if tenant["name"] == name]
     return found[0]["status"]["conditions"][0] if found else None
 

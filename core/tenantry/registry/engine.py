@@ -20,6 +20,16 @@ from tenantry.errors import RegistryMismatch, RegistryUnavailable
 
 _BUSY_S = 10
 _MIGRATION_LOCK = 0x7E4A4721  # any constant: it names PostgreSQL's advisory lock for migrations
+_SILENCE_S = 5
+# A host that vanished answers nothing, not even a refusal: without these a look-up waits for minutes.
+_SILENCE = {
+    "connect_timeout": _SILENCE_S,
+    "tcp_user_timeout": _SILENCE_S * 1000,
+    "keepalives_idle": _SILENCE_S,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "options": f"-c statement_timeout={_SILENCE_S * 1000}",
+}
 _HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
@@ -50,7 +60,8 @@ def _postgresql(url: URL) -> Engine:
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_size=4,
-            connect_args={"connect_timeout": 5},
+            pool_timeout=_SILENCE_S,
+            connect_args=_SILENCE,
         )
     except ModuleNotFoundError as error:
         raise RegistryMismatch("PostgreSQL needs its driver: pip install 'tenantry[postgresql]'") from error
@@ -127,6 +138,7 @@ def migrate(engine: Engine) -> None:
         Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a migration takes its time
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         _refuse_newer(connection, config)
         config.attributes["connection"] = connection

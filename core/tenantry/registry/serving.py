@@ -54,6 +54,8 @@ class ServerRegistry:
 
     def lookup(self, user_id: str) -> Assignment | None:
         """One user's row as it stands now; None where there is none, or a tombstone."""
+        if "\0" in user_id:
+            return None  # PostgreSQL has no such text, so it holds no such user
         query = select(t.assignments).where(t.assignments.c.user_id == user_id)
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()

@@ -45,7 +45,9 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
         return chosen.load(data, model_id)
     except ArtifactInvalid:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
         raise ArtifactInvalid(model_id.uri, problem) from error
 

@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -85,19 +86,26 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
 def _try_once(model: SklearnModel, model_id: ModelId) -> None:
     """Find what only shows in use, such as a pickle of another scikit-learn version."""
-    if not model.numeric or model.feature_count is None:
+    if model.feature_count is not None and not model.numeric:
         return
     try:
-        model.predict_rows(np.zeros((1, model.feature_count)))
+        model.predict_rows(np.zeros((1, model.feature_count or 1)))
+    except NotFittedError as error:
+        raise ArtifactInvalid(model_id.uri, f"{error}") from error
     except ValueError:
         return  # zeros may lie outside what it takes; that is no fault of the artifact
     except Exception as error:
+        if model.feature_count is None:
+            return  # nor is one column, where it does not say how many it takes
         raise ArtifactInvalid(
             model_id.uri, f"{model.method} fails with {type(error).__name__}: {error}"
         ) from error
 
 
 def _steps(estimator: Any) -> list[Any]:
+    for inner in ("best_estimator_", "regressor_"):  # of a search, and of TransformedTargetRegressor
+        if hasattr(estimator, inner):
+            return _steps(getattr(estimator, inner))
     if not isinstance(estimator, Pipeline):
         return [estimator]
     parts = [part for _, part in estimator.steps if part not in (None, "passthrough")]
