@@ -281,8 +281,6 @@ async def test_a_lost_registry_is_found_again_and_everything_is_read(rig: Rig) -
         rig.assign(tombstone("ann"), row("bob", "b2"))
         assert rig.operator.sweep(forget_servers_s=60) == 1
         assert rig.table.peek("ann") is None
-        assert rig.table.get_model_id_by_user_id("bob") == "b1"
-        assert rig.table.age_s == LEASE_S
         rig.registry.reachable = True
         await until(lambda: rig.table.lease_held)
         assert rig.registry.complete_reads == reads + 1
