@@ -1,9 +1,12 @@
 """What the command prints: facts on standard output, everything else on standard error."""
 
+import sys
+
 from rich.console import Console
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
+# Where no person looks, a line stays a line: a URI that is folded can't be copied or searched for.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -1,0 +1,44 @@
+"""Finds and repairs what differs between the registry and the operator's memory, such as manual edits."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import structlog
+
+from tenantry import placement
+from tenantry.registry import Assignment, OperatorRegistry, Writes
+from tenantry_operator.entries import Entries
+
+log = structlog.get_logger(__name__)
+
+
+def repair(registry: OperatorRegistry, entries: Entries, live: Collection[str]) -> None:
+    """Put back claims, shards and the absence of strangers; assignments are the reconciler's.
+
+    Args:
+        live: servers that hold the shards.
+
+    Raises:
+        LeadershipLost, RegistryUnavailable: as for every write.
+    """
+    orphans = [
+        ended(row)
+        for row in registry.assigned().values()
+        if row.uid not in entries or entries[row.uid].user_id != row.user_id
+    ]
+    if orphans:
+        log.warning("ending assignments without a TenantModel", count=len(orphans))
+    stored = {claim.uid: claim for claim in registry.claims()}
+    edited = [claim for uid, claim in entries.claims().items() if stored.get(uid) != claim]
+    strangers = [uid for uid in stored if uid not in entries]
+    if edited or strangers:
+        log.warning("restoring claims that were edited", edited=len(edited), unknown=len(strangers))
+    if orphans or edited or strangers:
+        registry.commit(Writes(claims=edited, forgotten=strangers, assignments=orphans))
+    if live:
+        registry.assign_shards(placement.owners(live))
+
+
+def ended(row: Assignment) -> Assignment:
+    """Its tombstone."""
+    return replace(row, model_id=None, candidate_id=None, size_bytes=None, deleted=True)

@@ -1,0 +1,216 @@
+"""What the operator remembers of every TenantModel, and who stands in line for which user."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from tenantry import ModelId
+from tenantry.errors import ArtifactError
+from tenantry.registry import Claim
+from tenantry.spec import ModelSource
+from tenantry_operator import conditions
+from tenantry_operator.conditions import State, Status
+from tenantry_operator.reconcile import Declaration
+
+
+@dataclass(slots=True)
+class Entry:
+    """One TenantModel in the operator's memory.
+
+    Attributes:
+        declared: as the source shows it; None after a restart, until the source has spoken.
+        claim: as the registry has it; None: not written yet.
+        artifact: what its source stood for when it was last looked at; None: not known yet.
+        look: whether the artifact store has to be asked (again).
+    """
+
+    declared: Declaration | None
+    claim: Claim | None
+    artifact: ModelId | ArtifactError | None = None
+    look: bool = True
+
+    @property
+    def source(self) -> ModelSource | None:
+        """Where its artifact is; None where the document breaks a rule."""
+        if self.declared is None or self.declared.model is None:
+            return None
+        return self.declared.model.spec.model
+
+    @property
+    def refresh_s(self) -> float | None:
+        """Between looks at an artifact that is overwritten in place; None: never."""
+        if self.declared is None or self.declared.model is None:
+            return None
+        return self.declared.model.spec.refresh_s
+
+    @property
+    def bound_user(self) -> str | None:
+        """The user of the first valid spec, which no later one may change."""
+        return None if self.claim is None else self.claim.user_id
+
+    @property
+    def user_id(self) -> str | None:
+        """Whom it stands in line for."""
+        bound = self.bound_user
+        if bound is None and self.declared is not None and self.declared.model is not None:
+            return self.declared.model.spec.user_id
+        return bound
+
+    @property
+    def created_at(self) -> float:
+        """Seconds since the epoch."""
+        if self.claim is not None:
+            return self.claim.created_at
+        return float("inf") if self.declared is None else self.declared.created_at
+
+    @property
+    def title(self) -> str:
+        """Its namespace and name, for people."""
+        named = self.declared or self.claim
+        return f"{named.namespace}/{named.name}" if named else "?"
+
+    @property
+    def status(self) -> Status | None:
+        """What was said of it last."""
+        claim = self.claim
+        state = None if claim is None else conditions.state_in(claim.conditions)
+        if claim is None or state is None:
+            return None
+        said = claim.conditions[0]
+        return Status(
+            state,
+            said.get("reason", ""),
+            said.get("message", ""),
+            claim.observed_generation,
+            claim.model_id,
+            claim.size_bytes,
+        )
+
+    def ready_with(self) -> ModelId | None:
+        """What it was pinned to when it became ready, if that was for this very spec."""
+        status = self.status
+        if (
+            status is None
+            or status.model_id is None
+            or status.state is not State.READY
+            or self.declared is None
+            or self.declared.generation != status.observed_generation
+        ):
+            return None
+        return ModelId.parse(status.model_id)
+
+    def claim_with(self, status: Status, wall_s: float) -> Claim:
+        """The claim to write for a new status; equal to the one that stands where nothing changed."""
+        declared, before = self.declared, self.claim
+        assert declared is not None  # noqa: S101 - for the type checker: only such are decided about
+        spec = None if declared.model is None else declared.model.to_manifest()["spec"]
+        return Claim(
+            uid=declared.uid,
+            namespace=declared.namespace,
+            name=declared.name,
+            user_id=self.user_id,
+            created_at=declared.created_at,
+            generation=declared.generation,
+            spec=spec if spec is not None or before is None else before.spec,
+            observed_generation=status.observed_generation,
+            model_id=status.model_id,
+            size_bytes=status.size_bytes,
+            conditions=conditions.merge(before.conditions if before else [], status, wall_s),
+            origin=declared.origin,
+        )
+
+
+class Entries:
+    """Every TenantModel by uid, and the queue of those that want the same user.
+
+    Args:
+        claims: what the registry knows.
+    """
+
+    def __init__(self, claims: Collection[Claim]) -> None:
+        self._by_uid = {claim.uid: Entry(None, claim) for claim in claims}
+        self._by_user: defaultdict[str, set[str]] = defaultdict(set)
+        for claim in claims:
+            if claim.user_id is not None:
+                self._by_user[claim.user_id].add(claim.uid)
+
+    def __getitem__(self, uid: str) -> Entry:
+        return self._by_uid[uid]
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self._by_uid
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_uid)
+
+    def __len__(self) -> int:
+        return len(self._by_uid)
+
+    def claims(self) -> dict[str, Claim]:
+        """Every claim, as it was written last."""
+        return {uid: entry.claim for uid, entry in self._by_uid.items() if entry.claim is not None}
+
+    def of_user(self, user_id: str) -> set[str]:
+        """All that stand in line for this user."""
+        return self._by_user.get(user_id, set())
+
+    def winner(self, user_id: str) -> str:
+        """The uid of the oldest of them, of which there must be one."""
+        return min(self._by_user[user_id], key=lambda uid: (self._by_uid[uid].created_at, uid))
+
+    def declare(self, uid: str, declared: Declaration) -> set[str]:
+        """Note what a source shows.
+
+        Returns:
+            the uids that have to be decided about, and none where this is no news.
+        """
+        entry = self._by_uid.setdefault(uid, Entry(None, None))
+        if entry.claim is not None:  # what it was when it was first seen, it stays
+            declared = replace(
+                declared,
+                created_at=entry.claim.created_at,
+                namespace=declared.namespace or entry.claim.namespace,
+                name=declared.name or entry.claim.name,
+            )
+        if declared == entry.declared:
+            return set()
+        former = entry.user_id
+        entry.declared = declared
+        entry.artifact = entry.ready_with()
+        entry.look = entry.artifact is None
+        concerned = {uid}
+        if former != entry.user_id:  # nothing of it was written yet, so it may still change its mind
+            concerned |= self._leave(former, {uid})
+        if entry.user_id is not None:
+            queue = self._by_user[entry.user_id]
+            if uid not in queue:
+                queue.add(uid)
+                concerned |= queue
+        return concerned
+
+    def remove(self, uids: Collection[str]) -> set[str]:
+        """Forget these.
+
+        Returns:
+            those that stood behind one of them, which have to be decided about.
+        """
+        behind: set[str] = set()
+        for uid in uids:
+            behind |= self._leave(self._by_uid[uid].user_id, {uid})
+        for uid in uids:
+            del self._by_uid[uid]
+        behind.difference_update(uids)
+        for uid in behind:  # whatever was seen while it waited may be out of date by now
+            self._by_uid[uid].artifact = None
+            self._by_uid[uid].look = True
+        return behind
+
+    def _leave(self, user_id: str | None, uids: set[str]) -> set[str]:
+        if user_id is None:
+            return set()
+        left = self._by_user[user_id] - uids
+        if left:
+            self._by_user[user_id] = left
+        else:
+            del self._by_user[user_id]
+        return left
