@@ -30,7 +30,14 @@ from tenantry_operator.conditions import State, Status
 from tenantry_operator.entries import Entries
 from tenantry_operator.listing import Listing, prune
 from tenantry_operator.lookups import Lookups
-from tenantry_operator.reconcile import INTERNAL_ERROR, Observations, Outcome, Waiting, reconcile
+from tenantry_operator.reconcile import (
+    INTERNAL_ERROR,
+    INVALID_MANIFEST,
+    Observations,
+    Outcome,
+    Waiting,
+    reconcile,
+)
 from tenantry_operator.schedule import Schedule
 from tenantry_operator.settings import OperatorSettings
 
@@ -334,8 +341,8 @@ class Controller:
         if before is not None and state is conditions.state_in(before.conditions):
             return
         told: dict[str, Any] = {"tenant": f"{after.namespace}/{after.name}", "user": after.user_id}
-        if state is State.STALLED:
-            problem = after.conditions[0]
+        problem = after.conditions[0]
+        if state is State.STALLED and problem["reason"] != INVALID_MANIFEST:  # told when it was read
             log.warning("stalled", **told, reason=problem["reason"], message=problem["message"])
         elif state is State.READY:
             log.debug("ready", **told, model_id=after.model_id)

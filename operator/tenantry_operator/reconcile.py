@@ -94,7 +94,7 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
     serving = _serving(declared, seen.assignment)
     if declared.model is None:
         problem = str(declared.problem)
-        return _withdrawing(declared, seen, serving, _stalled(declared, serving, _INVALID, problem))
+        return _withdrawing(declared, seen, serving, _stalled(declared, serving, INVALID_MANIFEST, problem))
     user_id = declared.model.spec.user_id
     if seen.bound_user not in (None, user_id):
         refused = _stalled(
@@ -120,11 +120,11 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
     return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
 
 
-_INVALID = "InvalidManifest"
+INVALID_MANIFEST = "InvalidManifest"
 _IMMUTABLE = "UserIdImmutable"
 _CONFLICT = "UserIdConflict"
 INTERNAL_ERROR = "InternalError"
-_ELSEWHERE = (_INVALID, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
+_ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
 
 
 def _unresolved(declared: Declaration, serving: Assignment | None, error: ArtifactError) -> Outcome:
@@ -269,7 +269,7 @@ _KEPT = re.compile(r"\. Version \S+ keeps serving\Z")
 
 def told_problem(conditions: Sequence[Mapping[str, Any]]) -> str:
     """The broken rule that these conditions tell of; empty where they tell of none."""
-    said = next((c for c in conditions if c.get("reason") == _INVALID), {})
+    said = next((c for c in conditions if c.get("reason") == INVALID_MANIFEST), {})
     return _KEPT.sub("", str(said.get("message", "")))
 
 
