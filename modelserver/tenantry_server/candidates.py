@@ -19,11 +19,18 @@ _LAST_RETRY_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class _Wanted:
-    """One wish to load; wished anew after it was forgotten, it is another one."""
+    """One wish to load; wished anew after it was forgotten, it is another one.
+
+    Attributes:
+        revision: of the row that asked.
+        answered: a last word was given; only a newer row asks again.
+    """
 
     user_id: str
     candidate_id: str
+    revision: int
     retry_s: float = _FIRST_RETRY_S
+    answered: bool = False
 
 
 class CandidateLoader:
@@ -53,9 +60,9 @@ class CandidateLoader:
         candidate_id = assignment.candidate_id
         if candidate_id is None:
             self.forget(assignment.user_id)
-        elif not self._wants(assignment.user_id, candidate_id):
+        elif not self._is_asked(assignment.user_id, candidate_id, assignment.revision):
             self.forget(assignment.user_id)
-            wanted = _Wanted(assignment.user_id, candidate_id)
+            wanted = _Wanted(assignment.user_id, candidate_id, assignment.revision)
             self._wanted[assignment.user_id] = wanted
             self._queue.put_nowait(wanted)
 
@@ -80,6 +87,13 @@ class CandidateLoader:
         wanted = self._wanted.get(user_id)
         return wanted is not None and wanted.candidate_id == candidate_id
 
+    def _is_asked(self, user_id: str, candidate_id: str, revision: int) -> bool:
+        """Whether an answer to this row is on its way, or given."""
+        wanted = self._wanted.get(user_id)
+        if wanted is None or wanted.candidate_id != candidate_id:
+            return False
+        return not wanted.answered or revision <= wanted.revision
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -96,6 +110,7 @@ class CandidateLoader:
                 continue
             self._reports[wanted.user_id] = report
             self._reported()
+            wanted.answered = report.state is not LoadState.RETRYING
             if report.state is LoadState.RETRYING:
                 delay_s = wanted.retry_s * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
                 wanted.retry_s = min(wanted.retry_s * 2, _LAST_RETRY_S)

@@ -7,7 +7,7 @@ artifact store is asked from others.
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -55,10 +55,18 @@ class Controller:
         registry: already led by this operator.
         resolve: asks the artifact store; called from several threads.
         settings: of the operator.
+        decided: hears of every claim that was written, in the controller's thread.
     """
 
-    def __init__(self, registry: OperatorRegistry, resolve: Resolve, settings: OperatorSettings) -> None:
+    def __init__(
+        self,
+        registry: OperatorRegistry,
+        resolve: Resolve,
+        settings: OperatorSettings,
+        decided: Callable[[Claim], None] = lambda _: None,
+    ) -> None:
         self._registry = registry
+        self._decided = decided
         self._settings = settings
         self._listings: queue.SimpleQueue[Listing] = queue.SimpleQueue()
         self._entries = Entries(registry.claims())
@@ -93,7 +101,8 @@ class Controller:
         lost = False
         listing: Listing | None = None
         while not stop.is_set():
-            listing = self._newest_listing() or listing
+            news = self._news()
+            listing = news if listing is None else listing.then(news) if news else listing
             try:
                 self.step(listing)
                 if lost:
@@ -106,14 +115,15 @@ class Controller:
                 lost = True
                 stop.wait(1.0)
 
-    def _newest_listing(self) -> Listing | None:
-        newest: Listing | None = None
+    def _news(self) -> Listing | None:
+        """Whatever was submitted since the last pass, as one."""
+        news: Listing | None = None
         try:
-            newest = self._listings.get(timeout=self._settings.poll_s)
+            news = self._listings.get(timeout=self._settings.poll_s)
             while True:
-                newest = self._listings.get_nowait()
+                news = news.then(self._listings.get_nowait())
         except queue.Empty:
-            return newest
+            return news
 
     def step(self, listing: Listing | None = None) -> None:
         """One pass: look at everything that changed, decide, commit.
@@ -198,7 +208,7 @@ class Controller:
                 known=len(self._entries),
             )
         self._refused = decision.refused
-        for uids in _groups(sorted(decision.uids)):
+        for uids in _groups(sorted(decision.uids.union(u for u in listing.deleted if u in self._entries))):
             self._remove(uids)
         self._taken = listing
 
@@ -314,6 +324,7 @@ class Controller:
         for claim in claims:
             self._tell(self._entries[claim.uid].claim, claim)
             self._entries[claim.uid].claim = claim
+            self._decided(claim)
         for uid, outcome in outcomes.items():
             self._wait(uid, outcome, revisions, now_s)
 

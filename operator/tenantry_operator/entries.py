@@ -174,6 +174,8 @@ class Entries:
             )
         if declared == entry.declared:
             return set()
+        if entry.declared is not None and declared.generation < entry.declared.generation:
+            return set()  # a long listing that a newer event has overtaken
         former = entry.user_id
         entry.declared = declared
         entry.artifact = entry.ready_with()

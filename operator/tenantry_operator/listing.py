@@ -12,15 +12,26 @@ _SHARE_ALLOWED = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything that a source declares at one moment.
+    """What a source has to say: all that it holds, or only what changed.
 
     Attributes:
         declared: by uid.
-        absent: uids that the source is sure to hold no more.
+        absent: uids that were not found where they should be; so many at once may be a mistake.
+        deleted: uids that somebody deleted, each on purpose.
     """
 
     declared: Mapping[str, Declaration]
-    absent: AbstractSet[str]
+    absent: AbstractSet[str] = frozenset()
+    deleted: AbstractSet[str] = frozenset()
+
+    def then(self, newer: "Listing") -> "Listing":
+        """Both as one: the newer word on a uid counts."""
+        ended = newer.absent | newer.deleted
+        return Listing(
+            {uid: d for uid, d in self.declared.items() if uid not in ended} | dict(newer.declared),
+            (self.absent | newer.absent) - newer.declared.keys(),
+            (self.deleted | newer.deleted) - newer.declared.keys(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

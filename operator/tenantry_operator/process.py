@@ -1,9 +1,10 @@
-"""One operator as a process, following a folder of manifests."""
+"""One operator as a process, following a folder of manifests or a cluster."""
 
 import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -30,29 +31,72 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
         RegistryUnavailable: the registry did not answer at the start.
         LeadershipLost: another operator took over; nothing more was written.
     """
+    stop = _stop_event(lifeline)
+    folder = folder.absolute()
+    registry = _leading(settings, f"folder {folder}")
+    controller = Controller(registry, _resolver(settings), settings)
+    source = FolderSource(folder, registry.claims())
+    _work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
+
+
+def run_on_kubernetes(settings: OperatorSettings, *, namespace: str | None) -> None:
+    """Keep the registry in step with the TenantModels of a cluster until SIGTERM or SIGINT.
+
+    Args:
+        namespace: to look at; None: all.
+
+    Raises:
+        As `run`.
+    """
+    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415 - takes a second
+
+    stop = _stop_event(None)
+    registry = _leading(settings, f"cluster {namespace or '(all namespaces)'}")
+    side = ClusterSide(registry.claims(), resync_s=settings.resync_s, namespace=namespace)
+    controller = Controller(registry, _resolver(settings), settings, side.decided)
+    _work(controller, lambda: side.run(controller.submit, stop), stop)
+
+
+def _leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
+    engine = open_engine(settings.registry_url)
+    migrate(engine)
+    registry = OperatorRegistry(engine, f"{socket.gethostname()}/{os.getpid()}")
+    epoch = registry.lead(source)
+    log.info("leading", epoch=epoch, source=source, pid=os.getpid())
+    return registry
+
+
+def _resolver(settings: OperatorSettings) -> Resolver:
+    s3 = S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
+    return Resolver(s3.resolve)
+
+
+def _work(controller: Controller, source: Callable[[], None], stop: threading.Event) -> None:
+    """Run the controller here and its source in a thread of its own; when either ends, both do."""
+
+    def until_it_ends() -> None:
+        try:
+            source()
+        finally:
+            stop.set()
+
+    thread = threading.Thread(target=until_it_ends, name="source", daemon=True)
+    thread.start()
+    try:
+        controller.run(stop)
+    finally:
+        stop.set()
+        thread.join(15.0)
+    log.info("stopped")
+
+
+def _stop_event(lifeline: int | None) -> threading.Event:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     if lifeline is not None:
         threading.Thread(target=_until_closed, args=(lifeline, stop), daemon=True).start()
-    folder = folder.absolute()
-    engine = open_engine(settings.registry_url)
-    migrate(engine)
-    registry = OperatorRegistry(engine, f"{socket.gethostname()}/{os.getpid()}")
-    epoch = registry.lead(f"folder {folder}")
-    log.info("leading", epoch=epoch, folder=str(folder), pid=os.getpid())
-    resolve = Resolver(S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads).resolve)
-    controller = Controller(registry, resolve, settings)
-    source = FolderSource(folder, registry.claims())
-    watching = threading.Thread(
-        target=folders.follow, args=(source, folder, controller.submit, stop), daemon=True
-    )
-    watching.start()
-    try:
-        controller.run(stop)
-    finally:
-        stop.set()
-    log.info("stopped")
+    return stop
 
 
 def _until_closed(lifeline: int, stop: threading.Event) -> None:

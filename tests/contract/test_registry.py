@@ -200,6 +200,17 @@ def test_the_newest_word_on_a_candidate_stands(operator: OperatorRegistry, serve
     assert operator.reports() == []
 
 
+def test_any_words_of_a_failed_load_can_be_reported(
+    operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    """They come from a stranger's code, and must not cost the server its registry."""
+    words = "nul \0, half \ud800, " + "long " * 1000
+    server.report([LoadReport("a", "server-0", "m", LoadState.FAILED, None, "R" * 100, words)])
+    (heard,) = operator.reports()
+    assert heard.message.startswith("nul \\0, half \\ud800, long")
+    assert (len(heard.reason), len(heard.message)) == (64, 4000)
+
+
 def test_only_shards_that_changed_hands_are_written(
     operator: OperatorRegistry, server: ServerRegistry
 ) -> None:

@@ -890,7 +890,7 @@ def test_reports_that_nobody_waits_for_are_removed(world: World) -> None:
 
 
 def test_a_manifest_that_breaks_while_its_model_loads_is_asked_for_again(world: World) -> None:
-    """The server's word comes while nobody can use it."""
+    """The server's word comes while nobody can use it, and it gives none twice for one row."""
     world.declare("ann")
     server = Server(world.engine, "s1")
     world.step()
@@ -900,8 +900,13 @@ def test_a_manifest_that_breaks_while_its_model_loads_is_asked_for_again(world: 
     server.load()
     world.step()
     assert world.reason("ann") == "InvalidManifest"
+    assert world.registry.reports() == []
     server.follow()
+    assert server.candidates() == []
     world.declare("ann")
+    world.step()
+    server.follow()
+    assert [row.user_id for row in server.candidates()] == ["ann"]
     world.until_ready(server)
     assert world.reason("ann") == "Ready"
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from tenantry import Model
 from tenantry.errors import ArtifactInvalid, ArtifactUnavailable
@@ -86,6 +87,20 @@ async def test_wanting_the_same_again_loads_nothing_twice() -> None:
         heard.loader.want(row("bob", "b1"))
         await until(lambda: len(heard.reports) == 2)
     assert store.asked == ["a1", "b1"]
+
+
+async def test_a_newer_row_with_the_same_candidate_asks_again() -> None:
+    """The operator writes one when an answer was lost, or when a person declared the same once more."""
+    store = Store()
+    store.broken["a1"] = ArtifactInvalid("file:///a1", "garbage")
+    heard = Heard(store)
+    async with working(heard.loader):
+        heard.loader.want(replace(row("ann", "a1"), revision=1))
+        await until(lambda: heard.reports)
+        del store.broken["a1"]
+        heard.loader.want(replace(row("ann", "a1"), revision=2))
+        await until(lambda: len(heard.reports) == 2)
+    assert [report.state for report in heard.reports] == [LoadState.FAILED, LoadState.LOADED]
 
 
 async def test_a_failure_for_a_person_is_reported_once_with_its_reason() -> None:

@@ -7,12 +7,14 @@ import click
 
 from tenantry import logs
 from tenantry_cli import options
-from tenantry_operator.process import run
+from tenantry_operator.process import run, run_on_kubernetes
 from tenantry_operator.settings import OperatorSettings
 
 
 @click.command("operator")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--kubernetes", is_flag=True, help="Follow the TenantModels of a cluster instead of FOLDER.")
+@click.option("--namespace", help="With --kubernetes: look at this one only. [default: all]")
 @options.registry
 @click.option(
     "--allow-mass-delete",
@@ -22,12 +24,23 @@ from tenantry_operator.settings import OperatorSettings
 )
 @options.log_level
 @options.lifeline
-def command(folder: Path, lifeline_fd: int | None, **given: Any) -> None:
-    """Keep the registry in step with the TenantModel manifests in FOLDER, until Ctrl-C.
+def command(
+    folder: Path | None, namespace: str | None, lifeline_fd: int | None, *, kubernetes: bool, **given: Any
+) -> None:
+    """Keep the registry in step with TenantModels, until Ctrl-C.
+
+    With FOLDER, they are the manifests in it. With --kubernetes, they are those of the cluster that
+    kubectl would talk to, or of the pod's own, and their statuses are written there. (Early: run one at a
+    time; there is no leader election yet.)
 
     Every .yaml, .yml and .json file below FOLDER is read; documents of other kinds are left alone. A
     manifest that breaks a rule hurts no other tenant: `tenantry get` shows it with file and line.
     """
+    if kubernetes is (folder is not None):
+        raise click.UsageError("give either FOLDER or --kubernetes")
     settings = options.settings(OperatorSettings, **given)
     logs.configure(settings.log_level, process="operator")
-    run(folder, settings, lifeline=lifeline_fd)
+    if folder is None:
+        run_on_kubernetes(settings, namespace=namespace)
+    else:
+        run(folder, settings, lifeline=lifeline_fd)

@@ -99,10 +99,15 @@ class ServerRegistry:
                 "model_id": report.model_id,
                 "state": report.state.value,
                 "size_bytes": report.size_bytes,
-                "reason": report.reason,
-                "message": report.message,
+                "reason": _storable(report.reason, 64),
+                "message": _storable(report.message, 4000),
             }
             for report in reports
         ]
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.loads), rows)
+
+
+def _storable(text: str, limit: int) -> str:
+    """A stranger's words as any database takes them: no NUL, no half of a character, not endless."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()[:limit]

@@ -1,0 +1,137 @@
+"""The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import ClientError
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from tenantry import TenantryError
+from tenantry.spec import API_GROUP
+
+VERSION, PLURAL = "v1alpha1", "tenantmodels"
+_PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
+_TIMEOUT_S = 30.0
+_IN_POD = "KUBERNETES_SERVICE_HOST"
+
+
+class ClusterError(TenantryError):
+    """The API server refused a call, or did not answer it."""
+
+
+class Conflict(ClusterError):
+    """The object changed since it was seen; nothing was written."""
+
+
+class Gone(ClusterError):
+    """The object is not there any more."""
+
+
+class Cluster:
+    """TenantModels on an API server; use it as an async context manager.
+
+    Found as kubectl finds it: KUBECONFIG or ~/.kube/config, or the service account of the pod.
+
+    Args:
+        namespace: to look at; None: all.
+    """
+
+    def __init__(self, namespace: str | None) -> None:
+        self._namespace = namespace
+        self._api: client.CustomObjectsApi | None = None
+        self._client: client.ApiClient | None = None
+
+    async def __aenter__(self) -> Self:
+        configuration = client.Configuration()
+        if os.environ.get(_IN_POD) and "KUBECONFIG" not in os.environ:
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        self._client = client.ApiClient(configuration)
+        self._api = client.CustomObjectsApi(self._client)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def listed(self) -> AsyncIterator[dict[str, Any]]:
+        """Every TenantModel, page by page; one listing at one resourceVersion.
+
+        Raises:
+            ClusterError: a page is missing, so nothing may be concluded from what was not listed.
+        """
+        where = (API_GROUP, VERSION, *(() if self._namespace is None else (self._namespace,)), PLURAL)
+        listing: Callable[..., Awaitable[Any]] = (
+            self._calls.list_cluster_custom_object
+            if self._namespace is None
+            else self._calls.list_namespaced_custom_object
+        )
+        proceed: dict[str, str] = {}
+        while True:
+            page = await _answered(listing(*where, limit=_PAGE, _request_timeout=_TIMEOUT_S, **proceed))
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            proceed = {"_continue": token}
+
+    async def find(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The object of this name as it stands now; None: there is none."""
+        try:
+            return await _answered(
+                self._calls.get_namespaced_custom_object(
+                    API_GROUP, VERSION, namespace, PLURAL, name, _request_timeout=_TIMEOUT_S
+                )
+            )
+        except Gone:
+            return None
+
+    async def write_status(
+        self, namespace: str, name: str, resource_version: str, status: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write a status over the object that was seen, and return the object as it stands then.
+
+        Raises:
+            Conflict: it is another one by now.
+            Gone: it was deleted.
+            ClusterError: anything else.
+        """
+        body = {"metadata": {"resourceVersion": resource_version}, "status": dict(status)}
+        return await _answered(
+            self._calls.patch_namespaced_custom_object_status(
+                API_GROUP,
+                VERSION,
+                namespace,
+                PLURAL,
+                name,
+                body,
+                _content_type="application/merge-patch+json",
+                _request_timeout=_TIMEOUT_S,
+            )
+        )
+
+    @property
+    def _calls(self) -> client.CustomObjectsApi:
+        if self._api is None:
+            raise RuntimeError("enter the cluster first: async with Cluster(…)")
+        return self._api
+
+
+async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
+    try:
+        return dict(await call)
+    except ApiException as error:
+        kinds = {404: Gone, 409: Conflict}
+        raise kinds.get(error.status, ClusterError)(f"{error.status} {error.reason}") from error
+    except (ClientError, TimeoutError, OSError) as error:
+        raise ClusterError(f"the API server did not answer: {type(error).__name__}: {error}") from error

@@ -1,0 +1,148 @@
+"""The operator on Kubernetes: the same controller as for a folder, with an API server as its source."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from tenantry.registry import Claim
+from tenantry_operator import informer, objects
+from tenantry_operator.cluster import Cluster, ClusterError
+from tenantry_operator.listing import Listing
+from tenantry_operator.reconcile import Declaration
+from tenantry_operator.statuses import StatusWriter
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 2.0
+
+
+class ClusterSide:
+    """Everything that speaks to the API server: the informer, full listings, and the status writer.
+
+    Args:
+        claims: what the registry remembers; gone ones are found by comparison with full listings.
+        resync_s: between full listings.
+        namespace: to look at; None: all.
+    """
+
+    def __init__(
+        self,
+        claims: list[Claim],
+        *,
+        resync_s: float,
+        namespace: str | None,
+    ) -> None:
+        self._known = {claim.uid: claim for claim in claims}
+        self._submit: Callable[[Listing], None] = lambda _: None
+        self._resync_s = resync_s
+        self._namespace = namespace
+        self._deleted: set[str] = set()  # since the last full listing began
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._statuses: StatusWriter | None = None
+
+    def decided(self, claim: Claim) -> None:
+        """Called by the controller, from its thread, for each claim that it has written."""
+        self._known[claim.uid] = claim
+        self._on_loop(lambda statuses: statuses.decided(claim))
+
+    def run(self, submit: Callable[[Listing], None], stop: threading.Event) -> None:
+        """Work until stopped; in a thread of its own.
+
+        Args:
+            submit: takes listings; called from several threads.
+        """
+        self._submit = submit
+        asyncio.run(self._run(stop))
+
+    async def _run(self, stop: threading.Event) -> None:
+        async with Cluster(self._namespace) as cluster:
+            self._loop = asyncio.get_running_loop()
+            self._statuses = StatusWriter(cluster)
+            for claim in list(self._known.values()):
+                self._statuses.decided(claim)
+            writing = asyncio.create_task(self._statuses.run())
+            if await self._first_sync(cluster, stop):
+                watching = threading.Thread(
+                    target=informer.run,
+                    args=(self._hand, stop),
+                    kwargs={"namespace": self._namespace},
+                    daemon=True,
+                )
+                watching.start()
+                await self._sync_until(cluster, stop)
+                await asyncio.to_thread(watching.join, 10.0)
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+            self._loop = None
+
+    async def _first_sync(self, cluster: Cluster, stop: threading.Event) -> bool:
+        told = False
+        while not stop.is_set():
+            try:
+                await self._full_sync(cluster)
+            except ClusterError as error:
+                if not told:
+                    log.warning("the API server can't be listed yet", error=str(error))
+                told = True
+                await asyncio.to_thread(stop.wait, _RETRY_S)
+            else:
+                return True
+        return False
+
+    async def _sync_until(self, cluster: Cluster, stop: threading.Event) -> None:
+        while not await asyncio.to_thread(stop.wait, self._resync_s):
+            try:
+                await self._full_sync(cluster)
+            except ClusterError as error:
+                log.warning("full listing failed; the watch goes on", error=str(error))
+
+    async def _full_sync(self, cluster: Cluster) -> None:
+        """List everything, and find what is gone: missed deletions are reported by nobody else."""
+        known_before = set(self._known)
+        self._deleted.clear()
+        declared: dict[str, Declaration] = {}
+        async for document in cluster.listed():
+            uid = document["metadata"]["uid"]
+            declared[uid] = objects.declaration(document)
+            if self._statuses is not None:
+                self._statuses.seen(uid, objects.seen(document))
+        for uid in self._deleted:  # while the pages came in
+            declared.pop(uid, None)
+        missing = known_before - declared.keys() - self._deleted
+        absent = {uid for uid in missing if await self._is_gone(cluster, uid)}
+        self._submit(Listing(declared, frozenset(absent)))
+        for uid in absent:
+            self._known.pop(uid, None)
+        log.info("listed", tenants=len(declared), absent=len(absent))
+
+    async def _is_gone(self, cluster: Cluster, uid: str) -> bool:
+        """A live look that says 404, or another object of the same name."""
+        claim = self._known.get(uid)
+        if claim is None:
+            return False
+        found = await cluster.find(claim.namespace, claim.name)
+        return found is None or found["metadata"]["uid"] != uid
+
+    def _hand(self, document: Mapping[str, Any], deleted: bool) -> None:
+        """One event of the watch, in kopf's thread."""
+        uid = document["metadata"]["uid"]
+        if deleted:
+            self._deleted.add(uid)
+            self._known.pop(uid, None)
+            self._on_loop(lambda statuses: statuses.gone(uid))
+            self._submit(Listing({}, frozenset(), deleted=frozenset([uid])))
+            return
+        found = objects.seen(document)
+        self._on_loop(lambda statuses: statuses.seen(uid, found))
+        self._submit(Listing({uid: objects.declaration(document)}, frozenset()))
+
+    def _on_loop(self, act: Callable[[StatusWriter], None]) -> None:
+        loop, statuses = self._loop, self._statuses
+        if loop is not None and statuses is not None:
+            with contextlib.suppress(RuntimeError):  # it has closed: we are stopping
+                loop.call_soon_threadsafe(act, statuses)

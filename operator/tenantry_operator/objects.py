@@ -1,0 +1,81 @@
+"""Between a TenantModel on an API server and what the operator decides about: pure conversions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tenantry.errors import InvalidManifest
+from tenantry.registry.rows import Claim
+from tenantry.spec import TenantModel
+from tenantry_operator import conditions
+from tenantry_operator.conditions import State
+from tenantry_operator.reconcile import Declaration
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as it was last seen.
+
+    Attributes:
+        resource_version: a write that names an older one is refused.
+        status: what stands on it.
+    """
+
+    namespace: str
+    name: str
+    generation: int
+    resource_version: str
+    status: Mapping[str, Any]
+
+
+def declaration(document: Mapping[str, Any]) -> Declaration:
+    """What an object declares; one that breaks a rule in spite of the CRD is one with a problem."""
+    metadata = document["metadata"]
+    model, problem = None, None
+    try:
+        model = TenantModel.parse(document)
+    except InvalidManifest as error:
+        problem = error
+    return Declaration(
+        uid=metadata["uid"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        generation=metadata["generation"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
+        model=model,
+        problem=problem,
+    )
+
+
+def seen(document: Mapping[str, Any]) -> Seen:
+    """What a write of its status has to know."""
+    metadata = document["metadata"]
+    status = document.get("status")
+    return Seen(
+        metadata["namespace"],
+        metadata["name"],
+        metadata["generation"],
+        metadata["resourceVersion"],
+        status if isinstance(status, Mapping) else {},
+    )
+
+
+def status_of(claim: Claim) -> dict[str, Any]:
+    """The status that a claim asks for; None stands for fields that must not be there."""
+    return {
+        "observedGeneration": claim.observed_generation,
+        "modelId": claim.model_id,
+        "sizeBytes": claim.size_bytes,
+        "conditions": claim.conditions,
+    }
+
+
+def stands(wanted: Mapping[str, Any], on: Seen) -> bool:
+    """Whether an object already has this status."""
+    return all(on.status.get(field) == value for field, value in wanted.items())
+
+
+def is_settled(claim: Claim) -> bool:
+    """Whether this is worth a write at once: what time alone will change is written only if it stays."""
+    return conditions.state_in(claim.conditions) in (State.READY, State.STALLED)

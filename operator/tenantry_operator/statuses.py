@@ -1,0 +1,103 @@
+"""Brings the status of each object on the API server to what was decided: one write for a change."""
+
+import asyncio
+
+import structlog
+
+from tenantry.registry import Claim
+from tenantry_operator import objects
+from tenantry_operator.cluster import Cluster, ClusterError, Conflict, Gone
+from tenantry_operator.objects import Seen
+
+log = structlog.get_logger(__name__)
+
+_WRITERS = 32
+_UNSETTLED_S = 2.0  # what is still under way after this is worth a write of its own
+_RETRY_S = 1.0
+
+
+class StatusWriter:
+    """Compares what was decided with what stands on the object, and writes where they differ.
+
+    Both sides may change at any moment and in any order; whichever does, the object is looked at again.
+    So a write that was lost, by a crash between the decision and the write too, is made up for. Use it
+    from one event loop.
+
+    Args:
+        cluster: entered already.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._wanted: dict[str, Claim] = {}
+        self._seen: dict[str, Seen] = {}
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
+        self.writes = 0
+
+    def decided(self, claim: Claim) -> None:
+        """This status is wanted; one that time alone may change is written only if it stays."""
+        self._wanted[claim.uid] = claim
+        if objects.is_settled(claim):
+            self._look(claim.uid)
+        else:
+            asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim)
+
+    def seen(self, uid: str, found: Seen) -> None:
+        """The object stands like this now."""
+        self._seen[uid] = found
+        wanted = self._wanted.get(uid)
+        if wanted is not None and objects.is_settled(wanted):
+            self._look(uid)
+
+    def gone(self, uid: str) -> None:
+        """There is nothing to write to any more."""
+        self._seen.pop(uid, None)
+        self._wanted.pop(uid, None)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WRITERS):
+                group.create_task(self._work())
+
+    def _look_at_same(self, claim: Claim) -> None:
+        if self._wanted.get(claim.uid) is claim:
+            self._look(claim.uid)
+
+    def _look(self, uid: str) -> None:
+        if uid not in self._queued:
+            self._queued.add(uid)
+            self._queue.put_nowait(uid)
+
+    async def _work(self) -> None:
+        while True:
+            uid = await self._queue.get()
+            self._queued.discard(uid)
+            try:
+                await self._bring(uid)
+            except ClusterError as error:
+                log.warning("status not written yet", uid=uid, error=str(error))
+                asyncio.get_running_loop().call_later(_RETRY_S, self._look, uid)
+
+    async def _bring(self, uid: str) -> None:
+        wanted, found = self._wanted.get(uid), self._seen.get(uid)
+        if wanted is None or found is None or wanted.observed_generation != found.generation:
+            return  # whatever is missing, or newer, comes as an event of its own
+        status = objects.status_of(wanted)
+        if objects.stands(status, found):
+            return
+        try:
+            written = await self._cluster.write_status(
+                found.namespace, found.name, found.resource_version, status
+            )
+        except Conflict:
+            newer = await self._cluster.find(found.namespace, found.name)
+            if newer is not None and newer["metadata"]["uid"] == uid:
+                self.seen(uid, objects.seen(newer))
+            return
+        except Gone:
+            self.gone(uid)
+            return
+        self.writes += 1
+        self._seen[uid] = objects.seen(written)
