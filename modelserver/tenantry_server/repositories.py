@@ -35,7 +35,26 @@ class ModelRepository(ABC):
         """
 
 
-class FileSystemModelRepository(ModelRepository):
+class ArtifactRepository(ModelRepository):
+    """A store of artifacts: a kind of it says only how their bytes are read."""
+
+    def get_model(self, model_id: str) -> Model:
+        """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
+        exact = ModelId.parse(model_id)
+        data = self.read(exact)
+        check_digest(data, exact)
+        return load_model(data, exact)
+
+    @abstractmethod
+    def read(self, model_id: ModelId) -> bytes:
+        """The bytes that `model_id` names.
+
+        Raises:
+            ArtifactError: they are not there, or others are.
+        """
+
+
+class FileSystemModelRepository(ArtifactRepository):
     """Reads artifacts from a folder, or from the absolute paths of ``file://`` ids.
 
     Args:
@@ -58,14 +77,8 @@ class FileSystemModelRepository(ModelRepository):
         self._root = None if root is None else root.resolve()
         self._max_bytes = max_bytes
 
-    def get_model(self, model_id: str) -> Model:
-        """Read the file whole, check its digest where one is pinned, then load it."""
-        exact = ModelId.parse(model_id)
-        data = self._read(exact)
-        check_digest(data, exact)
-        return load_model(data, exact)
-
-    def _read(self, model_id: ModelId) -> bytes:
+    def read(self, model_id: ModelId) -> bytes:
+        """The file as it stands."""
         path = self._path(model_id)
         try:
             size_bytes = path.stat().st_size

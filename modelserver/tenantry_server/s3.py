@@ -13,7 +13,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from tenantry import Model, ModelId
+from tenantry import ModelId
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactChanged,
@@ -23,8 +23,7 @@ from tenantry.errors import (
     ArtifactTruncated,
     ArtifactUnavailable,
 )
-from tenantry_server.formats import load_model
-from tenantry_server.repositories import MAX_ARTIFACT_BYTES, ModelRepository, check_digest
+from tenantry_server.repositories import MAX_ARTIFACT_BYTES, ArtifactRepository
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,7 +49,7 @@ def make_client(endpoint_url: str | None = None, *, connections: int = 10) -> "S
     )
 
 
-class S3ModelRepository(ModelRepository):
+class S3ModelRepository(ArtifactRepository):
     """Reads ``s3://`` artifacts, each exactly in the version that its id pins.
 
     An id with a versionId reads that version; one with an ETag is read with If-Match, so that an
@@ -77,14 +76,8 @@ class S3ModelRepository(ModelRepository):
         self._client = client
         self._max_bytes = max_bytes
 
-    def get_model(self, model_id: str) -> Model:
-        """GET the pinned version, check it, and load it."""
-        exact = ModelId.parse(model_id)
-        data = self._read(exact)
-        check_digest(data, exact)
-        return load_model(data, exact)
-
-    def _read(self, model_id: ModelId) -> bytes:
+    def read(self, model_id: ModelId) -> bytes:
+        """GET the pinned version."""
         bucket, key = split_uri(model_id.uri)
         request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
         if model_id.version_id:
