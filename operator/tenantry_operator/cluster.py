@@ -1,13 +1,16 @@
 """The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError
 from tenantry.spec import API_GROUP
@@ -15,6 +18,8 @@ from tenantry.spec import API_GROUP
 VERSION, PLURAL = "v1alpha1", "tenantmodels"
 _PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
 _TIMEOUT_S = 30.0
+# client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.
+LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
 
@@ -120,11 +125,47 @@ class Cluster:
             )
         )
 
+    async def hold_lease(
+        self, namespace: str, name: str, identity: str, led: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Wait for a Lease that somebody has created, then run `led` while holding it.
+
+        Returns once the lease is lost: whoever did anything as its holder must end at once. That is no
+        fence, as a process may be paused before it notices; the registry's epoch is.
+        """
+        if self._client is None:
+            raise RuntimeError("enter the cluster first: async with Cluster(…)")
+
+        async def lost() -> None:
+            return
+
+        lock = _PatientLock(name, namespace, identity, self._client)
+        election = LeaderElection(Config(lock, LEASE_S, _RENEW_DEADLINE_S, _RETRY_S, led, lost))
+        await election.run()
+
     @property
     def _calls(self) -> client.CustomObjectsApi:
         if self._api is None:
             raise RuntimeError("enter the cluster first: async with Cluster(…)")
         return self._api
+
+
+class _PatientLock(LeaseLock):
+    """Takes a server that does not answer for one that says no; the client lets that end the election."""
+
+    async def get(self, name: str, namespace: str) -> Any:
+        """As LeaseLock, with no answer as an error of the API."""
+        try:
+            return await super().get(name, namespace)
+        except (ClientError, TimeoutError, OSError) as error:
+            return False, ApiException(status=0, reason=str(error))
+
+    async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
+        """As LeaseLock, with no answer as a refusal."""
+        try:
+            return await super().update(name, namespace, updated_record)
+        except (ClientError, TimeoutError, OSError):
+            return False
 
 
 async def _answered(call: Awaitable[Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from tenantry import TenantryError
 from tenantry.registry import Claim
 from tenantry_operator import informer, objects
 from tenantry_operator.cluster import Cluster, ClusterError
@@ -18,6 +19,70 @@ from tenantry_operator.statuses import StatusWriter
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 2.0
+
+
+class LeaseLost(TenantryError):
+    """The Lease could not be renewed in time, so another operator may lead by now."""
+
+    def __init__(self) -> None:
+        super().__init__("the lease was lost; another operator may lead now, so this one ends")
+
+
+class Election:
+    """Holds a Lease, in a thread of its own, for as long as this process lives.
+
+    Args:
+        lease: namespace and name of one that somebody has created.
+        identity: of this process among its replicas.
+        stop: set where the lease is lost.
+    """
+
+    def __init__(self, lease: tuple[str, str], identity: str, stop: threading.Event) -> None:
+        self._lease = lease
+        self._identity = identity
+        self._stop = stop
+        self._won = threading.Event()
+        self._lost = False
+        threading.Thread(target=self._run, name="election", daemon=True).start()
+
+    def won(self) -> bool:
+        """Wait until this process leads; False: it was stopped first."""
+        log.info("waiting for the lease", lease="/".join(self._lease), identity=self._identity)
+        while not self._stop.is_set():
+            if self._won.wait(0.2):
+                return True
+        self.check()
+        return False
+
+    def check(self) -> None:
+        """Say so where the lease was lost.
+
+        Raises:
+            LeaseLost: it was.
+        """
+        if self._lost:
+            raise LeaseLost
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._hold())
+        except Exception:
+            log.exception("leader election failed")
+        if not self._stop.is_set():
+            self._lost = True
+            self._stop.set()
+
+    async def _hold(self) -> None:
+        async def led() -> None:
+            self._won.set()
+
+        async with Cluster(None) as cluster:
+            holding = asyncio.create_task(cluster.hold_lease(*self._lease, self._identity, led))
+            while not holding.done() and not self._stop.is_set():
+                await asyncio.wait([holding], timeout=0.2)
+            holding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await holding
 
 
 class ClusterSide:

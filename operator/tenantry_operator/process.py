@@ -39,28 +39,40 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
     _work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
 
 
-def run_on_kubernetes(settings: OperatorSettings, *, namespace: str | None) -> None:
+def run_on_kubernetes(
+    settings: OperatorSettings, *, namespace: str | None, lease: tuple[str, str] | None
+) -> None:
     """Keep the registry in step with the TenantModels of a cluster until SIGTERM or SIGINT.
 
     Args:
         namespace: to look at; None: all.
+        lease: namespace and name of a Lease; this operator works only while it holds it. None: at once.
 
     Raises:
-        As `run`.
+        As `run`, and LeaseLost.
     """
-    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415 - takes a second
+    from tenantry_operator import cluster_process  # noqa: PLC0415 - takes a second to import
 
     stop = _stop_event(None)
+    election = cluster_process.Election(lease, _identity(), stop) if lease else None
+    if election is not None and not election.won():
+        return
     registry = _leading(settings, f"cluster {namespace or '(all namespaces)'}")
-    side = ClusterSide(registry.claims(), resync_s=settings.resync_s, namespace=namespace)
+    side = cluster_process.ClusterSide(registry.claims(), resync_s=settings.resync_s, namespace=namespace)
     controller = Controller(registry, _resolver(settings), settings, side.decided)
     _work(controller, lambda: side.run(controller.submit, stop), stop)
+    if election is not None:
+        election.check()
+
+
+def _identity() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
     engine = open_engine(settings.registry_url)
     migrate(engine)
-    registry = OperatorRegistry(engine, f"{socket.gethostname()}/{os.getpid()}")
+    registry = OperatorRegistry(engine, _identity())
     epoch = registry.lead(source)
     log.info("leading", epoch=epoch, source=source, pid=os.getpid())
     return registry

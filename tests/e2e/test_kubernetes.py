@@ -1,6 +1,7 @@
 """TenantModels on a real API server: what `kubectl apply` of one leads to."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Home:
     def get(self, name: str) -> dict[str, Any]:
         return dict(self.plane.request("GET", f"{TENANT_MODELS}/{name}")[1])
 
-    def until(self, name: str, reason: str) -> dict[str, Any]:
+    def until(self, name: str, reason: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
         """Until the status speaks of the newest generation, with this reason."""
 
         def settled() -> dict[str, Any] | None:
@@ -75,7 +76,7 @@ class Home:
             newest = status["observedGeneration"] == found["metadata"]["generation"]
             return found if newest and ready and ready[0]["reason"] == reason else None
 
-        found = until(settled, f"{name} {reason}")
+        found = until(settled, f"{name} {reason}", timeout_s=timeout_s)
         assert found is not None
         return found
 
@@ -195,6 +196,40 @@ def test_a_status_that_somebody_wrote_over_is_put_right(home: Home) -> None:
     assert status == 200, body
     mended = home.until("hal", "Ready")
     assert mended["status"] == found["status"]
+
+
+def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlPlane, home: Home) -> None:
+    """The pause outlives the lease: on waking, the former leader is refused by the registry, and ends."""
+    home.children["operator"].stop(grace_s=20)
+    lease = {"metadata": {"name": "operator"}, "spec": {}}
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    assert plane.request("POST", leases, lease)[0] == 201
+    args = ["operator", "--kubernetes", "--lease", "default/operator"]
+    first = home.start("first", *args)
+    until(lambda: _led(home, "first"), "the first leads")
+    home.start("second", *args)
+    until(lambda: "waiting for the lease" in _log(home, "second"), "the second waits")
+    home.apply(home.publish("ida", 1.0))
+    home.until("ida", "Ready")
+    assert not _led(home, "second")
+    os.kill(first.pid, signal.SIGSTOP)
+    home.apply(home.publish("ida", 2.0))
+    found = home.until("ida", "Ready", timeout_s=60)
+    assert _led(home, "second")
+    os.kill(first.pid, signal.SIGCONT)
+    until(lambda: not first.running, "the former leader ends", timeout_s=60)
+    said = _log(home, "first")
+    assert "another operator leads since epoch" in said or "the lease was lost" in said
+    assert home.get("ida")["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
+    assert home.predict("ida", 1.0) == pytest.approx(2.0)
+
+
+def _led(home: Home, name: str) -> bool:
+    return '"event": "leading"' in _log(home, name)
+
+
+def _log(home: Home, name: str) -> str:
+    return (home.folder / f"{name}.log").read_text()
 
 
 def test_it_is_one_or_the_other() -> None:

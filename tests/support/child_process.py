@@ -57,6 +57,11 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended; a paused process runs."""
+        return self._process.poll() is None
+
     def wait_ready(self, probe: Callable[[], bool], *, timeout_s: float) -> None:
         """Return once `probe` says True of this process.
 

@@ -15,6 +15,11 @@ from tenantry_operator.settings import OperatorSettings
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--kubernetes", is_flag=True, help="Follow the TenantModels of a cluster instead of FOLDER.")
 @click.option("--namespace", help="With --kubernetes: look at this one only. [default: all]")
+@click.option(
+    "--lease",
+    metavar="NAMESPACE/NAME",
+    help="With --kubernetes: work only while holding this Lease, so that several replicas may run.",
+)
 @options.registry
 @click.option(
     "--allow-mass-delete",
@@ -25,13 +30,19 @@ from tenantry_operator.settings import OperatorSettings
 @options.log_level
 @options.lifeline
 def command(
-    folder: Path | None, namespace: str | None, lifeline_fd: int | None, *, kubernetes: bool, **given: Any
+    folder: Path | None,
+    namespace: str | None,
+    lease: str | None,
+    lifeline_fd: int | None,
+    *,
+    kubernetes: bool,
+    **given: Any,
 ) -> None:
     """Keep the registry in step with TenantModels, until Ctrl-C.
 
     With FOLDER, they are the manifests in it. With --kubernetes, they are those of the cluster that
-    kubectl would talk to, or of the pod's own, and their statuses are written there. (Early: run one at a
-    time; there is no leader election yet.)
+    kubectl would talk to, or of the pod's own, and their statuses are written there. A Lease for several
+    replicas has to exist already. (Early: manifests for a deployment are still to come.)
 
     Every .yaml, .yml and .json file below FOLDER is read; documents of other kinds are left alone. A
     manifest that breaks a rule hurts no other tenant: `tenantry get` shows it with file and line.
@@ -41,6 +52,14 @@ def command(
     settings = options.settings(OperatorSettings, **given)
     logs.configure(settings.log_level, process="operator")
     if folder is None:
-        run_on_kubernetes(settings, namespace=namespace)
+        where = _lease(lease) if lease is not None else None
+        run_on_kubernetes(settings, namespace=namespace, lease=where)
     else:
         run(folder, settings, lifeline=lifeline_fd)
+
+
+def _lease(given: str) -> tuple[str, str]:
+    namespace, _, name = given.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.UsageError(f"--lease must be NAMESPACE/NAME, got {given!r}")
+    return namespace, name
