@@ -20,6 +20,7 @@ _STEADY_S = 10.0  # a process that lived this long starts again at once when it 
 _STOP_S = 15.0
 _LOOK_EVERY_S = 0.05
 
+_USAGE = 2  # click's exit status for a bad option or setting
 MISCONFIGURED = 78
 """Exit status (EX_CONFIG of sysexits.h) of a process that would fail in the same way again."""
 
@@ -120,7 +121,7 @@ class Supervisor:
 
     def _died(self, child: _Child, now_s: float) -> None:
         assert child.process is not None  # noqa: S101 - for the type checker: the caller looked
-        if child.process.returncode == MISCONFIGURED:
+        if child.process.returncode in (_USAGE, MISCONFIGURED):
             raise MisconfiguredError(child.name)
         if now_s - child.started_s >= _STEADY_S:
             child.delay_s = _FIRST_DELAY_S

@@ -1,5 +1,6 @@
 """The aiohttp application: routes, and the only place where an error becomes an HTTP status."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -115,10 +116,12 @@ def _errors_as_json(server_id: str, metrics: ServerMetrics) -> Any:
         began_s = time.perf_counter()
         response = await _answered(request, handler)
         response.headers["Tenantry-Server"] = server_id
-        if request.path.startswith("/predict/"):
+        if request.method == "POST" and request.path.startswith("/predict/"):
             seconds = time.perf_counter() - began_s
             metrics.answered(response.status, seconds)
-            log.debug("predict", path=request.path, status=response.status, ms=round(seconds * 1e3, 2))
+            if logging.getLogger().isEnabledFor(logging.DEBUG):
+                ms = round(seconds * 1e3, 2)
+                log.debug("predict", path=request.path, status=response.status, ms=ms)
         return response
 
     return middleware
@@ -133,7 +136,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             log.warning("prediction failed", path=request.path, error=str(error))
         return _error(status, error.reason, str(error))
     except web.HTTPRequestEntityTooLarge as error:
-        return _error(413, "RequestTooLarge", f"{error.text}; send fewer rows at a time")
+        return _error(
+            413, "RequestTooLarge", f"{(error.text or '').rstrip('.')}; send fewer rows at a time"
+        )
     except web.RequestPayloadError as error:
         request.content.feed_eof()  # there is nothing left that aiohttp could read to the end
         problem = str(error.__cause__ or error).split("\n")[-1].strip()

@@ -23,6 +23,11 @@ from tenantry_server.repositories import ModelRepository
 _T = TypeVar("_T")
 _PREDICT_THREADS = 8  # more than a core needs: a call over its time keeps its thread until it ends
 _LOAD_THREADS = 4
+# What a model raises because of its rows; where those were checked to be numbers, only values are left.
+_REFUSALS: dict[bool, tuple[type[Exception], ...]] = {
+    True: (ValueError,),
+    False: (ValueError, TypeError, KeyError),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,7 @@ def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Pr
         predictions = np.asarray(call())
     except TenantryError:
         raise
-    except ValueError as error:
+    except _REFUSALS[model.numeric] as error:
         raise FeatureMismatch(f"the model refused these rows: {error}") from error
     except BaseException as error:  # sys.exit() in a model must not end the server
         name = type(model).__name__

@@ -55,6 +55,8 @@ def parse(body: bytes) -> Payload:
         return _table(document, None, bare=True)
     if isinstance(document, dict):
         if "instances" in document:
+            if document.keys() & {"columns", "data"}:
+                raise InvalidRequest("give either 'instances' or 'columns' with 'data', not both")
             return _table(_list(document["instances"], "instances"), None, bare=False)
         if "columns" in document and "data" in document:
             columns = _list(document["columns"], "columns")

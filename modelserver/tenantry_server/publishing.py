@@ -17,6 +17,7 @@ import yaml
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
+from tenantry_server.formats import format_of
 from tenantry_server.s3 import make_client, publish_bytes
 
 
@@ -28,6 +29,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     manifests: str | Path | None = None,
     name: str | None = None,
     namespace: str = "default",
+    model_format: str | None = None,
+    method: str | None = None,
     spec: Mapping[str, Any] | None = None,
     s3_endpoint_url: str | None = None,
 ) -> TenantModel:
@@ -44,7 +47,9 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
         name: of the TenantModel; None: made of `user_id`.
         namespace: of the TenantModel.
-        spec: further fields, such as ``{"prewarm": True, "model": {"method": "predict_proba"}}``.
+        model_format: loader of a model file; None: by its suffix.
+        method: ``predict``, ``predict_proba`` or ``decision_function``; None: ``predict``.
+        spec: further fields, such as ``{"prewarm": True}``.
         s3_endpoint_url: as TENANTRY_S3_ENDPOINT_URL.
 
     Returns:
@@ -52,6 +57,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 
     Raises:
         InvalidManifest: `user_id`, `name` or `spec` breaks a rule; nothing was stored.
+        UnknownFormat: no server could load the file; nothing was stored.
         ArtifactError: the S3 server refused the artifact, or did not answer.
 
     Example:
@@ -67,15 +73,15 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
     user_folder = quote(str(user_id), safe="@+~")
     if str(to).startswith("s3://"):
-        folder = str(to).rstrip("/")
-        uri = f"{folder}/{user_id}/{stem}{suffix}"
+        prefix = str(to).removeprefix("s3://").strip("/")
+        uri = f"s3://{prefix}/{user_id}/{stem}{suffix}"
     else:
         folder = str(Path(to).absolute())
         path = Path(folder) / user_folder / f"{stem}{suffix}"
         uri = path.as_uri()
-    declared = _declared(
-        name or object_name(str(user_id)), namespace, user_id, {"uri": uri, "sha256": digest}, spec or {}
-    )
+    source = {"uri": uri, "sha256": digest, "format": model_format, "method": method}
+    declared = _declared(name or object_name(str(user_id)), namespace, user_id, source, spec or {})
+    format_of(declared.spec.model.pinned())
     if uri.startswith("s3://"):
         publish_bytes(make_client(s3_endpoint_url), uri, data)
     else:
@@ -156,6 +162,10 @@ def _declared(
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": name, "namespace": namespace},
-            "spec": {**more, "userId": user_id, "model": {**more_model, **model}},
+            "spec": {
+                **more,
+                "userId": user_id,
+                "model": {**more_model, **{k: v for k, v in model.items() if v is not None}},
+            },
         }
     )

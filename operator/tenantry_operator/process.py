@@ -1,6 +1,7 @@
 """One operator as a process, following a folder of manifests or a cluster."""
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -112,5 +113,7 @@ def _stop_event(lifeline: int | None) -> threading.Event:
 
 
 def _until_closed(lifeline: int, stop: threading.Event) -> None:
-    os.read(lifeline, 1)  # nobody ever writes: it returns when the other end is closed
+    # Nobody ever writes: readable means that the other end is closed. Not a plain read, as another
+    # process that shares the pipe may have made it one that does not block.
+    select.select([lifeline], [], [])
     stop.set()

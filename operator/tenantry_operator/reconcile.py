@@ -114,7 +114,7 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
             "delete one of the two, or give this one another userId",
         )
     if isinstance(seen.artifact, ArtifactError):
-        return _withdrawing(declared, seen, serving, _unresolved(declared, serving, seen.artifact))
+        return _withdrawing(declared, seen, serving, _unresolved(declared, user_id, serving, seen.artifact))
     if seen.artifact is None:
         return _reconciling(declared, serving, "Resolving", "looking at the artifact", Waiting.RETRY)
     return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
@@ -127,10 +127,16 @@ INTERNAL_ERROR = "InternalError"
 _ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
 
 
-def _unresolved(declared: Declaration, serving: Assignment | None, error: ArtifactError) -> Outcome:
+def _unresolved(
+    declared: Declaration, user_id: str, serving: Assignment | None, error: ArtifactError
+) -> Outcome:
     if error.retryable:
-        return _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
-    return _stalled(declared, serving, error.reason, str(error))
+        told = _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
+    else:
+        told = _stalled(declared, serving, error.reason, str(error))
+    if serving is None:  # servers shall say "not ready", not "unknown"
+        return replace(told, assignment=Assignment(user_id, declared.uid, declared.generation, None))
+    return told
 
 
 def _withdrawing(

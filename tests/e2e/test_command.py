@@ -49,7 +49,11 @@ def _command(name: str) -> click.Command:
         (["bogus"], "No such command 'bogus'; see `tenantry --help`"),
         (["up"], "Missing argument 'FOLDER'; see `tenantry up --help`"),
         (["up", "/nowhere"], "Directory '/nowhere' does not exist; see `tenantry up --help`"),
-        (["up", "/tmp", "--servers", "0"], "0 is not in the range 1<=x<=64; see"),  # noqa: S108
+        (["up", ".", "--servers", "0"], "0 is not in the range 1<=x<=64; see"),
+        (["up", ".", "--cache-bytes", "0"], "TENANTRY_CACHE_BYTES: Input should be greater than 0"),
+        (["up", ".", "--host", "no.such.host.invalid"], "choose another --host"),
+        (["predict", "ann", "--timeout", "-3", "-d", "[]"], "-3.0 is not in the range"),
+        (["publish", __file__, "--user", "ann", "--to", "/nowhere"], "no loader for suffix '.py'"),
         (["get", "--registry", "mysql://x"], "unsupported database 'mysql'; use sqlite:///PATH or"),
         (["get", "--registry", "sqlite:////nowhere/r.db"], "no registry at /nowhere/r.db; start one"),
         (["predict", "ann", "--url", "ftp://x", "-d", "[]"], "--url must begin with http:// or https://"),
@@ -63,8 +67,8 @@ def _command(name: str) -> click.Command:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_error_is_one_clear_line(args: list[str], words: str) -> None:
-    done = tenantry(*args)
+def test_an_error_is_one_clear_line(args: list[str], words: str, tmp_path: Path) -> None:
+    done = tenantry(*args, cwd=tmp_path)
     assert done.returncode not in (0, 130)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr

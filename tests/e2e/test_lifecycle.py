@@ -45,6 +45,38 @@ def test_no_process_outlives_up(home: Path, signum: signal.Signals) -> None:
         assert [line["event"] for line in up.log].count("stopped") == 3
 
 
+def test_what_was_started_again_does_not_outlive_up_either(home: Path) -> None:
+    """It shares its pipe with processes that have used it in another way meanwhile."""
+    with ups.running(home / "manifests", home / "state") as up:
+        up.until_ready(1)
+        first = until(lambda: up.pids if len(up.pids) == 3 else None, "all three have started")
+        assert first is not None
+        for pid in first.values():
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not set(up.pids.values()) & set(first.values()), "all three were started again")
+        os.kill(up._child.pid, signal.SIGKILL)
+        until(lambda: not any(map(_alive, up.pids.values())), "every process has ended")
+
+
+def test_a_tenant_whose_artifact_is_missing_is_known_but_not_ready(home: Path) -> None:
+    (home / "manifests" / "bob.yaml").write_text(
+        "apiVersion: tenantry.dev/v1alpha1\nkind: TenantModel\nmetadata: {name: bob}\n"
+        "spec: {userId: bob, model: {uri: 'file:///nowhere/bob.joblib'}}\n"
+    )
+    with ups.running(home / "manifests", home / "state", servers=1) as up:
+        up.until_ready(1)
+        up.until_settled("bob", "ArtifactNotFound")
+        reply = until(lambda: _not_404(up, "bob"), "the server knows of bob")
+        assert reply is not None
+        assert (reply.status, reply.reason) == (503, "ModelNotReady")
+        assert reply.headers["Retry-After"] == "1"
+
+
+def _not_404(up: ups.Up, user_id: str) -> ups.Reply | None:
+    reply = up.predict(user_id, [])
+    return None if reply.status == 404 else reply
+
+
 def test_a_restart_serves_what_was_served(home: Path) -> None:
     for _ in range(2):
         with ups.running(home / "manifests", home / "state", servers=1) as up:

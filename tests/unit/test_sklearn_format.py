@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -340,3 +340,13 @@ async def test_the_callers_of_a_load_that_fails_oddly_all_hear_of_it() -> None:
     heard = await asyncio.gather(*asked, return_exceptions=True)
     assert [str(each) for each in heard] == ["SystemExit was raised: 3"] * 5
     plane.close()
+
+
+def test_a_model_that_does_not_answer_row_by_row_is_refused_when_it_is_loaded() -> None:
+    """For several outputs a forest gives a list of arrays: no request could be answered."""
+    labels = np.array([[0, 1], [1, 0], [0, 1], [1, 0]])
+    forest = RandomForestClassifier(3, random_state=0).fit(np.arange(8.0).reshape(4, 2), labels)
+    buffer = io.BytesIO()
+    joblib.dump(forest, buffer)
+    with pytest.raises(ArtifactInvalid, match=r"predict_proba gives shape \(2, 1, 2\) for one row"):
+        load_model(buffer.getvalue(), ModelId("file:///m.joblib", method="predict_proba"))

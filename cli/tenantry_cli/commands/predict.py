@@ -18,7 +18,14 @@ from tenantry_cli import console, options, overview
 @click.option("-d", "--data", help='JSON body, such as \'[{"a": 1, "b": 2}]\'. [default: standard input]')
 @click.option("-f", "--file", type=click.File("rb"), help="Read the body from a file.")
 @click.option("--url", help="Base URL of a server. [default: any live one in the registry]")
-@click.option("--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.001, max=86_400),
+    default=30.0,
+    show_default=True,
+    help="Seconds.",
+)
 @options.registry
 def command(
     user_id: str,

@@ -1,7 +1,6 @@
 """`tenantry publish`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -25,7 +24,7 @@ from tenantry_server.publishing import manifest_path, publish, to_yaml
 @click.option(
     "--method", type=click.Choice(["predict", "predict_proba", "decision_function"]), help="To call."
 )
-@click.option("--prewarm", is_flag=True, help="Load before the first request, after a restart too.")
+@click.option("--prewarm", is_flag=True, help="Set spec.prewarm.")
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
 def command(  # noqa: PLR0913 - click passes each option by name
     model_file: Path,
@@ -46,9 +45,6 @@ def command(  # noqa: PLR0913 - click passes each option by name
     folder that `tenantry up` follows. The same in Python: `tenantry_server.publish(model, …)`.
     """
     settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
-    extra: dict[str, Any] = {"prewarm": True} if prewarm else {}
-    chosen = {"format": model_format, "method": method}
-    extra["model"] = {field: value for field, value in chosen.items() if value is not None}
     declared = publish(
         model_file,
         user_id=user_id,
@@ -56,7 +52,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
         manifests=manifests,
         name=name,
         namespace=namespace,
-        spec=extra,
+        model_format=model_format,
+        method=method,
+        spec={"prewarm": True} if prewarm else None,
         s3_endpoint_url=settings.s3_endpoint_url,
     )
     if manifests is None:

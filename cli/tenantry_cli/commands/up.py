@@ -21,7 +21,9 @@ from tenantry.settings import CommonSettings
 from tenantry_cli import console, options, overview
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator import process as _operator
+from tenantry_operator.settings import OperatorSettings
 from tenantry_server import process as _server
+from tenantry_server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +93,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
     state.mkdir(parents=True, exist_ok=True)
     given = registry_url or os.environ.get("TENANTRY_REGISTRY_URL") or f"sqlite:///{state}/registry.db"
     settings = options.settings(CommonSettings, registry_url=given, log_level=log_level)
+    options.settings(ServerSettings, cache_bytes=cache_bytes)  # what the children would refuse
+    options.settings(OperatorSettings)
     logs.configure(settings.log_level, process="up")
     with _only_one(state), _listening(host, port) as shared:
         migrate(open_engine(settings.registry_url))
@@ -109,9 +113,17 @@ def command(  # noqa: PLR0913 - click passes each option by name
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
         (state / "up.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
-        console.say(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.")
+        _tell(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
         supervisor.run(_Stop(settings.registry_url))
-        console.say("Stopped.")
+        _tell("Stopped.")
+
+
+def _tell(message: str, **fields: object) -> None:
+    """A plain line for a person, or one of the log where a program reads it."""
+    if sys.stderr.isatty():
+        console.say(message)
+    else:
+        log.info(message, **fields)
 
 
 class _Stop:
@@ -140,7 +152,7 @@ class _Stop:
         except RegistryUnavailable:
             return  # the operator and the servers say so themselves
         if counts != self._told and counts[1]:
-            console.say(f"{counts[0]:,} of {counts[1]:,} tenants served")
+            _tell(f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1])
             self._told = counts
 
 
@@ -161,10 +173,14 @@ def _only_one(state: Path) -> Iterator[None]:
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """The clients' socket: held here, so that a server that dies refuses nobody."""
     try:
+        socket.getaddrinfo(host, port)
+    except socket.gaierror as error:
+        message = f"can't listen on {host} ({error.strerror}); choose another --host"
+        raise click.ClickException(message) from None
+    try:
         shared = socket.create_server((host, port), backlog=1024)
     except OSError as error:
-        raise click.ClickException(
-            f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); choose another --port"
-        ) from None
+        message = f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); choose another --port"
+        raise click.ClickException(message) from None
     with shared:
         yield shared

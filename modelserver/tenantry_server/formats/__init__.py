@@ -40,7 +40,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
         UnknownFormat: no loader for its format or suffix.
         ArtifactInvalid: the loader could not read it, or what it holds cannot predict.
     """
-    chosen = _format_of(model_id)
+    chosen = format_of(model_id)
     try:
         return chosen.load(data, model_id)
     except ArtifactInvalid:
@@ -52,7 +52,12 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
         raise ArtifactInvalid(model_id.uri, problem) from error
 
 
-def _format_of(model_id: ModelId) -> Format:
+def format_of(model_id: ModelId) -> Format:
+    """The format that an id names, or that its suffix stands for.
+
+    Raises:
+        UnknownFormat: there is no such one.
+    """
     suffix = PurePosixPath(model_id.uri).suffix.lower()
     for known in FORMATS:
         if known.name == model_id.format or (model_id.format is None and suffix in known.suffixes):

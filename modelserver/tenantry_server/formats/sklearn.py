@@ -89,7 +89,7 @@ def _try_once(model: SklearnModel, model_id: ModelId) -> None:
     if model.feature_count is not None and not model.numeric:
         return
     try:
-        model.predict_rows(np.zeros((1, model.feature_count or 1)))
+        answer = model.predict_rows(np.zeros((1, model.feature_count or 1)))
     except NotFittedError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}") from error
     except ValueError:
@@ -100,6 +100,10 @@ def _try_once(model: SklearnModel, model_id: ModelId) -> None:
         raise ArtifactInvalid(
             model_id.uri, f"{model.method} fails with {type(error).__name__}: {error}"
         ) from error
+    if answer.ndim == 0 or len(answer) != 1:
+        raise ArtifactInvalid(
+            model_id.uri, f"{model.method} gives shape {answer.shape} for one row; it must begin with 1"
+        )
 
 
 def _steps(estimator: Any) -> list[Any]:
