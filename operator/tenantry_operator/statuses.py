@@ -33,7 +33,6 @@ class StatusWriter:
         self._seen: dict[str, Seen] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
-        self.writes = 0
 
     def decided(self, claim: Claim) -> None:
         """This status is wanted; one that time alone may change is written only if it stays."""
@@ -99,5 +98,4 @@ class StatusWriter:
         except Gone:
             self.gone(uid)
             return
-        self.writes += 1
         self._seen[uid] = objects.seen(written)
