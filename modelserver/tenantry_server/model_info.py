@@ -10,7 +10,20 @@ from tenantry.registry.engine import reading
 
 
 class ModelInfoRepository(ABC):
-    """Knows which model answers for a user."""
+    """Knows which model answers for a user; subclass it to take that from wherever you keep it.
+
+    Example:
+        >>> class Fixed(ModelInfoRepository):
+        ...     def __init__(self, models):
+        ...         self.models = models
+        ...
+        ...     def get_model_id_by_user_id(self, user_id):
+        ...         if user_id not in self.models:
+        ...             raise ModelNotAssigned(user_id)
+        ...         return self.models[user_id]
+        >>> Fixed({"ann": "file:///models/ann.joblib"}).get_model_id_by_user_id("ann")
+        'file:///models/ann.joblib'
+    """
 
     @abstractmethod
     def get_model_id_by_user_id(self, user_id: str) -> str:

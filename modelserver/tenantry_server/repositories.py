@@ -21,7 +21,17 @@ MAX_ARTIFACT_BYTES = 1 << 30
 
 
 class ModelRepository(ABC):
-    """Knows how to get a model by its id. Methods may block; the server calls them in threads."""
+    """Knows how to get a model by its id. Methods may block; the server calls them in threads.
+
+    Example:
+        >>> import pandas as pd
+        >>> from tenantry_server.toys import SumModel
+        >>> class Toys(ModelRepository):
+        ...     def get_model(self, model_id):
+        ...         return SumModel(plus=float(model_id))
+        >>> Toys().get_model("10").predict(pd.DataFrame({"a": [1.0]}))
+        array([11.])
+    """
 
     @abstractmethod
     def get_model(self, model_id: str) -> Model:
