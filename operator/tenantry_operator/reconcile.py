@@ -191,9 +191,7 @@ def _unreported(declared: Declaration, seen: Observations, serving: Assignment) 
     asked = _next(serving, declared, candidate_id=serving.candidate_id)
     if before is None or before.reason in _ELSEWHERE:
         # A word on it may have come while nobody waited for one: ask again.
-        return _loading(
-            declared, seen, serving, _next(serving, declared, candidate_id=serving.candidate_id)
-        )
+        return _loading(declared, seen, serving, asked)
     current = before.observed_generation == declared.generation
     if before.state is State.STALLED and not current:
         # A person acted, so ask again; until a server says otherwise, it is what failed before.

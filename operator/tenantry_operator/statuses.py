@@ -37,17 +37,14 @@ class StatusWriter:
     def decided(self, claim: Claim) -> None:
         """This status is wanted; one that time alone may change is written only if it stays."""
         self._wanted[claim.uid] = claim
-        if objects.is_settled(claim):
-            self._look(claim.uid)
-        else:
-            asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim)
+        self._consider(claim)
 
     def seen(self, uid: str, found: Seen) -> None:
         """The object stands like this now."""
         self._seen[uid] = found
         wanted = self._wanted.get(uid)
-        if wanted is not None and objects.is_settled(wanted):
-            self._look(uid)
+        if wanted is not None:
+            self._consider(wanted)
 
     def gone(self, uid: str) -> None:
         """There is nothing to write to any more."""
@@ -59,6 +56,12 @@ class StatusWriter:
         async with asyncio.TaskGroup() as group:
             for _ in range(_WRITERS):
                 group.create_task(self._work())
+
+    def _consider(self, claim: Claim) -> None:
+        if objects.is_settled(claim):
+            self._look(claim.uid)
+        else:
+            asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim)
 
     def _look_at_same(self, claim: Claim) -> None:
         if self._wanted.get(claim.uid) is claim:

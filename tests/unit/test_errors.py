@@ -1,9 +1,16 @@
 """The tree of errors."""
 
 import re
+from collections.abc import Callable
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from tenantry import errors
 from tenantry.errors import TenantryError
+from tenantry.spec import ModelSource
+from tenantry_operator import s3 as operator_s3
+from tenantry_server import s3 as server_s3
 
 
 def _all(kind: type[TenantryError]) -> list[type[TenantryError]]:
@@ -23,6 +30,12 @@ def test_reasons_are_names_that_no_two_errors_share() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Za-z]+", reason) for reason in reasons)
 
 
-def test_an_artifact_message_shows_no_query() -> None:
-    """A presigned URL carries its secret in the query; no artifact URI may have one."""
-    assert "?" not in str(errors.ArtifactNotFound("s3://b/k", "NoSuchKey"))
+@pytest.mark.parametrize("of_failure", [server_s3.explained, operator_s3._explained])
+def test_a_store_that_fails_shows_no_query(of_failure: Callable[..., TenantryError]) -> None:
+    """A presigned URL carries its secret in the query, and the client's own words quote the URL."""
+    failure = EndpointConnectionError(endpoint_url="https://store/k?X-Amz-Signature=secret")
+    assert "secret" in str(failure)
+    source = ModelSource.model_validate({"uri": "s3://bucket/k"})
+    told = of_failure(failure, source)
+    assert "s3://bucket/k" in str(told)
+    assert "secret" not in str(told)

@@ -113,12 +113,12 @@ def command(  # noqa: PLR0913 - click passes each option by name
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
         (state / "up.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
-        _tell(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
+        _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
         supervisor.run(_Stop(settings.registry_url))
-        _tell("Stopped.")
+        _announce("Stopped.")
 
 
-def _tell(message: str, **fields: object) -> None:
+def _announce(message: str, **fields: object) -> None:
     """A plain line for a person, or one of the log where a program reads it."""
     if sys.stderr.isatty():
         console.say(message)
@@ -152,7 +152,9 @@ class _Stop:
         except RegistryUnavailable:
             return  # the operator and the servers say so themselves
         if counts != self._told and counts[1]:
-            _tell(f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1])
+            _announce(
+                f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1]
+            )
             self._told = counts
 
 
