@@ -6,101 +6,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from sklearn.linear_model import LinearRegression
 
 from tenantry import TenantModel
-from tenantry_server import publish
-from tests.support.child_process import Child
 from tests.support.control_plane import ControlPlane
-from tests.support.up import TENANTRY
+from tests.support.home import TENANT_MODELS, Home, install_crd
 from tests.support.waiting import until
-
-CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-TENANT_MODELS = "/apis/tenantry.dev/v1alpha1/namespaces/default/tenantmodels"
-
-
-class Home:
-    """An operator and a server on a registry, and what a person does to the cluster."""
-
-    def __init__(self, plane: ControlPlane, folder: Path) -> None:
-        self.plane = plane
-        self.folder = folder
-        self.registry_url = f"sqlite:///{folder}/registry.db"
-        self.env = {**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
-        self.children: dict[str, Child] = {}
-
-    def start(self, name: str, *args: str) -> Child:
-        command = [*TENANTRY, *args, "--registry", self.registry_url]
-        self.children[name] = Child(command, log=self.folder / f"{name}.log", env=self.env)
-        return self.children[name]
-
-    def start_operator(self) -> Child:
-        return self.start("operator", "operator", "--kubernetes")
-
-    def publish(self, user_id: str, slope: float) -> TenantModel:
-        fitted = LinearRegression().fit([[0.0], [1.0]], [0.0, slope])
-        return publish(fitted, user_id=user_id, to=self.folder / "models")
-
-    def apply(self, declared: TenantModel) -> dict[str, Any]:
-        """Create, or replace the spec of what stands there."""
-        path = f"{TENANT_MODELS}/{declared.name}"
-        status, found = self.plane.request("GET", path)
-        document = declared.to_manifest()
-        if status == 404:
-            status, body = self.plane.request("POST", TENANT_MODELS, document)
-        else:
-            found["spec"] = document["spec"]
-            status, body = self.plane.request("PUT", path, found)
-        assert status in (200, 201), body
-        return dict(body)
-
-    def delete(self, name: str) -> None:
-        assert self.plane.request("DELETE", f"{TENANT_MODELS}/{name}")[0] == 200
-
-    def get(self, name: str) -> dict[str, Any]:
-        return dict(self.plane.request("GET", f"{TENANT_MODELS}/{name}")[1])
-
-    def until(self, name: str, reason: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
-        """Until the status speaks of the newest generation, with this reason."""
-
-        def settled() -> dict[str, Any] | None:
-            found = self.get(name)
-            status = found["status"]
-            ready = [c for c in status.get("conditions", []) if c["type"] == "Ready"]
-            newest = status["observedGeneration"] == found["metadata"]["generation"]
-            return found if newest and ready and ready[0]["reason"] == reason else None
-
-        found = until(settled, f"{name} {reason}", timeout_s=timeout_s)
-        assert found is not None
-        return found
-
-    def predict(self, user_id: str, x: float) -> float | None:
-        body = f'{{"instances": [[{x}]]}}'
-        command = [*TENANTRY, "predict", user_id, "-d", body, "--registry", self.registry_url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            assert "404 ModelNotAssigned" in done.stderr, done.stderr
-            return None
-        return float(yaml.safe_load(done.stdout)["predictions"][0])
 
 
 @pytest.fixture(scope="module")
 def home(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    status, body = plane.request("POST", CRDS, yaml.safe_load(CRD.read_text()))
-    assert status in (201, 409), body
-    until(lambda: plane.request("GET", TENANT_MODELS)[0] == 200, "the CRD is served")
+    install_crd(plane)
     started = Home(plane, tmp_path_factory.mktemp("kubernetes"))
     started.start_operator()
-    started.start("server", "serve")
+    started.start_server()
     yield started
-    for child in started.children.values():
-        child.stop(grace_s=20)
+    started.stop()
 
 
 def test_apply_becomes_ready_and_answers(home: Home) -> None:
@@ -121,23 +43,8 @@ def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
     second = home.until("bob", "Ready")
     assert second["status"]["modelId"] != first["status"]["modelId"]
     assert home.predict("bob", 1.0) == pytest.approx(5.0)
-    patched = _patches(home.plane, "bob")
+    patched = home.patches("bob")
     assert patched == 2, f"{patched} status writes for two changes"
-
-
-def _patches(plane: ControlPlane, name: str) -> int:
-    """Successful writes of a status, as the API server's own audit log counts them."""
-    assert plane.audit_log is not None
-    lines = map(yaml.safe_load, plane.audit_log.read_text().splitlines())
-    return sum(
-        line["verb"] == "patch"
-        and line["stage"] == "ResponseComplete"
-        and line["objectRef"].get("name") == name
-        and line["objectRef"].get("subresource") == "status"
-        and line["responseStatus"]["code"] == 200
-        for line in lines
-        if line.get("objectRef", {}).get("resource") == "tenantmodels"
-    )
 
 
 def test_what_only_the_operator_can_know_becomes_a_condition(home: Home) -> None:
@@ -204,32 +111,23 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
     lease = {"metadata": {"name": "operator"}, "spec": {}}
     leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
     assert plane.request("POST", leases, lease)[0] == 201
-    args = ["operator", "--kubernetes", "--lease", "default/operator"]
-    first = home.start("first", *args)
-    until(lambda: _led(home, "first"), "the first leads")
-    home.start("second", *args)
-    until(lambda: "waiting for the lease" in _log(home, "second"), "the second waits")
+    first = home.start_operator("--lease", "default/operator", name="first")
+    until(lambda: home.leads("first"), "the first leads")
+    home.start_operator("--lease", "default/operator", name="second")
+    until(lambda: "waiting for the lease" in home.log("second"), "the second waits")
     home.apply(home.publish("ida", 1.0))
     home.until("ida", "Ready")
-    assert not _led(home, "second")
+    assert not home.leads("second")
     os.kill(first.pid, signal.SIGSTOP)
     home.apply(home.publish("ida", 2.0))
     found = home.until("ida", "Ready", timeout_s=60)
-    assert _led(home, "second")
+    assert home.leads("second")
     os.kill(first.pid, signal.SIGCONT)
     until(lambda: not first.running, "the former leader ends", timeout_s=60)
-    said = _log(home, "first")
+    said = home.log("first")
     assert "another operator leads since epoch" in said or "the lease was lost" in said
     assert home.get("ida")["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
     assert home.predict("ida", 1.0) == pytest.approx(2.0)
-
-
-def _led(home: Home, name: str) -> bool:
-    return '"event": "leading"' in _log(home, name)
-
-
-def _log(home: Home, name: str) -> str:
-    return (home.folder / f"{name}.log").read_text()
 
 
 def test_it_is_one_or_the_other() -> None:
