@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from pydantic import ValidationError
 
+from tenantry.errors import InvalidSetting
 from tenantry.settings import CommonSettings
 
 _S = TypeVar("_S", bound=CommonSettings)
@@ -43,8 +43,6 @@ def settings(kind: type[_S], **given: Any) -> _S:
         click.UsageError: a value breaks its rule; names the setting.
     """
     try:
-        return kind(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "TENANTRY_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise click.UsageError(f"{name}: {first['msg']}, got {first['input']!r}") from None
+        return kind.load(**given)
+    except InvalidSetting as error:
+        raise click.UsageError(str(error)) from None

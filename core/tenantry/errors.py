@@ -21,6 +21,7 @@
     ├── PredictionTimeout        the time for this request is spent
     ├── RegistryUnavailable      the SQL registry did not answer
     ├── RegistryMismatch         the registry belongs to another version or another source
+    ├── InvalidSetting           a TENANTRY_* variable or an option breaks its rule
     └── LeadershipLost           another operator holds a newer epoch; this one must stop writing
 
 `reason` is public: HTTP bodies, conditions and metrics carry it. `retryable` says whether time alone
@@ -225,6 +226,12 @@ class PredictionTimeout(TenantryError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
+
+
+class InvalidSetting(TenantryError):
+    """A setting breaks its rule; the message names it, and what was seen."""
+
+    reason: ClassVar[str] = "InvalidSetting"
 
 
 class RegistryUnavailable(TenantryError):

@@ -1,9 +1,11 @@
 """What the settings of every process share: the prefix, the registry and the log level."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tenantry.errors import InvalidSetting
 
 
 class CommonSettings(BaseSettings):
@@ -11,12 +13,31 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TENANTRY_", extra="forbid", frozen=True)
 
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Settings from the environment, with those of `given` that are not None before them.
+
+        Raises:
+            InvalidSetting: a value breaks its rule.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = "TENANTRY_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise InvalidSetting(f"{name}: {first['msg']}, got {first['input']!r}") from None
+
     registry_url: str = Field(
         default="sqlite:///.tenantry/registry.db",
         description="SQL registry: sqlite:///PATH for one machine, postgresql://… for several.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Requests are logged at debug, one line each."
+    )
+    namespace: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="On Kubernetes: look at the TenantModels of this namespace only; unset: of all.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -18,6 +20,8 @@ _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 _RENEW_EVERY_S = 1.0
+_HURRY_S = 1.0
+_HURRIED_POLL_S = 0.02
 _LEASE_MARGIN_S = 1.0  # given up this much before the database does: clocks drift, threads wait
 
 
@@ -54,13 +58,31 @@ class RegistryFollower:
         self._renewed_at_s = float("-inf")
         self._renewed_revision = -1
         self._lost = False
+        self._hurry_until_s = float("-inf")
 
     def wake(self) -> None:
         """Look now: something is known to have changed, or there is something to report."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Look often for a moment: something will change in the registry very soon."""
+        self._hurry_until_s = self._clock_s() + _HURRY_S
+        self._wake.set()
+
     async def run(self, candidates: CandidateLoader) -> None:
         """Follow until cancelled; a registry that does not answer is asked again."""
+        stop = threading.Event()
+        self._registry.listen(partial(self._heard, asyncio.get_running_loop()), stop)
+        try:
+            await self._keep_following(candidates)
+        finally:
+            stop.set()
+
+    def _heard(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(RuntimeError):  # it has closed
+            loop.call_soon_threadsafe(self.wake)
+
+    async def _keep_following(self, candidates: CandidateLoader) -> None:
         while True:
             reports = candidates.take_reports()
             try:
@@ -75,7 +97,9 @@ class RegistryFollower:
                     log.info("registry found again", revision=self._table.revision)
                 self._lost = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._poll_s)
+                hurried = self._clock_s() < self._hurry_until_s
+                poll_s = min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
+                await asyncio.wait_for(self._wake.wait(), poll_s)
             self._wake.clear()
 
     async def release(self) -> None:

@@ -5,13 +5,15 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.errors import RegistryUnavailable
+from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import ServerRegistry, is_migrated, open_engine
 from tenantry_server.app import make_app
 from tenantry_server.cache import CachedModelRepository, bounded_cache
@@ -37,6 +39,7 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
 
     Raises:
         RegistryMismatch: the registry's URL or version is not usable.
+        InvalidSetting: the cluster can't be watched, as the client for it is not installed.
         OSError: the address can't be listened on.
     """
     runner = asyncio.Runner(loop_factory=_loop_factory())
@@ -54,6 +57,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int | None) -> None:
     stop = _stop_event(lifeline)
+    wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
@@ -97,13 +101,30 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     async with asyncio.TaskGroup() as group:
         following = group.create_task(follower.run(candidates))
         loading = group.create_task(candidates.run())
+        watching = group.create_task(wake_ups(follower.hurry))
         await stop.wait()
         log.info("stopping", server=settings.server_id)
         loading.cancel()
+        watching.cancel()
         await runner.cleanup()  # requests under way end first, with the lease still held
         following.cancel()
     await follower.release()
     log.info("stopped", server=settings.server_id)
+
+
+def _cluster_wake_ups(
+    settings: ServerSettings,
+) -> Callable[[Callable[[], None]], Coroutine[Any, Any, None]]:
+    """What calls its argument for whatever happens on the cluster; never, where that is not wanted."""
+    if not settings.kubernetes_watch:
+        return lambda _: asyncio.sleep(0)
+    try:
+        from tenantry_server import cluster_watch  # noqa: PLC0415 - its client takes a while to import
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(
+            f"TENANTRY_KUBERNETES_WATCH needs {error.name}: pip install 'tenantry[kubernetes]'"
+        ) from None
+    return partial(cluster_watch.run, settings.namespace)
 
 
 def _stop_event(lifeline: int | None) -> asyncio.Event:

@@ -39,6 +39,10 @@ class ServerSettings(CommonSettings):
         le=1.0,
         description="Between looks at the registry; a look that finds nothing costs one SELECT.",
     )
+    kubernetes_watch: bool = Field(
+        default=False,
+        description="Watch TenantModels on the API server, as a wake-up to look at the registry at once.",
+    )
     lease_s: float = Field(
         default=10.0,
         ge=3.0,

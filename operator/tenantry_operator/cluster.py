@@ -1,5 +1,6 @@
 """The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
@@ -20,6 +21,7 @@ _PAGE = 500  # as kubectl: the API server holds that many in memory for us at on
 _TIMEOUT_S = 30.0
 # client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.
 LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
+_RELEASE_S = 2.0
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
 
@@ -142,6 +144,15 @@ class Cluster:
         lock = _PatientLock(name, namespace, identity, self._client)
         election = LeaderElection(Config(lock, LEASE_S, _RENEW_DEADLINE_S, _RETRY_S, led, lost))
         await election.run()
+
+    async def release_lease(self, namespace: str, name: str, identity: str) -> None:
+        """Give up a lease that is held, so that nobody waits for its end; without an answer, they wait."""
+        leases = client.CoordinationV1Api(self._client)
+        with contextlib.suppress(ApiException, ClientError, TimeoutError, OSError):
+            lease = await leases.read_namespaced_lease(name, namespace, _request_timeout=_RELEASE_S)
+            if lease.spec is not None and lease.spec.holder_identity == identity:
+                lease.spec.holder_identity = None
+                await leases.replace_namespaced_lease(name, namespace, lease, _request_timeout=_RELEASE_S)
 
     @property
     def _calls(self) -> client.CustomObjectsApi:

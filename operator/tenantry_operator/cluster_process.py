@@ -8,81 +8,17 @@ from typing import Any
 
 import structlog
 
-from tenantry import TenantryError
 from tenantry.registry import Claim
 from tenantry_operator import informer, objects
 from tenantry_operator.cluster import Cluster, ClusterError
 from tenantry_operator.listing import Listing
+from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.reconcile import Declaration
 from tenantry_operator.statuses import StatusWriter
 
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 2.0
-
-
-class LeaseLost(TenantryError):
-    """The Lease could not be renewed in time, so another operator may lead by now."""
-
-    def __init__(self) -> None:
-        super().__init__("the lease was lost; another operator may lead now, so this one ends")
-
-
-class Election:
-    """Holds a Lease, in a thread of its own, for as long as this process lives.
-
-    Args:
-        lease: namespace and name of one that somebody has created.
-        identity: of this process among its replicas.
-        stop: set where the lease is lost.
-    """
-
-    def __init__(self, lease: tuple[str, str], identity: str, stop: threading.Event) -> None:
-        self._lease = lease
-        self._identity = identity
-        self._stop = stop
-        self._won = threading.Event()
-        self._lost = False
-        threading.Thread(target=self._run, name="election", daemon=True).start()
-
-    def won(self) -> bool:
-        """Wait until this process leads; False: it was stopped first."""
-        log.info("waiting for the lease", lease="/".join(self._lease), identity=self._identity)
-        while not self._stop.is_set():
-            if self._won.wait(0.2):
-                return True
-        self.check()
-        return False
-
-    def check(self) -> None:
-        """Say so where the lease was lost.
-
-        Raises:
-            LeaseLost: it was.
-        """
-        if self._lost:
-            raise LeaseLost
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._hold())
-        except Exception:
-            log.exception("leader election failed")
-        if not self._stop.is_set():
-            self._lost = True
-            self._stop.set()
-
-    async def _hold(self) -> None:
-        async def led() -> None:
-            self._won.set()
-
-        async with Cluster(None) as cluster:
-            holding = asyncio.create_task(cluster.hold_lease(*self._lease, self._identity, led))
-            while not holding.done() and not self._stop.is_set():
-                await asyncio.wait([holding], timeout=0.2)
-            holding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await holding
 
 
 class ClusterSide:
@@ -92,15 +28,13 @@ class ClusterSide:
         claims: what the registry remembers; gone ones are found by comparison with full listings.
         resync_s: between full listings.
         namespace: to look at; None: all.
+        metrics: of the operator.
     """
 
     def __init__(
-        self,
-        claims: list[Claim],
-        *,
-        resync_s: float,
-        namespace: str | None,
+        self, claims: list[Claim], *, resync_s: float, namespace: str | None, metrics: OperatorMetrics
     ) -> None:
+        self._metrics = metrics
         self._known = {claim.uid: claim for claim in claims}
         self._submit: Callable[[Listing], None] = lambda _: None
         self._resync_s = resync_s
@@ -126,7 +60,7 @@ class ClusterSide:
     async def _run(self, stop: threading.Event) -> None:
         async with Cluster(self._namespace) as cluster:
             self._loop = asyncio.get_running_loop()
-            self._statuses = StatusWriter(cluster)
+            self._statuses = StatusWriter(cluster, self._metrics)
             for claim in list(self._known.values()):
                 self._statuses.decided(claim)
             writing = asyncio.create_task(self._statuses.run())
@@ -183,6 +117,7 @@ class ClusterSide:
         self._submit(Listing(declared, frozenset(absent)))
         for uid in absent:
             self._known.pop(uid, None)
+        self._metrics.listed.inc()
         log.info("listed", tenants=len(declared), absent=len(absent))
 
     async def _is_gone(self, cluster: Cluster, uid: str) -> bool:

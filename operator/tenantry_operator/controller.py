@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -27,9 +28,10 @@ from tenantry.registry import (
 from tenantry_operator import conditions, drift
 from tenantry_operator.artifacts import Resolve
 from tenantry_operator.conditions import State, Status
-from tenantry_operator.entries import Entries
+from tenantry_operator.entries import Entries, Entry
 from tenantry_operator.listing import Listing, prune
 from tenantry_operator.lookups import Lookups
+from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.reconcile import (
     INTERNAL_ERROR,
     INVALID_MANIFEST,
@@ -55,6 +57,7 @@ class Controller:
         registry: already led by this operator.
         resolve: asks the artifact store; called from several threads.
         settings: of the operator.
+        metrics: of the operator.
         decided: hears of every claim that was written, in the controller's thread.
     """
 
@@ -63,13 +66,18 @@ class Controller:
         registry: OperatorRegistry,
         resolve: Resolve,
         settings: OperatorSettings,
+        metrics: OperatorMetrics,
         decided: Callable[[Claim], None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._decided = decided
         self._settings = settings
-        self._listings: queue.SimpleQueue[Listing] = queue.SimpleQueue()
+        self._metrics = metrics
+        self.turned_at_s = time.monotonic()
+        self._listings: queue.SimpleQueue[Listing | None] = queue.SimpleQueue()
         self._entries = Entries(registry.claims())
+        for uid in self._entries:
+            metrics.moved(None, self._entries[uid].state)
         self._dirty: set[str] = set()  # to be decided about; left only by a commit
         self._loading: set[str] = set()  # wait for a server's word on a candidate
         self._acking: dict[str, int] = {}  # wait until every live server has this revision
@@ -86,12 +94,17 @@ class Controller:
         """Hand over what a source declares now; may be called from any thread."""
         self._listings.put(listing)
 
+    def wake(self) -> None:
+        """Look now; may be called from any thread."""
+        self._listings.put(None)
+
     def run(self, stop: threading.Event) -> None:
         """Work until stopped.
 
         Raises:
             LeadershipLost: another operator leads; this process must end.
         """
+        self._registry.listen(self.wake, stop)
         try:
             self._run(stop)
         finally:
@@ -101,6 +114,7 @@ class Controller:
         lost = False
         listing: Listing | None = None
         while not stop.is_set():
+            self.turned_at_s = time.monotonic()
             news = self._news()
             listing = news if listing is None else listing.then(news) if news else listing
             try:
@@ -109,21 +123,25 @@ class Controller:
                     log.info("registry found again")
                 lost = False
                 listing = None
+                self._metrics.registry_up.set(1)
             except RegistryUnavailable as error:  # the listing is kept, unless there is a newer one
                 if not lost:
                     log.warning("registry lost; nothing changes until it is back", error=str(error))
                 lost = True
+                self._metrics.registry_up.set(0)
                 stop.wait(1.0)
 
     def _news(self) -> Listing | None:
-        """Whatever was submitted since the last pass, as one."""
+        """Whatever was submitted since the last pass, as one; waits a while where nothing was."""
         news: Listing | None = None
-        try:
-            news = self._listings.get(timeout=self._settings.poll_s)
+        timeout_s = self._settings.poll_s
+        with suppress(queue.Empty):
             while True:
-                news = news.then(self._listings.get_nowait())
-        except queue.Empty:
-            return news
+                newer = self._listings.get(timeout=timeout_s)
+                timeout_s = 0.0
+                if newer is not None:
+                    news = newer if news is None else news.then(newer)
+        return news
 
     def step(self, listing: Listing | None = None) -> None:
         """One pass: look at everything that changed, decide, commit.
@@ -147,6 +165,11 @@ class Controller:
             self._sweep_at_s = now_s + _SWEEP_EVERY_S
 
     @property
+    def listed(self) -> bool:
+        """Whether the source has spoken once, and that was taken in."""
+        return self._taken is not None
+
+    @property
     def looking(self) -> int:
         """How many look-ups at the artifact store are under way."""
         return len(self._lookups)
@@ -165,6 +188,7 @@ class Controller:
             if not live:  # those that wait for a server wait for one to be started now
                 self._dirty |= self._loading | self._acking.keys()
             self._live = live
+            self._metrics.servers.set(len(live))
         best: dict[str, LoadReport] = {}
         for report in self._registry.reports():
             known = best.get(report.user_id)
@@ -194,6 +218,7 @@ class Controller:
         for uid, declared in listing.declared.items():
             concerned = self._entries.declare(uid, declared)
             if concerned:
+                self._entries[uid].declared_at_s = time.monotonic()
                 self._dirty |= concerned
                 self._lookups.forget(uid)
                 self._again.forget(uid)
@@ -208,6 +233,7 @@ class Controller:
                 known=len(self._entries),
             )
         self._refused = decision.refused
+        self._metrics.not_removed.set(len(decision.refused))
         for uids in _groups(sorted(decision.uids.union(u for u in listing.deleted if u in self._entries))):
             self._remove(uids)
         self._taken = listing
@@ -219,6 +245,8 @@ class Controller:
         rows = [row for row in self._registry.assignments(users).values() if row.uid in uids]
         tombstones = [drift.ended(row) for row in rows if not row.deleted]
         self._registry.commit(Writes(forgotten=uids, assignments=tombstones))
+        for uid in uids:
+            self._metrics.moved(self._entries[uid].state, None)
         behind = self._entries.remove(uids)
         self._dirty |= behind
         self._dirty.difference_update(uids)
@@ -321,8 +349,10 @@ class Controller:
             revisions = self._registry.commit(
                 Writes(claims=claims, assignments=assignments, answered=answered)
             )
+        self.turned_at_s = time.monotonic()
+        self._metrics.decisions.inc(len(outcomes))
         for claim in claims:
-            self._tell(self._entries[claim.uid].claim, claim)
+            self._tell(self._entries[claim.uid], claim, now_s)
             self._entries[claim.uid].claim = claim
             self._decided(claim)
         for uid, outcome in outcomes.items():
@@ -346,10 +376,14 @@ class Controller:
         elif uid not in self._again:  # other decisions in between don't put a look off
             self._again.after(uid, now_s, refresh_s)
 
-    def _tell(self, before: Claim | None, after: Claim) -> None:
-        """Log what a person wants to know of: a TenantModel that changed between working and not."""
-        state = conditions.state_in(after.conditions)
-        if before is not None and state is conditions.state_in(before.conditions):
+    def _tell(self, entry: Entry, after: Claim, now_s: float) -> None:
+        """Count and log what a person wants to know of: a change between working and not."""
+        before, state = entry.state, conditions.state_in(after.conditions)
+        self._metrics.moved(before, state)
+        if state is State.READY and entry.declared_at_s is not None:
+            self._metrics.ready_s.observe(now_s - entry.declared_at_s)
+            entry.declared_at_s = None
+        if entry.claim is not None and state is before:
             return
         told: dict[str, Any] = {"tenant": f"{after.namespace}/{after.name}", "user": after.user_id}
         problem = after.conditions[0]

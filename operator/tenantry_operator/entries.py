@@ -22,12 +22,14 @@ class Entry:
         claim: as the registry has it; None: not written yet.
         artifact: what its source stood for when it was last looked at; None: not known yet.
         look: whether the artifact store has to be asked (again).
+        declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
     """
 
     declared: Declaration | None
     claim: Claim | None
     artifact: ModelId | ArtifactError | None = None
     look: bool = True
+    declared_at_s: float | None = None
 
     @property
     def source(self) -> ModelSource | None:
@@ -70,10 +72,14 @@ class Entry:
         return f"{named.namespace}/{named.name}" if named else "?"
 
     @property
+    def state(self) -> State | None:
+        """Where it stood last; None: nothing was said of it yet."""
+        return None if self.claim is None else conditions.state_in(self.claim.conditions)
+
+    @property
     def status(self) -> Status | None:
         """What was said of it last."""
-        claim = self.claim
-        state = None if claim is None else conditions.state_in(claim.conditions)
+        claim, state = self.claim, self.state
         if claim is None or state is None:
             return None
         said = claim.conditions[0]

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -15,6 +16,8 @@ from tenantry_operator import folder as folders
 from tenantry_operator.artifacts import Resolver
 from tenantry_operator.controller import Controller
 from tenantry_operator.folder import FolderSource
+from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.probes import Health, Probes
 from tenantry_operator.s3 import S3Resolver
 from tenantry_operator.settings import OperatorSettings
 
@@ -34,36 +37,52 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
     """
     stop = _stop_event(lifeline)
     folder = folder.absolute()
-    registry = _leading(settings, f"folder {folder}")
-    controller = Controller(registry, _resolver(settings), settings)
-    source = FolderSource(folder, registry.claims())
-    _work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
+    health, metrics = Health(), OperatorMetrics()
+    with _probes(settings, health, metrics):
+        registry = _leading(settings, f"folder {folder}")
+        metrics.leading.set(1)
+        controller = Controller(registry, _resolver(settings), settings, metrics)
+        health.controller = controller
+        source = FolderSource(folder, registry.claims())
+        _work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
 
 
-def run_on_kubernetes(
-    settings: OperatorSettings, *, namespace: str | None, lease: tuple[str, str] | None
-) -> None:
+def run_on_kubernetes(settings: OperatorSettings) -> None:
     """Keep the registry in step with the TenantModels of a cluster until SIGTERM or SIGINT.
-
-    Args:
-        namespace: to look at; None: all.
-        lease: namespace and name of a Lease; this operator works only while it holds it. None: at once.
 
     Raises:
         As `run`, and LeaseLost.
     """
-    from tenantry_operator import cluster_process  # noqa: PLC0415 - takes a second to import
+    # Takes a second to import, which `tenantry operator FOLDER` need not wait for.
+    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415
+    from tenantry_operator.election import Election  # noqa: PLC0415
 
     stop = _stop_event(None)
-    election = cluster_process.Election(lease, _identity(), stop) if lease else None
-    if election is not None and not election.won():
-        return
-    registry = _leading(settings, f"cluster {namespace or '(all namespaces)'}")
-    side = cluster_process.ClusterSide(registry.claims(), resync_s=settings.resync_s, namespace=namespace)
-    controller = Controller(registry, _resolver(settings), settings, side.decided)
-    _work(controller, lambda: side.run(controller.submit, stop), stop)
-    if election is not None:
-        election.check()
+    health, metrics = Health(), OperatorMetrics()
+    with _probes(settings, health, metrics):
+        election = Election(settings.lease, _identity(), stop) if settings.lease else None
+        if election is not None:
+            health.standing_by = True
+            if not election.won():
+                return
+        registry = _leading(settings, f"cluster {settings.namespace or '(all namespaces)'}")
+        metrics.leading.set(1)
+        side = ClusterSide(
+            registry.claims(), resync_s=settings.resync_s, namespace=settings.namespace, metrics=metrics
+        )
+        controller = Controller(registry, _resolver(settings), settings, metrics, side.decided)
+        health.controller, health.standing_by = controller, False
+        _work(controller, lambda: side.run(controller.submit, stop), stop)
+        if election is not None:
+            election.release()
+
+
+def _probes(
+    settings: OperatorSettings, health: Health, metrics: OperatorMetrics
+) -> AbstractContextManager[object]:
+    if settings.probe_port is None:
+        return nullcontext()
+    return Probes(settings.probe_host, settings.probe_port, health, metrics)
 
 
 def _identity() -> str:

@@ -8,6 +8,19 @@ from tenantry.settings import CommonSettings
 class OperatorSettings(CommonSettings):
     """Settings of `tenantry operator`."""
 
+    lease: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
+        description="On Kubernetes: NAMESPACE/NAME of a Lease that exists; work only while holding it. "
+        "Unset: work at once, as the only replica.",
+    )
+    probe_host: str = Field(default="127.0.0.1", description="Address of the probes and metrics.")
+    probe_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of /healthz, /readyz and /metrics; 0: one that the system chooses; unset: none.",
+    )
     poll_s: float = Field(
         default=0.1,
         gt=0,

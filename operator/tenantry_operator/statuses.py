@@ -7,6 +7,7 @@ import structlog
 from tenantry.registry import Claim
 from tenantry_operator import objects
 from tenantry_operator.cluster import Cluster, ClusterError, Conflict, Gone
+from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.objects import Seen
 
 log = structlog.get_logger(__name__)
@@ -25,9 +26,11 @@ class StatusWriter:
 
     Args:
         cluster: entered already.
+        metrics: of the operator.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, metrics: OperatorMetrics) -> None:
+        self._metrics = metrics
         self._cluster = cluster
         self._wanted: dict[str, Claim] = {}
         self._seen: dict[str, Seen] = {}
@@ -71,14 +74,17 @@ class StatusWriter:
         if uid not in self._queued:
             self._queued.add(uid)
             self._queue.put_nowait(uid)
+            self._metrics.status_queue.set(len(self._queued))
 
     async def _work(self) -> None:
         while True:
             uid = await self._queue.get()
             self._queued.discard(uid)
+            self._metrics.status_queue.set(len(self._queued))
             try:
                 await self._bring(uid)
             except ClusterError as error:
+                self._count("failed")
                 log.warning("status not written yet", uid=uid, error=str(error))
                 asyncio.get_running_loop().call_later(_RETRY_S, self._look, uid)
 
@@ -94,11 +100,17 @@ class StatusWriter:
                 found.namespace, found.name, found.resource_version, status
             )
         except Conflict:
+            self._count("conflict")
             newer = await self._cluster.find(found.namespace, found.name)
             if newer is not None and newer["metadata"]["uid"] == uid:
                 self.seen(uid, objects.seen(newer))
             return
         except Gone:
+            self._count("gone")
             self.gone(uid)
             return
+        self._count("written")
         self._seen[uid] = objects.seen(written)
+
+    def _count(self, result: str) -> None:
+        self._metrics.status_writes.labels(result).inc()

@@ -32,6 +32,7 @@ from tenantry_operator.controller import Controller
 from tenantry_operator.listing import Listing
 from tenantry_operator.lookups import Lookups
 from tenantry_operator.reconcile import Declaration
+from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 
 SOURCE = "a test"
@@ -121,7 +122,7 @@ class World:
         self.registry = registry or OperatorRegistry(self.engine, "test")
         self.registry.lead(SOURCE)
         told = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
-        self.controller = Controller(self.registry, self.look, told)
+        self.controller = Controller(self.registry, self.look, told, OperatorMetrics())
 
     def look(self, source: ModelSource) -> ModelId:
         return self.resolve(source)

@@ -1,6 +1,7 @@
 """The registry as the operator sees it: every write under its epoch, every change with a revision."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -12,6 +13,7 @@ from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.rows import Assignment, Claim, LoadReport, LoadState, Server
 from tenantry.registry.sql import assignment_from, claim_from, upsert
+from tenantry.registry.wakeups import Channel, listen, ring
 
 _T = TypeVar("_T")
 _IN_LIST = 500  # bound parameters of one statement: well under SQLite's 32,766
@@ -109,6 +111,7 @@ class OperatorRegistry:
                 rows = [asdict(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
                 connection.execute(upsert(self._engine, t.assignments), rows)
                 self._count_to(connection, last + len(rows))
+                ring(connection, Channel.SERVERS)
             if writes.answered:
                 # Only the very word that was heard: a newer one of the same server stays.
                 heard = delete(t.loads).where(
@@ -137,10 +140,15 @@ class OperatorRegistry:
             if changed:
                 connection.execute(upsert(self._engine, t.shard_map), changed)
                 self._count_to(connection, last + 1)
+                ring(connection, Channel.SERVERS)
         return len(changed)
 
     def _count_to(self, connection: Connection, revision: int) -> None:
         connection.execute(update(t.leader).values(revision=revision))
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Call `heard`, from a thread, when a server has something to say, where the database can tell."""
+        listen(self._engine, Channel.OPERATOR, heard, stop)
 
     def claims(self) -> list[Claim]:
         """Every TenantModel that the operator knows."""

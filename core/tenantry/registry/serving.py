@@ -1,11 +1,15 @@
 """The registry as a model server sees it: what changed, its lease, and its reports."""
 
+import threading
+from collections.abc import Callable
+
 from sqlalchemy import Engine, delete, select, update
 
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.rows import Assignment, Changes, LoadReport
 from tenantry.registry.sql import assignment_from, upsert
+from tenantry.registry.wakeups import Channel, listen, ring
 
 
 class ServerRegistry:
@@ -25,6 +29,11 @@ class ServerRegistry:
         self.server_id = server_id
         self._endpoint = endpoint
         self._capacity_bytes = capacity_bytes
+        self._acked_revision = -1
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Call `heard`, from a thread, when something changed, where the database can tell."""
+        listen(self._engine, Channel.SERVERS, heard, stop)
 
     def everything(self) -> Changes:
         """The whole registry, for a start or after a lease was lost."""
@@ -81,6 +90,9 @@ class ServerRegistry:
             )
             if changed.rowcount == 0:
                 connection.execute(t.servers.insert().values(values))
+            if acked_revision != self._acked_revision:
+                ring(connection, Channel.OPERATOR)
+        self._acked_revision = acked_revision
 
     def release(self) -> None:
         """End the lease now: this server answers nothing any more."""
@@ -106,6 +118,7 @@ class ServerRegistry:
         ]
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.loads), rows)
+            ring(connection, Channel.OPERATOR)
 
 
 def _storable(text: str, limit: int) -> str:

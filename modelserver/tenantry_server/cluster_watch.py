@@ -1,0 +1,86 @@
+"""A wake-up from the API server: something about a TenantModel changed, so the registry soon will too.
+
+Owns the only use of the Kubernetes client on this side. Refuses to read what changed: the registry is the
+truth, and polling it finds everything, only later.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from aiohttp import ClientError
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import ConfigException
+
+from tenantry.spec import API_GROUP
+
+log = structlog.get_logger(__name__)
+
+_VERSION, _PLURAL = "v1alpha1", "tenantmodels"
+_TIMEOUT_S = 10
+_WATCH_S = 300  # the API server ends a watch then, so that a connection that died is noticed
+_SILENT_S = _WATCH_S + 30
+_AGAIN_S = 5.0
+
+
+async def run(namespace: str | None, wake: Callable[[], None]) -> None:
+    """Call `wake` for whatever happens to a TenantModel, until cancelled.
+
+    The API server is found as kubectl finds it, or through the service account of the pod; while it
+    can't be reached, it is tried again every few seconds.
+
+    Args:
+        namespace: to watch; None: all.
+    """
+    told = False
+    while True:
+        try:
+            async with client.ApiClient(await _configuration()) as connection:
+                while True:
+                    await _watch(client.CustomObjectsApi(connection), namespace, wake)
+                    told = False
+        except (ApiException, ConfigException, ClientError, TimeoutError, OSError) as error:
+            if not told:
+                log.warning("no wake-ups from the API server; polling goes on", error=_short(error))
+            told = True
+            await asyncio.sleep(_AGAIN_S)
+
+
+async def _configuration() -> client.Configuration:
+    configuration = client.Configuration()
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and "KUBECONFIG" not in os.environ:
+        config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return configuration
+
+
+async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Callable[[], None]) -> None:
+    """From now until the API server ends it; the events are not even parsed."""
+    listing: Callable[..., Any] = (
+        api.list_cluster_custom_object if namespace is None else api.list_namespaced_custom_object
+    )
+    where = (API_GROUP, _VERSION, *(() if namespace is None else (namespace,)), _PLURAL)
+    now = await listing(*where, limit=1, _request_timeout=_TIMEOUT_S)
+    response = await listing(
+        *where,
+        watch=True,
+        resource_version=now["metadata"]["resourceVersion"],
+        timeout_seconds=_WATCH_S,
+        _request_timeout=_SILENT_S,
+        _preload_content=False,
+    )
+    try:
+        async for _ in response.content.iter_any():
+            wake()
+    finally:
+        response.close()
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ApiException):
+        return f"{error.status} {error.reason}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,84 @@
+"""Which of several replicas works: the one that holds a Lease."""
+
+import asyncio
+import contextlib
+import threading
+
+import structlog
+
+from tenantry import TenantryError
+from tenantry_operator.cluster import Cluster
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(TenantryError):
+    """The Lease could not be renewed in time, so another operator may lead by now."""
+
+    def __init__(self) -> None:
+        super().__init__("the lease was lost; another operator may lead now, so this one ends")
+
+
+class Election:
+    """Holds a Lease, in a thread of its own, for as long as this process lives.
+
+    Args:
+        lease: NAMESPACE/NAME of one that somebody has created.
+        identity: of this process among its replicas.
+        stop: set where the lease is lost.
+    """
+
+    def __init__(self, lease: str, identity: str, stop: threading.Event) -> None:
+        self._namespace, _, self._name = lease.partition("/")
+        self._identity = identity
+        self._stop = stop
+        self._won = threading.Event()
+        self._lost = False
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="election", daemon=True)
+        self._thread.start()
+
+    def won(self) -> bool:
+        """Wait until this process leads; False: it was stopped first."""
+        lease = f"{self._namespace}/{self._name}"
+        log.info("waiting for the lease", lease=lease, identity=self._identity)
+        while not self._stop.is_set():
+            if self._won.wait(0.2):
+                return True
+        self.release()
+        return False
+
+    def release(self) -> None:
+        """Let another replica lead at once; call it when nothing is done any more as the leader.
+
+        Raises:
+            LeaseLost: it was lost before.
+        """
+        self._leaving.set()
+        self._thread.join(5.0)
+        if self._lost:
+            raise LeaseLost
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._hold())
+        except Exception:
+            log.exception("leader election failed")
+        if not self._leaving.is_set():
+            self._lost = True
+            self._stop.set()
+
+    async def _hold(self) -> None:
+        async def led() -> None:
+            self._won.set()
+
+        async with Cluster(None) as cluster:
+            held = cluster.hold_lease(self._namespace, self._name, self._identity, led)
+            holding = asyncio.create_task(held)
+            while not holding.done() and not self._leaving.is_set():
+                await asyncio.wait([holding], timeout=0.1)
+            holding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await holding
+            if self._leaving.is_set():
+                await cluster.release_lease(self._namespace, self._name, self._identity)

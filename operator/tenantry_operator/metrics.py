@@ -1,0 +1,70 @@
+"""Prometheus metrics of the operator; nothing is labelled by tenant, so their number is bounded."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tenantry_operator.conditions import State
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_READY_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_PREFIX = "tenantry_operator"
+
+
+class OperatorMetrics:
+    """What /metrics shows; written from several threads.
+
+    Attributes:
+        leading: whether this replica leads.
+        tenants: TenantModels by state.
+        servers: whose lease holds.
+        registry_up: whether the registry answered last time.
+        not_removed: TenantModels that vanished, so many at once that a person has to confirm it.
+        decisions: made by the reconciler.
+        ready_s: from the moment when a new spec was seen to Ready.
+        listed: full listings that came through.
+        status_writes: by result: written, conflict, gone, failed.
+        status_queue: objects that may need a write.
+    """
+
+    def __init__(self) -> None:
+        self._all = CollectorRegistry()
+        self.leading = self._gauge("leading", "1 on the replica that leads.")
+        self.tenants = Gauge(
+            f"{_PREFIX}_tenantmodels", "TenantModels by state.", ["state"], registry=self._all
+        )
+        for state in State:
+            self.tenants.labels(state.value)
+        self.servers = self._gauge("servers", "Model servers whose lease holds.")
+        self.registry_up = self._gauge("registry_up", "1 while the registry answers.")
+        self.not_removed = self._gauge(
+            "not_removed", "TenantModels that vanished, too many at once to be removed unconfirmed."
+        )
+        self.decisions = self._counter("decisions", "Decisions about one TenantModel.")
+        self.ready_s = Histogram(
+            f"{_PREFIX}_ready_seconds",
+            "From a new spec's arrival here to Ready.",
+            buckets=_READY_S,
+            registry=self._all,
+        )
+        self.listed = self._counter("full_listings", "Full listings that came through.")
+        self.status_writes = Counter(
+            f"{_PREFIX}_status_writes", "Status writes by result.", ["result"], registry=self._all
+        )
+        self.status_queue = self._gauge("status_queue", "Objects that may need a status write.")
+
+    def moved(self, before: State | None, after: State | None) -> None:
+        """Count a TenantModel under another state; None: it was not there, or is no more."""
+        if before is not after:
+            if before is not None:
+                self.tenants.labels(before.value).dec()
+            if after is not None:
+                self.tenants.labels(after.value).inc()
+
+    def text(self) -> bytes:
+        """Prometheus's text format."""
+        return generate_latest(self._all)
+
+    def _gauge(self, name: str, words: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", words, registry=self._all)
+
+    def _counter(self, name: str, words: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", words, registry=self._all)

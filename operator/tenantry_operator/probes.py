@@ -1,0 +1,104 @@
+"""HTTP for the kubelet and Prometheus, in threads of its own: a busy operator still answers."""
+
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from tenantry_operator.controller import Controller
+from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
+
+log = structlog.get_logger(__name__)
+
+_STUCK_S = 120.0  # no commit and no look at the registry takes that long; their time-outs are seconds
+
+
+class Health:
+    """What is true of this process, for its probes.
+
+    Attributes:
+        standing_by: it waits for the lease, which is all that it should do.
+        controller: once it leads.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self.standing_by = False
+        self.controller: Controller | None = None
+
+    def stuck(self) -> str | None:
+        """Why this process should be restarted; None: it should not."""
+        if self.controller is None:
+            return None
+        for_s = self._clock_s() - self.controller.turned_at_s
+        return f"the reconciler has not come round for {for_s:.0f} s" if for_s > _STUCK_S else None
+
+    def unready(self) -> str | None:
+        """Why a rollout should wait for this process; None: it should not.
+
+        The registry being away is no reason: no other replica would do better.
+        """
+        if self.standing_by or (self.controller is not None and self.controller.listed):
+            return None
+        return "the TenantModels have not been listed yet"
+
+
+class Probes:
+    """Serves /healthz, /readyz and /metrics between `with` and its end.
+
+    Args:
+        port: 0: one that the system chooses.
+
+    Attributes:
+        url: where.
+
+    Raises:
+        OSError: the address can't be listened on.
+    """
+
+    def __init__(self, host: str, port: int, health: Health, metrics: OperatorMetrics) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, kind, body = _answer(self.path, health, metrics)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                log.debug("probe", path=self.path)
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self.url = f"http://{host}:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
+        log.info("probes", url=self.url)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _answer(path: str, health: Health, metrics: OperatorMetrics) -> tuple[int, str, bytes]:
+    match path.partition("?")[0]:
+        case "/healthz":
+            problem = health.stuck()
+        case "/readyz":
+            problem = health.unready()
+        case "/metrics":
+            return 200, CONTENT_TYPE, metrics.text()
+        case _:
+            return 404, "text/plain", b"there are /healthz, /readyz and /metrics\n"
+    return (503, "text/plain", f"{problem}\n".encode()) if problem else (200, "text/plain", b"ok\n")
