@@ -1,0 +1,441 @@
+"""The manifests, the image and kind's configuration fit an API server, the product and each other."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tenantry.settings import CommonSettings
+from tenantry_operator.settings import OperatorSettings
+from tenantry_server.settings import ServerSettings
+from tests.support.control_plane import ControlPlane
+from tests.support.manifests import (
+    BASE,
+    KIND,
+    NAMESPACE,
+    PRODUCTION,
+    ROOT,
+    Document,
+    collection,
+    container_of,
+    create,
+    environment,
+    labels_of,
+    of_kind,
+    pod_of,
+    rendered,
+    secrets_in,
+    the,
+    title,
+    workloads,
+)
+
+DOCS = ROOT / "docs" / "kubernetes.md"
+REGISTRY = {("tenantry-registry", "url"): "postgresql://me@db/tenantry"}
+OURS = {"Deployment/tenantry-operator": OperatorSettings, "StatefulSet/tenantry-server": ServerSettings}
+
+
+@pytest.fixture(
+    scope="module", params=[BASE, KIND, PRODUCTION], ids=lambda folder: str(folder.relative_to(ROOT))
+)
+def documents(request: pytest.FixtureRequest) -> list[Document]:
+    """Of base and of each overlay."""
+    return rendered(request.param)
+
+
+# What an API server says
+
+
+def test_a_real_api_server_accepts_each_and_drops_nothing(
+    documents: list[Document], plane: ControlPlane
+) -> None:
+    """Server-side dry-run. Before 1.25 an unknown field is dropped in silence, and so is seen here too."""
+    create(plane, of_kind(documents, "Namespace"))
+    wrong: dict[str, object] = {}
+    for document in documents:
+        status, answer = _dry_run(plane, document)
+        if status not in (200, 201):
+            wrong[title(document)] = answer["message"]
+        elif lost := sorted(_lost(collection(plane, document)[1], answer)):
+            wrong[title(document)] = lost
+    if plane.version_info < (1, 25):  # as old as that, it knows no CEL
+        cel = ".x-kubernetes-validations"
+        lost = wrong.pop("CustomResourceDefinition/tenantmodels.tenantry.dev")
+        assert isinstance(lost, list)
+        assert all(path.endswith(cel) for path in lost), lost
+    assert wrong == {}, f"on {plane.version}"
+
+
+def _dry_run(plane: ControlPlane, document: Document) -> tuple[int, Any]:
+    """Create it, or replace the one that stands there."""
+    path, body = collection(plane, document)
+    asked = "?dryRun=All&fieldValidation=Strict"
+    status, answer = plane.request("POST", path + asked, body)
+    if status != 409:
+        return status, answer
+    path = f"{path}/{document['metadata']['name']}"
+    found = plane.request("GET", path)[1]
+    metadata = {**body["metadata"], "resourceVersion": found["metadata"]["resourceVersion"]}
+    return plane.request("PUT", path + asked, {**body, "metadata": metadata})
+
+
+def _lost(sent: Any, answer: Any, path: str = "") -> Iterator[str]:
+    """Paths of what was sent and is not in the answer; defaults that the server adds are no loss."""
+    if isinstance(sent, dict) and isinstance(answer, dict):
+        for key, value in sent.items():
+            if key not in answer:
+                yield f"{path}.{key}"
+            else:
+                yield from _lost(value, answer[key], f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(answer, list) and len(sent) == len(answer):
+        for index, (one, other) in enumerate(zip(sent, answer, strict=True)):
+            yield from _lost(one, other, f"{path}[{index}]")
+    elif sent != answer and (sent or answer):  # null and empty are one to the server
+        yield f"{path}: {sent!r} became {answer!r}"
+
+
+def test_what_a_server_drops_would_be_seen(plane: ControlPlane) -> None:
+    base = rendered(BASE)
+    create(plane, of_kind(base, "Namespace"))
+    document = the(base, "Deployment", "tenantry-operator")
+    container = document["spec"]["template"]["spec"]["containers"][0]
+    container["readinesProbe"] = container.pop("readinessProbe")
+    status, answer = _dry_run(plane, document)
+    if plane.version_info >= (1, 25):
+        assert status == 400
+        assert "readinesProbe" in answer["message"]
+    else:
+        assert list(_lost(document, answer)) == [".spec.template.spec.containers[0].readinesProbe"]
+
+
+# Pods
+
+
+def test_every_pod_keeps_the_rules_that_its_namespace_sets(documents: list[Document]) -> None:
+    """Pod Security "restricted": https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+    (namespace,) = of_kind(documents, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    broken = {title(each): found for each in workloads(documents) if (found := _breaches(pod_of(each)))}
+    assert broken == {}
+
+
+def _breaches(pod: Document) -> list[str]:
+    of_pod = pod.get("securityContext", {})
+    found = [f"volume {each['name']}" for each in pod.get("volumes", []) if not _is_allowed(each)]
+    found += [key for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key)]
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        context = {**of_pod, **container.get("securityContext", {})}
+        rules = {
+            "runAsNonRoot": context.get("runAsNonRoot") is True,
+            "runAsUser": context.get("runAsUser", 0) > 0,
+            "seccompProfile": context.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+            "allowPrivilegeEscalation": context.get("allowPrivilegeEscalation") is False,
+            "capabilities": context.get("capabilities") == {"drop": ["ALL"]},
+            "privileged": not context.get("privileged"),
+            "hostPort": not any("hostPort" in port for port in container.get("ports", [])),
+            "readOnlyRootFilesystem": context.get("readOnlyRootFilesystem") is True,  # our own rule
+        }
+        found += [f"{container['name']}: {rule}" for rule, kept in rules.items() if not kept]
+    return found
+
+
+def _is_allowed(volume: Document) -> bool:
+    allowed = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+    return set(volume) - {"name"} <= allowed
+
+
+def test_a_pod_that_breaks_the_rules_would_be_seen() -> None:
+    pod = {"containers": [{"name": "it"}], "volumes": [{"name": "host", "hostPath": {"path": "/"}}]}
+    assert {"volume host", "it: runAsNonRoot", "it: capabilities"} <= set(_breaches(pod))
+
+
+def test_every_variable_is_a_setting_and_every_value_keeps_its_rule(
+    documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pydantic leaves variables that it does not know alone, so a misspelt one would do nothing."""
+    for workload in workloads(documents):
+        if title(workload) not in OURS:
+            continue
+        settings, unknown, loaded = _configured(workload, documents, monkeypatch)
+        assert unknown == set(), title(workload)
+        (port,) = container_of(workload)["ports"]
+        listens = {"probe_host": "0.0.0.0", "probe_port": port["containerPort"]}  # noqa: S104 - a pod's own
+        if settings is ServerSettings:
+            listens = {"host": "0.0.0.0", "port": port["containerPort"]}  # noqa: S104 - a pod's own
+        assert {name: getattr(loaded, name) for name in listens} == listens
+
+
+def _configured(
+    workload: Document, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> tuple[type[CommonSettings], set[str], CommonSettings]:
+    """The settings' class, the variables that it does not know, and the settings of this pod."""
+    settings = OURS[title(workload)]
+    for name in [name for name in os.environ if name.startswith("TENANTRY_")]:
+        monkeypatch.delenv(name)
+    environ = environment(
+        workload, f"{workload['metadata']['name']}-0", {**REGISTRY, **secrets_in(documents)}
+    )
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    known = {f"TENANTRY_{field.upper()}" for field in settings.model_fields}
+    ours = {name for name in environ if name.startswith("TENANTRY_")}
+    return settings, ours - known, settings.load()
+
+
+def test_no_service_of_the_namespace_reaches_the_environment(documents: list[Document]) -> None:
+    """The Service `tenantry` would otherwise set TENANTRY_PORT=tcp://10.0.0.1:80 in every pod."""
+    assert "tenantry" in {each["metadata"]["name"] for each in of_kind(documents, "Service")}
+    linked = [
+        title(each) for each in workloads(documents) if pod_of(each)["enableServiceLinks"] is not False
+    ]
+    assert linked == []
+
+
+def test_a_server_is_reached_by_its_peers_at_its_own_name(
+    documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Host names of a StatefulSet's pods: POD.SERVICE.NAMESPACE.svc, where the Service is headless."""
+    server = the(documents, "StatefulSet", "tenantry-server")
+    headless = the(documents, "Service", server["spec"]["serviceName"])
+    assert headless["spec"]["clusterIP"] == "None"
+    _, _, loaded = _configured(server, documents, monkeypatch)
+    assert isinstance(loaded, ServerSettings)
+    assert loaded.server_id == "tenantry-server-0"
+    assert loaded.advertise_url == (
+        f"http://tenantry-server-0.{headless['metadata']['name']}.{NAMESPACE}.svc:{loaded.port}"
+    )
+
+
+def test_memory_has_room_for_the_cache_and_as_much_again(
+    documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = the(documents, "StatefulSet", "tenantry-server")
+    _, _, loaded = _configured(server, documents, monkeypatch)
+    assert isinstance(loaded, ServerSettings)
+    resources = container_of(server)["resources"]
+    assert resources["limits"]["memory"] == resources["requests"]["memory"]
+    assert _bytes(resources["limits"]["memory"]) >= 2 * loaded.cache_bytes
+
+
+def test_a_pod_has_the_time_to_drain(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = the(documents, "StatefulSet", "tenantry-server")
+    _, _, loaded = _configured(server, documents, monkeypatch)
+    assert isinstance(loaded, ServerSettings)
+    command, pause_s = container_of(server)["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "sleep"
+    assert pod_of(server)["terminationGracePeriodSeconds"] >= float(pause_s) + loaded.shutdown_s + 5
+
+
+def _bytes(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) << {"Ki": 10, "Mi": 20, "Gi": 30}[unit]
+
+
+# References between documents
+
+
+def test_every_selector_finds_its_pods(documents: list[Document]) -> None:
+    found = workloads(documents)
+    for workload in found:
+        assert workload["spec"]["selector"]["matchLabels"].items() <= labels_of(workload).items()
+        for spread in pod_of(workload).get("topologySpreadConstraints", []):
+            assert spread["labelSelector"]["matchLabels"].items() <= labels_of(workload).items()
+    for document in of_kind(documents, "Service", "PodDisruptionBudget"):
+        selector = document["spec"]["selector"]
+        selector = selector.get("matchLabels", selector)
+        matched = [each for each in found if selector.items() <= labels_of(each).items()]
+        assert len(matched) == 1, f"{title(document)} finds {[title(each) for each in matched]}"
+
+
+def test_every_port_by_name_is_a_port_of_the_container(documents: list[Document]) -> None:
+    for workload in workloads(documents):
+        container = container_of(workload)
+        ports = {port["name"] for port in container["ports"]}
+        probes = [
+            probe["httpGet"]
+            for key, probe in container.items()
+            if key.endswith("Probe") and "httpGet" in probe
+        ]
+        assert {probe["port"] for probe in probes} <= ports, title(workload)
+        for service in of_kind(documents, "Service"):
+            if service["spec"]["selector"].items() <= labels_of(workload).items():
+                assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports, title(service)
+
+
+def test_a_node_can_always_be_drained(documents: list[Document]) -> None:
+    """A budget that lets no pod go holds up every upgrade of the nodes; one that lets all go is none."""
+    for budget in of_kind(documents, "PodDisruptionBudget"):
+        workload = next(
+            each
+            for each in workloads(documents)
+            if budget["spec"]["selector"]["matchLabels"].items() <= labels_of(each).items()
+        )
+        replicas = workload["spec"]["replicas"]
+        may_go = _may_go(budget["spec"], replicas)
+        assert may_go >= 1, title(budget)
+        assert may_go < replicas or replicas == 1, title(budget)
+
+
+def _may_go(spec: Document, replicas: int) -> int:
+    """Percentages are of the replicas, rounded up, in either direction."""
+    assert ("minAvailable" in spec) != ("maxUnavailable" in spec)
+    value = spec.get("minAvailable", spec.get("maxUnavailable"))
+    count = -(-int(value.rstrip("%")) * replicas // 100) if isinstance(value, str) else int(value)
+    return replicas - count if "minAvailable" in spec else count
+
+
+def test_the_operator_holds_the_lease_that_stands_there_and_may_hold_no_other(
+    documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lease,) = of_kind(documents, "Lease")
+    assert "spec" not in lease, "a second apply would take the lease from its holder"
+    operator = the(documents, "Deployment", "tenantry-operator")
+    _, _, loaded = _configured(operator, documents, monkeypatch)
+    assert isinstance(loaded, OperatorSettings)
+    assert loaded.lease == f"{lease['metadata']['namespace']}/{lease['metadata']['name']}"
+    rules = [
+        rule
+        for role in of_kind(documents, "Role", "ClusterRole")
+        for rule in role["rules"]
+        if "leases" in rule["resources"]
+    ]
+    assert [rule["resourceNames"] for rule in rules] == [[lease["metadata"]["name"]]]
+
+
+def test_every_account_role_claim_and_volume_that_is_named_exists(documents: list[Document]) -> None:
+    there = {title(each) for each in documents}
+    for binding in of_kind(documents, "RoleBinding", "ClusterRoleBinding"):
+        assert f"{binding['roleRef']['kind']}/{binding['roleRef']['name']}" in there
+        (subject,) = binding["subjects"]
+        assert f"{subject['kind']}/{subject['name']}" in there
+        assert subject["namespace"] == NAMESPACE
+    for workload in workloads(documents):
+        pod = pod_of(workload)
+        if "serviceAccountName" in pod:
+            assert f"ServiceAccount/{pod['serviceAccountName']}" in there
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        mounts = {mount["name"] for mount in container_of(workload).get("volumeMounts", [])}
+        assert mounts == volumes, title(workload)
+        claims = [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["volumes"]]
+        assert {f"PersistentVolumeClaim/{claim}" for claim in claims if claim} <= there
+
+
+def test_every_secret_that_is_needed_is_made_or_explained(documents: list[Document]) -> None:
+    made = {secret["metadata"]["name"] for secret in of_kind(documents, "Secret")}
+    needed = set(re.findall(r"'(?:secretKeyRef|secretRef)': {[^}]*'name': '([\w-]+)'", str(documents)))
+    assert "tenantry-registry" in needed
+    unexplained = [
+        name for name in needed - made if f"create secret generic {name}" not in DOCS.read_text()
+    ]
+    assert unexplained == []
+
+
+def test_another_namespace_is_one_line(tmp_path: Path) -> None:
+    """A person's own overlay moves all of it, and no account of the old namespace keeps a right."""
+    relative = os.path.relpath(BASE, tmp_path.resolve())
+    text = f"namespace: elsewhere\nresources: [{relative}]\n"
+    (tmp_path / "kustomization.yaml").write_text(text)
+    moved = rendered(tmp_path.resolve())
+    assert f"'{NAMESPACE}'" not in str(
+        [(each["metadata"].get("namespace"), each.get("subjects")) for each in moved]
+    )
+    assert [each["metadata"]["name"] for each in of_kind(moved, "Namespace")] == ["elsewhere"]
+    operator = the(moved, "Deployment", "tenantry-operator")
+    assert environment(operator, "it", REGISTRY)["TENANTRY_LEASE"] == "elsewhere/tenantry-operator"
+
+
+# kind
+
+
+def test_the_laptop_reaches_the_service_and_the_pods_its_models() -> None:
+    """One port and one path, in four places."""
+    config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
+    (node,) = config["nodes"]
+    documents = rendered(KIND)
+    (port,) = the(documents, "Service", "tenantry")["spec"]["ports"]
+    assert [each["containerPort"] for each in node["extraPortMappings"]] == [port["nodePort"]]
+    assert node["extraPortMappings"][0]["listenAddress"] == "127.0.0.1"
+    volume = the(documents, "PersistentVolume", "tenantry-models")
+    path = volume["spec"]["hostPath"]["path"]
+    assert [(each["hostPath"], each["containerPath"]) for each in node["extraMounts"]] == [(path, path)]
+    for workload in workloads(documents):
+        if title(workload) in OURS:
+            mounts = {each["name"]: each["mountPath"] for each in container_of(workload)["volumeMounts"]}
+            assert mounts["models"] == path
+            assert container_of(workload)["image"] == "tenantry:dev"
+
+
+# The image
+
+
+def _instructions(name: str) -> list[list[str]]:
+    """The arguments of each such instruction of the Dockerfile."""
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith(f"{name} ")]
+
+
+def _copied() -> list[str]:
+    """What the Dockerfile takes from the checkout."""
+    return [source for words in _instructions("COPY") if "--from" not in words[0] for source in words[:-1]]
+
+
+def test_what_the_dockerfile_copies_reaches_the_builder() -> None:
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignore
+    assert {line[1:] for line in ignore if line.startswith("!")} == set(_copied())
+
+
+def test_the_image_can_be_installed_from_what_the_dockerfile_copies(tmp_path: Path) -> None:
+    """There is no image builder here; what pip does in it, up to the wheel, is done."""
+    source = tmp_path / "build"
+    source.mkdir()
+    for name in _copied():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*command, str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    started = [container_of(each)["command"] for each in workloads(rendered(BASE))]
+    assert {f"{module}/__main__.py" for _, _, module in started} <= set(names)
+
+
+def test_the_image_installs_an_extra_that_exists_under_the_constraints() -> None:
+    ((line,),) = ([" ".join(words) for words in _instructions("RUN")],)
+    extra = re.search(r"pip install .*--constraint constraints\.txt \.\[(\w+)\]", line)
+    assert extra, line
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert extra[1] in project["optional-dependencies"]
+
+
+def test_the_image_runs_a_python_that_is_supported_and_pinned() -> None:
+    images = {words[0] for words in _instructions("FROM")}
+    assert len(images) == 1
+    (version,) = re.findall(r"^python:(\d+\.\d+)-slim-\w+$", *images)
+    assert (ROOT / "pyproject.toml").read_text().count(f'requires-python = ">={version}"') == 1
+
+
+def test_the_image_runs_as_the_user_that_the_pods_name() -> None:
+    (user,) = _instructions("USER")[-1]
+    for workload in workloads(rendered(BASE)):
+        context = pod_of(workload)["securityContext"]
+        assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+
+
+# The page
+
+
+def test_every_path_of_the_page_exists() -> None:
+    named = set(re.findall(r"(?:manifests|crds)/[\w./-]*\w", DOCS.read_text()))
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
