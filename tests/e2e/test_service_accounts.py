@@ -1,0 +1,311 @@
+"""Operator and servers as their ServiceAccounts, under exactly the roles of manifests/base.
+
+Commands, environment, roles and Lease are those of the manifests. Only addresses differ, as nothing here
+resolves the names of pods.
+"""
+
+import json
+import re
+import sys
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support import manifests
+from tests.support.child_process import Child
+from tests.support.control_plane import ControlPlane, write_kubeconfig
+from tests.support.envtest_assets import provide
+from tests.support.home import TENANT_MODELS, Home, install_crd
+from tests.support.manifests import NAMESPACE, container_of, environment, of_kind, the
+from tests.support.ports import free_ports
+from tests.support.postgres import PostgresServer
+from tests.support.up import ask
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(1800)  # the first run on a machine builds the API server
+
+OPERATOR, SERVER = "tenantry-operator", "tenantry-server"
+# Of the API server's own default roles, for every account: to look at its own rights.
+EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+
+
+class Right(NamedTuple):
+    """To do `verb` to a resource; a subresource is `resource/subresource`."""
+
+    group: str
+    resource: str
+    verb: str
+    name: str = ""
+
+
+# In the namespace of the deployment. Whoever widens a role has to say so here too.
+RIGHTS = {
+    OPERATOR: {
+        Right("tenantry.dev", "tenantmodels", "get"),
+        Right("tenantry.dev", "tenantmodels", "list"),
+        Right("tenantry.dev", "tenantmodels", "watch"),
+        Right("tenantry.dev", "tenantmodels/status", "patch"),
+        Right("coordination.k8s.io", "leases", "get", name=OPERATOR),
+        Right("coordination.k8s.io", "leases", "update", name=OPERATOR),
+    },
+    SERVER: {
+        Right("tenantry.dev", "tenantmodels", "list"),
+        Right("tenantry.dev", "tenantmodels", "watch"),
+    },
+}
+
+
+class Deployed(Home):
+    """The deployment, its processes started with the accounts' own tokens."""
+
+    def __init__(self, plane: ControlPlane, folder: Path, registry_url: str) -> None:
+        super().__init__(plane, folder, registry_url)
+        self.documents = manifests.rendered(manifests.BASE)
+        kinds = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+        kinds += ("Role", "RoleBinding", "Lease")
+        manifests.create(plane, of_kind(self.documents, *kinds))
+        self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
+
+    def run(self, kind: str, account: str, name: str, **addresses: str) -> Child:
+        """Start the container of a workload as a process."""
+        workload = the(self.documents, kind, account)
+        made = environment(workload, name, {("tenantry-registry", "url"): self.registry_url})
+        kubeconfig = self.folder / f"{account}.kubeconfig"
+        write_kubeconfig(kubeconfig, self.plane.url, self.plane.ca_file, self.tokens[account])
+        python, *arguments = container_of(workload)["command"]
+        assert python == "python"
+        return self.start(
+            name, [sys.executable, *arguments], {**made, **addresses, "KUBECONFIG": str(kubeconfig)}
+        )
+
+    def run_operator(self, name: str) -> Child:
+        local = {"TENANTRY_PROBE_HOST": "127.0.0.1", "TENANTRY_PROBE_PORT": "0"}
+        return self.run("Deployment", OPERATOR, name, **local)
+
+    def run_server(self, name: str) -> Child:
+        (port,) = free_ports(1)
+        url = f"http://127.0.0.1:{port}"
+        local = {"TENANTRY_HOST": "127.0.0.1", "TENANTRY_PORT": str(port), "TENANTRY_ADVERTISE_URL": url}
+        return self.run("StatefulSet", SERVER, name, **local)
+
+    def probes(self, name: str) -> str:
+        """Where an operator answers the kubelet."""
+        return re.findall(r'"url": "(http://[^"]+)", "event": "probes"', self.log(name))[-1]
+
+    def requests(self, account: str) -> list[dict[str, Any]]:
+        """Everything that an account asked so far, from the API server's audit log."""
+        assert self.plane.audit_log is not None
+        user = f"system:serviceaccount:{NAMESPACE}:{account}"
+        lines = map(json.loads, self.plane.audit_log.read_text().splitlines())
+        return [line for line in lines if line["user"]["username"] == user]
+
+    def used(self, account: str) -> set[Right]:
+        """The rights that its requests needed; discovery needs none."""
+        return {_needed(line) for line in self.requests(account) if "objectRef" in line}
+
+
+def _needed(request: dict[str, Any]) -> Right:
+    about = request["objectRef"]
+    resource = "/".join(about[part] for part in ("resource", "subresource") if part in about)
+    name = about.get("name", "") if resource == "leases" else ""
+    return Right(about.get("apiGroup", ""), resource, request["verb"], name)
+
+
+def _token(plane: ControlPlane, account: str) -> str:
+    """As a kubelet asks for the token that it puts into a pod."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    status, body = plane.request("POST", path, request)
+    assert status == 201, body
+    return str(body["status"]["token"])
+
+
+@pytest.fixture(scope="module")
+def deployed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """On an API server of its own, as the audit log is to hold nobody else's requests."""
+    with ControlPlane(provide(), audit=True) as plane:
+        install_crd(plane)
+        home = Deployed(plane, tmp_path_factory.mktemp("deployed"), postgres.database())
+        try:
+            home.run_operator("operator-a")
+            until(lambda: home.leads("operator-a"), "the first replica leads")
+            home.run_operator("operator-b")
+            home.run_server("tenantry-server-0")
+            home.run_server("tenantry-server-1")
+            until(lambda: len(home.servers()) == 2, "both servers live")
+            yield home
+        finally:
+            home.stop()
+
+
+@pytest.fixture(scope="module")
+def lived(deployed: Deployed) -> Deployed:
+    """After an apply, a takeover, a deletion that nobody saw, and a server that came back."""
+    deployed.apply(deployed.publish("ann", 1.0))
+    deployed.until("ann", "Ready")
+    deployed.children["operator-a"].stop(grace_s=20)
+    until(lambda: deployed.leads("operator-b"), "the other replica leads")
+    deployed.apply(deployed.publish("ann", 2.0))
+    deployed.apply(deployed.publish("bob", 1.0))
+    deployed.until("ann", "Ready")
+    deployed.until("bob", "Ready")
+    deployed.children["operator-b"].stop(grace_s=20)
+    deployed.delete("bob")
+    deployed.children["tenantry-server-1"].stop(grace_s=20)  # a watch is in the audit log when it has ended
+    deployed.run_server("tenantry-server-1")
+    deployed.run_operator("operator-c")
+    until(lambda: deployed.predict("bob", 1.0, "tenantry-server-0") is None, "bob is forgotten")
+    until(lambda: len(deployed.servers()) == 2, "the server is back")
+    return deployed
+
+
+def test_a_tenant_model_becomes_ready_and_every_server_answers(lived: Deployed) -> None:
+    assert len(lived.servers()) == 2
+    for server in lived.servers():
+        assert lived.predict("ann", 4.0, server) == pytest.approx(8.0)
+        assert lived.predict("bob", 4.0, server) is None
+
+
+def test_what_the_probes_of_the_manifests_ask_is_answered(lived: Deployed) -> None:
+    """A replica that waits for the Lease is as healthy and ready as the one that has it."""
+    lived.run_operator("operator-d")
+    until(lambda: "waiting for the lease" in lived.log("operator-d"), "the standby waits")
+    urls = {
+        OPERATOR: [lived.probes("operator-c"), lived.probes("operator-d")],
+        SERVER: lived.servers().values(),
+    }
+    for workload in manifests.workloads(lived.documents):
+        container = container_of(workload)
+        paths = {value["httpGet"]["path"] for key, value in container.items() if key.endswith("Probe")}
+        assert paths == {"/healthz", "/readyz"}
+        for url in urls[workload["metadata"]["name"]]:
+            for path in [*paths, "/metrics"]:
+                assert ask(urllib.request.Request(url + path)).status == 200, url + path
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_every_right_is_used_and_nothing_else_is_tried(lived: Deployed, account: str) -> None:
+    """In the whole of the audit log. Discovery is open to all."""
+    until(lambda: lived.used(account) >= RIGHTS[account], "every right was used")
+    assert lived.used(account) == RIGHTS[account]
+    refused = [line for line in lived.requests(account) if line["responseStatus"]["code"] in (401, 403)]
+    assert refused == []
+
+
+def test_nobody_complains_of_what_the_roles_lack(lived: Deployed) -> None:
+    logs = [lived.log(name) for name in lived.children]
+    lines = [json.loads(line) for log in logs for line in log.splitlines()]
+    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
+    """Each verb on each resource that this server knows, in the namespace where the rights are widest."""
+    known = _resources(deployed.plane)
+    assert {("", "secrets"), ("", "pods/exec"), ("coordination.k8s.io", "leases")} < known
+    asked = [Right(group, resource, verb) for group, resource in sorted(known) for verb in VERBS]
+    asked += [Right(*right[:3], name=name) for right in RIGHTS[account] for name in (OPERATOR, "another")]
+    asked += [Right("coordination.k8s.io", "leases", verb, name=OPERATOR) for verb in VERBS]
+    asked += [
+        Right("*", "*", "*"),
+        Right("", "users", "impersonate"),
+        Right("", "serviceaccounts", "impersonate"),
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda right: _may(deployed, account, right), asked)
+    allowed = {right for right, yes in zip(asked, answers, strict=True) if yes}
+    allowed = {right for right in allowed if right.resource not in EVERYBODYS or right.verb != "create"}
+    for_any_name = {right for right in RIGHTS[account] if not right.name}
+    named = {Right(*right[:3], name=name) for right in for_any_name for name in (OPERATOR, "another")}
+    assert allowed == RIGHTS[account] | named
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_the_lease_of_another_namespace_is_nobodys(deployed: Deployed, account: str) -> None:
+    lease = Right("coordination.k8s.io", "leases", "update", name=OPERATOR)
+    assert _may(deployed, account, lease) is (account == OPERATOR)
+    assert not _may(deployed, account, lease, namespace="default")
+
+
+def _resources(plane: ControlPlane) -> set[tuple[str, str]]:
+    """Group and name of each, subresources included, in any of their versions."""
+    groups = plane.request("GET", "/apis")[1]["groups"]
+    versions = [("", "/api/v1")] + [
+        (group["name"], f"/apis/{version['groupVersion']}")
+        for group in groups
+        for version in group["versions"]
+    ]
+    return {
+        (group, resource["name"])
+        for group, path in versions
+        for resource in plane.request("GET", path)[1]["resources"]
+    }
+
+
+def _may(deployed: Deployed, account: str, right: Right, namespace: str = NAMESPACE) -> bool:
+    """What the API server says when the account asks about itself."""
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {
+        "namespace": namespace,
+        "group": right.group,
+        "resource": resource,
+        "subresource": subresource,
+        "verb": right.verb,
+        "name": right.name,
+    }
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    status, body = deployed.plane.request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        {**review, "spec": {"resourceAttributes": attributes}},
+        token=deployed.tokens[account],
+    )
+    assert status == 201, body
+    return bool(body["status"]["allowed"])
+
+
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+CORE = f"/api/v1/namespaces/{NAMESPACE}"
+TO_BOTH = {
+    "create a TenantModel": ("POST", TENANT_MODELS),
+    "change a TenantModel": ("PUT", f"{TENANT_MODELS}/ann"),
+    "patch a TenantModel": ("PATCH", f"{TENANT_MODELS}/ann"),
+    "delete a TenantModel": ("DELETE", f"{TENANT_MODELS}/ann"),
+    "delete all TenantModels": ("DELETE", TENANT_MODELS),
+    "replace a status": ("PUT", f"{TENANT_MODELS}/ann/status"),
+    "read the registry's URL": ("GET", f"{CORE}/secrets/tenantry-registry"),
+    "list secrets": ("GET", f"{CORE}/secrets"),
+    "list namespaces": ("GET", "/api/v1/namespaces"),
+    "list pods": ("GET", f"{CORE}/pods"),
+    "post an event": ("POST", f"{CORE}/events"),
+    "create a Lease": ("POST", LEASES),
+    "read another Lease": ("GET", f"{LEASES}/another"),
+    "delete the Lease": ("DELETE", f"{LEASES}/{OPERATOR}"),
+    "list CRDs": ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
+    "widen a role": ("PATCH", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OPERATOR}"),
+    "get a token": ("POST", f"{CORE}/serviceaccounts/{OPERATOR}/token"),
+}
+TO_SERVERS = {
+    "read a TenantModel": ("GET", f"{TENANT_MODELS}/ann"),
+    "write a status": ("PATCH", f"{TENANT_MODELS}/ann/status"),
+    "read the Lease": ("GET", f"{LEASES}/{OPERATOR}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("account", "method", "path"),
+    [(account, *TO_BOTH[what]) for account in RIGHTS for what in TO_BOTH]
+    + [(SERVER, *TO_SERVERS[what]) for what in TO_SERVERS],
+    ids=[f"{account}: {what}" for account in RIGHTS for what in TO_BOTH]
+    + [f"{SERVER}: {what}" for what in TO_SERVERS],
+)
+def test_what_is_not_granted_is_refused(deployed: Deployed, account: str, method: str, path: str) -> None:
+    """403 comes before a look at the body, or whether the object exists."""
+    body = None if method in ("GET", "DELETE") else {}
+    status, answer = deployed.plane.request(method, path, body, token=deployed.tokens[account])
+    assert status == 403, answer
