@@ -42,7 +42,10 @@ from tests.support.manifests import (
 
 DOCS = ROOT / "docs" / "kubernetes.md"
 REGISTRY = {("tenantry-registry", "url"): "postgresql://me@db/tenantry"}
-OURS = {"Deployment/tenantry-operator": OperatorSettings, "StatefulSet/tenantry-server": ServerSettings}
+OURS: dict[str, type[CommonSettings]] = {
+    "Deployment/tenantry-operator": OperatorSettings,
+    "StatefulSet/tenantry-server": ServerSettings,
+}
 
 
 @pytest.fixture(
@@ -61,18 +64,17 @@ def test_a_real_api_server_accepts_each_and_drops_nothing(
 ) -> None:
     """Server-side dry-run. Before 1.25 an unknown field is dropped in silence, and so is seen here too."""
     create(plane, of_kind(documents, "Namespace"))
-    wrong: dict[str, object] = {}
+    wrong: dict[str, list[str]] = {}
     for document in documents:
         status, answer = _dry_run(plane, document)
         if status not in (200, 201):
-            wrong[title(document)] = answer["message"]
+            wrong[title(document)] = [answer["message"]]
         elif lost := sorted(_lost(collection(plane, document)[1], answer)):
             wrong[title(document)] = lost
     if plane.version_info < (1, 25):  # as old as that, it knows no CEL
         cel = ".x-kubernetes-validations"
-        lost = wrong.pop("CustomResourceDefinition/tenantmodels.tenantry.dev")
-        assert isinstance(lost, list)
-        assert all(path.endswith(cel) for path in lost), lost
+        dropped = wrong.pop("CustomResourceDefinition/tenantmodels.tenantry.dev")
+        assert all(path.endswith(cel) for path in dropped), dropped
     assert wrong == {}, f"on {plane.version}"
 
 
@@ -289,8 +291,8 @@ def test_a_node_can_always_be_drained(documents: list[Document]) -> None:
 def _may_go(spec: Document, replicas: int) -> int:
     """Percentages are of the replicas, rounded up, in either direction."""
     assert ("minAvailable" in spec) != ("maxUnavailable" in spec)
-    value = spec.get("minAvailable", spec.get("maxUnavailable"))
-    count = -(-int(value.rstrip("%")) * replicas // 100) if isinstance(value, str) else int(value)
+    value: int | str = spec["minAvailable"] if "minAvailable" in spec else spec["maxUnavailable"]
+    count = -(-int(value.rstrip("%")) * replicas // 100) if isinstance(value, str) else value
     return replicas - count if "minAvailable" in spec else count
 
 
@@ -421,8 +423,9 @@ def test_the_image_installs_an_extra_that_exists_under_the_constraints() -> None
 def test_the_image_runs_a_python_that_is_supported_and_pinned() -> None:
     images = {words[0] for words in _instructions("FROM")}
     assert len(images) == 1
-    (version,) = re.findall(r"^python:(\d+\.\d+)-slim-\w+$", *images)
-    assert (ROOT / "pyproject.toml").read_text().count(f'requires-python = ">={version}"') == 1
+    version = re.fullmatch(r"python:(\d+\.\d+)-slim-\w+", images.pop())
+    assert version
+    assert f'requires-python = ">={version[1]}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_image_runs_as_the_user_that_the_pods_name() -> None:
@@ -439,3 +442,15 @@ def test_every_path_of_the_page_exists() -> None:
     named = set(re.findall(r"(?:manifests|crds)/[\w./-]*\w", DOCS.read_text()))
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_training_job_of_the_page_declares_what_the_page_asks_for(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    volume = the(rendered(KIND), "PersistentVolume", "tenantry-models")["spec"]["hostPath"]["path"]
+    assert f'"{volume}"' in block
+    code = block.replace(volume, str(tmp_path / "models"))
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
+    (declared,) = (tmp_path / "tenants").glob("*.yaml")
+    document = yaml.safe_load(declared.read_text())
+    assert f"tenantmodel/{document['metadata']['name']}" in DOCS.read_text()
+    assert f"/predict/{document['spec']['userId']}" in DOCS.read_text()

@@ -20,7 +20,7 @@ from tests.support.child_process import Child
 from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.envtest_assets import provide
 from tests.support.home import TENANT_MODELS, Home, install_crd
-from tests.support.manifests import NAMESPACE, container_of, environment, of_kind, the
+from tests.support.manifests import NAMESPACE, Document, container_of, environment, of_kind, the
 from tests.support.ports import free_ports
 from tests.support.postgres import PostgresServer
 from tests.support.up import ask
@@ -66,9 +66,8 @@ class Deployed(Home):
     def __init__(self, plane: ControlPlane, folder: Path, registry_url: str) -> None:
         super().__init__(plane, folder, registry_url)
         self.documents = manifests.rendered(manifests.BASE)
-        kinds = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
-        kinds += ("Role", "RoleBinding", "Lease")
-        manifests.create(plane, of_kind(self.documents, *kinds))
+        roles = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+        manifests.create(plane, of_kind(self.documents, "Namespace", "ServiceAccount", "Lease", *roles))
         self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
 
     def run(self, kind: str, account: str, name: str, **addresses: str) -> Child:
@@ -95,7 +94,9 @@ class Deployed(Home):
 
     def probes(self, name: str) -> str:
         """Where an operator answers the kubelet."""
-        return re.findall(r'"url": "(http://[^"]+)", "event": "probes"', self.log(name))[-1]
+        found = re.search(r'"url": "(http://[^"]+)", "event": "probes"', self.log(name))
+        assert found
+        return found[1]
 
     def requests(self, account: str) -> list[dict[str, Any]]:
         """Everything that an account asked so far, from the API server's audit log."""
@@ -306,6 +307,6 @@ TO_SERVERS = {
 )
 def test_what_is_not_granted_is_refused(deployed: Deployed, account: str, method: str, path: str) -> None:
     """403 comes before a look at the body, or whether the object exists."""
-    body = None if method in ("GET", "DELETE") else {}
+    body: Document | None = None if method in ("GET", "DELETE") else {}
     status, answer = deployed.plane.request(method, path, body, token=deployed.tokens[account])
     assert status == 403, answer
