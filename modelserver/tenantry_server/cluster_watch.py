@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.config import ConfigException
 
+from tenantry import __version__
 from tenantry.spec import API_GROUP
 
 log = structlog.get_logger(__name__)
@@ -39,10 +38,12 @@ async def run(namespace: str | None, wake: Callable[[], None]) -> None:
     while True:
         try:
             async with client.ApiClient(await _configuration()) as connection:
+                connection.user_agent = f"tenantry-server/{__version__}"
                 while True:
                     await _watch(client.CustomObjectsApi(connection), namespace, wake)
                     told = False
-        except (ApiException, ConfigException, ClientError, TimeoutError, OSError) as error:
+        except Exception as error:
+            # Refused, out of reach, or a fault of the client: nothing of it may touch the predictions.
             if not told:
                 log.warning("no wake-ups from the API server; polling goes on", error=_short(error))
             told = True
@@ -60,18 +61,20 @@ async def _configuration() -> client.Configuration:
 
 async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Callable[[], None]) -> None:
     """From now until the API server ends it; the events are not even parsed."""
-    listing: Callable[..., Any] = (
-        api.list_cluster_custom_object if namespace is None else api.list_namespaced_custom_object
-    )
-    where = (API_GROUP, _VERSION, *(() if namespace is None else (namespace,)), _PLURAL)
+    listing: Callable[..., Any] = api.list_cluster_custom_object
+    watching: Callable[..., Any] = api.list_cluster_custom_object_without_preload_content
+    where: tuple[str, ...] = (API_GROUP, _VERSION, _PLURAL)
+    if namespace is not None:
+        listing = api.list_namespaced_custom_object
+        watching = api.list_namespaced_custom_object_without_preload_content
+        where = (API_GROUP, _VERSION, namespace, _PLURAL)
     now = await listing(*where, limit=1, _request_timeout=_TIMEOUT_S)
-    response = await listing(
+    response = await watching(
         *where,
         watch=True,
         resource_version=now["metadata"]["resourceVersion"],
         timeout_seconds=_WATCH_S,
         _request_timeout=_SILENT_S,
-        _preload_content=False,
     )
     try:
         async for _ in response.content.iter_any():

@@ -13,7 +13,7 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-from tenantry import TenantryError
+from tenantry import TenantryError, __version__
 from tenantry.spec import API_GROUP
 
 VERSION, PLURAL = "v1alpha1", "tenantmodels"
@@ -58,6 +58,7 @@ class Cluster:
         else:
             await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         self._client = client.ApiClient(configuration)
+        self._client.user_agent = f"tenantry-operator/{__version__}"  # and so the manager of our fields
         self._api = client.CustomObjectsApi(self._client)
         return self
 

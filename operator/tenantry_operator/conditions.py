@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -58,7 +59,7 @@ def merge(before: Sequence[dict[str, Any]], status: Status, now_s: float) -> lis
     if status.state is not State.READY:
         truths[status.state.value] = True
     old = {condition.get("type"): condition for condition in before}
-    now = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = _written(int(now_s))
     merged = []
     for kind, true in truths.items():
         value = "True" if true else "False"
@@ -75,6 +76,11 @@ def merge(before: Sequence[dict[str, Any]], status: Status, now_s: float) -> lis
             }
         )
     return merged
+
+
+@lru_cache(maxsize=8)  # ten thousand TenantModels change within the same few seconds
+def _written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def state_in(conditions: Sequence[dict[str, Any]]) -> State | None:

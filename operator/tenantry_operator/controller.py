@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 _GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 _LOOK_UP_TO_S = 0.25  # a store that answers at once is waited for: one decision instead of two
 
 
@@ -114,8 +115,8 @@ class Controller:
         lost = False
         listing: Listing | None = None
         while not stop.is_set():
-            self.turned_at_s = time.monotonic()
             news = self._news()
+            self.turned_at_s = time.monotonic()
             listing = news if listing is None else listing.then(news) if news else listing
             try:
                 self.step(listing)
@@ -130,6 +131,9 @@ class Controller:
                 lost = True
                 self._metrics.registry_up.set(0)
                 stop.wait(1.0)
+            # As long a pause as the work took: what comes meanwhile is decided about together.
+            took_s = time.monotonic() - self.turned_at_s
+            stop.wait(min(max(took_s, _PAUSE_S), _LONGEST_PAUSE_S))
 
     def _news(self) -> Listing | None:
         """Whatever was submitted since the last pass, as one; waits a while where nothing was."""
@@ -160,6 +164,7 @@ class Controller:
             self._answer_strays(reports)
             self._look_at_artifacts()
             self._reconcile(reports, now_s)
+        self._metrics.undecided.set(len(self._dirty) if self.listed else len(self._entries))
         if now_s >= self._sweep_at_s:
             self._registry.sweep(forget_servers_s=self._settings.forget_servers_s)
             self._sweep_at_s = now_s + _SWEEP_EVERY_S

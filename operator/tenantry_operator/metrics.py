@@ -19,6 +19,7 @@ class OperatorMetrics:
         registry_up: whether the registry answered last time.
         not_removed: TenantModels that vanished, so many at once that a person has to confirm it.
         decisions: made by the reconciler.
+        undecided: TenantModels that wait for a decision.
         ready_s: from the moment when a new spec was seen to Ready.
         listed: full listings that came through.
         status_writes: by result: written, conflict, gone, failed.
@@ -39,6 +40,7 @@ class OperatorMetrics:
             "not_removed", "TenantModels that vanished, too many at once to be removed unconfirmed."
         )
         self.decisions = self._counter("decisions", "Decisions about one TenantModel.")
+        self.undecided = self._gauge("undecided", "TenantModels that wait for a decision.")
         self.ready_s = Histogram(
             f"{_PREFIX}_ready_seconds",
             "From a new spec's arrival here to Ready.",

@@ -1,8 +1,10 @@
 """Between a TenantModel on an API server and what the operator decides about: pure conversions."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 from tenantry.errors import InvalidManifest
@@ -10,7 +12,7 @@ from tenantry.registry.rows import Claim
 from tenantry.spec import TenantModel
 from tenantry_operator import conditions
 from tenantry_operator.conditions import State
-from tenantry_operator.reconcile import Declaration
+from tenantry_operator.reconcile import UNDER_WAY, Declaration
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,14 @@ class Seen:
 
     Attributes:
         resource_version: a write that names an older one is refused.
-        status: what stands on it.
+        status_digest: of the status that stands on it, in far less memory.
     """
 
     namespace: str
     name: str
     generation: int
     resource_version: str
-    status: Mapping[str, Any]
+    status_digest: bytes
 
 
 def declaration(document: Mapping[str, Any]) -> Declaration:
@@ -57,7 +59,7 @@ def seen(document: Mapping[str, Any]) -> Seen:
         metadata["name"],
         metadata["generation"],
         metadata["resourceVersion"],
-        status if isinstance(status, Mapping) else {},
+        _digest(status if isinstance(status, Mapping) else {}),
     )
 
 
@@ -73,7 +75,21 @@ def status_of(claim: Claim) -> dict[str, Any]:
 
 def stands(wanted: Mapping[str, Any], on: Seen) -> bool:
     """Whether an object already has this status."""
-    return all(on.status.get(field) == value for field, value in wanted.items())
+    return on.status_digest == _digest(wanted)
+
+
+def _digest(status: Mapping[str, Any]) -> bytes:
+    """Equal for equal fields of ours, whatever else stands there, and for null and nothing."""
+    ours = [status.get(field) for field in _STATUS_FIELDS]
+    return blake2b(json.dumps(ours, sort_keys=True).encode(), digest_size=16).digest()
+
+
+_STATUS_FIELDS = ("observedGeneration", "modelId", "sizeBytes", "conditions")
+
+
+def is_under_way(claim: Claim) -> bool:
+    """Whether it waits for nothing but its turn: the operator and the servers are at it."""
+    return claim.conditions[0]["reason"] in UNDER_WAY
 
 
 def is_settled(claim: Claim) -> bool:

@@ -1,9 +1,11 @@
 """One operator as a process, following a folder of manifests or a cluster."""
 
+import gc
 import os
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -58,6 +60,7 @@ def run_on_kubernetes(settings: OperatorSettings) -> None:
     from tenantry_operator.election import Election  # noqa: PLC0415
 
     stop = _stop_event(None)
+    _collect_seldom()
     health, metrics = Health(), OperatorMetrics()
     with _probes(settings, health, metrics):
         election = Election(settings.lease, _identity(), stop) if settings.lease else None
@@ -75,6 +78,13 @@ def run_on_kubernetes(settings: OperatorSettings) -> None:
         _work(controller, lambda: side.run(controller.submit, stop), stop)
         if election is not None:
             election.release()
+
+
+def _collect_seldom() -> None:
+    """Thousands of TenantModels live as long as this process: looking for garbage in them is in vain."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.0005)
 
 
 def _probes(

@@ -116,11 +116,13 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
     if isinstance(seen.artifact, ArtifactError):
         return _withdrawing(declared, seen, serving, _unresolved(declared, user_id, serving, seen.artifact))
     if seen.artifact is None:
-        return _reconciling(declared, serving, "Resolving", "looking at the artifact", Waiting.RETRY)
+        return _reconciling(declared, serving, _RESOLVING, "looking at the artifact", Waiting.RETRY)
     return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
 
 
 INVALID_MANIFEST = "InvalidManifest"
+_RESOLVING, _LOADING, _ROLLING_OUT, _NO_SERVER = "Resolving", "Loading", "RollingOut", "NoServer"
+UNDER_WAY = (_RESOLVING, _LOADING, _ROLLING_OUT)
 _IMMUTABLE = "UserIdImmutable"
 _CONFLICT = "UserIdConflict"
 INTERNAL_ERROR = "InternalError"
@@ -173,7 +175,7 @@ def _roll_out(
                 model_id=wanted,
                 size_bytes=report.size_bytes,
             )
-            status = _status(declared, promoted, State.RECONCILING, "RollingOut", _ROLLING_OUT)
+            status = _status(declared, promoted, State.RECONCILING, _ROLLING_OUT, _WORDS_ROLLING_OUT)
             return Outcome(status, Waiting.ACKS, promoted)
         case LoadState.RETRYING:
             return _reconciling(declared, serving, report.reason, report.message, Waiting.LOAD)
@@ -182,7 +184,7 @@ def _roll_out(
             return replace(failed, waiting=Waiting.LOAD)
 
 
-_ROLLING_OUT = "loaded; waiting until every server answers with it"
+_WORDS_ROLLING_OUT = "loaded; waiting until every server answers with it"
 
 
 def _unreported(declared: Declaration, seen: Observations, serving: Assignment) -> Outcome:
@@ -197,7 +199,7 @@ def _unreported(declared: Declaration, seen: Observations, serving: Assignment) 
         # A person acted, so ask again; until a server says otherwise, it is what failed before.
         said = replace(before, observed_generation=declared.generation)
         return Outcome(said, Waiting.LOAD, asked)
-    if before.state is State.READY or before.reason in _LOADING or not current:
+    if before.state is State.READY or before.reason in (_LOADING, _NO_SERVER) or not current:
         return _loading(declared, seen, serving, None)
     return Outcome(before, Waiting.LOAD)  # what a server said last; it may try again
 
@@ -206,15 +208,15 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     """The wanted model is everybody's: is it in force everywhere?"""
     if serving.candidate_id is not None:
         back = _next(serving, declared, candidate_id=None)
-        status = _status(declared, back, State.RECONCILING, "RollingOut", "going back")
+        status = _status(declared, back, State.RECONCILING, _ROLLING_OUT, "going back")
         return Outcome(status, Waiting.ACKS, back)
     before = seen.before
     if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
         return Outcome(before)
     behind = [s.server_id for s in seen.servers if s.acked_revision < serving.revision]
     if behind or not seen.servers:
-        reason = "RollingOut" if behind else "NoServer"
-        message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _NO_SERVER
+        reason = _ROLLING_OUT if behind else _NO_SERVER
+        message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _WORDS_NO_SERVER
         told = _status(declared, serving, State.RECONCILING, reason, message)
         return Outcome(told, Waiting.ACKS, acks=serving.revision)
     version = ModelId.parse(wanted).short
@@ -222,16 +224,15 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     return Outcome(_status(declared, serving, State.READY, "Ready", message))
 
 
-_NO_SERVER = "no model server is running; start one, and it will be loaded"
-_LOADING = ("Loading", "NoServer")
+_WORDS_NO_SERVER = "no model server is running; start one, and it will be loaded"
 
 
 def _loading(
     declared: Declaration, seen: Observations, serving: Assignment | None, write: Assignment | None
 ) -> Outcome:
-    reason, message = "NoServer", _NO_SERVER
+    reason, message = _NO_SERVER, _WORDS_NO_SERVER
     if seen.servers:
-        reason, message = "Loading", "a server is loading it" + _kept(serving)
+        reason, message = _LOADING, "a server is loading it" + _kept(serving)
     told = _status(declared, serving, State.RECONCILING, reason, message)
     return Outcome(told, Waiting.LOAD, write)
 

@@ -13,7 +13,8 @@ from tenantry_operator.objects import Seen
 log = structlog.get_logger(__name__)
 
 _WRITERS = 32
-_UNSETTLED_S = 2.0  # what is still under way after this is worth a write of its own
+_UNSETTLED_S = 2.0  # what is still unsettled after this is worth a write of its own
+_IN_LINE_S = 60.0  # or after this, where it only waits behind others
 _RETRY_S = 1.0
 
 
@@ -36,6 +37,7 @@ class StatusWriter:
         self._seen: dict[str, Seen] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
+        self._settled_at_s = float("-inf")
 
     def decided(self, claim: Claim) -> None:
         """This status is wanted; one that time alone may change is written only if it stays."""
@@ -61,13 +63,24 @@ class StatusWriter:
                 group.create_task(self._work())
 
     def _consider(self, claim: Claim) -> None:
+        now_s = asyncio.get_running_loop().time()
         if objects.is_settled(claim):
+            self._settled_at_s = now_s
             self._look(claim.uid)
         else:
-            asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim)
+            self._look_later(claim, now_s)
 
-    def _look_at_same(self, claim: Claim) -> None:
-        if self._wanted.get(claim.uid) is claim:
+    def _look_later(self, claim: Claim, since_s: float) -> None:
+        asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim, since_s)
+
+    def _look_at_same(self, claim: Claim, since_s: float) -> None:
+        if self._wanted.get(claim.uid) is not claim:
+            return
+        now_s = asyncio.get_running_loop().time()
+        others_get_through = now_s - self._settled_at_s < _UNSETTLED_S and now_s - since_s < _IN_LINE_S
+        if objects.is_under_way(claim) and others_get_through:
+            self._look_later(claim, since_s)
+        else:
             self._look(claim.uid)
 
     def _look(self, uid: str) -> None:

@@ -95,6 +95,12 @@ class ControlPlane:
         return self.data / "audit.log" if self._audit else None
 
     @property
+    def pids(self) -> dict[str, int]:
+        """Of the two servers, by name."""
+        running = {"kube-apiserver": self._apiserver, "etcd": self._etcd}
+        return {name: child.pid for name, child in running.items() if child}
+
+    @property
     def version_info(self) -> tuple[int, int]:
         """Major and minor, for a test that needs a newer server: (1, 34)."""
         major, minor = re.findall(r"\d+", self.version)[:2]

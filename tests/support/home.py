@@ -12,6 +12,7 @@ import yaml
 from sklearn.linear_model import LinearRegression
 
 from tenantry import TenantModel
+from tenantry.errors import RegistryMismatch
 from tenantry_cli import overview
 from tenantry_server import publish
 from tests.support.child_process import Child
@@ -83,8 +84,11 @@ class Home:
         return '"event": "leading"' in self.log(name)
 
     def servers(self) -> dict[str, str]:
-        """Base URL of each live server, by its id."""
-        engine = overview.open_existing(self.registry_url)
+        """Base URL of each live server, by its id; none where there is no registry yet."""
+        try:
+            engine = overview.open_existing(self.registry_url)
+        except RegistryMismatch:
+            return {}
         try:
             return {server.server_id: server.endpoint for server in overview.servers(engine)}
         finally:

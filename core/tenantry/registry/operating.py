@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
@@ -12,7 +12,7 @@ from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.rows import Assignment, Claim, LoadReport, LoadState, Server
-from tenantry.registry.sql import assignment_from, claim_from, upsert
+from tenantry.registry.sql import assignment_from, claim_from, upsert, values_of
 from tenantry.registry.wakeups import Channel, listen, ring
 
 _T = TypeVar("_T")
@@ -101,14 +101,14 @@ class OperatorRegistry:
         revisions: dict[str, int] = {}
         with self._fenced() as (connection, last):
             if writes.claims:
-                rows = [asdict(claim) for claim in writes.claims]
+                rows = [values_of(claim) for claim in writes.claims]
                 connection.execute(upsert(self._engine, t.claims), rows)
             for uids in _chunks(writes.forgotten):
                 connection.execute(delete(t.claims).where(t.claims.c.uid.in_(uids)))
             for revision, assignment in enumerate(writes.assignments, start=last + 1):
                 revisions[assignment.user_id] = revision
             if writes.assignments:
-                rows = [asdict(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
+                rows = [values_of(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
                 connection.execute(upsert(self._engine, t.assignments), rows)
                 self._count_to(connection, last + len(rows))
                 ring(connection, Channel.SERVERS)

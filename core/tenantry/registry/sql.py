@@ -1,5 +1,6 @@
 """Statements and conversions that more than one view of the registry needs."""
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Engine, Row, Table
@@ -18,6 +19,14 @@ def upsert(engine: Engine, table: Table) -> Insert:
     keys = [column.name for column in table.primary_key]
     others = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
     return insert.on_conflict_do_update(index_elements=keys, set_=others)
+
+
+def values_of(row: Assignment | Claim) -> dict[str, Any]:
+    """Column -> value; not `dataclasses.asdict`, which copies documents through and through."""
+    return {name: getattr(row, name) for name in _COLUMNS[type(row)]}
+
+
+_COLUMNS = {kind: [column.name for column in fields(kind)] for kind in (Assignment, Claim)}
 
 
 def assignment_from(row: Row[Any]) -> Assignment:

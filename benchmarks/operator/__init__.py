@@ -1,0 +1,1 @@
+"""How fast the operator brings thousands of TenantModels to Ready, and one."""

@@ -1,0 +1,361 @@
+"""What is killed, paused, cut off, restarted or edited by hand, and what stays true all the same."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tenantry import TenantModel
+from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate, open_engine
+from tests.support import loopback_http, postgres, postgres_outage, valve
+from tests.support.control_plane import ControlPlane, write_kubeconfig
+from tests.support.envtest_assets import provide
+from tests.support.home import TENANT_MODELS, Home, install_crd
+from tests.support.postgres import PostgresServer
+from tests.support.valve import Valve
+from tests.support.waiting import until
+
+SERVERS = ("server-0", "server-1")
+LEASE_S = "3"  # the shortest that a server takes
+
+
+class Site:
+    """A home of an operator and two servers on PostgreSQL; the operator reaches its API server by a valve.
+
+    Attributes:
+        home: whose processes run at the start of each test, every one of them.
+    """
+
+    def __init__(self, plane: ControlPlane, database: PostgresServer, between: Valve, folder: Path) -> None:
+        self.plane = plane
+        self.database = database
+        self.valve = between
+        self.home = Home(plane, folder, database.database())
+        self.engine = open_engine(self.home.registry_url)
+        migrate(self.engine)
+        self.registry = OperatorRegistry(self.engine, "test")
+        self._kubeconfig = folder / "through-the-valve"
+        write_kubeconfig(self._kubeconfig, between.url, plane.ca_file, plane.admin_token)
+
+    def start_operator(self, env: Mapping[str, str] | None = None) -> None:
+        self.home.start_operator(env={"KUBECONFIG": str(self._kubeconfig), **(env or {})})
+
+    def calm(self) -> None:
+        """Everything runs, and reaches everything."""
+        self.valve.open()
+        children = self.home.children
+        for server in SERVERS:
+            if server not in children or not children[server].running:
+                self.home.start_server(server, env={"TENANTRY_LEASE_S": LEASE_S})
+            os.kill(children[server].pid, signal.SIGCONT)
+        if "operator" not in children or not children["operator"].running:
+            self.start_operator()
+        os.kill(children["operator"].pid, signal.SIGCONT)
+        until(lambda: len(self.live()) == len(SERVERS), "both servers live")
+
+    def kill(self, name: str) -> None:
+        """As the kernel does where memory is short."""
+        child = self.home.children[name]
+        os.kill(child.pid, signal.SIGKILL)
+        until(lambda: not child.running, f"{name} is gone")
+
+    def ready(self, user_id: str, slope: float) -> dict[str, Any]:
+        """Apply a model of `user_id`, and wait until its status says Ready."""
+        self.home.apply(self.home.publish(user_id, slope))
+        return self.home.until(user_id, "Ready")
+
+    def answers(self, user_id: str) -> list[float | None]:
+        """What each server answers for x = 1; None: no model."""
+        return [self.home.predict(user_id, 1.0, server) for server in SERVERS]
+
+    def live(self) -> set[str]:
+        """Servers whose lease holds."""
+        return {server.server_id for server in self.registry.servers() if server.live}
+
+    def claim(self, name: str) -> Claim | None:
+        """What the registry remembers of a TenantModel."""
+        return next((claim for claim in self.registry.claims() if claim.name == name), None)
+
+    def rows(self) -> dict[str, tuple[str, str | None]]:
+        """User -> uid and model, of every assignment that is no tombstone."""
+        assigned: Mapping[str, Assignment] = self.registry.assigned()
+        return {user: (row.uid, row.model_id) for user, row in assigned.items()}
+
+    def sql(self, statement: str, **values: Any) -> None:
+        """What a person does with psql."""
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    """One of its own: these tests restart it and throw its history away."""
+    with ControlPlane(provide(), audit=True) as running:
+        install_crd(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def module_site(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("faults")
+    with postgres.running() as database, valve.running(plane.url) as between:
+        made = Site(plane, database, between, folder)
+        yield made
+        between.open()
+        for child in made.home.children.values():
+            if child.running:
+                os.kill(child.pid, signal.SIGCONT)
+        made.home.stop()
+        made.engine.dispose()
+
+
+@pytest.fixture
+def site(module_site: Site) -> Site:
+    module_site.calm()
+    return module_site
+
+
+# The operator dies
+
+
+def _ready_in_the_registry(site: Site, name: str, generation: int) -> bool:
+    claim = site.claim(name)
+    return (
+        claim is not None
+        and claim.observed_generation == generation
+        and claim.conditions[0]["reason"] == "Ready"
+    )
+
+
+def _killed_with_a_status_under_way(site: Site, name: str) -> None:
+    """Apply a second version of `name`, and kill the operator once it has sent Ready, but no further."""
+    site.ready(name, 1.0)
+    site.valve.hold_requests()
+    site.home.apply(site.home.publish(name, 2.0))
+    until(lambda: _ready_in_the_registry(site, name, 2), "committed")
+    until(lambda: site.valve.kept_back_bytes > 0, "the status is on its way")
+    assert site.home.get(name)["status"]["observedGeneration"] == 1
+
+
+def test_a_status_that_a_killed_operator_committed_and_never_wrote_is_written_once(site: Site) -> None:
+    _killed_with_a_status_under_way(site, "ann")
+    site.kill("operator")
+    site.valve.cut()
+    site.calm()
+    assert site.home.until("ann", "Ready")["status"]["modelId"] == site.rows()["ann"][1]
+    assert site.home.patches("ann") == 2, "one for each of two changes"
+    assert site.answers("ann") == [pytest.approx(2.0)] * 2
+
+
+def test_a_status_whose_writer_was_killed_before_it_heard_so_is_not_written_again(site: Site) -> None:
+    _killed_with_a_status_under_way(site, "bea")
+    site.valve.hold_answers()
+    written = site.home.until("bea", "Ready")
+    site.kill("operator")
+    site.valve.cut()
+    site.calm()
+    site.ready("bea-later", 1.0)  # the new operator has been through its queue
+    assert site.home.get("bea")["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+    assert site.home.patches("bea") == 2
+
+
+def test_what_was_deleted_and_created_while_the_operator_was_dead_is_caught_up_with(site: Site) -> None:
+    for name in ("cyd", "dov", "eli"):
+        site.ready(name, 1.0)
+    untouched = site.home.get("eli")["metadata"]["resourceVersion"]
+    site.kill("operator")
+    site.home.delete("cyd")
+    site.home.delete("dov")
+    site.home.apply(site.home.publish("dov", 5.0))  # another object of the same name
+    site.home.apply(site.home.publish("fay", 7.0))
+    site.calm()
+    site.home.until("dov", "Ready")
+    site.home.until("fay", "Ready")
+    until(lambda: site.answers("cyd") == [None, None], "the deleted one answers nowhere")
+    assert site.answers("dov") == [pytest.approx(5.0)] * 2
+    assert site.answers("fay") == [pytest.approx(7.0)] * 2
+    assert site.home.get("eli")["metadata"]["resourceVersion"] == untouched
+
+
+def test_a_writer_that_sleeps_in_the_middle_of_a_write_does_not_stop_its_successor(site: Site) -> None:
+    """A paused leader keeps its row locks; the registry takes them away from a silent transaction."""
+    site.kill("operator")
+    engine = open_engine(site.home.registry_url)  # as the paused one opened it
+    connection = engine.connect()
+    connection.execute(text("SELECT * FROM leader FOR UPDATE"))
+    try:
+        site.calm()
+        assert site.ready("gus", 3.0)
+    finally:
+        connection.invalidate()
+        connection.close()
+        engine.dispose()
+
+
+# The API server
+
+
+def test_applies_go_on_while_the_api_server_restarts(site: Site) -> None:
+    names = [f"hal-{n}" for n in range(12)]
+    declared = [site.home.publish(name, 1.0 + n) for n, name in enumerate(names)]
+    pids = {name: child.pid for name, child in site.home.children.items()}
+    underway = threading.Event()
+
+    def apply_all() -> None:
+        for n, each in enumerate(declared):
+            until(lambda each=each: _applied(site, each), "applied", timeout_s=60)  # type: ignore[misc]
+            if n == 3:
+                underway.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        applying = pool.submit(apply_all)
+        assert underway.wait(30)
+        site.plane.restart_apiserver()
+        applying.result(60)
+    for n, name in enumerate(names):
+        site.home.until(name, "Ready", timeout_s=60)
+        assert site.answers(name) == [pytest.approx(1.0 + n)] * 2
+    assert {name: child.pid for name, child in site.home.children.items() if child.running} == pids
+
+
+def _applied(site: Site, declared: TenantModel) -> bool:
+    """Once more where the API server did not answer; it may have heard all the same."""
+    try:
+        site.home.apply(declared)
+    except (OSError, AssertionError):
+        return False
+    return True
+
+
+def test_a_watch_that_fell_behind_the_history_loses_neither_an_apply_nor_a_delete(site: Site) -> None:
+    """While it was cut off, etcd was compacted and the API server restarted: its place is 410 Gone."""
+    site.ready("ida", 1.0)
+    site.ready("jon", 1.0)
+    place = site.ready("kim", 1.0)["metadata"]["resourceVersion"]
+    site.valve.cut()
+    site.home.apply(site.home.publish("ida", 2.0))
+    site.home.delete("jon")
+    site.home.delete("kim")
+    site.home.apply(site.home.publish("kim", 4.0))
+    site.home.apply(site.home.publish("lea", 3.0))
+    _compact(site.plane)
+    site.plane.restart_apiserver()  # its memory of recent events goes too
+    _, event = site.plane.request("GET", f"{TENANT_MODELS}?watch=1&resourceVersion={place}&timeoutSeconds=5")
+    assert event["type"] == "ERROR"
+    assert event["object"]["code"] == 410
+    site.valve.open()
+    for name, slope in (("ida", 2.0), ("kim", 4.0), ("lea", 3.0)):
+        site.home.until(name, "Ready", timeout_s=60)
+        assert site.answers(name) == [pytest.approx(slope)] * 2
+    until(lambda: site.answers("jon") == [None, None], "the deleted one answers nowhere", timeout_s=60)
+
+
+def _compact(plane: ControlPlane) -> None:
+    """Make etcd forget everything but the present."""
+    url = f"{plane.etcd_endpoint}/v3/kv"
+    _, found = loopback_http.exchange("POST", f"{url}/range", {"key": "AA=="}, timeout_s=10)
+    compaction = {"revision": found["header"]["revision"], "physical": True}
+    status, body = loopback_http.exchange("POST", f"{url}/compaction", compaction, timeout_s=10)
+    assert status == 200, body
+
+
+# The registry
+
+
+def test_a_restarted_postgresql_costs_no_process_and_no_change(site: Site) -> None:
+    site.ready("mia", 1.0)
+    pids = {name: child.pid for name, child in site.home.children.items()}
+    with postgres_outage.outage(site.database):
+        site.home.apply(site.home.publish("mia", 2.0))
+        site.home.apply(site.home.publish("ned", 3.0))
+    site.home.until("mia", "Ready", timeout_s=60)
+    site.home.until("ned", "Ready", timeout_s=60)
+    assert site.answers("mia") == [pytest.approx(2.0)] * 2
+    assert site.answers("ned") == [pytest.approx(3.0)] * 2
+    assert {name: child.pid for name, child in site.home.children.items() if child.running} == pids
+
+
+def test_rows_that_somebody_edited_or_deleted_are_put_back(site: Site) -> None:
+    """Whoever edits SQL by hand is not told from a damaged table: what is declared stands."""
+    for n, name in enumerate(("oda", "pia", "quin", "ray")):
+        site.ready(name, 1.0 + n)
+    site.kill("operator")
+    site.start_operator({"TENANTRY_RESYNC_S": "0.5"})
+    site.ready("sam", 9.0)
+    before, claims = site.rows(), _claims(site)
+    shards = _shards(site)
+    site.sql("DELETE FROM assignments WHERE user_id = 'oda'")
+    site.sql(
+        "UPDATE assignments SET model_id = :other, revision = revision + 1000000 WHERE user_id = 'pia'",
+        other=before["quin"][1],
+    )
+    site.sql("UPDATE assignments SET deleted = true WHERE user_id = 'quin'")
+    site.sql("DELETE FROM claims WHERE name = 'ray'")
+    site.sql("UPDATE claims SET conditions = '[]', model_id = 'made-up' WHERE name = 'sam'")
+    site.sql("UPDATE shard_map SET server_id = 'nobody' WHERE shard < 100")
+    site.sql("DELETE FROM shard_map WHERE shard >= 900")
+    site.sql(
+        "INSERT INTO assignments (user_id, uid, generation, model_id, revision, deleted) "
+        "VALUES ('stranger', 'made-up', 1, :other, 1, false)",
+        other=before["quin"][1],
+    )
+    until(lambda: site.rows() == before, "assignments are put back", timeout_s=60)
+    until(lambda: _claims(site) == claims, "claims are put back", timeout_s=60)
+    until(lambda: _shards(site) == shards, "shards are put back", timeout_s=60)
+    for n, name in enumerate(("oda", "pia", "quin", "ray")):
+        expected = [pytest.approx(1.0 + n)] * 2
+        until(lambda name=name, right=expected: site.answers(name) == right, name)  # type: ignore[misc]
+    assert site.answers("stranger") == [None, None]
+    site.kill("operator")  # the next one looks once in ten minutes again
+
+
+def _claims(site: Site) -> dict[str, tuple[str, str | None, str]]:
+    return {c.name: (c.uid, c.model_id, str(c.conditions[:1] and c.conditions[0]["reason"])) for c in
+            site.registry.claims()}
+
+
+def _shards(site: Site) -> dict[int, str]:
+    with site.engine.connect() as connection:
+        found = connection.execute(text("SELECT shard, server_id FROM shard_map")).all()
+    return {row.shard: row.server_id for row in found}
+
+
+# A server sleeps
+
+
+def test_a_server_that_slept_past_its_lease_never_answers_with_the_older_model(site: Site) -> None:
+    """Requests that were sent while it slept included: they sit in its socket until it wakes."""
+    site.ready("tom", 1.0)
+    assert site.answers("tom") == [pytest.approx(1.0)] * 2
+    sleeper = site.home.children["server-1"]
+    awake = site.home.servers()["server-1"]
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    site.ready("tom", 2.0)  # said without the sleeper, whose lease has run out
+    assert "server-1" not in site.live()
+    with ThreadPoolExecutor(20) as pool:
+        body = {"instances": [[1.0]]}
+        sent = [
+            pool.submit(
+                loopback_http.exchange, "POST", f"{awake}/predict/tom", body, timeout_s=30.0
+            )
+            for _ in range(20)
+        ]
+        until(lambda: _waiting_in(awake) >= len(sent), "they sit in its socket")
+        os.kill(sleeper.pid, signal.SIGCONT)
+        answers = [each.result() for each in sent]
+    assert {status for status, _ in answers} == {200}
+    assert [body["predictions"][0] for _, body in answers] == [pytest.approx(2.0)] * len(sent)
+
+
+def _waiting_in(url: str) -> int:
+    """Connections to a server that hold bytes which it has not read, as Linux counts them."""
+    port = f"{int(url.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    unread = [line[4].partition(":")[2] for line in lines if line[1].endswith(f":{port}") and line[3] == "01"]
+    return sum(int(each, 16) > 0 for each in unread)
