@@ -5,14 +5,12 @@ import hashlib
 import json
 import re
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pandas as pd
@@ -22,7 +20,6 @@ from examples.nycflights import aircraft as nycflights
 from examples.nycflights.aircraft import FEATURES, Aircraft
 
 from tenantry import TenantModel
-from tenantry_operator.statuses import _UNSETTLED_S
 from tenantry_server import publish
 from tenantry_server.publishing import object_name, to_yaml
 from tenantry_server.s3 import make_client
@@ -30,13 +27,14 @@ from tests.support.control_plane import ControlPlane
 from tests.support.home import Home, install_crd
 from tests.support.kubectl import Kubectl
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.status_history import StatusHistory
 from tests.support.up import Reply, ask
 from tests.support.waiting import until
 
 TENANTS = 200
 NAMESPACE = "fleet"
 TENANT_MODELS = f"/apis/tenantry.dev/v1alpha1/namespaces/{NAMESPACE}/tenantmodels"
-READS = ("get", "list", "watch")
+UNDER_WAY = ("Resolving", "Loading", "RollingOut", "NoServer")  # told where they last for two seconds
 WAITERS = 8
 
 
@@ -104,34 +102,18 @@ class Fleet:
     def delete(self, name: str) -> None:
         self.kubectl.ok("delete", "tm", name, "-n", NAMESPACE)
 
-    # What the API server counted
+    # What that cost
 
-    def writes(self) -> "Counter[tuple[str, str]]":
-        """Requests that could change a TenantModel of this namespace, by verb and subresource."""
-        assert self.home.plane.audit_log is not None
-        lines = map(json.loads, self.home.plane.audit_log.read_text().splitlines())
-        return Counter(
-            (line["verb"], line["objectRef"].get("subresource", ""))
-            for line in lines
-            if line.get("objectRef", {}).get("resource") == "tenantmodels"
-            and line["objectRef"].get("namespace") == NAMESPACE
-            and line["stage"] == "ResponseComplete"
-            and line["verb"] not in READS
-        )
+    def history(self) -> StatusHistory:
+        """Of every status from now on."""
+        return StatusHistory(self.home.plane, NAMESPACE)
 
     @contextmanager
     def one_write(self, name: str) -> Iterator[None]:
-        """The block brings one change about: it costs one write of the status.
-
-        A second one says that it is under way, where that took long enough to be worth telling.
-        """
-        before, began_s = self.home.patches(name), monotonic()
+        """The block brings one change about, and waits for it: it costs one write of the status."""
+        history = self.history()
         yield
-        took_s = monotonic() - began_s
-        # The watch may tell of a write before the audit log has its line.
-        until(lambda: self.home.patches(name) > before, f"a write of {name}'s status")
-        written = self.home.patches(name) - before
-        assert written == 1 or (written == 2 and took_s > _UNSETTLED_S), f"{written} status writes"
+        assert_one(history.reasons()[name])
 
     # What a client of the servers sees
 
@@ -148,6 +130,13 @@ class Fleet:
         for reply in self.ask(one.tail_number, rows):
             assert reply.status == 200, reply.body
             assert reply.body == pytest.approx(own, rel=1e-9, abs=0.0)
+
+
+def assert_one(told: list[str]) -> None:
+    """One outcome; before it, and at most once each, what held it up for long."""
+    assert [reason not in UNDER_WAY for reason in told].count(True) == 1, told
+    assert told[-1] not in UNDER_WAY, told
+    assert len(set(told)) == len(told), told
 
 
 @pytest.fixture(scope="module")
@@ -178,46 +167,49 @@ def fleet(plane: ControlPlane, s3: S3Server, tmp_path_factory: pytest.TempPathFa
             plane.request("DELETE", TENANT_MODELS)
 
 
+@dataclass(frozen=True)
+class Applied:
+    """The two hundred manifests that were applied, and are Ready.
+
+    Attributes:
+        told: of each name, the reasons in the statuses that were written on the way.
+    """
+
+    folder: Path
+    told: dict[str, list[str]]
+
+
 @pytest.fixture(scope="module")
-def manifests(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of two hundred manifests that was applied, and every tenant in it is Ready."""
+def applied(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Applied:
     folder = tmp_path_factory.mktemp("manifests")
     names = [fleet.publish(one, manifests=folder).name for one in fleet.tenants]
+    history = fleet.history()
     done = fleet.kubectl.ok("apply", "-f", folder)
     assert done.count(" created\n") == TENANTS
     # kubectl asks for one object at a time, five a second: several of them are quicker.
     with ThreadPoolExecutor(WAITERS) as pool:
         list(pool.map(lambda own: fleet.wait("Ready", *own), [names[i::WAITERS] for i in range(WAITERS)]))
-    return folder
+    return Applied(folder, history.reasons())
 
 
 # The main job
 
 
-def test_each_of_two_hundred_tenants_is_answered_by_its_own_model(fleet: Fleet, manifests: Path) -> None:
-    """By every server, to nine digits; and the statuses cost one write each."""
+def test_each_of_two_hundred_tenants_is_answered_by_its_own_model(fleet: Fleet, applied: Applied) -> None:
+    """By every server, to nine digits; and the status of each was written once."""
     for one in fleet.tenants:
         fleet.assert_answers(one)
-    found = fleet.kubectl.json("get", "tm", "-n", NAMESPACE)["items"]
-    ours = {path.stem for path in manifests.glob("*.yaml")}
-    quick = [each["metadata"]["name"] for each in found if _ready_after_s(each) < _UNSETTLED_S - 1]
-    patches = {name: fleet.home.patches(name) for name in ours.intersection(quick)}
-    assert {name: count for name, count in patches.items() if count != 1} == {}
+    assert len(applied.told) == TENANTS
+    for told in applied.told.values():
+        assert_one(told)
 
 
-def _ready_after_s(found: dict[str, Any]) -> float:
-    """Whole seconds from creation to Ready: up to one less than it was."""
-    (ready,) = (c for c in found["status"]["conditions"] if c["type"] == "Ready")
-    created = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
-    return (datetime.fromisoformat(ready["lastTransitionTime"]) - created).total_seconds()
-
-
-def test_applying_everything_again_writes_nothing(fleet: Fleet, manifests: Path) -> None:
+def test_applying_everything_again_writes_nothing(fleet: Fleet, applied: Applied) -> None:
     """As a GitOps pipeline does every few minutes."""
-    before, writes = _versions(fleet), fleet.writes()
-    done = fleet.kubectl.ok("apply", "-f", manifests)
+    before, history = _versions(fleet), fleet.history()
+    done = fleet.kubectl.ok("apply", "-f", applied.folder)
     assert done.count(" unchanged\n") == TENANTS
-    assert fleet.writes() == writes
+    assert history.writes() == {}
     _make_a_change(fleet)
     after = _versions(fleet)
     assert {name: after[name] for name in before} == before
@@ -246,12 +238,12 @@ def test_server_side_apply_again_writes_nothing(fleet: Fleet) -> None:
 def test_a_label_costs_no_write_of_the_status(fleet: Fleet) -> None:
     name = fleet.publish(one := next(fleet.spare)).name
     fleet.applied_and_ready(fleet.publish(one))
-    patches = fleet.home.patches(name)
+    history = fleet.history()
     fleet.kubectl.ok("label", "tm", name, "-n", NAMESPACE, "team=blue")
     labelled = fleet.get(name)
     _make_a_change(fleet)
     assert fleet.get(name) == labelled
-    assert fleet.home.patches(name) == patches
+    assert name not in history.reasons()
 
 
 # The life of a tenant
