@@ -15,12 +15,10 @@ def configure(level: str, *, process: str = "") -> None:
     """
     person = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        *([_named(process)] if process else []),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if person else "iso", utc=not person),
     ]
-    if process:
-        structlog.contextvars.bind_contextvars(process=process)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -46,3 +44,12 @@ def configure(level: str, *, process: str = "") -> None:
     root.setLevel(level.upper())
     for noisy in ("botocore", "boto3", "urllib3", "alembic", "asyncio", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _named(process: str) -> structlog.typing.Processor:
+    """Adds the name to every line, of whichever thread."""
+
+    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"process": process, **event}
+
+    return add

@@ -55,7 +55,10 @@ async def _configuration() -> client.Configuration:
     if os.environ.get("KUBERNETES_SERVICE_HOST") and "KUBECONFIG" not in os.environ:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     else:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        file = os.environ.get("KUBECONFIG")  # as it is now, not when the client was imported
+        await config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=file, client_configuration=configuration
+        )
     return configuration
 
 
@@ -77,6 +80,8 @@ async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Call
         _request_timeout=_SILENT_S,
     )
     try:
+        if response.status != 200:  # unlike the others, this call leaves that to its caller
+            raise ApiException(status=response.status, reason=response.reason)
         async for _ in response.content.iter_any():
             wake()
     finally:

@@ -7,8 +7,9 @@ import re
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import joblib
@@ -19,6 +20,9 @@ from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
 from tenantry_server.formats import format_of
 from tenantry_server.s3 import make_client, publish_bytes
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
@@ -83,7 +87,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     declared = _declared(name or object_name(str(user_id)), namespace, user_id, source, spec or {})
     format_of(declared.spec.model.pinned())
     if uri.startswith("s3://"):
-        publish_bytes(make_client(s3_endpoint_url), uri, data)
+        publish_bytes(_client(s3_endpoint_url, _aws_environment()), uri, data)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
@@ -139,6 +143,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _aws_environment() -> frozenset[tuple[str, str]]:
+    return frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))
+
+
+@lru_cache(maxsize=4)  # to make one takes a tenth of a second: as long as to fit a small model
+def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) -> "S3Client":
+    return make_client(endpoint_url)
 
 
 def _artifact(model: Any) -> tuple[bytes, str]:

@@ -56,7 +56,10 @@ class Cluster:
         if os.environ.get(_IN_POD) and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            file = os.environ.get("KUBECONFIG")  # as it is now, not when the client was imported
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=file, client_configuration=configuration
+            )
         self._client = client.ApiClient(configuration)
         self._client.user_agent = f"tenantry-operator/{__version__}"  # and so the manager of our fields
         self._api = client.CustomObjectsApi(self._client)

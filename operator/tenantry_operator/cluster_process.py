@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,16 +65,8 @@ class ClusterSide:
             for claim in list(self._known.values()):
                 self._statuses.decided(claim)
             writing = asyncio.create_task(self._statuses.run())
-            if await self._first_sync(cluster, stop):
-                watching = threading.Thread(
-                    target=informer.run,
-                    args=(self._hand, stop),
-                    kwargs={"namespace": self._namespace},
-                    daemon=True,
-                )
-                watching.start()
-                await self._sync_until(cluster, stop)
-                await asyncio.to_thread(watching.join, 10.0)
+            while await self._first_sync(cluster, stop):
+                await self._follow(cluster, stop)
             writing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writing
@@ -93,12 +86,27 @@ class ClusterSide:
                 return True
         return False
 
-    async def _sync_until(self, cluster: Cluster, stop: threading.Event) -> None:
-        while not await asyncio.to_thread(stop.wait, self._resync_s):
+    async def _follow(self, cluster: Cluster, stop: threading.Event) -> None:
+        """Watch, and list everything now and then, until stopped or until the watch ends by itself."""
+        watching = threading.Thread(target=self._watch, args=(stop,), name="informer", daemon=True)
+        watching.start()
+        listed_s = time.monotonic()
+        while watching.is_alive() and not await asyncio.to_thread(stop.wait, min(_RETRY_S, self._resync_s)):
+            if time.monotonic() - listed_s < self._resync_s:
+                continue
             try:
                 await self._full_sync(cluster)
             except ClusterError as error:
                 log.warning("full listing failed; the watch goes on", error=str(error))
+            listed_s = time.monotonic()
+        await asyncio.to_thread(watching.join, 10.0)
+
+    def _watch(self, stop: threading.Event) -> None:
+        """In a thread of its own; it ends where the CRD was deleted, say, and then begins anew."""
+        try:
+            informer.run(self._hand, stop, namespace=self._namespace)
+        except Exception as error:
+            log.warning("the watch ended and will begin anew", error=f"{type(error).__name__}: {error}")
 
     async def _full_sync(self, cluster: Cluster) -> None:
         """List everything, and find what is gone: missed deletions are reported by nobody else."""

@@ -5,6 +5,7 @@ Everything else of it is left alone: its change-detecting handlers would write t
 three times.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -39,15 +40,31 @@ def run(hand: Hand, stop: threading.Event, *, namespace: str | None) -> None:
     def as_kubectl_does(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    kopf.run(
-        registry=registry,
-        settings=_settings(),
-        standalone=True,
-        memo=(),  # else it keeps an empty one for each object
-        clusterwide=namespace is None,
-        namespaces=[] if namespace is None else [namespace],
-        stop_flag=stop,
-    )
+    async def until_stopped() -> None:
+        # Not `stop` itself: kopf would wait for it in a thread, and so could not end by itself, as it
+        # does where the CRD is deleted.
+        told = asyncio.Event()
+
+        async def tell() -> None:
+            while not stop.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.2)
+            told.set()
+
+        telling = asyncio.create_task(tell())
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=_settings(),
+                standalone=True,
+                memo=(),  # else it keeps an empty one for each object
+                clusterwide=namespace is None,
+                namespaces=[] if namespace is None else [namespace],
+                stop_flag=told,
+            )
+        finally:
+            telling.cancel()
+
+    asyncio.run(until_stopped())
 
 
 class _Nothing(kopf.DiffBaseStorage):
@@ -67,9 +84,11 @@ def _settings() -> kopf.OperatorSettings:
     """Measured with 10,000 objects: a worker holds its slot for idle_timeout after each event."""
     settings = kopf.OperatorSettings()
     settings.persistence.diffbase_storage = _Nothing()
+    settings.scanning.disabled = True  # else it lists and watches all CRDs, or all namespaces
     settings.posting.enabled = False  # no Kubernetes events: status and logs tell it all
     settings.queueing.worker_limit = 500
     settings.queueing.idle_timeout = 0.1
+    settings.watching.chunk_size = 500
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10

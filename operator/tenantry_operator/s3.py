@@ -1,5 +1,6 @@
 """The only module of the operator's side that speaks to S3: asks what stands under a name."""
 
+import threading
 from typing import TYPE_CHECKING
 
 import boto3
@@ -36,16 +37,18 @@ class S3Resolver:
             retries={"total_max_attempts": 2, "mode": "standard"},
             max_pool_connections=connections,
         )
+        self._making = threading.Lock()
         self._made: S3Client | None = None
 
     @property
     def _client(self) -> "S3Client":
         # Made on first use: a folder of file:// models needs no AWS region.
-        if self._made is None:
-            self._made = boto3.session.Session().client(
-                "s3", endpoint_url=self._endpoint_url, config=self._config
-            )
-        return self._made
+        with self._making:  # it takes a tenth of a second, and many threads ask for it at once
+            if self._made is None:
+                self._made = boto3.session.Session().client(
+                    "s3", endpoint_url=self._endpoint_url, config=self._config
+                )
+            return self._made
 
     def resolve(self, source: ModelSource) -> ModelId:
         """The id of the version that a GET would answer with now.

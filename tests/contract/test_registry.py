@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import writing
 from tenantry_server import SQLAlchemyModelInfoRepository
+from tests.support.waiting import until
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -293,3 +295,44 @@ def test_a_database_that_does_not_answer_says_so() -> None:
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(RegistryUnavailable, match="did not answer"):
         migrate(engine)
+
+
+def test_each_side_wakes_the_other(
+    engine: Engine, operator: OperatorRegistry, opened: Callable[[], Engine]
+) -> None:
+    """Where the database can: SQLite can't, and there nobody may rely on it."""
+    can = engine.dialect.name == "postgresql"
+    server = ServerRegistry(opened(), "s0", endpoint="", capacity_bytes=1)
+    rung: dict[str, int] = {"operator": 0, "server": 0}
+    stop = threading.Event()
+
+    def heard(who: str) -> None:
+        rung[who] += 1
+
+    operator.listen(lambda: heard("operator"), stop)
+    server.listen(lambda: heard("server"), stop)
+    if can:
+        until(lambda: all(rung.values()), "both listen")
+    acts: list[tuple[str, Callable[[], object]]] = [
+        ("server", lambda: operator.commit(Writes(assignments=[Assignment("ann", "u", 1, None, "m")]))),
+        ("server", lambda: operator.assign_shards({0: "s0"})),
+        ("operator", lambda: server.renew(lease_s=5, acked_revision=2, used_bytes=0)),
+        ("operator", lambda: server.report([LoadReport("ann", "s0", "m", LoadState.LOADED)])),
+    ]
+    for who, act in acts:
+        before = rung[who]
+        act()
+        if can:
+            until(partial(_above, rung, who, before), f"{who} hears")
+    last = dict(rung)
+    server.renew(lease_s=5, acked_revision=2, used_bytes=0)  # no news: a call a second is no noise
+    operator.commit(Writes(claims=[]))
+    operator.assign_shards({1: "s0"})
+    if can:
+        until(lambda: rung["server"] > last["server"], "the next one is heard")
+    assert rung["operator"] == last["operator"]
+    stop.set()
+
+
+def _above(counts: dict[str, int], who: str, before: int) -> bool:
+    return counts[who] > before

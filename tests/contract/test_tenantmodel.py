@@ -83,7 +83,7 @@ def test_every_field_of_the_crd_is_described(crd: Any) -> None:
     """`kubectl explain` has nothing else to show."""
 
     def undescribed(schema: Any, path: str) -> list[str]:
-        inner = schema.get("properties", {})
+        inner = schema.get("properties", {}) | schema.get("items", {}).get("properties", {})
         bare = [] if "description" in schema else [path]
         return bare + [bad for name, sub in inner.items() for bad in undescribed(sub, f"{path}.{name}")]
 

@@ -1,6 +1,5 @@
 """What a person does with kubectl, and what they see: two hundred real tenants, artifacts on S3."""
 
-import functools
 import hashlib
 import json
 import re
@@ -22,7 +21,6 @@ from examples.nycflights.aircraft import FEATURES, Aircraft
 from tenantry import TenantModel
 from tenantry_server import publish
 from tenantry_server.publishing import object_name, to_yaml
-from tenantry_server.s3 import make_client
 from tests.support.control_plane import ControlPlane
 from tests.support.home import Home, install_crd
 from tests.support.kubectl import Kubectl
@@ -148,8 +146,6 @@ def fleet(plane: ControlPlane, s3: S3Server, tmp_path_factory: pytest.TempPathFa
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
-        # boto3 takes 0.1 to 0.2 s to make a client, and `publish` makes one for each artifact.
-        patch.setattr("tenantry_server.publishing.make_client", functools.cache(make_client))
         home = Home(plane, tmp_path_factory.mktemp("kubectl"))
         try:
             home.start_operator("--namespace", NAMESPACE, env={"TENANTRY_RETRY_LAST_S": "1"})

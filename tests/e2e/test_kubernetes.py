@@ -11,7 +11,7 @@ import pytest
 
 from tenantry import TenantModel
 from tests.support.control_plane import ControlPlane
-from tests.support.home import TENANT_MODELS, Home, install_crd
+from tests.support.home import CRDS, TENANT_MODELS, Home, install_crd
 from tests.support.waiting import until
 
 
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 def home(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     install_crd(plane)
     started = Home(plane, tmp_path_factory.mktemp("kubernetes"))
-    started.start_operator()
+    started.start_operator("--probe-port", "0")
     started.start_server()
     yield started
     started.stop()
@@ -85,11 +85,24 @@ def test_a_restarted_operator_writes_nothing_and_sees_what_it_missed(home: Home)
     home.children["operator"].stop(grace_s=20)
     home.delete("fay")
     home.apply(home.publish("gil", 7.0))
-    home.start_operator()
+    home.start_operator("--probe-port", "0")
     home.until("gil", "Ready")
     assert home.predict("gil", 1.0) == pytest.approx(7.0)
     assert home.predict("fay", 1.0) is None
     assert home.get("eve")["metadata"]["resourceVersion"] == versions["eve"]
+
+
+def test_probes_and_metrics_tell_what_is_so(plane: ControlPlane, home: Home) -> None:
+    assert home.probe("/healthz") == (200, "ok\n")
+    assert home.probe("/readyz") == (200, "ok\n")
+    assert home.probe("/nothing")[0] == 404
+    items = plane.request("GET", TENANT_MODELS)[1]["items"]
+    stalled = sum(any(c["type"] == "Stalled" for c in item["status"]["conditions"]) for item in items)
+    told = home.probe("/metrics")[1].splitlines()
+    assert f'tenantry_operator_tenantmodels{{state="Ready"}} {len(items) - stalled:.1f}' in told
+    assert f'tenantry_operator_tenantmodels{{state="Stalled"}} {stalled:.1f}' in told
+    assert "tenantry_operator_servers 1.0" in told
+    assert "tenantry_operator_registry_up 1.0" in told
 
 
 def test_a_status_that_somebody_wrote_over_is_put_right(home: Home) -> None:
@@ -111,13 +124,17 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
     lease = {"metadata": {"name": "operator"}, "spec": {}}
     leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
     assert plane.request("POST", leases, lease)[0] == 201
-    first = home.start_operator("--lease", "default/operator", name="first")
+    args = ["--lease", "default/operator", "--probe-port", "0"]
+    first = home.start_operator(*args, name="first")
     until(lambda: home.leads("first"), "the first leads")
-    home.start_operator("--lease", "default/operator", name="second")
+    home.start_operator(*args, name="second")
     until(lambda: "waiting for the lease" in home.log("second"), "the second waits")
     home.apply(home.publish("ida", 1.0))
     home.until("ida", "Ready")
     assert not home.leads("second")
+    assert home.probe("/readyz", "second") == (200, "ok\n"), "else a rollout would never end"
+    assert "tenantry_operator_leading 0.0" in home.probe("/metrics", "second")[1]
+    assert "tenantry_operator_leading 1.0" in home.probe("/metrics", "first")[1]
     os.kill(first.pid, signal.SIGSTOP)
     home.apply(home.publish("ida", 2.0))
     found = home.until("ida", "Ready", timeout_s=60)
@@ -128,6 +145,29 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
     assert "another operator leads since epoch" in said or "the lease was lost" in said
     assert home.get("ida")["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
     assert home.predict("ida", 1.0) == pytest.approx(2.0)
+
+
+def test_whoever_stops_in_order_gives_the_lease_back(plane: ControlPlane, home: Home) -> None:
+    """A rollout must not wait until the lease of a process that ended long ago has run out."""
+    lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/operator"
+    assert plane.request("GET", lease)[1]["spec"]["holderIdentity"]
+    home.children["second"].stop(grace_s=20)
+    assert "holderIdentity" not in plane.request("GET", lease)[1]["spec"]
+    assert '"event": "stopped"' in home.log("second")
+
+
+def test_the_crd_may_go_and_come_back(plane: ControlPlane, home: Home) -> None:
+    """The watch ends with the CRD, for good: the operator begins another one."""
+    home.start_operator("--probe-port", "0")
+    home.apply(home.publish("jon", 1.0))
+    home.until("jon", "Ready")
+    assert plane.request("DELETE", f"{CRDS}/tenantmodels.tenantry.dev")[0] == 200
+    until(lambda: plane.request("GET", TENANT_MODELS)[0] == 404, "the CRD is gone")
+    until(lambda: "can't be listed yet" in home.log("operator"), "the operator notices", timeout_s=60)
+    install_crd(plane)
+    home.apply(home.publish("jon", 2.0))
+    home.until("jon", "Ready", timeout_s=60)
+    assert home.predict("jon", 1.0) == pytest.approx(2.0)
 
 
 def test_it_is_one_or_the_other() -> None:

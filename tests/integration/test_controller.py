@@ -31,8 +31,8 @@ from tenantry_operator.artifacts import Resolver
 from tenantry_operator.controller import Controller
 from tenantry_operator.listing import Listing
 from tenantry_operator.lookups import Lookups
-from tenantry_operator.reconcile import Declaration
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.reconcile import Declaration
 from tenantry_operator.settings import OperatorSettings
 
 SOURCE = "a test"

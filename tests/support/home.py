@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -82,6 +83,14 @@ class Home:
     def leads(self, name: str = "operator") -> bool:
         """Whether this process ever led."""
         return '"event": "leading"' in self.log(name)
+
+    def probe(self, path: str, name: str = "operator") -> tuple[int, str]:
+        """Status and body of a path of this operator's probes; it was started with `--probe-port 0`."""
+        url = until(
+            lambda: re.findall(r'"url": "(\S+)", "event": "probes"', self.log(name)), f"{name}'s probes"
+        )
+        reply = ask(urllib.request.Request(url[-1] + path))
+        return reply.status, str(reply.body)
 
     def servers(self) -> dict[str, str]:
         """Base URL of each live server, by its id; none where there is no registry yet."""

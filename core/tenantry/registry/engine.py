@@ -1,6 +1,7 @@
 """Opens a registry: one engine for SQLite and PostgreSQL, its migrations, and its clock."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def _sqlite(url: URL) -> Engine:
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver's own transactions begin late and skip DDL; SQLAlchemy's `begin` does it below.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")  # readers go on while the operator writes
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")  # WAL stays consistent over a crash
 
     @event.listens_for(engine, "begin")
@@ -84,6 +85,20 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers go on while the operator writes; this one statement does not wait its turn by itself."""
+    give_up_s = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager
