@@ -1,10 +1,12 @@
 """What is killed, paused, cut off, restarted or edited by hand, and what stays true all the same."""
 
+import copy
 import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate, open
 from tests.support import loopback_http, postgres, postgres_outage, valve
 from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.envtest_assets import provide
-from tests.support.home import TENANT_MODELS, Home, install_crd
+from tests.support.home import CRDS, TENANT_MODELS, Home, install_crd
 from tests.support.postgres import PostgresServer
 from tests.support.valve import Valve
 from tests.support.waiting import until
@@ -124,23 +126,19 @@ def site(module_site: Site) -> Site:
 # The operator dies
 
 
-def _ready_in_the_registry(site: Site, name: str, generation: int) -> bool:
-    claim = site.claim(name)
-    return (
-        claim is not None
-        and claim.observed_generation == generation
-        and claim.conditions[0]["reason"] == "Ready"
-    )
-
-
 def _killed_with_a_status_under_way(site: Site, name: str) -> None:
     """Apply a second version of `name`, and kill the operator once it has sent Ready, but no further."""
     site.ready(name, 1.0)
     site.valve.hold_requests()
     site.home.apply(site.home.publish(name, 2.0))
-    until(lambda: _ready_in_the_registry(site, name, 2), "committed")
+    until(lambda: _committed(site, name), "committed")
     until(lambda: site.valve.kept_back_bytes > 0, "the status is on its way")
     assert site.home.get(name)["status"]["observedGeneration"] == 1
+
+
+def _committed(site: Site, name: str) -> bool:
+    claim = site.claim(name)
+    return claim is not None and claim.observed_generation == 2 and _reason(site, name) == "Ready"
 
 
 def test_a_status_that_a_killed_operator_committed_and_never_wrote_is_written_once(site: Site) -> None:
@@ -246,7 +244,9 @@ def test_a_watch_that_fell_behind_the_history_loses_neither_an_apply_nor_a_delet
     site.home.apply(site.home.publish("lea", 3.0))
     _compact(site.plane)
     site.plane.restart_apiserver()  # its memory of recent events goes too
-    _, event = site.plane.request("GET", f"{TENANT_MODELS}?watch=1&resourceVersion={place}&timeoutSeconds=5")
+    _, event = site.plane.request(
+        "GET", f"{TENANT_MODELS}?watch=1&resourceVersion={place}&timeoutSeconds=5"
+    )
     assert event["type"] == "ERROR"
     assert event["object"]["code"] == 410
     site.valve.open()
@@ -316,8 +316,10 @@ def test_rows_that_somebody_edited_or_deleted_are_put_back(site: Site) -> None:
 
 
 def _claims(site: Site) -> dict[str, tuple[str, str | None, str]]:
-    return {c.name: (c.uid, c.model_id, str(c.conditions[:1] and c.conditions[0]["reason"])) for c in
-            site.registry.claims()}
+    return {
+        c.name: (c.uid, c.model_id, str(c.conditions[:1] and c.conditions[0]["reason"]))
+        for c in site.registry.claims()
+    }
 
 
 def _shards(site: Site) -> dict[int, str]:
@@ -341,9 +343,7 @@ def test_a_server_that_slept_past_its_lease_never_answers_with_the_older_model(s
     with ThreadPoolExecutor(20) as pool:
         body = {"instances": [[1.0]]}
         sent = [
-            pool.submit(
-                loopback_http.exchange, "POST", f"{awake}/predict/tom", body, timeout_s=30.0
-            )
+            pool.submit(loopback_http.exchange, "POST", f"{awake}/predict/tom", body, timeout_s=30.0)
             for _ in range(20)
         ]
         until(lambda: _waiting_in(awake) >= len(sent), "they sit in its socket")
@@ -357,5 +357,136 @@ def _waiting_in(url: str) -> int:
     """Connections to a server that hold bytes which it has not read, as Linux counts them."""
     port = f"{int(url.rpartition(':')[2]):04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    unread = [line[4].partition(":")[2] for line in lines if line[1].endswith(f":{port}") and line[3] == "01"]
+    unread = [
+        line[4].partition(":")[2] for line in lines if line[1].endswith(f":{port}") and line[3] == "01"
+    ]
     return sum(int(each, 16) > 0 for each in unread)
+
+
+# Hostile objects
+
+
+def test_a_status_that_makes_no_sense_is_replaced_and_holds_nobody_up(site: Site) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"observedGeneration": 2**63 - 1, "modelId": "\u202e#?sha256=\u0000", "sizeBytes": -(2**63)},
+        {"observedGeneration": 1, "conditions": [_condition("Bogus"), _condition("?")]},
+        {"observedGeneration": 1, "conditions": [_condition("Ready", reason="x" * 100_000)]},
+        {"observedGeneration": -1, "conditions": []},
+    ]
+    names = [f"una-{n}" for n in range(len(wrong))]
+    right = {name: site.ready(name, 1.0 + n)["status"] for n, name in enumerate(names)}
+    for name, status in zip(names, wrong, strict=True):
+        path = f"{TENANT_MODELS}/{name}/status"
+        code, body = site.plane.request("PUT", path, {**site.home.get(name), "status": status})
+        assert code == 200, str(body)[:500]
+    site.ready("una-later", 9.0)
+    for n, name in enumerate(names):
+        until(lambda name=name: site.home.get(name)["status"] == right[name], name)  # type: ignore[misc]
+        assert site.answers(name) == [pytest.approx(1.0 + n)] * 2
+
+
+def _condition(kind: str, reason: str = "Odd") -> dict[str, str]:
+    moment = "0001-01-01T00:00:00Z"
+    return {
+        "type": kind,
+        "status": "Unknown",
+        "reason": reason,
+        "message": "-",
+        "lastTransitionTime": moment,
+    }
+
+
+def test_annotations_and_names_at_their_limits_are_like_any_other(site: Site) -> None:
+    user_id = "v" * 253
+    name = ".".join(["w" * 62] * 4)[:253]
+    declared = site.home.publish(user_id, 3.0)
+    document = TenantModel("default", name, declared.spec).to_manifest()
+    document["metadata"] |= {
+        "annotations": {"example.com/large": "\u2028{}\x07" * 30_000, "kopf.zalando.org/x": "not JSON"},
+        "labels": {"k" * 63: "v" * 63},
+    }
+    code, body = site.plane.request("POST", TENANT_MODELS, document)
+    assert code == 201, body
+    site.home.until(name, "Ready")
+    assert site.answers(user_id) == [pytest.approx(3.0)] * 2
+
+
+def test_what_the_schema_would_refuse_but_storage_holds_gets_its_condition(site: Site) -> None:
+    """Such as what was stored before a rule was made: the CRD is relaxed for a moment."""
+    good = site.home.publish("xena", 1.0).to_manifest()["spec"]
+    specs: dict[str, Any] = {
+        "odd-empty": {},
+        "odd-list": [],
+        "odd-number": {"userId": 7, "model": good["model"]},
+        "odd-nul": {"userId": "a\u0000b", "model": good["model"]},
+        "odd-long": {"userId": "y" * 10_000, "model": good["model"]},
+        "odd-deep": {"userId": "yan", "model": good["model"], "prewarm": _nested(900)},
+        "odd-wide": {"userId": "yan", "model": {"uri": ["x"] * 50_000}},
+    }
+    with _relaxed(site.plane):
+        for name, spec in specs.items():
+            _store(site.plane, name, spec)
+        for name in specs:
+            site.home.until(name, "InvalidManifest")
+        os.kill(site.home.children["operator"].pid, signal.SIGSTOP)
+        _store(site.plane, "odd-later", {})
+    os.kill(site.home.children["operator"].pid, signal.SIGCONT)
+    until(lambda: _reason(site, "odd-later") == "InvalidManifest", "the registry tells of it")
+    if site.plane.version_info >= (
+        1,
+        30,
+    ):  # an older API server checks the spec at each write of the status
+        site.home.until("odd-later", "InvalidManifest")
+    site.ready("xena", 4.0)
+    assert site.answers("xena") == [pytest.approx(4.0)] * 2
+    for name in (*specs, "odd-later"):
+        site.home.delete(name)
+    until(lambda: site.claim("odd-later") is None, "it is gone")
+
+
+def _store(plane: ControlPlane, name: str, spec: Any) -> None:
+    document = {"apiVersion": "tenantry.dev/v1alpha1", "kind": "TenantModel"}
+    stored = {**document, "metadata": {"name": name}, "spec": spec}
+    status, body = plane.request("POST", TENANT_MODELS, stored)
+    assert status == 201, body
+
+
+def _reason(site: Site, name: str) -> str:
+    """What the registry says of a TenantModel; empty: nothing yet."""
+    claim = site.claim(name)
+    return str(claim.conditions[0]["reason"]) if claim and claim.conditions else ""
+
+
+def _nested(levels: int) -> Any:
+    deep: Any = "bottom"
+    for _ in range(levels):
+        deep = [deep]
+    return deep
+
+
+@contextmanager
+def _relaxed(plane: ControlPlane) -> Iterator[None]:
+    """A CRD that takes any spec, for the length of the block; the status is as ever."""
+    path = f"{CRDS}/tenantmodels.tenantry.dev"
+    strict = plane.request("GET", path)[1]["spec"]
+    loose = copy.deepcopy(strict)
+    schema = loose["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["x-kubernetes-preserve-unknown-fields"] = True
+    del schema["properties"]["spec"], schema["required"]
+    _serve(plane, path, loose, refused=False)
+    try:
+        yield
+    finally:
+        _serve(plane, path, strict, refused=True)
+
+
+def _serve(plane: ControlPlane, path: str, spec: Any, *, refused: bool) -> None:
+    """Until the API server judges by this schema."""
+    empty = {"apiVersion": "tenantry.dev/v1alpha1", "kind": "TenantModel", "metadata": {"name": "probe"}}
+    status, body = plane.request("PUT", path, {**plane.request("GET", path)[1], "spec": spec})
+    assert status == 200, body
+    expected = 422 if refused else 201
+    until(
+        lambda: plane.request("POST", f"{TENANT_MODELS}?dryRun=All", empty)[0] == expected,
+        f"an object without a spec gets {expected}",
+    )

@@ -84,7 +84,9 @@ class Valve:
             with server:
                 ended = threading.Event()
                 back = threading.Thread(
-                    target=self._pass_on, args=(server, client, self._answers_pass, life, ended), daemon=True
+                    target=self._pass_on,
+                    args=(server, client, self._answers_pass, life, ended),
+                    daemon=True,
                 )
                 back.start()
                 self._pass_on(client, server, self._requests_pass, life, ended)
@@ -114,9 +116,7 @@ class Valve:
             finally:
                 ended.set()
 
-    def _may_pass(
-        self, data: bytes, passes: threading.Event, life: int, ended: threading.Event
-    ) -> bool:
+    def _may_pass(self, data: bytes, passes: threading.Event, life: int, ended: threading.Event) -> bool:
         """Wait for the handle; False: the connection was cut, and this is lost."""
         if not passes.is_set() and passes is self._requests_pass:
             with self._lock:
