@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import ServerRegistry, is_migrated, open_engine
 from tenantry_server.app import make_app
@@ -42,17 +43,7 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
         InvalidSetting: the cluster can't be watched, as the client for it is not installed.
         OSError: the address can't be listened on.
     """
-    runner = asyncio.Runner(loop_factory=_loop_factory())
-    with runner:
-        runner.run(_serve(settings, shared_fd, lifeline))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not built for every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    loops.run(_serve(settings, shared_fd, lifeline))
 
 
 async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from tenantry import loops
 from tenantry.registry import Claim
 from tenantry_operator import informer, objects
 from tenantry_operator.cluster import Cluster, ClusterError
@@ -41,6 +42,7 @@ class ClusterSide:
         self._resync_s = resync_s
         self._namespace = namespace
         self._deleted: set[str] = set()  # since the last full listing began
+        self._handed: dict[str, int] = {}  # uid -> generation that the controller has got from the watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statuses: StatusWriter | None = None
 
@@ -56,7 +58,7 @@ class ClusterSide:
             submit: takes listings; called from several threads.
         """
         self._submit = submit
-        asyncio.run(self._run(stop))
+        loops.run(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> None:
         async with Cluster(self._namespace) as cluster:
@@ -125,6 +127,7 @@ class ClusterSide:
         self._submit(Listing(declared, frozenset(absent)))
         for uid in absent:
             self._known.pop(uid, None)
+            self._handed.pop(uid, None)
         self._metrics.listed.inc()
         log.info("listed", tenants=len(declared), absent=len(absent))
 
@@ -141,13 +144,18 @@ class ClusterSide:
         uid = document["metadata"]["uid"]
         if deleted:
             self._deleted.add(uid)
+            self._handed.pop(uid, None)
             self._known.pop(uid, None)
             self._on_loop(lambda statuses: statuses.gone(uid))
-            self._submit(Listing({}, frozenset(), deleted=frozenset([uid])))
+            self._submit(Listing({}, deleted=frozenset([uid])))
             return
-        found = objects.seen(document)
-        self._on_loop(lambda statuses: statuses.seen(uid, found))
-        self._submit(Listing({uid: objects.declaration(document)}, frozenset()))
+        metadata = document["metadata"]
+        if self._statuses is None or not self._statuses.knows(uid, metadata["resourceVersion"]):
+            found = objects.seen(document)
+            self._on_loop(lambda statuses: statuses.seen(uid, found))
+        if self._handed.get(uid) != metadata["generation"]:  # else a status or a label, nothing to decide
+            self._handed[uid] = metadata["generation"]
+            self._submit(Listing({uid: objects.declaration(document)}))
 
     def _on_loop(self, act: Callable[[StatusWriter], None]) -> None:
         loop, statuses = self._loop, self._statuses

@@ -117,7 +117,7 @@ class Controller:
         while not stop.is_set():
             news = self._news()
             self.turned_at_s = time.monotonic()
-            listing = news if listing is None else listing.then(news) if news else listing
+            listing = Listing.merged([listing, news]) if listing and news else listing or news
             try:
                 self.step(listing)
                 if lost:
@@ -137,15 +137,15 @@ class Controller:
 
     def _news(self) -> Listing | None:
         """Whatever was submitted since the last pass, as one; waits a while where nothing was."""
-        news: Listing | None = None
+        news: list[Listing] = []
         timeout_s = self._settings.poll_s
         with suppress(queue.Empty):
             while True:
                 newer = self._listings.get(timeout=timeout_s)
                 timeout_s = 0.0
                 if newer is not None:
-                    news = newer if news is None else news.then(newer)
-        return news
+                    news.append(newer)
+        return Listing.merged(news) if news else None
 
     def step(self, listing: Listing | None = None) -> None:
         """One pass: look at everything that changed, decide, commit.

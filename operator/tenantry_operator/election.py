@@ -6,7 +6,7 @@ import threading
 
 import structlog
 
-from tenantry import TenantryError
+from tenantry import TenantryError, loops
 from tenantry_operator.cluster import Cluster
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class Election:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._hold())
+            loops.run(self._hold())
         except Exception:
             log.exception("leader election failed")
         if not self._leaving.is_set():

@@ -13,6 +13,7 @@ from typing import Any
 
 import kopf
 
+from tenantry import loops
 from tenantry.spec import API_GROUP
 from tenantry_operator.cluster import PLURAL, VERSION
 
@@ -64,7 +65,7 @@ def run(hand: Hand, stop: threading.Event, *, namespace: str | None) -> None:
         finally:
             telling.cancel()
 
-    asyncio.run(until_stopped())
+    loops.run(until_stopped())
 
 
 class _Nothing(kopf.DiffBaseStorage):
@@ -84,6 +85,7 @@ def _settings() -> kopf.OperatorSettings:
     """Measured with 10,000 objects: a worker holds its slot for idle_timeout after each event."""
     settings = kopf.OperatorSettings()
     settings.persistence.diffbase_storage = _Nothing()
+    settings.persistence.progress_storage = kopf.StatusProgressStorage()  # unused, and the quickest
     settings.scanning.disabled = True  # else it lists and watches all CRDs, or all namespaces
     settings.posting.enabled = False  # no Kubernetes events: status and logs tell it all
     settings.queueing.worker_limit = 500

@@ -1,6 +1,6 @@
 """What a source says is declared, and what may be concluded from something that is missing."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -24,14 +24,21 @@ class Listing:
     absent: AbstractSet[str] = frozenset()
     deleted: AbstractSet[str] = frozenset()
 
-    def then(self, newer: "Listing") -> "Listing":
-        """Both as one: the newer word on a uid counts."""
-        ended = newer.absent | newer.deleted
-        return Listing(
-            {uid: d for uid, d in self.declared.items() if uid not in ended} | dict(newer.declared),
-            (self.absent | newer.absent) - newer.declared.keys(),
-            (self.deleted | newer.deleted) - newer.declared.keys(),
-        )
+    @classmethod
+    def merged(cls, listings: Iterable["Listing"]) -> "Listing":
+        """All as one, the oldest first: the newest word on a uid counts."""
+        declared: dict[str, Declaration] = {}
+        absent: set[str] = set()
+        deleted: set[str] = set()
+        for listing in listings:
+            for uid in listing.absent | listing.deleted:
+                declared.pop(uid, None)
+            absent |= listing.absent
+            deleted |= listing.deleted
+            absent.difference_update(listing.declared)
+            deleted.difference_update(listing.declared)
+            declared.update(listing.declared)
+        return cls(declared, absent, deleted)
 
 
 @dataclass(frozen=True, slots=True)

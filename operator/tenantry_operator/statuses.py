@@ -51,6 +51,11 @@ class StatusWriter:
         if wanted is not None:
             self._consider(wanted)
 
+    def knows(self, uid: str, resource_version: str) -> bool:
+        """Whether this is the version that was seen or written last; may be called from any thread."""
+        known = self._seen.get(uid)
+        return known is not None and known.resource_version == resource_version
+
     def gone(self, uid: str) -> None:
         """There is nothing to write to any more."""
         self._seen.pop(uid, None)

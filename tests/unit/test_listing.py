@@ -2,7 +2,25 @@
 
 import pytest
 
-from tenantry_operator.listing import prune
+from tenantry_operator.listing import Listing, prune
+from tenantry_operator.reconcile import Declaration
+
+
+def declared(uid: str, generation: int) -> Declaration:
+    return Declaration(uid, "default", uid, generation, 0.0, None)
+
+
+def test_of_many_listings_the_newest_word_on_each_counts() -> None:
+    merged = Listing.merged(
+        [
+            Listing({"a": declared("a", 1), "b": declared("b", 1)}, absent={"c"}, deleted={"d"}),
+            Listing({"a": declared("a", 2), "c": declared("c", 1)}, deleted={"b"}),
+            Listing({"d": declared("d", 5)}, absent={"e"}),
+        ]
+    )
+    assert {uid: each.generation for uid, each in merged.declared.items()} == {"a": 2, "c": 1, "d": 5}
+    assert merged.absent == {"e"}
+    assert merged.deleted == {"b"}
 
 
 def uids(n: int) -> set[str]:
