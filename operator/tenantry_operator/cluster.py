@@ -1,6 +1,7 @@
 """The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
 
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
@@ -188,6 +189,15 @@ async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
         return dict(await call)
     except ApiException as error:
         kinds = {404: Gone, 409: Conflict}
-        raise kinds.get(error.status, ClusterError)(f"{error.status} {error.reason}") from error
+        raise kinds.get(error.status, ClusterError)(_told(error)) from error
     except (ClientError, TimeoutError, OSError) as error:
         raise ClusterError(f"the API server did not answer: {type(error).__name__}: {error}") from error
+
+
+def _told(error: ApiException) -> str:
+    """What the API server said, and its own words where it sent some."""
+    try:
+        words = json.loads(error.body or "")["message"]
+    except (TypeError, ValueError, LookupError):
+        words = error.reason
+    return f"{error.status} {words}"

@@ -21,6 +21,7 @@ from tenantry_operator.statuses import StatusWriter
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 2.0
+_LOOK_S = 1.0
 
 
 class ClusterSide:
@@ -43,6 +44,7 @@ class ClusterSide:
         self._namespace = namespace
         self._deleted: set[str] = set()  # since the last full listing began
         self._handed: dict[str, int] = {}  # uid -> generation that the controller has got from the watch
+        self._relisted_s: float | None = None  # when the watch began, until a full listing came after it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statuses: StatusWriter | None = None
 
@@ -92,21 +94,29 @@ class ClusterSide:
         """Watch, and list everything now and then, until stopped or until the watch ends by itself."""
         watching = threading.Thread(target=self._watch, args=(stop,), name="informer", daemon=True)
         watching.start()
-        listed_s = time.monotonic()
-        while watching.is_alive() and not await asyncio.to_thread(stop.wait, min(_RETRY_S, self._resync_s)):
-            if time.monotonic() - listed_s < self._resync_s:
+        due_s = time.monotonic() + self._resync_s
+        while watching.is_alive() and not await asyncio.to_thread(stop.wait, min(_LOOK_S, self._resync_s)):
+            relisted_s = self._relisted_s
+            now_s = time.monotonic()
+            if now_s < due_s and (relisted_s is None or now_s - relisted_s < _LOOK_S):
                 continue
+            self._relisted_s = None
             try:
                 await self._full_sync(cluster)
+                due_s = time.monotonic() + self._resync_s
             except ClusterError as error:
+                due_s = time.monotonic() + _RETRY_S
                 log.warning("full listing failed; the watch goes on", error=str(error))
-            listed_s = time.monotonic()
         await asyncio.to_thread(watching.join, 10.0)
+
+    def _watch_began(self) -> None:
+        """Called for each object that a watch begins with: whatever was deleted before, it never tells."""
+        self._relisted_s = time.monotonic()
 
     def _watch(self, stop: threading.Event) -> None:
         """In a thread of its own; it ends where the CRD was deleted, say, and then begins anew."""
         try:
-            informer.run(self._hand, stop, namespace=self._namespace)
+            informer.run(self._hand, self._watch_began, stop, namespace=self._namespace)
         except Exception as error:
             log.warning("the watch ended and will begin anew", error=f"{type(error).__name__}: {error}")
 
@@ -120,11 +130,13 @@ class ClusterSide:
             declared[uid] = objects.declaration(document)
             if self._statuses is not None:
                 self._statuses.seen(uid, objects.seen(document))
-        for uid in self._deleted:  # while the pages came in
-            declared.pop(uid, None)
         missing = known_before - declared.keys() - self._deleted
         absent = {uid for uid in missing if await self._is_gone(cluster, uid)}
-        self._submit(Listing(declared, frozenset(absent)))
+        for uid in frozenset(
+            self._deleted
+        ):  # while the pages came in: whoever lists must not bring it back
+            declared.pop(uid, None)
+        self._submit(Listing(declared, absent))
         for uid in absent:
             self._known.pop(uid, None)
             self._handed.pop(uid, None)

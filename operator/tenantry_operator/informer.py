@@ -21,11 +21,12 @@ Hand = Callable[[Mapping[str, Any], bool], None]
 """Takes a body, and whether it was deleted; must not block."""
 
 
-def run(hand: Hand, stop: threading.Event, *, namespace: str | None) -> None:
+def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, namespace: str | None) -> None:
     """Watch until stopped; call it in a thread of its own, as kopf takes over the loop that it runs in.
 
     Args:
         hand: called in that thread for each event; a deletion missed while the watch was down never comes.
+        relisted: called for each object of a listing, with which a watch begins: some may be missed.
         namespace: to watch; None: all.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event at info
@@ -35,6 +36,8 @@ def run(hand: Hand, stop: threading.Event, *, namespace: str | None) -> None:
 
     @kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry)
     async def tenant_model_seen(event: kopf.RawEvent, **_: Any) -> None:
+        if event["type"] is None:
+            relisted()
         hand(event["object"], event["type"] == "DELETED")
 
     @kopf.on.login(registry=registry)

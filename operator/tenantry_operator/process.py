@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from tenantry.errors import RegistryUnavailable
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry_operator import folder as folders
 from tenantry_operator.artifacts import Resolver
@@ -23,6 +24,7 @@ from tenantry_operator.probes import Health, Probes
 from tenantry_operator.s3 import S3Resolver
 from tenantry_operator.settings import OperatorSettings
 
+_REGISTRY_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -55,36 +57,48 @@ def run_on_kubernetes(settings: OperatorSettings) -> None:
     Raises:
         As `run`, and LeaseLost.
     """
-    # Takes a second to import, which `tenantry operator FOLDER` need not wait for.
-    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415
-    from tenantry_operator.election import Election  # noqa: PLC0415
+    from tenantry_operator.election import Election  # noqa: PLC0415 - takes a second to import
 
     stop = _stop_event(None)
-    _collect_seldom()
+    _prepare_for_many()
     health, metrics = Health(), OperatorMetrics()
     with _probes(settings, health, metrics):
-        election = Election(settings.lease, _identity(), stop) if settings.lease else None
-        if election is not None:
-            health.standing_by = True
-            if not election.won():
-                return
-        registry = _leading(settings, f"cluster {settings.namespace or '(all namespaces)'}")
-        metrics.leading.set(1)
-        side = ClusterSide(
-            registry.claims(), resync_s=settings.resync_s, namespace=settings.namespace, metrics=metrics
-        )
-        controller = Controller(registry, _resolver(settings), settings, metrics, side.decided)
-        health.controller, health.standing_by = controller, False
-        _work(controller, lambda: side.run(controller.submit, stop), stop)
-        if election is not None:
+        if settings.lease is None:
+            _follow_cluster(settings, stop, health, metrics)
+            return
+        health.standing_by = True
+        election = Election(settings.lease, _identity(), stop)
+        if election.won():
+            _follow_cluster(settings, stop, health, metrics)
             election.release()
 
 
-def _collect_seldom() -> None:
-    """Thousands of TenantModels live as long as this process: looking for garbage in them is in vain."""
+def _follow_cluster(
+    settings: OperatorSettings, stop: threading.Event, health: Health, metrics: OperatorMetrics
+) -> None:
+    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415 - takes a second to import
+
+    source = f"cluster {settings.namespace or '(all namespaces)'}"
+    registry = _leading_at_last(settings, source, stop)
+    if registry is None:
+        return
+    metrics.leading.set(1)
+    side = ClusterSide(
+        registry.claims(), resync_s=settings.resync_s, namespace=settings.namespace, metrics=metrics
+    )
+    controller = Controller(registry, _resolver(settings), settings, metrics, side.decided)
+    health.controller, health.standing_by = controller, False
+    _work(controller, lambda: side.run(controller.submit, stop), stop)
+
+
+def _prepare_for_many() -> None:
+    """Set the interpreter up for tens of thousands of objects that live as long as this process."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 20, 100)  # to look for garbage among them is mostly in vain
+    # Else a thread that reads from a socket waits 5 ms for the controller to let go, each time.
     sys.setswitchinterval(0.0005)
+    # The API server takes JSON 10,000 levels deep (Go's limit): one such object must not end us.
+    sys.setrecursionlimit(20_000)
 
 
 def _probes(
@@ -97,6 +111,22 @@ def _probes(
 
 def _identity() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def _leading_at_last(
+    settings: OperatorSettings, source: str, stop: threading.Event
+) -> OperatorRegistry | None:
+    """As `_leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
+    told = False
+    while not stop.is_set():
+        try:
+            return _leading(settings, source)
+        except RegistryUnavailable as error:
+            if not told:
+                log.warning("waiting for the registry", error=str(error))
+            told = True
+            stop.wait(_REGISTRY_EVERY_S)
+    return None
 
 
 def _leading(settings: OperatorSettings, source: str) -> OperatorRegistry:

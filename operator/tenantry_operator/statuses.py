@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 _WRITERS = 32
 _UNSETTLED_S = 2.0  # what is still unsettled after this is worth a write of its own
 _IN_LINE_S = 60.0  # or after this, where it only waits behind others
-_RETRY_S = 1.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 
 
 class StatusWriter:
@@ -37,6 +37,7 @@ class StatusWriter:
         self._seen: dict[str, Seen] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
+        self._retry_s: dict[str, float] = {}  # of those that could not be written
         self._settled_at_s = float("-inf")
 
     def decided(self, claim: Claim) -> None:
@@ -60,6 +61,7 @@ class StatusWriter:
         """There is nothing to write to any more."""
         self._seen.pop(uid, None)
         self._wanted.pop(uid, None)
+        self._retry_s.pop(uid, None)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -101,10 +103,18 @@ class StatusWriter:
             self._metrics.status_queue.set(len(self._queued))
             try:
                 await self._bring(uid)
+                self._retry_s.pop(uid, None)
             except ClusterError as error:
                 self._count("failed")
-                log.warning("status not written yet", uid=uid, error=str(error))
-                asyncio.get_running_loop().call_later(_RETRY_S, self._look, uid)
+                self._again(uid, str(error))
+
+    def _again(self, uid: str, problem: str) -> None:
+        """Later, and less and less often: an API server may refuse a status for good."""
+        retry_s = self._retry_s.get(uid, _FIRST_RETRY_S)
+        tell = log.warning if retry_s == _FIRST_RETRY_S else log.debug
+        tell("status not written yet", uid=uid, error=problem)
+        self._retry_s[uid] = min(2 * retry_s, _LAST_RETRY_S)
+        asyncio.get_running_loop().call_later(retry_s, self._look, uid)
 
     async def _bring(self, uid: str) -> None:
         wanted, found = self._wanted.get(uid), self._seen.get(uid)

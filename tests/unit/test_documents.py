@@ -84,7 +84,7 @@ def test_the_python_in_the_documents_runs(name: str, tmp_path: Path) -> None:
 def test_the_readme_publishes_what_it_serves(tmp_path: Path) -> None:
     """The first block is the training job; what it declares is what the later examples ask."""
     subprocess.run([sys.executable, "-c", _python_blocks("README.md")[0]], cwd=tmp_path, check=True)
-    assert (tmp_path / "manifests" / "store-042.yaml").exists()
+    assert (tmp_path / "tenants" / "store-042.yaml").exists()
 
 
 def test_nothing_names_a_path_outside_the_project() -> None:

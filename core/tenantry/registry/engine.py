@@ -29,7 +29,9 @@ _SILENCE = {
     "keepalives_idle": _SILENCE_S,
     "keepalives_interval": 2,
     "keepalives_count": 2,
-    "options": f"-c statement_timeout={_SILENCE_S * 1000}",
+    # A writer that was paused in the middle keeps its locks: it loses them before others give up on them.
+    "options": f"-c statement_timeout={_SILENCE_S * 1000} "
+    f"-c idle_in_transaction_session_timeout={(_SILENCE_S - 1) * 1000}",
 }
 _HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
