@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -67,11 +68,17 @@ class Cluster:
             found: list[dict[str, Any]] = (await response.json())["items"]
             return found
 
-    def status_patches(self) -> int:
-        """Status writes that the audit log counts, of anybody."""
+    def requests(self) -> dict[str, int]:
+        """Calls about TenantModels that the audit log counts, by verb; those about a status apart."""
         assert self.plane.audit_log is not None
+        calls: Counter[str] = Counter()
         with self.plane.audit_log.open() as log:
-            return sum('"verb":"patch"' in line and '"subresource":"status"' in line for line in log)
+            for line in log:
+                if '"resource":"tenantmodels"' in line and '"stage":"ResponseComplete"' in line:
+                    called = json.loads(line)
+                    of_status = called["objectRef"].get("subresource") == "status"
+                    calls[called["verb"] + (" status" if of_status else "")] += 1
+        return calls
 
 
 async def at_once(call: Callable[[_T], Coroutine[Any, Any, None]], items: Iterable[_T]) -> None:

@@ -13,8 +13,9 @@ from tenantry_operator.objects import Seen
 log = structlog.get_logger(__name__)
 
 _WRITERS = 32
-_UNSETTLED_S = 2.0  # what is still unsettled after this is worth a write of its own
-_IN_LINE_S = 60.0  # or after this, where it only waits behind others
+# What is still unsettled after this is worth a write of its own: at once where a person or a server may be
+# needed, later where it is under way, and last where it only waits behind others that get through.
+_UNSETTLED_S, _UNDER_WAY_S, _IN_LINE_S = 2.0, 5.0, 60.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 
 
@@ -78,13 +79,14 @@ class StatusWriter:
             self._look_later(claim, now_s)
 
     def _look_later(self, claim: Claim, since_s: float) -> None:
-        asyncio.get_running_loop().call_later(_UNSETTLED_S, self._look_at_same, claim, since_s)
+        later_s = _UNDER_WAY_S if objects.is_under_way(claim) else _UNSETTLED_S
+        asyncio.get_running_loop().call_later(later_s, self._look_at_same, claim, since_s)
 
     def _look_at_same(self, claim: Claim, since_s: float) -> None:
         if self._wanted.get(claim.uid) is not claim:
             return
         now_s = asyncio.get_running_loop().time()
-        others_get_through = now_s - self._settled_at_s < _UNSETTLED_S and now_s - since_s < _IN_LINE_S
+        others_get_through = now_s - self._settled_at_s < _UNDER_WAY_S and now_s - since_s < _IN_LINE_S
         if objects.is_under_way(claim) and others_get_through:
             self._look_later(claim, since_s)
         else:
