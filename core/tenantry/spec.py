@@ -11,8 +11,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tenantry.errors import InvalidManifest
@@ -38,15 +49,16 @@ def _rule(pattern: str, words: str, *, max_length: int = 253) -> AfterValidator:
     return AfterValidator(check)
 
 
+_Text = Annotated[str, Strict()]
 UserId = Annotated[
-    str,
+    _Text,
     _rule(
         r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,252}",
         "1 to 253 characters of A-Z a-z 0-9 . _ ~ @ : + - and begin with a letter or a digit",
     ),
 ]
 ArtifactUri = Annotated[
-    str,
+    _Text,
     _rule(
         r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^?#\x00-\x1f\x7f]+",
         "s3://BUCKET/KEY or file:///ABSOLUTE/PATH without ? and # (a version goes into versionId), "
@@ -55,12 +67,12 @@ ArtifactUri = Annotated[
     ),
 ]
 Format = Annotated[
-    str, _rule(r"[a-z][a-z0-9-]{0,30}", "a loader's name, such as sklearn: lower case, digits, -")
+    _Text, _rule(r"[a-z][a-z0-9-]{0,30}", "a loader's name, such as sklearn: lower case, digits, -")
 ]
-Sha256 = Annotated[str, _rule(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
-VersionId = Annotated[str, _rule(r"[A-Za-z0-9._+/=-]+", "an S3 object version id", max_length=1024)]
+Sha256 = Annotated[_Text, _rule(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
+VersionId = Annotated[_Text, _rule(r"[A-Za-z0-9._+/=-]+", "an S3 object version id", max_length=1024)]
 Duration = Annotated[
-    str,
+    _Text,
     _rule(
         r"(0*[1-9][0-9]{0,4}h([0-9]{1,5}m)?([0-9]{1,5}s)?"
         r"|0*[1-9][0-9]{0,4}m([0-9]{1,5}s)?|0*[1-9][0-9]{0,4}s)",
@@ -69,21 +81,26 @@ Duration = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, populate_by_name=True
-    )
+# Not strict as a whole: then only an instance would do for a dataclass. Each of its fields is.
+_FIELDS = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True)
+
+
+class _NullIsAbsent:
+    """As on an API server, which prunes nulls before it looks at anything else."""
+
+    __slots__ = ()
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        """As on an API server, which prunes nulls before it looks at anything else."""
+    def _prune(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
             return {key: value for key, value in data.items() if value is not None}
         return data
 
 
-class ModelSource(_Strict):
+# Dataclasses with slots, as an operator holds tens of thousands: a BaseModel takes three times the memory.
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
+class ModelSource(_NullIsAbsent):
     """Where the artifact is, and how it predicts (``spec.model``)."""
 
     uri: ArtifactUri
@@ -106,13 +123,14 @@ class ModelSource(_Strict):
         )
 
 
-class TenantModelSpec(_Strict):
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
+class TenantModelSpec(_NullIsAbsent):
     """What a person declares (``spec``)."""
 
     user_id: UserId
     model: ModelSource
     refresh_interval: Duration = Field(default="")
-    prewarm: bool = False
+    prewarm: StrictBool = False
 
     @property
     def refresh_s(self) -> float | None:
@@ -149,7 +167,7 @@ class _Metadata(BaseModel):
 class _Document(BaseModel):
     """A whole manifest; `status` and other metadata are the API server's and are not read here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     api_version: Literal["tenantry.dev/v1alpha1"] = Field(alias="apiVersion")
     kind: Literal["TenantModel"]
@@ -197,7 +215,7 @@ class TenantModel:
         except ValidationError as error:
             errors = error.errors(include_url=False)
             # A misspelt field also leaves a required one missing: the spelling is the news.
-            errors.sort(key=lambda each: each["type"] != "extra_forbidden")
+            errors.sort(key=lambda each: each["type"] not in _UNKNOWN)
             raise _explained(errors[0]) from None
         return cls(parsed.metadata.namespace, parsed.metadata.name, parsed.spec)
 
@@ -207,8 +225,12 @@ class TenantModel:
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": self.name, "namespace": self.namespace},
-            "spec": self.spec.model_dump(by_alias=True, exclude_defaults=True),
+            "spec": _SPEC.dump_python(self.spec, by_alias=True, exclude_defaults=True),
         }
+
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_SPEC = TypeAdapter(TenantModelSpec)
 
 
 def _explained(error: ErrorDetails) -> InvalidManifest:
@@ -217,7 +239,7 @@ def _explained(error: ErrorDetails) -> InvalidManifest:
     match error["type"]:
         case "missing":
             problem = "is required and missing"
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             problem = f"unknown field{_suggestion(path)}"
         case "string_type":
             problem = f"must be a string, got {_shown(error['input'])}{_quote_hint(error['input'])}"
@@ -233,7 +255,7 @@ def _explained(error: ErrorDetails) -> InvalidManifest:
     return InvalidManifest(field, problem)
 
 
-_FIELDS_UNDER: dict[tuple[str, ...], type[BaseModel]] = {
+_FIELDS_UNDER: dict[tuple[str, ...], Any] = {
     (): _Document,
     ("spec",): TenantModelSpec,
     ("spec", "model"): ModelSource,
@@ -244,7 +266,7 @@ def _suggestion(path: list[str]) -> str:
     model = _FIELDS_UNDER.get(tuple(path[:-1]))
     if model is None:
         return ""
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = [field.alias or name for name, field in model.__pydantic_fields__.items()]
     close = difflib.get_close_matches(path[-1], known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
 

@@ -47,7 +47,7 @@ class Store:
 
     def pin(self, uri: str, **over: Any) -> str:
         """The id of what stands there now, as the operator would write it."""
-        return str(self.resolve(ModelSource.model_validate({"uri": uri, **over})))
+        return str(self.resolve(ModelSource(uri=uri, **over)))
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -156,9 +156,9 @@ def test_a_version_of_a_bucket_is_read_exactly(s3: S3Server, s3_bucket: str) -> 
     repository = S3ModelRepository(client)
     resolve = S3Resolver(None, connections=1).resolve
     for version, slope in zip(versions, (1.0, 2.0), strict=True):
-        source = ModelSource.model_validate({"uri": f"s3://{bucket}/a.joblib", "versionId": version})
+        source = ModelSource(uri=f"s3://{bucket}/a.joblib", version_id=version)
         assert answer(repository.get_model(str(resolve(source))), 1.0) == slope
-    newest = resolve(ModelSource.model_validate({"uri": f"s3://{bucket}/a.joblib"}))
+    newest = resolve(ModelSource(uri=f"s3://{bucket}/a.joblib"))
     assert newest.version_id == versions[1]
     # A pinned version goes on answering after the object was overwritten.
     client.put_object(Bucket=bucket, Key="a.joblib", Body=artifact(3.0))
@@ -174,7 +174,7 @@ def test_s3_that_refuses_us(s3: S3Server, s3_bucket: str, monkeypatch: pytest.Mo
     with pytest.raises(errors.ArtifactAccessDenied, match="grant read access"):
         S3ModelRepository(make_client()).get_model(uri)
     with pytest.raises(errors.ArtifactAccessDenied, match="grant read access"):
-        S3Resolver(None, connections=1).resolve(ModelSource.model_validate({"uri": uri}))
+        S3Resolver(None, connections=1).resolve(ModelSource(uri=uri))
 
 
 def test_s3_without_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +204,4 @@ def test_s3_that_is_gone(s3_bucket: str) -> None:
         S3ModelRepository(make_client(url)).get_model(uri)
     assert raised.value.retryable
     with pytest.raises(errors.ArtifactUnavailable, match="did not answer"):
-        S3Resolver(url, connections=1).resolve(ModelSource.model_validate({"uri": uri}))
+        S3Resolver(url, connections=1).resolve(ModelSource(uri=uri))

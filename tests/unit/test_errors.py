@@ -35,7 +35,7 @@ def test_a_store_that_fails_shows_no_query(of_failure: Callable[..., TenantryErr
     """A presigned URL carries its secret in the query, and the client's own words quote the URL."""
     failure = EndpointConnectionError(endpoint_url="https://store/k?X-Amz-Signature=secret")
     assert "secret" in str(failure)
-    source = ModelSource.model_validate({"uri": "s3://bucket/k"})
+    source = ModelSource(uri="s3://bucket/k")
     told = of_failure(failure, source)
     assert "s3://bucket/k" in str(told)
     assert "secret" not in str(told)
