@@ -1,6 +1,7 @@
 """Between a TenantModel on an API server and what the operator decides about: pure conversions."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +42,7 @@ def declaration(document: Mapping[str, Any]) -> Declaration:
         problem = error
     return Declaration(
         uid=metadata["uid"],
-        namespace=metadata["namespace"],
+        namespace=sys.intern(metadata["namespace"]),  # the same few, ten thousand times
         name=metadata["name"],
         generation=metadata["generation"],
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
@@ -55,7 +56,7 @@ def seen(document: Mapping[str, Any]) -> Seen:
     metadata = document["metadata"]
     status = document.get("status")
     return Seen(
-        metadata["namespace"],
+        sys.intern(metadata["namespace"]),
         metadata["name"],
         metadata["generation"],
         metadata["resourceVersion"],
