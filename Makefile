@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: help demo test lint types imports unit install envtest clean
+.PHONY: help demo test lint types imports unit install envtest bench-operator clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -45,6 +45,9 @@ unit: $(VENV)/.dev ## the quick tests only
 
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
 	$(BIN)/python -m tests.support.envtest
+
+bench-operator: $(VENV)/.dev ## ten thousand TenantModels on a real API server; takes five minutes
+	$(BIN)/python -m benchmarks.operator
 
 clean: ## the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data
