@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import structlog
 
+from tenantry.clock import boot_clock_s
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import Changes, LoadReport, ServerRegistry
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
-from tenantry_server.routes import RoutingTable, boot_clock_s
+from tenantry_server.routes import RoutingTable
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)

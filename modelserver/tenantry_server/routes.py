@@ -1,24 +1,17 @@
 """Which model answers for whom, in memory, and only for as long as this server may trust it."""
 
-import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import structlog
 
+from tenantry.clock import boot_clock_s
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, ServerRegistry
 from tenantry_server.model_info import ModelInfoRepository
 
 log = structlog.get_logger(__name__)
-
-
-def boot_clock_s() -> float:
-    """Seconds that also pass while the machine sleeps, where the system has such a clock."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class OnRegistryLoss(StrEnum):

@@ -15,6 +15,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError, __version__
+from tenantry.clock import boot_clock_s
 from tenantry.spec import API_GROUP
 
 VERSION, PLURAL = "v1alpha1", "tenantmodels"
@@ -133,12 +134,21 @@ class Cluster:
         )
 
     async def hold_lease(
-        self, namespace: str, name: str, identity: str, led: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        namespace: str,
+        name: str,
+        identity: str,
+        led: Callable[[], Coroutine[Any, Any, None]],
+        renewed: Callable[[float], None],
     ) -> None:
         """Wait for a Lease that somebody has created, then run `led` while holding it.
 
         Returns once the lease is lost: whoever did anything as its holder must end at once. That is no
         fence, as a process may be paused before it notices; the registry's epoch is.
+
+        Args:
+            renewed: called whenever the lease was got or renewed, with the boot clock's time at which
+                that was asked for; nobody else gets it for LEASE_S seconds from then.
         """
         if self._client is None:
             raise RuntimeError("enter the cluster first: async with Cluster(…)")
@@ -146,7 +156,7 @@ class Cluster:
         async def lost() -> None:
             return
 
-        lock = _PatientLock(name, namespace, identity, self._client)
+        lock = _PatientLock(name, namespace, identity, self._client, renewed)
         election = LeaderElection(Config(lock, LEASE_S, _RENEW_DEADLINE_S, _RETRY_S, led, lost))
         await election.run()
 
@@ -169,6 +179,17 @@ class Cluster:
 class _PatientLock(LeaseLock):
     """Takes a server that does not answer for one that says no; the client lets that end the election."""
 
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        identity: str,
+        api_client: client.ApiClient,
+        renewed: Callable[[float], None],
+    ) -> None:
+        super().__init__(name, namespace, identity, api_client)
+        self._renewed = renewed
+
     async def get(self, name: str, namespace: str) -> Any:
         """As LeaseLock, with no answer as an error of the API."""
         try:
@@ -178,10 +199,14 @@ class _PatientLock(LeaseLock):
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         """As LeaseLock, with no answer as a refusal."""
+        asked_at_s = boot_clock_s()
         try:
-            return await super().update(name, namespace, updated_record)
+            done = await super().update(name, namespace, updated_record)
         except (ClientError, TimeoutError, OSError):
             return False
+        if done:
+            self._renewed(asked_at_s)
+        return done
 
 
 async def _answered(call: Awaitable[Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
@@ -13,6 +13,7 @@ from tenantry import loops
 from tenantry.registry import Claim
 from tenantry_operator import informer, objects
 from tenantry_operator.cluster import Cluster, ClusterError
+from tenantry_operator.controller import Observer
 from tenantry_operator.listing import Listing
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.reconcile import Declaration
@@ -24,19 +25,27 @@ _RETRY_S = 2.0
 _LOOK_S = 1.0
 
 
-class ClusterSide:
+class ClusterSide(Observer):
     """Everything that speaks to the API server: the informer, full listings, and the status writer.
 
     Args:
         claims: what the registry remembers; gone ones are found by comparison with full listings.
+        leads: whether this process is sure to lead just now; only then statuses are written.
         resync_s: between full listings.
         namespace: to look at; None: all.
         metrics: of the operator.
     """
 
     def __init__(
-        self, claims: list[Claim], *, resync_s: float, namespace: str | None, metrics: OperatorMetrics
+        self,
+        claims: list[Claim],
+        *,
+        leads: Callable[[], bool],
+        resync_s: float,
+        namespace: str | None,
+        metrics: OperatorMetrics,
     ) -> None:
+        self._leads = leads
         self._metrics = metrics
         self._known = {claim.uid: claim for claim in claims}
         self._submit: Callable[[Listing], None] = lambda _: None
@@ -49,9 +58,16 @@ class ClusterSide:
         self._statuses: StatusWriter | None = None
 
     def decided(self, claim: Claim) -> None:
-        """Called by the controller, from its thread, for each claim that it has written."""
+        """As Observer."""
         self._known[claim.uid] = claim
         self._on_loop(lambda statuses: statuses.decided(claim))
+
+    def removed(self, uids: Collection[str]) -> None:
+        """As Observer."""
+        for uid in uids:
+            self._known.pop(uid, None)
+            self._handed.pop(uid, None)
+        self._on_loop(lambda statuses: statuses.gone(uids))
 
     def run(self, submit: Callable[[Listing], None], stop: threading.Event) -> None:
         """Work until stopped; in a thread of its own.
@@ -65,12 +81,13 @@ class ClusterSide:
     async def _run(self, stop: threading.Event) -> None:
         async with Cluster(self._namespace) as cluster:
             self._loop = asyncio.get_running_loop()
-            self._statuses = StatusWriter(cluster, self._metrics)
+            self._statuses = StatusWriter(cluster, self._leads, self._metrics)
             for claim in list(self._known.values()):
                 self._statuses.decided(claim)
             writing = asyncio.create_task(self._statuses.run())
             while await self._first_sync(cluster, stop):
                 await self._follow(cluster, stop)
+                await asyncio.to_thread(stop.wait, _RETRY_S)
             writing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writing
@@ -124,22 +141,24 @@ class ClusterSide:
         """List everything, and find what is gone: missed deletions are reported by nobody else."""
         known_before = set(self._known)
         self._deleted.clear()
+        listed: set[str] = set()
         declared: dict[str, Declaration] = {}
         async for document in cluster.listed():
             uid = document["metadata"]["uid"]
-            declared[uid] = objects.declaration(document)
-            if self._statuses is not None:
-                self._statuses.seen(uid, objects.seen(document))
-        missing = known_before - declared.keys() - self._deleted
+            listed.add(uid)
+            try:
+                declared[uid] = objects.declaration(document)
+                if self._statuses is not None:
+                    self._statuses.seen(uid, objects.seen(document))
+            except Exception:
+                # A fault of ours about one object must not hold up the others.
+                log.exception("an object was not understood", uid=uid)
+        missing = known_before - listed - self._deleted
         absent = {uid for uid in missing if await self._is_gone(cluster, uid)}
-        for uid in frozenset(
-            self._deleted
-        ):  # while the pages came in: whoever lists must not bring it back
+        # Deleted while the pages came in: a listing must not bring them back.
+        for uid in frozenset(self._deleted):
             declared.pop(uid, None)
         self._submit(Listing(declared, absent))
-        for uid in absent:
-            self._known.pop(uid, None)
-            self._handed.pop(uid, None)
         self._metrics.listed.inc()
         log.info("listed", tenants=len(declared), absent=len(absent))
 
@@ -157,9 +176,8 @@ class ClusterSide:
         if deleted:
             self._deleted.add(uid)
             self._handed.pop(uid, None)
-            self._known.pop(uid, None)
-            self._on_loop(lambda statuses: statuses.gone(uid))
-            self._submit(Listing({}, deleted=frozenset([uid])))
+            self._on_loop(lambda statuses: statuses.gone([uid]))
+            self._submit(Listing({}, deleted=frozenset([uid]), complete=False))
             return
         metadata = document["metadata"]
         if self._statuses is None or not self._statuses.knows(uid, metadata["resourceVersion"]):
@@ -167,7 +185,7 @@ class ClusterSide:
             self._on_loop(lambda statuses: statuses.seen(uid, found))
         if self._handed.get(uid) != metadata["generation"]:  # else a status or a label, nothing to decide
             self._handed[uid] = metadata["generation"]
-            self._submit(Listing({uid: objects.declaration(document)}))
+            self._submit(Listing({uid: objects.declaration(document)}, complete=False))
 
     def _on_loop(self, act: Callable[[StatusWriter], None]) -> None:
         loop, statuses = self._loop, self._statuses

@@ -7,7 +7,8 @@ artifact store is asked from others.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -51,6 +52,16 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 _LOOK_UP_TO_S = 0.25  # a store that answers at once is waited for: one decision instead of two
 
 
+class Observer:
+    """Hears of what was committed, in the controller's thread; this one does nothing with it."""
+
+    def decided(self, claim: Claim) -> None:
+        """This is what is said of a TenantModel now."""
+
+    def removed(self, uids: Collection[str]) -> None:
+        """Nothing is said of these any more."""
+
+
 class Controller:
     """Brings the registry in step with what is declared.
 
@@ -59,7 +70,7 @@ class Controller:
         resolve: asks the artifact store; called from several threads.
         settings: of the operator.
         metrics: of the operator.
-        decided: hears of every claim that was written, in the controller's thread.
+        observer: of what is committed.
     """
 
     def __init__(
@@ -68,10 +79,10 @@ class Controller:
         resolve: Resolve,
         settings: OperatorSettings,
         metrics: OperatorMetrics,
-        decided: Callable[[Claim], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         self._registry = registry
-        self._decided = decided
+        self._observer = observer or Observer()
         self._settings = settings
         self._metrics = metrics
         self.turned_at_s = time.monotonic()
@@ -229,7 +240,15 @@ class Controller:
                 self._again.forget(uid)
                 if declared.problem is not None:
                     log.warning("manifest refused", error=str(declared.problem))
-        decision = prune(self._entries, listing.absent, allow_mass_delete=self._settings.allow_mass_delete)
+        if listing.complete:
+            self._prune(listing.absent)
+        for uids in _groups(sorted(uid for uid in listing.deleted if uid in self._entries)):
+            self._remove(uids)
+        self._taken = listing
+
+    def _prune(self, absent: AbstractSet[str]) -> None:
+        """Remove what is missing, unless that is so much that a person should confirm it."""
+        decision = prune(self._entries, absent, allow_mass_delete=self._settings.allow_mass_delete)
         if decision.refused and decision.refused != self._refused:
             log.error(
                 "refusing to remove so many tenants at once; restart with --allow-mass-delete "
@@ -239,9 +258,8 @@ class Controller:
             )
         self._refused = decision.refused
         self._metrics.not_removed.set(len(decision.refused))
-        for uids in _groups(sorted(decision.uids.union(u for u in listing.deleted if u in self._entries))):
+        for uids in _groups(sorted(decision.uids)):
             self._remove(uids)
-        self._taken = listing
 
     def _remove(self, uids: list[str]) -> None:
         """Take removed TenantModels out; whoever stood behind them for a user comes next."""
@@ -252,6 +270,7 @@ class Controller:
         self._registry.commit(Writes(forgotten=uids, assignments=tombstones))
         for uid in uids:
             self._metrics.moved(self._entries[uid].state, None)
+        self._observer.removed(uids)
         behind = self._entries.remove(uids)
         self._dirty |= behind
         self._dirty.difference_update(uids)
@@ -359,7 +378,7 @@ class Controller:
         for claim in claims:
             self._tell(self._entries[claim.uid], claim, now_s)
             self._entries[claim.uid].claim = claim
-            self._decided(claim)
+            self._observer.decided(claim)
         for uid, outcome in outcomes.items():
             self._wait(uid, outcome, revisions, now_s)
 

@@ -7,7 +7,8 @@ import threading
 import structlog
 
 from tenantry import TenantryError, loops
-from tenantry_operator.cluster import Cluster
+from tenantry.clock import boot_clock_s
+from tenantry_operator.cluster import LEASE_S, Cluster
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class Election:
         self._identity = identity
         self._stop = stop
         self._won = threading.Event()
+        self._renewed_at_s = float("-inf")
         self._lost = False
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="election", daemon=True)
@@ -47,6 +49,10 @@ class Election:
                 return True
         self.release()
         return False
+
+    def holds(self) -> bool:
+        """Whether nobody else can have the lease: after a pause, this is known before anything else is."""
+        return boot_clock_s() < self._renewed_at_s + LEASE_S
 
     def release(self) -> None:
         """Let another replica lead at once; call it when nothing is done any more as the leader.
@@ -72,8 +78,11 @@ class Election:
         async def led() -> None:
             self._won.set()
 
+        def renewed(asked_at_s: float) -> None:
+            self._renewed_at_s = asked_at_s
+
         async with Cluster(None) as cluster:
-            held = cluster.hold_lease(self._namespace, self._name, self._identity, led)
+            held = cluster.hold_lease(self._namespace, self._name, self._identity, led, renewed)
             holding = asyncio.create_task(held)
             while not holding.done() and not self._leaving.is_set():
                 await asyncio.wait([holding], timeout=0.1)

@@ -30,8 +30,7 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
         namespace: to watch; None: all.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event at info
-    # It warns that signals do not reach it: in a thread of its own they should not.
-    logging.getLogger("kopf._core.reactor.running").addFilter(lambda r: "OS signals" not in r.getMessage())
+    logging.getLogger("kopf._core.reactor.running").addFilter(_not_about_signals)
     registry = kopf.OperatorRegistry()
 
     @kopf.on.event(API_GROUP, VERSION, PLURAL, registry=registry)
@@ -69,6 +68,11 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
             telling.cancel()
 
     loops.run(until_stopped())
+
+
+def _not_about_signals(record: logging.LogRecord) -> bool:
+    """It warns that signals do not reach it: in a thread of its own they should not."""
+    return "OS signals" not in record.getMessage()
 
 
 class _Nothing(kopf.DiffBaseStorage):

@@ -18,11 +18,13 @@ class Listing:
         declared: by uid.
         absent: uids that were not found where they should be; so many at once may be a mistake.
         deleted: uids that somebody deleted, each on purpose.
+        complete: whether it would tell of whatever is absent; else it is silent about that.
     """
 
     declared: Mapping[str, Declaration]
     absent: AbstractSet[str] = frozenset()
     deleted: AbstractSet[str] = frozenset()
+    complete: bool = True
 
     @classmethod
     def merged(cls, listings: Iterable["Listing"]) -> "Listing":
@@ -30,6 +32,7 @@ class Listing:
         declared: dict[str, Declaration] = {}
         absent: set[str] = set()
         deleted: set[str] = set()
+        complete = False
         for listing in listings:
             for uid in listing.absent | listing.deleted:
                 declared.pop(uid, None)
@@ -38,7 +41,8 @@ class Listing:
             absent.difference_update(listing.declared)
             deleted.difference_update(listing.declared)
             declared.update(listing.declared)
-        return cls(declared, absent, deleted)
+            complete |= listing.complete
+        return cls(declared, absent, deleted, complete)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,17 +64,21 @@ def run_on_kubernetes(settings: OperatorSettings) -> None:
     health, metrics = Health(), OperatorMetrics()
     with _probes(settings, health, metrics):
         if settings.lease is None:
-            _follow_cluster(settings, stop, health, metrics)
+            _follow_cluster(settings, stop, health, metrics, lambda: True)
             return
         health.standing_by = True
         election = Election(settings.lease, _identity(), stop)
         if election.won():
-            _follow_cluster(settings, stop, health, metrics)
+            _follow_cluster(settings, stop, health, metrics, election.holds)
             election.release()
 
 
 def _follow_cluster(
-    settings: OperatorSettings, stop: threading.Event, health: Health, metrics: OperatorMetrics
+    settings: OperatorSettings,
+    stop: threading.Event,
+    health: Health,
+    metrics: OperatorMetrics,
+    leads: Callable[[], bool],
 ) -> None:
     from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415 - takes a second to import
 
@@ -84,9 +88,13 @@ def _follow_cluster(
         return
     metrics.leading.set(1)
     side = ClusterSide(
-        registry.claims(), resync_s=settings.resync_s, namespace=settings.namespace, metrics=metrics
+        registry.claims(),
+        leads=leads,
+        resync_s=settings.resync_s,
+        namespace=settings.namespace,
+        metrics=metrics,
     )
-    controller = Controller(registry, _resolver(settings), settings, metrics, side.decided)
+    controller = Controller(registry, _resolver(settings), settings, metrics, side)
     health.controller, health.standing_by = controller, False
     _work(controller, lambda: side.run(controller.submit, stop), stop)
 
@@ -145,10 +153,13 @@ def _resolver(settings: OperatorSettings) -> Resolver:
 
 def _work(controller: Controller, source: Callable[[], None], stop: threading.Event) -> None:
     """Run the controller here and its source in a thread of its own; when either ends, both do."""
+    failures: list[Exception] = []
 
     def until_it_ends() -> None:
         try:
             source()
+        except Exception as error:
+            failures.append(error)
         finally:
             stop.set()
 
@@ -159,6 +170,8 @@ def _work(controller: Controller, source: Callable[[], None], stop: threading.Ev
     finally:
         stop.set()
         thread.join(15.0)
+    if failures:
+        raise failures[0]
     log.info("stopped")
 
 

@@ -1,6 +1,7 @@
 """Brings the status of each object on the API server to what was decided: one write for a change."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -28,10 +29,12 @@ class StatusWriter:
 
     Args:
         cluster: entered already.
+        leads: whether this process is sure to lead just now; else it waits with its writes.
         metrics: of the operator.
     """
 
-    def __init__(self, cluster: Cluster, metrics: OperatorMetrics) -> None:
+    def __init__(self, cluster: Cluster, leads: Callable[[], bool], metrics: OperatorMetrics) -> None:
+        self._leads = leads
         self._metrics = metrics
         self._cluster = cluster
         self._wanted: dict[str, Claim] = {}
@@ -58,11 +61,12 @@ class StatusWriter:
         known = self._seen.get(uid)
         return known is not None and known.resource_version == resource_version
 
-    def gone(self, uid: str) -> None:
+    def gone(self, uids: Iterable[str]) -> None:
         """There is nothing to write to any more."""
-        self._seen.pop(uid, None)
-        self._wanted.pop(uid, None)
-        self._retry_s.pop(uid, None)
+        for uid in uids:
+            self._seen.pop(uid, None)
+            self._wanted.pop(uid, None)
+            self._retry_s.pop(uid, None)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -109,6 +113,10 @@ class StatusWriter:
             except ClusterError as error:
                 self._count("failed")
                 self._again(uid, str(error))
+            except Exception as error:
+                # A fault of ours about one object must not keep the others from their statuses.
+                log.exception("status failed", uid=uid)
+                self._again(uid, type(error).__name__)
 
     def _again(self, uid: str, problem: str) -> None:
         """Later, and less and less often: an API server may refuse a status for good."""
@@ -125,6 +133,9 @@ class StatusWriter:
         status = objects.status_of(wanted)
         if objects.stands(status, found):
             return
+        if not self._leads():  # another one may lead by now, and know better
+            self._again(uid, "the lease is not held just now")
+            return
         try:
             written = await self._cluster.write_status(
                 found.namespace, found.name, found.resource_version, status
@@ -137,7 +148,7 @@ class StatusWriter:
             return
         except Gone:
             self._count("gone")
-            self.gone(uid)
+            self.gone([uid])
             return
         self._count("written")
         self._seen[uid] = objects.seen(written)

@@ -118,11 +118,17 @@ class World:
         self.resolve: Callable[[ModelSource], ModelId] = Resolver(no_s3)
         self.restart()
 
+    def gauge(self, name: str) -> float:
+        """A metric without labels."""
+        lines = dict(line.rsplit(" ", 1) for line in self.metrics.text().decode().splitlines())
+        return float(lines[f"tenantry_operator_{name}"])
+
     def restart(self, registry: OperatorRegistry | None = None, **settings: Any) -> None:
         self.registry = registry or OperatorRegistry(self.engine, "test")
         self.registry.lead(SOURCE)
         told = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
-        self.controller = Controller(self.registry, self.look, told, OperatorMetrics())
+        self.metrics = OperatorMetrics()
+        self.controller = Controller(self.registry, self.look, told, self.metrics)
 
     def look(self, source: ModelSource) -> ModelId:
         return self.resolve(source)
@@ -611,6 +617,12 @@ def test_a_mass_deletion_is_refused_until_a_person_allows_it(world: World) -> No
     world.declare("other", "2")
     world.step()
     assert world.row("other").generation == 2  # the rest goes on
+    event = Listing(
+        {"uid-other": world.manifest("other", uri=f"file://{world.path}/one.joblib")}, complete=False
+    )
+    world.controller.step(event)
+    assert world.gauge("not_removed") == 60, "one change says nothing about what is missing"
+    assert world.row("other").generation == 3
     world.restart(allow_mass_delete=True)
     world.step()
     assert [claim.name for claim in world.registry.claims()] == ["other"]

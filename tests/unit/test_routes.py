@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tenantry.clock import boot_clock_s
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import (
@@ -17,7 +18,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_server.routes import OnRegistryLoss, RoutingTable, boot_clock_s
+from tenantry_server.routes import OnRegistryLoss, RoutingTable
 
 
 class Clock:
