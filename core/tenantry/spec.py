@@ -211,7 +211,7 @@ class TenantModel:
         if not isinstance(document, Mapping):
             raise InvalidManifest("", f"expected a mapping, got {_shown(document)}")
         try:
-            parsed = _Document.model_validate(document)
+            parsed = _Document.model_validate(document, by_alias=True, by_name=False)
         except ValidationError as error:
             errors = error.errors(include_url=False)
             # A misspelt field also leaves a required one missing: the spelling is the news.

@@ -23,6 +23,7 @@ _TIMEOUT_S = 10
 _WATCH_S = 300  # the API server ends a watch then, so that a connection that died is noticed
 _SILENT_S = _WATCH_S + 30
 _AGAIN_S = 5.0
+_BETWEEN_S = 1.0
 
 
 async def run(namespace: str | None, wake: Callable[[], None]) -> None:
@@ -42,6 +43,7 @@ async def run(namespace: str | None, wake: Callable[[], None]) -> None:
                 while True:
                     await _watch(client.CustomObjectsApi(connection), namespace, wake)
                     told = False
+                    await asyncio.sleep(_BETWEEN_S)  # one that ends at once must not be asked without end
         except Exception as error:
             # Refused, out of reach, or a fault of the client: nothing of it may touch the predictions.
             if not told:

@@ -137,11 +137,15 @@ async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
     """Wait until the operator has made the registry's tables; False: told to stop meanwhile."""
     told = False
     while not stop.is_set():
-        with contextlib.suppress(RegistryUnavailable):
+        problem = ""
+        try:
             if await asyncio.to_thread(is_migrated, engine):
                 return True
+        except RegistryUnavailable as error:
+            problem = str(error)
         if not told:
-            log.info("waiting for the operator to set up the registry", url=repr(engine.url))
+            why = {"problem": problem} if problem else {}
+            log.info("waiting for the operator to set up the registry", url=repr(engine.url), **why)
             told = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _TABLES_EVERY_S)

@@ -3,7 +3,7 @@
 import sys
 
 from tenantry import TenantryError, logs
-from tenantry_operator.process import run_on_kubernetes
+from tenantry_operator.cluster_process import run
 from tenantry_operator.settings import OperatorSettings
 
 
@@ -12,7 +12,7 @@ def main() -> None:
     try:
         settings = OperatorSettings.load()
         logs.configure(settings.log_level, process="operator")
-        run_on_kubernetes(settings)
+        run(settings)
     except TenantryError as error:
         sys.exit(f"Error: {error}")
 

@@ -1,5 +1,6 @@
 """The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -7,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
 from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import ConfigException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
@@ -18,11 +21,14 @@ from tenantry import TenantryError, __version__
 from tenantry.clock import boot_clock_s
 from tenantry.spec import API_GROUP
 
+log = structlog.get_logger(__name__)
+
 VERSION, PLURAL = "v1alpha1", "tenantmodels"
-_PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
+PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
 _TIMEOUT_S = 30.0
 # client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.
 LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
+_LEASE_CALL_S = _RENEW_DEADLINE_S / 2  # the client would wait for minutes
 _RELEASE_S = 2.0
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
@@ -54,6 +60,18 @@ class Cluster:
         self._client: client.ApiClient | None = None
 
     async def __aenter__(self) -> Self:
+        try:
+            configuration = await self._configuration()
+        except ConfigException as error:
+            problem = str(error).rstrip(".")
+            raise ClusterError(f"no API server is configured: {problem}; set KUBECONFIG") from error
+        self._client = client.ApiClient(configuration)
+        self._client.user_agent = f"tenantry-operator/{__version__}"  # and so the manager of our fields
+        self._api = client.CustomObjectsApi(self._client)
+        return self
+
+    @staticmethod
+    async def _configuration() -> client.Configuration:
         configuration = client.Configuration()
         if os.environ.get(_IN_POD) and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -62,10 +80,7 @@ class Cluster:
             await config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=file, client_configuration=configuration
             )
-        self._client = client.ApiClient(configuration)
-        self._client.user_agent = f"tenantry-operator/{__version__}"  # and so the manager of our fields
-        self._api = client.CustomObjectsApi(self._client)
-        return self
+        return configuration
 
     async def __aexit__(
         self,
@@ -90,7 +105,7 @@ class Cluster:
         )
         proceed: dict[str, str] = {}
         while True:
-            page = await _answered(listing(*where, limit=_PAGE, _request_timeout=_TIMEOUT_S, **proceed))
+            page = await _answered(listing(*where, limit=PAGE, _request_timeout=_TIMEOUT_S, **proceed))
             for item in page["items"]:
                 yield item
             token = page["metadata"].get("continue")
@@ -177,7 +192,7 @@ class Cluster:
 
 
 class _PatientLock(LeaseLock):
-    """Takes a server that does not answer for one that says no; the client lets that end the election."""
+    """Treats a server that does not answer as one that refuses; the client would end the election."""
 
     def __init__(
         self,
@@ -189,19 +204,29 @@ class _PatientLock(LeaseLock):
     ) -> None:
         super().__init__(name, namespace, identity, api_client)
         self._renewed = renewed
+        self._told = False
 
     async def get(self, name: str, namespace: str) -> Any:
         """As LeaseLock, with no answer as an error of the API."""
         try:
-            return await super().get(name, namespace)
+            return await asyncio.wait_for(super().get(name, namespace), _LEASE_CALL_S)
         except (ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=str(error))
+
+    async def create(self, name: str, namespace: str, election_record: Any) -> bool:  # noqa: ARG002
+        """Called where there is no such Lease; the client's own call is broken, and needs a wide right."""
+        if not self._told:
+            log.warning(
+                "there is no such lease; create it, as manifests/base does", lease=f"{namespace}/{name}"
+            )
+        self._told = True
+        return False
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         """As LeaseLock, with no answer as a refusal."""
         asked_at_s = boot_clock_s()
         try:
-            done = await super().update(name, namespace, updated_record)
+            done = await asyncio.wait_for(super().update(name, namespace, updated_record), _LEASE_CALL_S)
         except (ClientError, TimeoutError, OSError):
             return False
         if done:

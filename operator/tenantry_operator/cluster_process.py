@@ -1,194 +1,103 @@
-"""The operator on Kubernetes: the same controller as for a folder, with an API server as its source."""
+"""One operator as a process that follows a cluster. Takes a second to import, for its two clients."""
 
-import asyncio
-import contextlib
+import gc
+import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import structlog
 
-from tenantry import loops
-from tenantry.registry import Claim
-from tenantry_operator import informer, objects
-from tenantry_operator.cluster import Cluster, ClusterError
-from tenantry_operator.controller import Observer
-from tenantry_operator.listing import Listing
+from tenantry.errors import RegistryUnavailable
+from tenantry.registry import OperatorRegistry
+from tenantry_operator import process
+from tenantry_operator.cluster_side import ClusterSide
+from tenantry_operator.controller import Controller
+from tenantry_operator.election import Election
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.reconcile import Declaration
-from tenantry_operator.statuses import StatusWriter
+from tenantry_operator.probes import Health
+from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
-_RETRY_S = 2.0
-_LOOK_S = 1.0
+_REGISTRY_EVERY_S = 1.0
 
 
-class ClusterSide(Observer):
-    """Everything that speaks to the API server: the informer, full listings, and the status writer.
+def run(settings: OperatorSettings) -> None:
+    """Keep the registry in step with the TenantModels of a cluster until SIGTERM or SIGINT.
 
-    Args:
-        claims: what the registry remembers; gone ones are found by comparison with full listings.
-        leads: whether this process is sure to lead just now; only then statuses are written.
-        resync_s: between full listings.
-        namespace: to look at; None: all.
-        metrics: of the operator.
+    Raises:
+        RegistryMismatch: the registry's URL, version or source is not usable.
+        LeadershipLost: another operator took over; nothing more was written.
+        LeaseLost: another one may have.
+        ClusterError: no API server is configured.
     """
-
-    def __init__(
-        self,
-        claims: list[Claim],
-        *,
-        leads: Callable[[], bool],
-        resync_s: float,
-        namespace: str | None,
-        metrics: OperatorMetrics,
-    ) -> None:
-        self._leads = leads
-        self._metrics = metrics
-        self._known = {claim.uid: claim for claim in claims}
-        self._submit: Callable[[Listing], None] = lambda _: None
-        self._resync_s = resync_s
-        self._namespace = namespace
-        self._deleted: set[str] = set()  # since the last full listing began
-        self._handed: dict[str, int] = {}  # uid -> generation that the controller has got from the watch
-        self._relisted_s: float | None = None  # when the watch began, until a full listing came after it
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._statuses: StatusWriter | None = None
-
-    def decided(self, claim: Claim) -> None:
-        """As Observer."""
-        self._known[claim.uid] = claim
-        self._on_loop(lambda statuses: statuses.decided(claim))
-
-    def removed(self, uids: Collection[str]) -> None:
-        """As Observer."""
-        for uid in uids:
-            self._known.pop(uid, None)
-            self._handed.pop(uid, None)
-        self._on_loop(lambda statuses: statuses.gone(uids))
-
-    def run(self, submit: Callable[[Listing], None], stop: threading.Event) -> None:
-        """Work until stopped; in a thread of its own.
-
-        Args:
-            submit: takes listings; called from several threads.
-        """
-        self._submit = submit
-        loops.run(self._run(stop))
-
-    async def _run(self, stop: threading.Event) -> None:
-        async with Cluster(self._namespace) as cluster:
-            self._loop = asyncio.get_running_loop()
-            self._statuses = StatusWriter(cluster, self._leads, self._metrics)
-            for claim in list(self._known.values()):
-                self._statuses.decided(claim)
-            writing = asyncio.create_task(self._statuses.run())
-            while await self._first_sync(cluster, stop):
-                await self._follow(cluster, stop)
-                await asyncio.to_thread(stop.wait, _RETRY_S)
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
-            self._loop = None
-
-    async def _first_sync(self, cluster: Cluster, stop: threading.Event) -> bool:
-        told = False
-        while not stop.is_set():
-            try:
-                await self._full_sync(cluster)
-            except ClusterError as error:
-                if not told:
-                    log.warning("the API server can't be listed yet", error=str(error))
-                told = True
-                await asyncio.to_thread(stop.wait, _RETRY_S)
-            else:
-                return True
-        return False
-
-    async def _follow(self, cluster: Cluster, stop: threading.Event) -> None:
-        """Watch, and list everything now and then, until stopped or until the watch ends by itself."""
-        watching = threading.Thread(target=self._watch, args=(stop,), name="informer", daemon=True)
-        watching.start()
-        due_s = time.monotonic() + self._resync_s
-        while watching.is_alive() and not await asyncio.to_thread(stop.wait, min(_LOOK_S, self._resync_s)):
-            relisted_s = self._relisted_s
-            now_s = time.monotonic()
-            if now_s < due_s and (relisted_s is None or now_s - relisted_s < _LOOK_S):
-                continue
-            self._relisted_s = None
-            try:
-                await self._full_sync(cluster)
-                due_s = time.monotonic() + self._resync_s
-            except ClusterError as error:
-                due_s = time.monotonic() + _RETRY_S
-                log.warning("full listing failed; the watch goes on", error=str(error))
-        await asyncio.to_thread(watching.join, 10.0)
-
-    def _watch_began(self) -> None:
-        """Called for each object that a watch begins with: whatever was deleted before, it never tells."""
-        self._relisted_s = time.monotonic()
-
-    def _watch(self, stop: threading.Event) -> None:
-        """In a thread of its own; it ends where the CRD was deleted, say, and then begins anew."""
-        try:
-            informer.run(self._hand, self._watch_began, stop, namespace=self._namespace)
-        except Exception as error:
-            log.warning("the watch ended and will begin anew", error=f"{type(error).__name__}: {error}")
-
-    async def _full_sync(self, cluster: Cluster) -> None:
-        """List everything, and find what is gone: missed deletions are reported by nobody else."""
-        known_before = set(self._known)
-        self._deleted.clear()
-        listed: set[str] = set()
-        declared: dict[str, Declaration] = {}
-        async for document in cluster.listed():
-            uid = document["metadata"]["uid"]
-            listed.add(uid)
-            try:
-                declared[uid] = objects.declaration(document)
-                if self._statuses is not None:
-                    self._statuses.seen(uid, objects.seen(document))
-            except Exception:
-                # A fault of ours about one object must not hold up the others.
-                log.exception("an object was not understood", uid=uid)
-        missing = known_before - listed - self._deleted
-        absent = {uid for uid in missing if await self._is_gone(cluster, uid)}
-        # Deleted while the pages came in: a listing must not bring them back.
-        for uid in frozenset(self._deleted):
-            declared.pop(uid, None)
-        self._submit(Listing(declared, absent))
-        self._metrics.listed.inc()
-        log.info("listed", tenants=len(declared), absent=len(absent))
-
-    async def _is_gone(self, cluster: Cluster, uid: str) -> bool:
-        """A live look that says 404, or another object of the same name."""
-        claim = self._known.get(uid)
-        if claim is None:
-            return False
-        found = await cluster.find(claim.namespace, claim.name)
-        return found is None or found["metadata"]["uid"] != uid
-
-    def _hand(self, document: Mapping[str, Any], deleted: bool) -> None:
-        """One event of the watch, in kopf's thread."""
-        uid = document["metadata"]["uid"]
-        if deleted:
-            self._deleted.add(uid)
-            self._handed.pop(uid, None)
-            self._on_loop(lambda statuses: statuses.gone([uid]))
-            self._submit(Listing({}, deleted=frozenset([uid]), complete=False))
+    stop = process.stop_event(None)
+    _prepare_for_many()
+    health, metrics = Health(), OperatorMetrics()
+    with process.probes(settings, health, metrics):
+        if settings.lease is None:
+            _follow_cluster(settings, stop, health, metrics, _always)
             return
-        metadata = document["metadata"]
-        if self._statuses is None or not self._statuses.knows(uid, metadata["resourceVersion"]):
-            found = objects.seen(document)
-            self._on_loop(lambda statuses: statuses.seen(uid, found))
-        if self._handed.get(uid) != metadata["generation"]:  # else a status or a label, nothing to decide
-            self._handed[uid] = metadata["generation"]
-            self._submit(Listing({uid: objects.declaration(document)}, complete=False))
+        health.standing_by = True
+        election = Election(settings.lease, process.identity(), stop)
+        if election.won():
+            try:
+                _follow_cluster(settings, stop, health, metrics, election.holds)
+            finally:
+                election.release()
+            election.check()
 
-    def _on_loop(self, act: Callable[[StatusWriter], None]) -> None:
-        loop, statuses = self._loop, self._statuses
-        if loop is not None and statuses is not None:
-            with contextlib.suppress(RuntimeError):  # it has closed: we are stopping
-                loop.call_soon_threadsafe(act, statuses)
+
+def _always() -> bool:
+    """The only replica leads."""
+    return True
+
+
+def _follow_cluster(
+    settings: OperatorSettings,
+    stop: threading.Event,
+    health: Health,
+    metrics: OperatorMetrics,
+    leads: Callable[[], bool],
+) -> None:
+    source = f"cluster {settings.namespace or '(all namespaces)'}"
+    registry = _leading_at_last(settings, source, stop)
+    if registry is None:
+        return
+    metrics.leading.set(1)
+    side = ClusterSide(
+        registry.claims(),
+        leads=leads,
+        resync_s=settings.resync_s,
+        namespace=settings.namespace,
+        metrics=metrics,
+    )
+    controller = Controller(registry, process.resolver(settings), settings, metrics, side)
+    health.controller, health.standing_by = controller, False
+    process.work(controller, lambda: side.run(controller.submit, stop), stop)
+
+
+def _prepare_for_many() -> None:
+    """Set the interpreter up for tens of thousands of objects that live as long as this process."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 50)  # to look for garbage among them is mostly in vain
+    # Else a thread that reads from a socket waits 5 ms for the controller to let go, each time.
+    sys.setswitchinterval(0.0005)
+    # The API server takes JSON 10,000 levels deep (Go's limit): one such object must not end us.
+    sys.setrecursionlimit(20_000)
+
+
+def _leading_at_last(
+    settings: OperatorSettings, source: str, stop: threading.Event
+) -> OperatorRegistry | None:
+    """As `process.leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
+    told = False
+    while not stop.is_set():
+        try:
+            return process.leading(settings, source)
+        except RegistryUnavailable as error:
+            if not told:
+                log.warning("waiting for the registry", error=str(error))
+            told = True
+            stop.wait(_REGISTRY_EVERY_S)
+    return None

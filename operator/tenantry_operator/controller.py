@@ -127,7 +127,7 @@ class Controller:
         listing: Listing | None = None
         while not stop.is_set():
             news = self._news()
-            self.turned_at_s = time.monotonic()
+            began_s = self.turned_at_s = time.monotonic()
             listing = Listing.merged([listing, news]) if listing and news else listing or news
             try:
                 self.step(listing)
@@ -143,7 +143,7 @@ class Controller:
                 self._metrics.registry_up.set(0)
                 stop.wait(1.0)
             # As long a pause as the work took: what comes meanwhile is decided about together.
-            took_s = time.monotonic() - self.turned_at_s
+            took_s = time.monotonic() - began_s
             stop.wait(min(max(took_s, _PAUSE_S), _LONGEST_PAUSE_S))
 
     def _news(self) -> Listing | None:

@@ -35,7 +35,7 @@ class Election:
         self._stop = stop
         self._won = threading.Event()
         self._renewed_at_s = float("-inf")
-        self._lost = False
+        self._failure: TenantryError | None = None
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="election", daemon=True)
         self._thread.start()
@@ -48,30 +48,38 @@ class Election:
             if self._won.wait(0.2):
                 return True
         self.release()
+        self.check()
         return False
 
     def holds(self) -> bool:
         """Whether nobody else can have the lease: after a pause, this is known before anything else is."""
-        return boot_clock_s() < self._renewed_at_s + LEASE_S
+        return not self._leaving.is_set() and boot_clock_s() < self._renewed_at_s + LEASE_S
 
     def release(self) -> None:
-        """Let another replica lead at once; call it when nothing is done any more as the leader.
-
-        Raises:
-            LeaseLost: it was lost before.
-        """
+        """Let another replica lead at once; call it when nothing is done any more as the leader."""
         self._leaving.set()
         self._thread.join(5.0)
-        if self._lost:
-            raise LeaseLost
+
+    def check(self) -> None:
+        """Say why this process ended, where that was the lease.
+
+        Raises:
+            LeaseLost: it was not renewed in time.
+            ClusterError: there is no API server to ask for it.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self) -> None:
+        failure: TenantryError = LeaseLost()
         try:
             loops.run(self._hold())
+        except TenantryError as error:
+            failure = error
         except Exception:
             log.exception("leader election failed")
         if not self._leaving.is_set():
-            self._lost = True
+            self._failure = failure
             self._stop.set()
 
     async def _hold(self) -> None:

@@ -71,7 +71,7 @@ class FolderSource:
             for c in claims
         }
         self._missing_since_s: dict[str, float] = {}
-        self._listing = Listing({}, frozenset())
+        self._listing = Listing({}, complete=True)
         self._scanned = False
 
     @property
@@ -97,7 +97,7 @@ class FolderSource:
             declared = self._listing.declared
         absent = {uid for uid, since_s in self._missing_since_s.items() if now_s - since_s >= SETTLE_S}
         if changed or not self._scanned or absent != self._listing.absent:
-            self._listing = Listing(declared, frozenset(absent))
+            self._listing = Listing(declared, frozenset(absent), complete=True)
         self._scanned = True
         return self._listing
 

@@ -18,13 +18,13 @@ class Listing:
         declared: by uid.
         absent: uids that were not found where they should be; so many at once may be a mistake.
         deleted: uids that somebody deleted, each on purpose.
-        complete: whether it would tell of whatever is absent; else it is silent about that.
+        complete: whether it speaks of everything that the source holds; only then `absent` may be judged.
     """
 
     declared: Mapping[str, Declaration]
     absent: AbstractSet[str] = frozenset()
     deleted: AbstractSet[str] = frozenset()
-    complete: bool = True
+    complete: bool = False
 
     @classmethod
     def merged(cls, listings: Iterable["Listing"]) -> "Listing":
@@ -40,7 +40,10 @@ class Listing:
             deleted |= listing.deleted
             absent.difference_update(listing.declared)
             deleted.difference_update(listing.declared)
-            declared.update(listing.declared)
+            for uid, declaration in listing.declared.items():
+                known = declared.get(uid)
+                if known is None or declaration.generation >= known.generation:
+                    declared[uid] = declaration  # else a long listing that an event has overtaken
             complete |= listing.complete
         return cls(declared, absent, deleted, complete)
 

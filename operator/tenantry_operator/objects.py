@@ -90,7 +90,7 @@ _STATUS_FIELDS = ("observedGeneration", "modelId", "sizeBytes", "conditions")
 
 def is_under_way(claim: Claim) -> bool:
     """Whether it waits for nothing but its turn: the operator and the servers are at it."""
-    return claim.conditions[0]["reason"] in UNDER_WAY
+    return any(condition.get("reason") in UNDER_WAY for condition in claim.conditions)
 
 
 def is_settled(claim: Claim) -> bool:

@@ -1,11 +1,9 @@
-"""One operator as a process, following a folder of manifests or a cluster."""
+"""One operator as a process that follows a folder of manifests, and what it shares with a cluster's."""
 
-import gc
 import os
 import select
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from tenantry.errors import RegistryUnavailable
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry_operator import folder as folders
 from tenantry_operator.artifacts import Resolver
@@ -24,7 +21,6 @@ from tenantry_operator.probes import Health, Probes
 from tenantry_operator.s3 import S3Resolver
 from tenantry_operator.settings import OperatorSettings
 
-_REGISTRY_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -39,119 +35,54 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
         RegistryUnavailable: the registry did not answer at the start.
         LeadershipLost: another operator took over; nothing more was written.
     """
-    stop = _stop_event(lifeline)
+    stop = stop_event(lifeline)
     folder = folder.absolute()
     health, metrics = Health(), OperatorMetrics()
-    with _probes(settings, health, metrics):
-        registry = _leading(settings, f"folder {folder}")
+    with probes(settings, health, metrics):
+        registry = leading(settings, f"folder {folder}")
         metrics.leading.set(1)
-        controller = Controller(registry, _resolver(settings), settings, metrics)
+        controller = Controller(registry, resolver(settings), settings, metrics)
         health.controller = controller
         source = FolderSource(folder, registry.claims())
-        _work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
+        work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
 
 
-def run_on_kubernetes(settings: OperatorSettings) -> None:
-    """Keep the registry in step with the TenantModels of a cluster until SIGTERM or SIGINT.
-
-    Raises:
-        As `run`, and LeaseLost.
-    """
-    from tenantry_operator.election import Election  # noqa: PLC0415 - takes a second to import
-
-    stop = _stop_event(None)
-    _prepare_for_many()
-    health, metrics = Health(), OperatorMetrics()
-    with _probes(settings, health, metrics):
-        if settings.lease is None:
-            _follow_cluster(settings, stop, health, metrics, lambda: True)
-            return
-        health.standing_by = True
-        election = Election(settings.lease, _identity(), stop)
-        if election.won():
-            _follow_cluster(settings, stop, health, metrics, election.holds)
-            election.release()
-
-
-def _follow_cluster(
-    settings: OperatorSettings,
-    stop: threading.Event,
-    health: Health,
-    metrics: OperatorMetrics,
-    leads: Callable[[], bool],
-) -> None:
-    from tenantry_operator.cluster_process import ClusterSide  # noqa: PLC0415 - takes a second to import
-
-    source = f"cluster {settings.namespace or '(all namespaces)'}"
-    registry = _leading_at_last(settings, source, stop)
-    if registry is None:
-        return
-    metrics.leading.set(1)
-    side = ClusterSide(
-        registry.claims(),
-        leads=leads,
-        resync_s=settings.resync_s,
-        namespace=settings.namespace,
-        metrics=metrics,
-    )
-    controller = Controller(registry, _resolver(settings), settings, metrics, side)
-    health.controller, health.standing_by = controller, False
-    _work(controller, lambda: side.run(controller.submit, stop), stop)
-
-
-def _prepare_for_many() -> None:
-    """Set the interpreter up for tens of thousands of objects that live as long as this process."""
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 50)  # to look for garbage among them is mostly in vain
-    # Else a thread that reads from a socket waits 5 ms for the controller to let go, each time.
-    sys.setswitchinterval(0.0005)
-    # The API server takes JSON 10,000 levels deep (Go's limit): one such object must not end us.
-    sys.setrecursionlimit(20_000)
-
-
-def _probes(
+def probes(
     settings: OperatorSettings, health: Health, metrics: OperatorMetrics
 ) -> AbstractContextManager[object]:
+    """Probes and metrics for as long as the block, where a port is set."""
     if settings.probe_port is None:
         return nullcontext()
     return Probes(settings.probe_host, settings.probe_port, health, metrics)
 
 
-def _identity() -> str:
+def identity() -> str:
+    """This process among its replicas."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def _leading_at_last(
-    settings: OperatorSettings, source: str, stop: threading.Event
-) -> OperatorRegistry | None:
-    """As `_leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
-    told = False
-    while not stop.is_set():
-        try:
-            return _leading(settings, source)
-        except RegistryUnavailable as error:
-            if not told:
-                log.warning("waiting for the registry", error=str(error))
-            told = True
-            stop.wait(_REGISTRY_EVERY_S)
-    return None
+def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
+    """The registry, led by this process.
 
-
-def _leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
+    Raises:
+        RegistryMismatch: it is not usable, or follows another source.
+        RegistryUnavailable: it did not answer.
+    """
     engine = open_engine(settings.registry_url)
     migrate(engine)
-    registry = OperatorRegistry(engine, _identity())
+    registry = OperatorRegistry(engine, identity())
     epoch = registry.lead(source)
     log.info("leading", epoch=epoch, source=source, pid=os.getpid())
     return registry
 
 
-def _resolver(settings: OperatorSettings) -> Resolver:
+def resolver(settings: OperatorSettings) -> Resolver:
+    """What asks the artifact stores."""
     s3 = S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
     return Resolver(s3.resolve)
 
 
-def _work(controller: Controller, source: Callable[[], None], stop: threading.Event) -> None:
+def work(controller: Controller, source: Callable[[], None], stop: threading.Event) -> None:
     """Run the controller here and its source in a thread of its own; when either ends, both do."""
     failures: list[Exception] = []
 
@@ -175,7 +106,8 @@ def _work(controller: Controller, source: Callable[[], None], stop: threading.Ev
     log.info("stopped")
 
 
-def _stop_event(lifeline: int | None) -> threading.Event:
+def stop_event(lifeline: int | None) -> threading.Event:
+    """Set by SIGTERM, by SIGINT, and where `lifeline` closes."""
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())

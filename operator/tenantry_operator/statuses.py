@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,10 +15,17 @@ from tenantry_operator.objects import Seen
 log = structlog.get_logger(__name__)
 
 _WRITERS = 32
-# What is still unsettled after this is worth a write of its own: at once where a person or a server may be
-# needed, later where it is under way, and last where it only waits behind others that get through.
+# What is still unsettled after this is worth a write of its own: _UNSETTLED_S where something is awaited
+# from outside, _UNDER_WAY_S where it is being worked on, _IN_LINE_S where it waits while others get through.
 _UNSETTLED_S, _UNDER_WAY_S, _IN_LINE_S = 2.0, 5.0, 60.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_LEADS_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    after_s: float
+    timer: asyncio.TimerHandle
 
 
 class StatusWriter:
@@ -41,16 +49,21 @@ class StatusWriter:
         self._seen: dict[str, Seen] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
-        self._retry_s: dict[str, float] = {}  # of those that could not be written
+        self._retries: dict[str, _Retry] = {}  # of those that could not be written
         self._settled_at_s = float("-inf")
 
     def decided(self, claim: Claim) -> None:
         """This status is wanted; one that time alone may change is written only if it stays."""
         self._wanted[claim.uid] = claim
+        if objects.is_settled(claim):
+            self._settled_at_s = asyncio.get_running_loop().time()
         self._consider(claim)
 
     def seen(self, uid: str, found: Seen) -> None:
-        """The object stands like this now."""
+        """The object stands like this now, unless something newer is known already."""
+        known = self._seen.get(uid)
+        if known is not None and found.generation < known.generation:
+            return
         self._seen[uid] = found
         wanted = self._wanted.get(uid)
         if wanted is not None:
@@ -66,7 +79,7 @@ class StatusWriter:
         for uid in uids:
             self._seen.pop(uid, None)
             self._wanted.pop(uid, None)
-            self._retry_s.pop(uid, None)
+            self._forget_retry(uid)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -75,28 +88,26 @@ class StatusWriter:
                 group.create_task(self._work())
 
     def _consider(self, claim: Claim) -> None:
-        now_s = asyncio.get_running_loop().time()
         if objects.is_settled(claim):
-            self._settled_at_s = now_s
-            self._look(claim.uid)
+            self._enqueue(claim.uid)
         else:
-            self._look_later(claim, now_s)
+            self._consider_later(claim, asyncio.get_running_loop().time())
 
-    def _look_later(self, claim: Claim, since_s: float) -> None:
+    def _consider_later(self, claim: Claim, since_s: float) -> None:
         later_s = _UNDER_WAY_S if objects.is_under_way(claim) else _UNSETTLED_S
-        asyncio.get_running_loop().call_later(later_s, self._look_at_same, claim, since_s)
+        asyncio.get_running_loop().call_later(later_s, self._consider_if_same, claim, since_s)
 
-    def _look_at_same(self, claim: Claim, since_s: float) -> None:
+    def _consider_if_same(self, claim: Claim, since_s: float) -> None:
         if self._wanted.get(claim.uid) is not claim:
             return
         now_s = asyncio.get_running_loop().time()
         others_get_through = now_s - self._settled_at_s < _UNDER_WAY_S and now_s - since_s < _IN_LINE_S
         if objects.is_under_way(claim) and others_get_through:
-            self._look_later(claim, since_s)
+            self._consider_later(claim, since_s)
         else:
-            self._look(claim.uid)
+            self._enqueue(claim.uid)
 
-    def _look(self, uid: str) -> None:
+    def _enqueue(self, uid: str) -> None:
         if uid not in self._queued:
             self._queued.add(uid)
             self._queue.put_nowait(uid)
@@ -105,36 +116,44 @@ class StatusWriter:
     async def _work(self) -> None:
         while True:
             uid = await self._queue.get()
+            while not self._leads():  # noqa: ASYNC110 - another one may lead by now, and know better
+                await asyncio.sleep(_LEADS_S)
             self._queued.discard(uid)
             self._metrics.status_queue.set(len(self._queued))
             try:
-                await self._bring(uid)
-                self._retry_s.pop(uid, None)
+                await self._write(uid)
+                self._forget_retry(uid)
             except ClusterError as error:
                 self._count("failed")
-                self._again(uid, str(error))
+                self._retry(uid, str(error))
             except Exception as error:
                 # A fault of ours about one object must not keep the others from their statuses.
                 log.exception("status failed", uid=uid)
-                self._again(uid, type(error).__name__)
+                self._retry(uid, type(error).__name__)
 
-    def _again(self, uid: str, problem: str) -> None:
+    def _retry(self, uid: str, problem: str) -> None:
         """Later, and less and less often: an API server may refuse a status for good."""
-        retry_s = self._retry_s.get(uid, _FIRST_RETRY_S)
-        tell = log.warning if retry_s == _FIRST_RETRY_S else log.debug
+        former = self._retries.get(uid)
+        retry_s = _FIRST_RETRY_S if former is None else min(2 * former.after_s, _LAST_RETRY_S)
+        if former is not None:
+            former.timer.cancel()
+        tell = log.warning if former is None else log.debug
         tell("status not written yet", uid=uid, error=problem)
-        self._retry_s[uid] = min(2 * retry_s, _LAST_RETRY_S)
-        asyncio.get_running_loop().call_later(retry_s, self._look, uid)
+        timer = asyncio.get_running_loop().call_later(retry_s, self._enqueue, uid)
+        self._retries[uid] = _Retry(retry_s, timer)
 
-    async def _bring(self, uid: str) -> None:
+    def _forget_retry(self, uid: str) -> None:
+        former = self._retries.pop(uid, None)
+        if former is not None:
+            former.timer.cancel()
+
+    async def _write(self, uid: str) -> None:
+        """Write where what is wanted and what stands there differ."""
         wanted, found = self._wanted.get(uid), self._seen.get(uid)
         if wanted is None or found is None or wanted.observed_generation != found.generation:
-            return  # whatever is missing, or newer, comes as an event of its own
+            return  # whichever is missing or older, the other one follows
         status = objects.status_of(wanted)
         if objects.stands(status, found):
-            return
-        if not self._leads():  # another one may lead by now, and know better
-            self._again(uid, "the lease is not held just now")
             return
         try:
             written = await self._cluster.write_status(
@@ -151,7 +170,8 @@ class StatusWriter:
             self.gone([uid])
             return
         self._count("written")
-        self._seen[uid] = objects.seen(written)
+        if self._seen.get(uid) is found:  # else something newer came meanwhile, or its end
+            self._seen[uid] = objects.seen(written)
 
     def _count(self, result: str) -> None:
         self._metrics.status_writes.labels(result).inc()

@@ -182,7 +182,7 @@ class World:
             self.absent.add(f"uid-{name}")
 
     def listing(self) -> Listing:
-        return Listing(dict(self.declared), frozenset(self.absent))
+        return Listing(dict(self.declared), frozenset(self.absent), complete=True)
 
     def step(self) -> None:
         """One pass with what is declared now, and as many as its look-ups take."""
@@ -617,10 +617,8 @@ def test_a_mass_deletion_is_refused_until_a_person_allows_it(world: World) -> No
     world.declare("other", "2")
     world.step()
     assert world.row("other").generation == 2  # the rest goes on
-    event = Listing(
-        {"uid-other": world.manifest("other", uri=f"file://{world.path}/one.joblib")}, complete=False
-    )
-    world.controller.step(event)
+    changed = world.manifest("other", uri=f"file://{world.path}/one.joblib")
+    world.controller.step(Listing({changed.uid: changed}))
     assert world.gauge("not_removed") == 60, "one change says nothing about what is missing"
     assert world.row("other").generation == 3
     world.restart(allow_mass_delete=True)

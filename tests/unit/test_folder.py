@@ -190,11 +190,11 @@ def test_nothing_is_gone_at_first_sight(folder: Folder) -> None:
     declared = only(folder.scan())
     folder.clock.now_s += 3600
     path.unlink()
-    assert folder.scan() == Listing({}, frozenset())
+    assert folder.scan() == Listing({}, complete=True)
     folder.clock.now_s += SETTLE_S / 2
     assert folder.scan().absent == frozenset()
     folder.clock.settle()
-    assert folder.scan() == Listing({}, frozenset({declared.uid}))
+    assert folder.scan() == Listing({}, frozenset({declared.uid}), complete=True)
 
 
 def test_a_file_that_comes_back_in_time_was_never_gone(folder: Folder) -> None:

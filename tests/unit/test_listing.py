@@ -15,9 +15,11 @@ def test_of_many_listings_the_newest_word_on_each_counts() -> None:
         [
             Listing({"a": declared("a", 1), "b": declared("b", 1)}, absent={"c"}, deleted={"d"}),
             Listing({"a": declared("a", 2), "c": declared("c", 1)}, deleted={"b"}),
-            Listing({"d": declared("d", 5)}, absent={"e"}),
+            Listing({"d": declared("d", 5)}, absent={"e"}, complete=True),
+            Listing({"a": declared("a", 1)}),  # a page that was read before the event
         ]
     )
+    assert merged.complete
     assert {uid: each.generation for uid, each in merged.declared.items()} == {"a": 2, "c": 1, "d": 5}
     assert merged.absent == {"e"}
     assert merged.deleted == {"b"}

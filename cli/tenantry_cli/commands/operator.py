@@ -7,7 +7,7 @@ import click
 
 from tenantry import logs
 from tenantry_cli import options
-from tenantry_operator.process import run, run_on_kubernetes
+from tenantry_operator import process
 from tenantry_operator.settings import OperatorSettings
 
 
@@ -58,6 +58,8 @@ def command(
     settings = options.settings(OperatorSettings, **given)
     logs.configure(settings.log_level, process="operator")
     if folder is None:
-        run_on_kubernetes(settings)
+        from tenantry_operator import cluster_process  # noqa: PLC0415 - takes a second to import
+
+        cluster_process.run(settings)
     else:
-        run(folder, settings, lifeline=lifeline_fd)
+        process.run(folder, settings, lifeline=lifeline_fd)

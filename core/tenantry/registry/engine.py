@@ -155,7 +155,8 @@ def migrate(engine: Engine) -> None:
         Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a migration takes its time
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {limit} = 0")  # a migration takes its time
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         _refuse_newer(connection, config)
         config.attributes["connection"] = connection
