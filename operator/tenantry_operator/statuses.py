@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 _WRITERS = 32
 # What is still unsettled after this is worth a write of its own: _UNSETTLED_S where something is awaited
-# from outside, _UNDER_WAY_S where it is being worked on, _IN_LINE_S where it waits while others get through.
+# from outside, _UNDER_WAY_S where it is being worked on, _IN_LINE_S where it waits and others get through.
 _UNSETTLED_S, _UNDER_WAY_S, _IN_LINE_S = 2.0, 5.0, 60.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 _LEADS_S = 0.2

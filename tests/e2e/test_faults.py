@@ -316,6 +316,19 @@ def test_rows_that_somebody_edited_or_deleted_are_put_back(site: Site) -> None:
     site.kill("operator")  # the next one looks once in ten minutes again
 
 
+def test_claims_that_were_edited_while_the_operator_was_dead_do_not_keep_it_from_starting(
+    site: Site,
+) -> None:
+    for name in ("tom", "uma"):
+        site.ready(name, 1.0)
+    site.kill("operator")
+    site.sql("UPDATE claims SET conditions = '[]' WHERE name = 'tom'")
+    site.sql("UPDATE claims SET conditions = '[{}]' WHERE name = 'uma'")
+    site.start_operator()
+    site.ready("vic", 2.0)
+    until(lambda: _reason(site, "tom") == _reason(site, "uma") == "Ready", "their claims are made anew")
+
+
 def _claims(site: Site) -> dict[str, tuple[str, str | None, str]]:
     return {
         c.name: (c.uid, c.model_id, str(c.conditions[:1] and c.conditions[0]["reason"]))
@@ -452,7 +465,7 @@ def _store(plane: ControlPlane, name: str, spec: Any) -> None:
 def _reason(site: Site, name: str) -> str:
     """What the registry says of a TenantModel; empty: nothing yet."""
     claim = site.claim(name)
-    return str(claim.conditions[0]["reason"]) if claim and claim.conditions else ""
+    return str(claim.conditions[0].get("reason", "")) if claim and claim.conditions else ""
 
 
 @contextmanager

@@ -123,9 +123,10 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
     home.children["operator"].stop(grace_s=20)
     lease = {"metadata": {"name": "operator"}, "spec": {}}
     leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
-    assert plane.request("POST", leases, lease)[0] == 201
     args = ["--lease", "default/operator", "--probe-port", "0"]
     first = home.start_operator(*args, name="first")
+    until(lambda: "there is no such lease" in home.log("first"), "it says what it waits for")
+    assert plane.request("POST", leases, lease)[0] == 201
     until(lambda: home.leads("first"), "the first leads")
     home.start_operator(*args, name="second")
     until(lambda: "waiting for the lease" in home.log("second"), "the second waits")

@@ -128,6 +128,24 @@ async def test_over_somebody_elses_write_it_looks_once_more(
         assert (await desk.get("busy"))["metadata"]["labels"] == {"team": "a"}
 
 
+async def test_an_older_page_never_overtakes_what_an_event_told(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the status of the newer generation would wait for an event that has been."""
+    async with at_work(plane, monkeypatch) as desk:
+        first = await desk.create("paged")
+        changed = await desk.get("paged")
+        changed["spec"]["model"]["uri"] = "file:///elsewhere.joblib"
+        path = f"{TENANT_MODELS}/paged"
+        second = (await asyncio.to_thread(plane.request, "PUT", path, changed))[1]
+        assert second["metadata"]["generation"] == 2
+        desk.writer.seen(second["metadata"]["uid"], objects.seen(second))
+        desk.writer.seen(first["metadata"]["uid"], objects.seen(first))
+        desk.writer.decided(claim_for(second))
+        await until(lambda: desk.writes() == 1, "written")
+        assert (await desk.get("paged"))["status"]["observedGeneration"] == 2
+
+
 async def test_whoever_may_not_lead_any_more_writes_nothing(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
