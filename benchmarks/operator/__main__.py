@@ -16,11 +16,15 @@ from benchmarks.operator.cluster import Cluster
 
 def main() -> None:
     """Measure, print, and say what missed its target."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
-    parser.add_argument("--tenants", type=int, default=10_000, help="default 10000")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operator",
+        description="The operator on a real API server, against a bare loop of PATCHes: throughput, then "
+        "latency. From the root of the repository; about five minutes. docs/benchmarks.md has the targets.",
+    )
+    parser.add_argument("--tenants", type=int, default=10_000, help="created at once; default 10000")
     parser.add_argument("--updates", type=int, default=100, help="for the latency; default 100")
     parser.add_argument("--sqlite", action="store_true", help="an SQLite registry instead of PostgreSQL")
-    parser.add_argument("--only", choices=["throughput", "latency"])
+    parser.add_argument("--only", choices=["throughput", "latency"], help="one half of it")
     options = parser.parse_args()
     if options.only != "latency":
         _run(throughput.measure, options.tenants, sqlite=options.sqlite)

@@ -16,7 +16,7 @@ _COMMANDS = {
     "predict": "Ask for a prediction, as a client would.",
     "publish": "Store a model file and declare it for a user.",
     "serve": "Run one model server.",
-    "operator": "Run the operator over a folder of manifests.",
+    "operator": "Run the operator over a folder of manifests, or over a cluster.",
 }
 _EXTRAS = {
     "aiohttp": "server",

@@ -21,6 +21,7 @@
     ├── PredictionTimeout        the time for this request is spent
     ├── RegistryUnavailable      the SQL registry did not answer
     ├── RegistryMismatch         the registry belongs to another version or another source
+    ├── ServerIdTaken            another model server runs under the same name
     ├── InvalidSetting           a TENANTRY_* variable or an option breaks its rule
     └── LeadershipLost           another operator holds a newer epoch; this one must stop writing
 
@@ -226,6 +227,18 @@ class PredictionTimeout(TenantryError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
+
+
+class ServerIdTaken(TenantryError):
+    """Another model server took this one's name; two that speak for one another would make Ready a lie."""
+
+    reason: ClassVar[str] = "ServerIdTaken"
+
+    def __init__(self, server_id: str, endpoint: str) -> None:
+        super().__init__(
+            f"another server at {endpoint} has taken the name {server_id!r}, so this one ends; "
+            "give each its own --server-id (TENANTRY_SERVER_ID)"
+        )
 
 
 class InvalidSetting(TenantryError):

@@ -1,5 +1,6 @@
 """`python -m tenantry_server`: a model server configured by its environment alone."""
 
+import argparse
 import sys
 
 from tenantry import TenantryError, logs
@@ -9,11 +10,16 @@ from tenantry_server.settings import ServerSettings
 
 def main() -> None:
     """Serve with the settings in TENANTRY_*."""
+    argparse.ArgumentParser(
+        prog="python -m tenantry_server",
+        description="Runs a model server. Takes no options: TENANTRY_* in its environment configure it; "
+        "docs/settings.md lists them.",
+    ).parse_args()
     try:
         settings = ServerSettings.load()
         logs.configure(settings.log_level, process=settings.server_id)
         run(settings)
-    except TenantryError as error:
+    except (TenantryError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 

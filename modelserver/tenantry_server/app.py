@@ -79,9 +79,6 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         user_id = request.match_info["user_id"]
         answer = await plane.predict(user_id, payload, timeout_s=predict_timeout_s)
         headers = {"Tenantry-Model-Id": answer.model_id}
-        age_s = registry_age_s()
-        if age_s is not None:
-            headers["Tenantry-Registry-Age"] = str(int(age_s))
         return _json(answer.predictions, bare=payload.bare, headers=headers)
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -99,7 +96,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         yield
         plane.close()
 
-    app = web.Application(client_max_size=max_body_bytes, middlewares=[_errors_as_json(server_id, metrics)])
+    app = web.Application(
+        client_max_size=max_body_bytes, middlewares=[_errors_as_json(server_id, metrics, registry_age_s)]
+    )
     app.router.add_post("/predict/{user_id}", predict)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -108,7 +107,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     return app
 
 
-def _errors_as_json(server_id: str, metrics: ServerMetrics) -> Any:
+def _errors_as_json(
+    server_id: str, metrics: ServerMetrics, registry_age_s: Callable[[], float | None]
+) -> Any:
     """Answers every failure in one form, and counts and logs predictions."""
 
     @web.middleware
@@ -117,6 +118,9 @@ def _errors_as_json(server_id: str, metrics: ServerMetrics) -> Any:
         response = await _answered(request, handler)
         response.headers["Tenantry-Server"] = server_id
         if request.method == "POST" and request.path.startswith("/predict/"):
+            age_s = registry_age_s()
+            if age_s is not None:
+                response.headers["Tenantry-Registry-Age"] = str(int(age_s))
             seconds = time.perf_counter() - began_s
             metrics.answered(response.status, seconds)
             if logging.getLogger().isEnabledFor(logging.DEBUG):

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from tenantry.clock import boot_clock_s
-from tenantry.errors import RegistryUnavailable
+from tenantry.errors import RegistryUnavailable, ServerIdTaken
 from tenantry.registry import Changes, LoadReport, ServerRegistry
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
@@ -71,7 +71,11 @@ class RegistryFollower:
         self._wake.set()
 
     async def run(self, candidates: CandidateLoader) -> None:
-        """Follow until cancelled; a registry that does not answer is asked again."""
+        """Follow until cancelled; a registry that does not answer is asked again.
+
+        Raises:
+            ServerIdTaken: another server runs under this one's name.
+        """
         stop = threading.Event()
         self._registry.listen(partial(self._heard, asyncio.get_running_loop()), stop)
         try:
@@ -88,6 +92,9 @@ class RegistryFollower:
             reports = candidates.take_reports()
             try:
                 await self._follow(candidates, reports)
+            except ServerIdTaken:
+                self._table.extend_lease(float("-inf"))  # from here on memory is not trusted
+                raise
             except RegistryUnavailable as error:
                 candidates.put_back(reports)
                 if not self._lost:

@@ -52,7 +52,10 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
-    own = socket.create_server((settings.host, settings.port))
+    try:
+        own = socket.create_server((settings.host, settings.port))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
     registry = ServerRegistry(
@@ -89,16 +92,19 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         listening.setblocking(False)
         await web.SockSite(runner, listening).start()
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
-    async with asyncio.TaskGroup() as group:
-        following = group.create_task(follower.run(candidates))
-        loading = group.create_task(candidates.run())
-        watching = group.create_task(wake_ups(follower.hurry))
-        await stop.wait()
-        log.info("stopping", server=settings.server_id)
-        loading.cancel()
-        watching.cancel()
-        await runner.cleanup()  # requests under way end first, with the lease still held
-        following.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(follower.run(candidates))
+            loading = group.create_task(candidates.run())
+            watching = group.create_task(wake_ups(follower.hurry))
+            await stop.wait()
+            log.info("stopping", server=settings.server_id)
+            loading.cancel()
+            watching.cancel()
+            await runner.cleanup()  # requests under way end first, with the lease still held
+            following.cancel()
+    except ExceptionGroup as ended:
+        raise ended.exceptions[0] from None
     await follower.release()
     log.info("stopped", server=settings.server_id)
 
@@ -143,10 +149,11 @@ async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
                 return True
         except RegistryUnavailable as error:
             problem = str(error)
-        if not told:
-            why = {"problem": problem} if problem else {}
-            log.info("waiting for the operator to set up the registry", url=repr(engine.url), **why)
-            told = True
+        if not told and problem:
+            log.warning("waiting for the registry", url=repr(engine.url), error=problem)
+        elif not told:
+            log.info("waiting for the operator to set up the registry", url=repr(engine.url))
+        told = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _TABLES_EVERY_S)
     return False

@@ -1,5 +1,6 @@
 """`python -m tenantry_operator`: the operator of a cluster, configured by its environment alone."""
 
+import argparse
 import sys
 
 from tenantry import TenantryError, logs
@@ -9,11 +10,16 @@ from tenantry_operator.settings import OperatorSettings
 
 def main() -> None:
     """Follow the cluster with the settings in TENANTRY_*."""
+    argparse.ArgumentParser(
+        prog="python -m tenantry_operator",
+        description="Runs the operator of a cluster. Takes no options: TENANTRY_* in its environment "
+        "configure it; docs/settings.md lists them.",
+    ).parse_args()
     try:
         settings = OperatorSettings.load()
         logs.configure(settings.log_level, process="operator")
         run(settings)
-    except TenantryError as error:
+    except (TenantryError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
@@ -30,6 +31,7 @@ _TIMEOUT_S = 30.0
 LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
 _LEASE_CALL_S = _RENEW_DEADLINE_S / 2  # the client would wait for minutes
 _RELEASE_S = 2.0
+_NO_CRD = f"the CRD {PLURAL}.{API_GROUP} is not installed; kubectl apply -k crds"
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
 
@@ -60,15 +62,23 @@ class Cluster:
         self._client: client.ApiClient | None = None
 
     async def __aenter__(self) -> Self:
-        try:
-            configuration = await self._configuration()
-        except ConfigException as error:
-            problem = str(error).rstrip(".")
-            raise ClusterError(f"no API server is configured: {problem}; set KUBECONFIG") from error
-        self._client = client.ApiClient(configuration)
+        self._client = client.ApiClient(await self.configured())
         self._client.user_agent = f"tenantry-operator/{__version__}"  # and so the manager of our fields
         self._api = client.CustomObjectsApi(self._client)
         return self
+
+    @classmethod
+    async def configured(cls) -> client.Configuration:
+        """Where the API server is, and who we are there.
+
+        Raises:
+            ClusterError: nothing says so.
+        """
+        try:
+            return await cls._configuration()
+        except ConfigException as error:
+            problem = str(error).rstrip(".")
+            raise ClusterError(f"no API server is configured: {problem}; set KUBECONFIG") from error
 
     @staticmethod
     async def _configuration() -> client.Configuration:
@@ -105,7 +115,10 @@ class Cluster:
         )
         proceed: dict[str, str] = {}
         while True:
-            page = await _answered(listing(*where, limit=PAGE, _request_timeout=_TIMEOUT_S, **proceed))
+            try:
+                page = await _answered(listing(*where, limit=PAGE, _request_timeout=_TIMEOUT_S, **proceed))
+            except Gone:
+                raise ClusterError(_NO_CRD) from None
             for item in page["items"]:
                 yield item
             token = page["metadata"].get("continue")
@@ -204,14 +217,21 @@ class _PatientLock(LeaseLock):
     ) -> None:
         super().__init__(name, namespace, identity, api_client)
         self._renewed = renewed
-        self._told = False
+        self._told = False  # that there is no such lease
+        self._silent = False  # the API server did not answer last time
+        logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)  # every two seconds
 
     async def get(self, name: str, namespace: str) -> Any:
         """As LeaseLock, with no answer as an error of the API."""
         try:
-            return await asyncio.wait_for(super().get(name, namespace), _LEASE_CALL_S)
+            found = await asyncio.wait_for(super().get(name, namespace), _LEASE_CALL_S)
         except (ClientError, TimeoutError, OSError) as error:
-            return False, ApiException(status=0, reason=str(error))
+            found = False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
+        problem = found[1] if isinstance(found[1], ApiException) and found[1].status != 404 else None
+        if problem is not None and not self._silent:
+            log.warning("the lease can't be looked at", lease=f"{namespace}/{name}", error=_told(problem))
+        self._silent = problem is not None
+        return found
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:  # noqa: ARG002
         """Called where there is no such Lease; the client's own call is broken, and needs a wide right."""

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import structlog
 
+from tenantry import loops
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import OperatorRegistry
 from tenantry_operator import process
+from tenantry_operator.cluster import Cluster
 from tenantry_operator.cluster_side import ClusterSide
 from tenantry_operator.controller import Controller
 from tenantry_operator.election import Election
@@ -31,6 +33,7 @@ def run(settings: OperatorSettings) -> None:
         LeaseLost: another one may have.
         ClusterError: no API server is configured.
     """
+    loops.run(Cluster.configured())  # before this process takes the lead from one that can do better
     stop = process.stop_event(None)
     _prepare_for_many()
     health, metrics = Health(), OperatorMetrics()

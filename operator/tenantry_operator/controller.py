@@ -251,8 +251,8 @@ class Controller:
         decision = prune(self._entries, absent, allow_mass_delete=self._settings.allow_mass_delete)
         if decision.refused and decision.refused != self._refused:
             log.error(
-                "refusing to remove so many tenants at once; restart with --allow-mass-delete "
-                "where this is meant",
+                "refusing to remove so many tenants at once; where this is meant, restart with "
+                "--allow-mass-delete or TENANTRY_ALLOW_MASS_DELETE=true",
                 missing=len(decision.refused),
                 known=len(self._entries),
             )

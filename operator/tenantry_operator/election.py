@@ -17,7 +17,9 @@ class LeaseLost(TenantryError):
     """The Lease could not be renewed in time, so another operator may lead by now."""
 
     def __init__(self) -> None:
-        super().__init__("the lease was lost; another operator may lead now, so this one ends")
+        super().__init__(
+            "the lease could not be renewed in time; another operator may lead by now, so this one ends"
+        )
 
 
 class Election:

@@ -75,7 +75,10 @@ class Probes:
             def log_message(self, *_: object) -> None:
                 log.debug("probe", path=self.path)
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}, for the probes", f"{host}:{port}") from error
         self.url = f"http://{host}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:

@@ -220,7 +220,7 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
         told = _status(declared, serving, State.RECONCILING, reason, message)
         return Outcome(told, Waiting.ACKS, acks=serving.revision)
     version = ModelId.parse(wanted).short
-    message = f"version {version} answers on every server ({len(seen.servers)})"
+    message = f"version {version} answers on every server"
     return Outcome(_status(declared, serving, State.READY, "Ready", message))
 
 

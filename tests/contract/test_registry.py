@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect
 
-from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable
+from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable, ServerIdTaken
 from tenantry.registry import (
     Assignment,
     Claim,
@@ -295,6 +295,19 @@ def test_a_database_that_does_not_answer_says_so() -> None:
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(RegistryUnavailable, match="did not answer"):
         migrate(engine)
+
+
+def test_two_servers_cannot_share_a_name(operator: OperatorRegistry, opened: Callable[[], Engine]) -> None:
+    """One would acknowledge for the other; the newer one stands in for one that was killed, so it stays."""
+    older = ServerRegistry(opened(), "s0", endpoint="http://a", capacity_bytes=1)
+    newer = ServerRegistry(opened(), "s0", endpoint="http://b", capacity_bytes=1)
+    older.renew(lease_s=5, acked_revision=1, used_bytes=0)
+    newer.renew(lease_s=5, acked_revision=0, used_bytes=0)
+    with pytest.raises(ServerIdTaken, match="http://b has taken the name 's0'"):
+        older.renew(lease_s=5, acked_revision=2, used_bytes=0)
+    older.release()
+    newer.renew(lease_s=5, acked_revision=1, used_bytes=0)
+    assert [(s.endpoint, s.acked_revision) for s in operator.servers()] == [("http://b", 1)]
 
 
 def test_each_side_wakes_the_other(

@@ -527,7 +527,7 @@ def test_kubectl_get_shows_user_state_and_reason(fleet: Fleet) -> None:
         rf"^{declared.name} +{one.tail_number} +True +Ready +\d+s", _table(fleet), re.MULTILINE
     )
     wide = _table(fleet, "-o", "wide")
-    assert wide.splitlines()[0].split() == ["NAME", "USER", "MODEL", "READY", "REASON", "AGE"]
+    assert wide.splitlines()[0].split() == ["NAME", "USER", "MODEL", "READY", "REASON", "MESSAGE", "AGE"]
     assert f" {declared.spec.model.uri} " in wide
 
 

@@ -45,7 +45,14 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def test_every_reason_is_explained() -> None:
     explained = _page("docs/tenantmodel.md") + _page("docs/http-api.md")
     ours = [kind for kind in _below(TenantryError) if kind.__module__ == "tenantry.errors"]
-    operators_own = {"Error", "ArtifactError", "RegistryMismatch", "LeadershipLost", "InvalidSetting"}
+    operators_own = {
+        "Error",
+        "ArtifactError",
+        "RegistryMismatch",
+        "LeadershipLost",
+        "InvalidSetting",
+        "ServerIdTaken",
+    }
     for kind in ours:
         assert kind.reason in operators_own or f"`{kind.reason}`" in explained, kind.reason
 

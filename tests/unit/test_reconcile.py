@@ -157,7 +157,7 @@ def test_ready_once_every_live_server_has_the_revision() -> None:
     world.servers = [server("s1", acked=2), server("s2", acked=2)]
     ready = world.decide(declaration())
     assert ready.status == Status(
-        State.READY, "Ready", "version aaaaaaaa answers on every server (2)", 1, str(A), 1000
+        State.READY, "Ready", "version aaaaaaaa answers on every server", 1, str(A), 1000
     )
     assert ready.waiting is Waiting.NOTHING
     settled(world, declaration())

@@ -55,6 +55,8 @@ def command(
     """
     if kubernetes is (folder is not None):
         raise click.UsageError("give either FOLDER or --kubernetes")
+    if folder is not None and (given["namespace"] or given["lease"]):
+        raise click.UsageError("--namespace and --lease go with --kubernetes")
     settings = options.settings(OperatorSettings, **given)
     logs.configure(settings.log_level, process="operator")
     if folder is None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, delete, select, update
 
+from tenantry.errors import ServerIdTaken
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.rows import Assignment, Changes, LoadReport
@@ -30,6 +31,7 @@ class ServerRegistry:
         self._endpoint = endpoint
         self._capacity_bytes = capacity_bytes
         self._acked_revision = -1
+        self._held = False
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when something changed, where the database can tell."""
@@ -74,8 +76,14 @@ class ServerRegistry:
         """Hold the lease for `lease_s` from now by the database's clock, and say what is in force.
 
         Call it only after every change up to `acked_revision` was taken in: the operator tells the
-        world that no older model answers any more once every lease holder has said so.
+        world that no older model answers any more once every lease holder has said so. The first call
+        takes the name over, from a server that was killed, say.
+
+        Raises:
+            ServerIdTaken: another server took the name since.
         """
+        named = t.servers.c.server_id == self.server_id
+        mine = named & (t.servers.c.endpoint == self._endpoint) if self._held else named
         values = {
             "server_id": self.server_id,
             "endpoint": self._endpoint,
@@ -85,18 +93,20 @@ class ServerRegistry:
             "used_bytes": used_bytes,
         }
         with writing(self._engine) as connection:
-            changed = connection.execute(
-                update(t.servers).where(t.servers.c.server_id == self.server_id).values(values)
-            )
+            changed = connection.execute(update(t.servers).where(mine).values(values))
             if changed.rowcount == 0:
+                other = connection.execute(select(t.servers.c.endpoint).where(named)).scalar_one_or_none()
+                if other is not None:
+                    raise ServerIdTaken(self.server_id, other)
                 connection.execute(t.servers.insert().values(values))
             if acked_revision != self._acked_revision:
                 ring(connection, Channel.OPERATOR)
         self._acked_revision = acked_revision
+        self._held = True
 
     def release(self) -> None:
         """End the lease now: this server answers nothing any more."""
-        mine = t.servers.c.server_id == self.server_id
+        mine = (t.servers.c.server_id == self.server_id) & (t.servers.c.endpoint == self._endpoint)
         with writing(self._engine) as connection:
             connection.execute(delete(t.servers).where(mine))
 
