@@ -69,7 +69,7 @@ class Cluster:
             return found
 
     def requests(self) -> dict[str, int]:
-        """Calls about TenantModels that the audit log counts, by verb; those about a status apart."""
+        """Calls about TenantModels that the audit log counts, by verb; statuses and refusals apart."""
         assert self.plane.audit_log is not None
         calls: Counter[str] = Counter()
         with self.plane.audit_log.open() as log:
@@ -77,7 +77,9 @@ class Cluster:
                 if '"resource":"tenantmodels"' in line and '"stage":"ResponseComplete"' in line:
                     called = json.loads(line)
                     of_status = called["objectRef"].get("subresource") == "status"
-                    calls[called["verb"] + (" status" if of_status else "")] += 1
+                    refused = called["responseStatus"]["code"] >= 400
+                    words = (called["verb"], "status" if of_status else "", "refused" if refused else "")
+                    calls[" ".join(word for word in words if word)] += 1
         return calls
 
 
