@@ -169,6 +169,8 @@ class ClusterSide(Observer):
         """List everything, and find what is gone: missed deletions are reported by nobody else."""
         known_before = set(self._known)
         self._deleted.clear()
+        if self._statuses is not None:
+            self._statuses.listing_begins()
         listed: set[str] = set()
         declared: dict[str, Declaration] = {}
         async for document in cluster.listed():
@@ -177,7 +179,7 @@ class ClusterSide(Observer):
             try:
                 declared[uid] = objects.declaration(document)
                 if self._statuses is not None:
-                    self._statuses.seen(uid, objects.seen(document))
+                    self._statuses.listed(uid, objects.seen(document))
             except Exception:
                 # A fault of ours about one object must not hold up the others.
                 log.exception("an object was not understood", uid=uid)

@@ -50,6 +50,7 @@ class StatusWriter:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._retries: dict[str, _Retry] = {}  # of those that could not be written
+        self._heard: set[str] = set()  # of which objects, since the last listing began
         self._settled_at_s = float("-inf")
 
     def decided(self, claim: Claim) -> None:
@@ -59,8 +60,18 @@ class StatusWriter:
             self._settled_at_s = asyncio.get_running_loop().time()
         self._consider(claim)
 
+    def listing_begins(self) -> None:
+        """From here on a page may be older than what is heard otherwise."""
+        self._heard.clear()
+
+    def listed(self, uid: str, found: Seen) -> None:
+        """As `seen`, from a page: it counts where nothing was heard since the listing began."""
+        if uid not in self._heard:
+            self.seen(uid, found)
+
     def seen(self, uid: str, found: Seen) -> None:
         """The object stands like this now, unless something newer is known already."""
+        self._heard.add(uid)
         known = self._seen.get(uid)
         if known is not None and found.generation < known.generation:
             return
@@ -170,7 +181,8 @@ class StatusWriter:
             self.gone([uid])
             return
         self._count("written")
-        if self._seen.get(uid) is found:  # else something newer came meanwhile, or its end
+        self._heard.add(uid)
+        if self._seen.get(uid) == found:  # else something newer came meanwhile, or its end
             self._seen[uid] = objects.seen(written)
 
     def _count(self, result: str) -> None:

@@ -146,6 +146,29 @@ async def test_an_older_page_never_overtakes_what_an_event_told(
         assert (await desk.get("paged"))["status"]["observedGeneration"] == 2
 
 
+async def test_a_page_from_before_our_write_costs_no_second_one(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing of many pages takes a while, and statuses are written meanwhile."""
+    async with at_work(plane, monkeypatch) as desk:
+        desk.writer.listing_begins()
+        stale = await desk.create("listed")
+        desk.writer.seen(stale["metadata"]["uid"], objects.seen(stale))
+        desk.writer.decided(claim_for(stale))
+        await until(lambda: desk.writes() == 1, "written")
+        desk.writer.listed(stale["metadata"]["uid"], objects.seen(stale))
+        other = await desk.create("other")
+        desk.writer.seen(other["metadata"]["uid"], objects.seen(other))
+        desk.writer.decided(claim_for(other))
+        await until(lambda: desk.writes() == 2, "the next one is")
+        assert desk.writes("conflict") == 0
+        desk.writer.listing_begins()
+        await desk.label("listed")
+        desk.writer.listed(stale["metadata"]["uid"], objects.seen(await desk.get("listed")))
+        now = await desk.get("listed")
+        assert desk.writer.knows(now["metadata"]["uid"], now["metadata"]["resourceVersion"])
+
+
 async def test_whoever_may_not_lead_any_more_writes_nothing(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
