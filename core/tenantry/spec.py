@@ -30,8 +30,9 @@ from tenantry.errors import InvalidManifest
 from tenantry.model_id import ModelId
 
 API_GROUP = "tenantry.dev"
-API_VERSION = f"{API_GROUP}/v1alpha1"
-KIND = "TenantModel"
+VERSION = "v1alpha1"
+API_VERSION = f"{API_GROUP}/{VERSION}"
+KIND, PLURAL = "TenantModel", "tenantmodels"
 
 _DURATION_PART = re.compile(r"(\d+)(h|m|s)")
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}

@@ -14,11 +14,10 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from tenantry import __version__
-from tenantry.spec import API_GROUP
+from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 log = structlog.get_logger(__name__)
 
-_VERSION, _PLURAL = "v1alpha1", "tenantmodels"
 _TIMEOUT_S = 10
 _WATCH_S = 300  # the API server ends a watch then, so that a connection that died is noticed
 _SILENT_S = _WATCH_S + 30
@@ -68,11 +67,11 @@ async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Call
     """From now until the API server ends it; the events are not even parsed."""
     listing: Callable[..., Any] = api.list_cluster_custom_object
     watching: Callable[..., Any] = api.list_cluster_custom_object_without_preload_content
-    where: tuple[str, ...] = (API_GROUP, _VERSION, _PLURAL)
+    where: tuple[str, ...] = (API_GROUP, VERSION, PLURAL)
     if namespace is not None:
         listing = api.list_namespaced_custom_object
         watching = api.list_namespaced_custom_object_without_preload_content
-        where = (API_GROUP, _VERSION, namespace, _PLURAL)
+        where = (API_GROUP, VERSION, namespace, PLURAL)
     now = await listing(*where, limit=1, _request_timeout=_TIMEOUT_S)
     response = await watching(
         *where,

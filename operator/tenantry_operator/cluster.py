@@ -20,11 +20,10 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError, __version__
 from tenantry.clock import boot_clock_s
-from tenantry.spec import API_GROUP
+from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 log = structlog.get_logger(__name__)
 
-VERSION, PLURAL = "v1alpha1", "tenantmodels"
 PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
 _TIMEOUT_S = 30.0
 # client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.

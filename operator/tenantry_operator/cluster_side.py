@@ -62,7 +62,7 @@ class ClusterSide(Observer):
         self._deleted: set[str] = set()  # since the last full listing began
         self._handed: dict[str, int] = {}  # uid -> generation that the controller has got from the watch
         self._relisted_s: float | None = None  # when the watch last listed something; None: we did since
-        self._watching = threading.Thread(target=lambda: None)
+        self._watching: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statuses: StatusWriter | None = None
 
@@ -103,7 +103,8 @@ class ClusterSide(Observer):
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(self._watching.join, _JOIN_S)
+            if self._watching is not None:
+                await asyncio.to_thread(self._watching.join, _JOIN_S)
             for problem in ended:
                 if isinstance(problem, Exception):
                     raise problem
@@ -112,11 +113,10 @@ class ClusterSide(Observer):
         """List everything, then watch, and list now and then; where the watch ends, begin anew."""
         while True:
             await self._first_sync(cluster)
-            self._watching = threading.Thread(
-                target=self._watch, args=(stop,), name="informer", daemon=True
-            )
-            self._watching.start()
-            await self._sync_while_watching(cluster)
+            watching = threading.Thread(target=self._watch, args=(stop,), name="informer", daemon=True)
+            watching.start()
+            self._watching = watching
+            await self._sync_while(watching, cluster)
             await asyncio.sleep(_RETRY_S)
 
     async def _first_sync(self, cluster: Cluster) -> None:
@@ -130,10 +130,10 @@ class ClusterSide(Observer):
                 told = True
                 await asyncio.sleep(_RETRY_S)
 
-    async def _sync_while_watching(self, cluster: Cluster) -> None:
+    async def _sync_while(self, watching: threading.Thread, cluster: Cluster) -> None:
         self._relisted_s = time.monotonic() + _BEGIN_S
         due_s = time.monotonic() + self._pause_s()
-        while self._watching.is_alive():
+        while watching.is_alive():
             await asyncio.sleep(min(_LOOK_S, self._resync_s))
             relisted_s = self._relisted_s
             now_s = time.monotonic()

@@ -14,8 +14,7 @@ from typing import Any
 import kopf
 
 from tenantry import loops
-from tenantry.spec import API_GROUP
-from tenantry_operator.cluster import PLURAL, VERSION
+from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 Hand = Callable[[Mapping[str, Any], bool], None]
 """Takes a body, and whether it was deleted; must not block."""

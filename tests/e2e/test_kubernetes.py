@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tenantry import TenantModel
-from tests.support.control_plane import ControlPlane
+from tests.support import ports
+from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.home import CRDS, TENANT_MODELS, Home, install_crd
 from tests.support.waiting import until
 
@@ -169,6 +171,19 @@ def test_the_crd_may_go_and_come_back(plane: ControlPlane, home: Home) -> None:
     home.apply(home.publish("jon", 2.0))
     home.until("jon", "Ready", timeout_s=60)
     assert home.predict("jon", 1.0) == pytest.approx(2.0)
+
+
+def test_it_stops_in_order_where_no_api_server_answers(plane: ControlPlane, tmp_path: Path) -> None:
+    """And says what it waits for, without a traceback."""
+    (port,) = ports.free_ports(1)
+    kubeconfig = tmp_path / "kubeconfig"
+    write_kubeconfig(kubeconfig, f"https://127.0.0.1:{port}", plane.ca_file, plane.admin_token)
+    lonely = Home(plane, tmp_path)
+    operator = lonely.start_operator(env={"KUBECONFIG": str(kubeconfig)})
+    until(lambda: "can't be listed yet" in lonely.log("operator"), "it tries")
+    operator.stop(grace_s=20)
+    assert '"event": "stopped"' in lonely.log("operator")
+    assert "Traceback" not in lonely.log("operator")
 
 
 def test_it_is_one_or_the_other() -> None:
