@@ -27,6 +27,10 @@ class Model(ABC):
         feature_count: how many columns it takes; None where it takes any.
         numeric: True where every column must be a number; then `predict` gets float64 columns.
         accepts_missing: True where a number may be missing (JSON null, float NaN).
+        independent_rows: True where the prediction for a row depends on that row alone; then requests
+            that wait for the same model may be scored in one call.
+        may_block: False where predicting only computes, without input, output, locks or sleep; then a
+            model that was measured to be quick answers on the event loop, without a thread.
 
     Example:
         >>> import numpy as np
@@ -41,10 +45,14 @@ class Model(ABC):
         array([2., 4.])
     """
 
+    __slots__ = ()  # a subclass may have slots: of a hundred thousand small models, each dict counts
+
     feature_names: Sequence[str] | None = None
     feature_count: int | None = None
     numeric: bool = False
     accepts_missing: bool = True
+    independent_rows: bool = False
+    may_block: bool = True
 
     @abstractmethod
     def predict(self, data: "pd.DataFrame") -> Predictions:

@@ -13,9 +13,9 @@ from aiohttp import web
 from tenantry import TenantryError, errors
 from tenantry.model import Predictions
 from tenantry_server.dataplane import DataPlane
+from tenantry_server.json_payload import parse
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
-from tenantry_server.payload import parse
 from tenantry_server.repositories import ModelRepository
 
 log = structlog.get_logger(__name__)

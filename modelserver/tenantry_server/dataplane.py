@@ -14,7 +14,6 @@ import numpy as np
 from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed, PredictionTimeout
 from tenantry.model import Predictions
-from tenantry_server import payload as payloads
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.model_info import ModelInfoRepository
 from tenantry_server.payload import Payload
@@ -89,7 +88,7 @@ class DataPlane:
                 model = self._in_memory(model_id)
                 if model is None:
                     model, _ = await self.load(model_id)
-                if not payload.rows:
+                if len(payload) == 0:
                     return Answer(np.empty(0), model_id)
                 run = partial(_predict, model, payload)
                 return Answer(await self._in_turn(model_id, run), model_id)
@@ -158,9 +157,9 @@ class DataPlane:
 def _predict(model: Model, payload: Payload) -> Predictions:
     """Check the rows and run the model; in a thread, as a million values take a tenth of a second."""
     if model.numeric:
-        rows = payloads.numeric_rows(payload, model)
+        rows = payload.matrix(model)
         return _checked(model, lambda: model.predict_rows(rows), len(rows))
-    frame = payloads.frame(payload, model)
+    frame = payload.frame(model)
     return _checked(model, lambda: model.predict(frame), len(frame))
 
 

@@ -39,7 +39,7 @@ from tenantry_server import (
     make_app,
 )
 from tenantry_server.dataplane import DataPlane
-from tenantry_server.payload import parse
+from tenantry_server.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
 
 Client = TestClient[Request, Application]

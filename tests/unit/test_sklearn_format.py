@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch, TenantryError, UnknownFormat
 from tenantry.model import Predictions
-from tenantry_server import payload as payloads
+from tenantry_server import json_payload as payloads
 from tenantry_server.dataplane import Answer, DataPlane
 from tenantry_server.formats import load_model
 from tenantry_server.model_info import ModelInfoRepository
@@ -52,8 +52,8 @@ def answers(model: Model, body: bytes) -> Any:
     """As the server asks a model."""
     read = payloads.parse(body)
     if model.numeric:
-        return model.predict_rows(payloads.numeric_rows(read, model)).tolist()
-    return model.predict(payloads.frame(read, model)).tolist()
+        return model.predict_rows(read.matrix(model)).tolist()
+    return model.predict(read.frame(model)).tolist()
 
 
 def test_the_columns_stand_in_the_order_of_the_fit_and_not_of_the_request() -> None:
