@@ -19,6 +19,7 @@
     │   └── FeatureMismatch          its columns, rows or values are not what the model takes
     ├── PredictionFailed         the model itself raised
     ├── PredictionTimeout        the time for this request is spent
+    ├── ModelLoading             the time for this request was spent before its model had loaded
     ├── RegistryUnavailable      the SQL registry did not answer
     ├── RegistryMismatch         the registry belongs to another version or another source
     ├── ServerIdTaken            another model server runs under the same name
@@ -34,10 +35,15 @@ from typing import ClassVar
 
 
 class TenantryError(Exception):
-    """An error whose message is written for the person who must act on it."""
+    """An error whose message is written for the person who must act on it.
+
+    Attributes:
+        retry_after_s: seconds until another try makes sense; None: not known.
+    """
 
     reason: ClassVar[str] = "Error"
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
 
 
 class InvalidManifest(TenantryError):
@@ -227,6 +233,20 @@ class PredictionTimeout(TenantryError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
+
+
+class ModelLoading(TenantryError):
+    """The budget of this request was spent before the model had loaded; the load goes on."""
+
+    reason: ClassVar[str] = "ModelLoading"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, user_id: str, timeout_s: float) -> None:
+        super().__init__(
+            f"the model of user {user_id!r} is still being loaded after {timeout_s:g} s; the load goes on, "
+            "so retry shortly"
+        )
+        self.user_id = user_id
 
 
 class ServerIdTaken(TenantryError):

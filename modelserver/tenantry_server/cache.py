@@ -1,8 +1,10 @@
 """Loaded models in memory: bounded, loaded once at a time, counted."""
 
+import math
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import cast
 
 from cachetools import Cache, LRUCache
 
@@ -29,6 +31,28 @@ class CacheCounts:
     loads: int = 0
     failures: int = 0
     evictions: int = 0
+
+
+class Resident:
+    """A model in memory, and what is known of it there.
+
+    Attributes:
+        model: it.
+        size_bytes: in the cache's own measure.
+        call_s: what a small prediction costs, in seconds; infinite until one was measured.
+    """
+
+    __slots__ = ("call_s", "model", "size_bytes")  # of a hundred thousand, each dict counts
+
+    def __init__(self, model: Model, size_bytes: int) -> None:
+        self.model = model
+        self.size_bytes = size_bytes
+        self.call_s = math.inf
+
+    def took(self, call_s: float) -> None:
+        """Take in one more measured call; a single odd one changes little."""
+        known = self.call_s
+        self.call_s = call_s if known == math.inf else known + (call_s - known) / 8
 
 
 class CachedModelRepository(ModelRepository):
@@ -59,13 +83,14 @@ class CachedModelRepository(ModelRepository):
 
     def __init__(self, model_repository: ModelRepository, cache: Cache[str, Model]) -> None:
         self._models = model_repository
-        self._cache = cache
+        # Its values are Residents: getsizeof, the only one who looks at them, is asked here.
+        self._cache = cast("Cache[str, Resident]", cache)
         self._measure = cache.getsizeof
         self._size_to_keep = 0
         # To measure may take seconds, and the event loop waits for the lock: it is done outside.
         setattr(cache, "getsizeof", lambda _: self._size_to_keep)  # noqa: B010 - a method to mypy
         self._lock = threading.Lock()
-        self._flights: dict[str, Future[tuple[Model, int]]] = {}
+        self._flights: dict[str, Future[Resident]] = {}
         self.counts = CacheCounts()
 
     def get_model(self, model_id: str) -> Model:
@@ -75,32 +100,33 @@ class CachedModelRepository(ModelRepository):
             ModelTooLarge: it is larger than the whole cache; every other model stays.
             ArtifactError: as the repository below raises it, to every caller that waited.
         """
-        with self._lock:
-            model = self._lookup(model_id)
-        return self.get_measured(model_id)[0] if model is None else model
+        return self.get_resident(model_id).model
 
-    def get_measured(self, model_id: str) -> tuple[Model, int]:
-        """As `get_model`, with the model's size in the cache's measure."""
+    def get_resident(self, model_id: str) -> Resident:
+        """As `get_model`, with what is known of the model."""
         mine = False
         with self._lock:
-            model = self._lookup(model_id)
+            resident = self._lookup(model_id)
+            if resident is not None:
+                return resident
+            self.counts.misses += 1
             flight = self._flights.get(model_id)
-            if model is None:
-                self.counts.misses += 1
-                if flight is None:
-                    mine = True
-                    flight = self._flights[model_id] = Future()
-        if model is not None:
-            return model, int(self._measure(model))
-        assert flight is not None  # noqa: S101 - for the type checker: made above where there was none
+            if flight is None:
+                mine = True
+                flight = self._flights[model_id] = Future()
         if mine:
             self._land(model_id, flight)
         return flight.result()
 
-    def peek(self, model_id: str) -> Model | None:
-        """From memory, or None: never blocks, and counts as a use where it is there."""
+    def peek(self, model_id: str) -> Resident | None:
+        """From memory, or None: never waits for a load, and counts as a use where it is there."""
         with self._lock:
             return self._lookup(model_id)
+
+    def __contains__(self, model_id: str) -> bool:
+        """Whether it is in memory; no use of it."""
+        with self._lock:
+            return model_id in self._cache
 
     def discard(self, model_id: str) -> None:
         """Forget a model; requests that hold it finish with it."""
@@ -122,18 +148,17 @@ class CachedModelRepository(ModelRepository):
         with self._lock:
             return len(self._cache)
 
-    def _lookup(self, model_id: str) -> Model | None:
+    def _lookup(self, model_id: str) -> Resident | None:
         try:
-            model = self._cache[model_id]
+            resident = self._cache[model_id]
         except KeyError:
             return None
         self.counts.hits += 1
-        return model
+        return resident
 
-    def _land(self, model_id: str, flight: "Future[tuple[Model, int]]") -> None:
+    def _land(self, model_id: str, flight: Future[Resident]) -> None:
         try:
-            model = self._models.get_model(model_id)
-            size = self._keep(model_id, model)
+            resident = self._keep(model_id, self._models.get_model(model_id))
         except BaseException as error:
             with self._lock:
                 self.counts.failures += 1
@@ -142,20 +167,20 @@ class CachedModelRepository(ModelRepository):
         else:
             with self._lock:
                 del self._flights[model_id]
-            flight.set_result((model, size))
+            flight.set_result(resident)
 
-    def _keep(self, model_id: str, model: Model) -> int:
-        size = int(self._measure(model))
+    def _keep(self, model_id: str, model: Model) -> Resident:
+        resident = Resident(model, int(self._measure(model)))
         with self._lock:
-            self._size_to_keep = size
+            self._size_to_keep = resident.size_bytes
             before = len(self._cache) + (model_id not in self._cache)
             try:
-                self._cache[model_id] = model
+                self._cache[model_id] = resident
             except ValueError:  # cachetools' word for "larger than maxsize"
-                raise ModelTooLarge(model_id, size, self.capacity_bytes) from None
+                raise ModelTooLarge(model_id, resident.size_bytes, self.capacity_bytes) from None
             self.counts.loads += 1
             self.counts.evictions += before - len(self._cache)
-        return size
+        return resident
 
 
 def bounded_cache(max_bytes: int) -> LRUCache[str, Model]:

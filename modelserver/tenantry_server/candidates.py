@@ -7,8 +7,9 @@ from random import uniform
 
 import structlog
 
-from tenantry import Model, TenantryError
+from tenantry import TenantryError
 from tenantry.registry import Assignment, LoadReport, LoadState
+from tenantry_server.cache import Resident
 
 log = structlog.get_logger(__name__)
 
@@ -37,14 +38,14 @@ class CandidateLoader:
     """Tries candidates a few at a time and remembers what to tell the operator.
 
     Args:
-        load: gets a model and its size in bytes, into the cache.
+        load: gets a model into the cache, measured.
         server_id: for the reports.
         reported: called when there is something to report.
     """
 
     def __init__(
         self,
-        load: Callable[[str], Awaitable[tuple[Model, int]]],
+        load: Callable[[str], Awaitable[Resident]],
         server_id: str,
         reported: Callable[[], None],
     ) -> None:
@@ -118,7 +119,7 @@ class CandidateLoader:
 
     async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
         try:
-            _, size_bytes = await self._load(candidate_id)
+            resident = await self._load(candidate_id)
         except TenantryError as error:
             state = LoadState.RETRYING if error.retryable else LoadState.FAILED
             log.warning("candidate failed", user=user_id, reason=error.reason, error=str(error))
@@ -135,4 +136,4 @@ class CandidateLoader:
                 "LoadFailed",
                 f"{type(error).__name__}: {error}",
             )
-        return LoadReport(user_id, self._server_id, candidate_id, LoadState.LOADED, size_bytes)
+        return LoadReport(user_id, self._server_id, candidate_id, LoadState.LOADED, resident.size_bytes)

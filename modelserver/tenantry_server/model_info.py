@@ -1,6 +1,7 @@
 """From a user id to a model id: the interface, and its plain SQL form."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from sqlalchemy import Engine, select
 
@@ -41,6 +42,10 @@ class ModelInfoRepository(ABC):
         Called on the server's event loop for every request, so it must not block.
         """
         return None
+
+    def user_ids(self) -> Iterable[str]:
+        """Everyone who has a model, for a protocol's index; nobody, for those who can't tell."""
+        return ()
 
 
 class SQLAlchemyModelInfoRepository(ModelInfoRepository):

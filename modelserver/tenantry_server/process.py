@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import ServerRegistry, is_migrated, open_engine
-from tenantry_server.app import make_app
+from tenantry_server.app import PREDICT, make_app
 from tenantry_server.cache import CachedModelRepository, bounded_cache
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
@@ -87,6 +87,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
     await runner.setup()
+    if runner.server is not None:
+        app[PREDICT].shorten(runner.server)
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)

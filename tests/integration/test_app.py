@@ -28,7 +28,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sqlalchemy import Engine
 
 from tenantry import Model
-from tenantry.errors import PredictionTimeout
+from tenantry.errors import ModelLoading
 from tenantry.model import Predictions
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
 from tenantry_server import (
@@ -419,7 +419,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "a scalar": ("/predict/scalar", POST, 500, "PredictionFailed", "returned shape () for 1 rows"),
     "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "can't be written as JSON"),
     "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 0.5 s"),
-    "slow to load": ("/predict/slow-load", POST, 504, "PredictionTimeout", "no answer within 0.5 s"),
+    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 0.5 s"),
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "is not a usable model: sklearn loader"),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", "SystemExit: 3"),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", "no artifact at file:///no/such/file"),
@@ -539,7 +539,7 @@ async def test_a_few_tenants_that_never_come_back_leave_room_for_the_others(
 async def test_a_load_goes_on_when_who_asked_has_left(tenants: Tenants, client: Client) -> None:
     """The next request finds it under way, or done."""
     tenants.add("cold", GatedLoad(plus=5))
-    assert await ask_status(client, "cold") == 504
+    assert await ask_status(client, "cold") == 503
     GatedLoad.gate.set()
     assert await ask(client, "cold", [{"a": 1}]) == [6.0]
     assert GatedLoad.loads == 1
@@ -550,7 +550,7 @@ async def test_who_gives_up_waiting_does_not_end_the_load_for_the_others(tenants
     info = SQLAlchemyModelInfoRepository(tenants.engine)
     plane = DataPlane(info, CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES)))
     patient = asyncio.create_task(plane.predict("cold", parse(b'[{"a": 1}]'), timeout_s=60))
-    with pytest.raises(PredictionTimeout):
+    with pytest.raises(ModelLoading):
         await plane.predict("cold", parse(b'[{"a": 1}]'), timeout_s=0.2)
     GatedLoad.gate.set()
     assert (await patient).predictions.tolist() == [6.0]

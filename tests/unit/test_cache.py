@@ -116,7 +116,7 @@ def test_a_model_larger_than_the_cache_is_refused_and_leaves_its_neighbours() ->
     kept = [cached.get_model("a-4"), cached.get_model("b-6")]
     with pytest.raises(ModelTooLarge, match=r"^c-11 takes 11 bytes in memory, the cache holds 10; raise"):
         cached.get_model("c-11")
-    assert [cached.peek("a-4"), cached.peek("b-6")] == kept
+    assert [cached.get_model("a-4"), cached.get_model("b-6")] == kept
     assert (cached.counts.evictions, cached.counts.failures, cached.used_bytes) == (0, 1, 10)
 
 
@@ -151,7 +151,7 @@ def test_a_discarded_model_is_loaded_anew() -> None:
 def test_a_plain_lru_cache_is_bounded_in_models() -> None:
     cached = CachedModelRepository(Source(lambda _: SumModel()), LRUCache(2))
     for model_id in "abc":
-        assert cached.get_measured(model_id)[1] == 1
+        assert cached.get_resident(model_id).size_bytes == 1
     assert (len(cached), cached.used_bytes, cached.capacity_bytes) == (2, 2, 2)
     assert cached.peek("a") is None
 
@@ -211,7 +211,7 @@ def test_the_bound_holds_whatever_is_asked(
             with pytest.raises(ModelTooLarge):
                 cached.get_model(model_id)
         else:
-            assert cached.get_measured(model_id)[1] == size
+            assert cached.get_resident(model_id).size_bytes == size
         inside = {m for n, s, _ in sizes if cached.peek(m := f"{n}-{s}") is not None}
         assert cached.used_bytes == sum(int(m.rpartition("-")[2]) for m in inside) <= bound
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from tenantry import Model
 from tenantry.errors import ArtifactInvalid, ArtifactUnavailable
 from tenantry.registry import Assignment, LoadReport, LoadState
+from tenantry_server.cache import Resident
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.toys import SumModel
 
-Load = Callable[[str], Awaitable[tuple[Model, int]]]
+Load = Callable[[str], Awaitable[Resident]]
 
 
 async def until(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
@@ -36,12 +36,12 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def load(self, model_id: str) -> tuple[Model, int]:
+    async def load(self, model_id: str) -> Resident:
         self.asked.append(model_id)
         await self.gate.wait()
         if model_id in self.broken:
             raise self.broken[model_id]
-        return SumModel(), 42
+        return Resident(SumModel(), 42)
 
 
 class Heard:
