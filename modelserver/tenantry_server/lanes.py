@@ -110,7 +110,8 @@ class _Lane:
         began_s = time.thread_time()
         if len(jobs) > 1:
             together = score_together(resident.model, [job.payload for job in jobs])
-            self._judge(len(jobs), time.thread_time() - began_s)
+            if all(len(job.payload) <= _SMALL_ROWS for job in jobs):
+                self._judge(len(jobs), time.thread_time() - began_s)
             return together
         alone = score(resident.model, jobs[0].payload)
         if len(jobs[0].payload) <= _SMALL_ROWS:

@@ -1,5 +1,6 @@
 """Wait for conditions, never for luck."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,3 +21,11 @@ def until(get: Callable[[], _T], what: str, *, timeout_s: float = 30.0, every_s:
             return value
         assert time.monotonic() < give_up_s, f"{what}: not within {timeout_s:g} s, last {value!r}"
         time.sleep(every_s)
+
+
+async def until_soon(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
+    """Return once `condition` holds; the event loop goes on meanwhile."""
+    give_up_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up_s, "the condition did not come"
+        await asyncio.sleep(0.002)

@@ -1,7 +1,6 @@
 """The candidate loader: every candidate tried, one report for each that is still wanted."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,16 +10,9 @@ from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.cache import Resident
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.toys import SumModel
+from tests.support.waiting import until_soon
 
 Load = Callable[[str], Awaitable[Resident]]
-
-
-async def until(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
-    """Return once `condition` holds; the loop goes on meanwhile."""
-    give_up_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_s, "the condition did not come"
-        await asyncio.sleep(0.002)
 
 
 def row(user_id: str, candidate_id: str | None) -> Assignment:
@@ -71,7 +63,7 @@ async def test_a_candidate_is_loaded_and_reported_with_its_size() -> None:
     heard = Heard(store)
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
     assert heard.reports == [LoadReport("ann", "server-0", "a1", LoadState.LOADED, 42)]
 
 
@@ -82,10 +74,10 @@ async def test_wanting_the_same_again_loads_nothing_twice() -> None:
     async with working(heard.loader):
         for _ in range(3):
             heard.loader.want(row("ann", "a1"))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
         heard.loader.want(row("ann", "a1"))
         heard.loader.want(row("bob", "b1"))
-        await until(lambda: len(heard.reports) == 2)
+        await until_soon(lambda: len(heard.reports) == 2)
     assert store.asked == ["a1", "b1"]
 
 
@@ -96,10 +88,10 @@ async def test_a_newer_row_with_the_same_candidate_asks_again() -> None:
     heard = Heard(store)
     async with working(heard.loader):
         heard.loader.want(replace(row("ann", "a1"), revision=1))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
         del store.broken["a1"]
         heard.loader.want(replace(row("ann", "a1"), revision=2))
-        await until(lambda: len(heard.reports) == 2)
+        await until_soon(lambda: len(heard.reports) == 2)
     assert [report.state for report in heard.reports] == [LoadState.FAILED, LoadState.LOADED]
 
 
@@ -110,7 +102,7 @@ async def test_a_failure_for_a_person_is_reported_once_with_its_reason() -> None
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
         heard.loader.want(row("bob", "b1"))
-        await until(lambda: len(heard.reports) == 2)
+        await until_soon(lambda: len(heard.reports) == 2)
     failed = next(report for report in heard.reports if report.user_id == "ann")
     assert (failed.state, failed.reason) == (LoadState.FAILED, "ArtifactInvalid")
     assert failed.message == "file:///a1 is not a usable model: garbage"
@@ -122,9 +114,9 @@ async def test_a_strangers_error_fails_its_candidate_and_not_the_loader() -> Non
     heard = Heard(store)
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
         heard.loader.want(row("bob", "b1"))
-        await until(lambda: len(heard.reports) == 2)
+        await until_soon(lambda: len(heard.reports) == 2)
     assert heard.reports[0].state is LoadState.FAILED
     assert (heard.reports[0].reason, heard.reports[0].message) == (
         "LoadFailed",
@@ -138,9 +130,9 @@ async def test_what_time_can_mend_is_tried_again_until_it_loads() -> None:
     heard = Heard(store)
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
         store.broken.clear()
-        await until(lambda: len(heard.reports) == 2)
+        await until_soon(lambda: len(heard.reports) == 2)
     assert [report.state for report in heard.reports] == [LoadState.RETRYING, LoadState.LOADED]
     assert heard.reports[0].reason == "ArtifactUnavailable"
 
@@ -152,12 +144,12 @@ async def test_a_superseded_candidate_is_not_reported() -> None:
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
         heard.loader.want(row("bob", "b1"))
-        await until(lambda: store.asked == ["a1", "b1"])
+        await until_soon(lambda: store.asked == ["a1", "b1"])
         heard.loader.want(row("ann", "a2"))
         heard.loader.want(row("bob", None))
         store.gate.set()
-        await until(lambda: heard.reports)
-        await until(heard.loader._queue.empty)
+        await until_soon(lambda: heard.reports)
+        await until_soon(heard.loader._queue.empty)
     assert [report.model_id for report in heard.reports] == ["a2"]
 
 
@@ -167,7 +159,7 @@ async def test_a_candidate_superseded_while_it_waited_is_not_even_loaded() -> No
     heard.loader.want(row("ann", "a1"))
     heard.loader.want(row("ann", "a2"))
     async with working(heard.loader):
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
     assert store.asked == ["a2"]
 
 
@@ -178,7 +170,7 @@ async def test_a_report_of_what_is_no_longer_wanted_is_dropped() -> None:
     async with working(loader):
         loader.want(row("ann", "a1"))
         loader.want(row("bob", "b1"))
-        await until(lambda: len(loader._reports) == 2)
+        await until_soon(lambda: len(loader._reports) == 2)
         store.gate.clear()
         loader.want(row("ann", "a2"))
         loader.forget("bob")
@@ -192,10 +184,10 @@ async def test_reports_that_were_put_back_give_way_to_newer_ones() -> None:
     async with working(loader):
         for user_id in ("ann", "bob", "cid"):
             loader.want(row(user_id, f"{user_id[0]}1"))
-        await until(lambda: len(loader._reports) == 3)
+        await until_soon(lambda: len(loader._reports) == 3)
         taken = loader.take_reports()
         store.broken.clear()
-        await until(lambda: len(loader._reports) == 1)  # bob's second try
+        await until_soon(lambda: len(loader._reports) == 1)  # bob's second try
         loader.forget("cid")
         loader.put_back(taken)
         states = {report.user_id: report.state for report in loader.take_reports()}
@@ -210,13 +202,13 @@ async def test_a_shard_that_comes_and_goes_does_not_multiply_the_retries() -> No
     async with working(heard.loader):
         for number in range(1, 4):
             heard.loader.want(row("ann", "a1"))
-            await until(lambda number=number: len(heard.reports) == number)  # type: ignore[misc]
+            await until_soon(lambda number=number: len(heard.reports) == number)  # type: ignore[misc]
             heard.loader.forget("ann")
         heard.loader.want(row("ann", "a1"))
-        await until(lambda: len(heard.reports) == 4)
+        await until_soon(lambda: len(heard.reports) == 4)
         # Every first retry comes within 0.6 s, and a second one 0.8 s after it at the earliest.
         await asyncio.sleep(0.65)
-        await until(heard.loader._queue.empty)
+        await until_soon(heard.loader._queue.empty)
         assert store.asked == ["a1"] * 5
 
 
@@ -226,9 +218,9 @@ async def test_a_candidate_that_hangs_leaves_a_worker_for_the_others() -> None:
     heard = Heard(store)
     async with working(heard.loader):
         heard.loader.want(row("ann", "a1"))
-        await until(lambda: store.asked == ["a1"])
+        await until_soon(lambda: store.asked == ["a1"])
         store.gate = asyncio.Event()
         store.gate.set()
         heard.loader.want(row("bob", "b1"))
-        await until(lambda: heard.reports)
+        await until_soon(lambda: heard.reports)
     assert heard.reports[0].user_id == "bob"

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -33,16 +32,9 @@ from tenantry_server.follower import RegistryFollower
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
 from tenantry_server.toys import SumModel
+from tests.support.waiting import until_soon
 
 LEASE_S = 10.0
-
-
-async def until(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
-    """Return once `condition` holds; the loop goes on meanwhile."""
-    give_up_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_s, "the condition did not come"
-        await asyncio.sleep(0.002)
 
 
 class Clock:
@@ -177,10 +169,10 @@ async def test_a_change_is_in_force_and_then_acknowledged(rig: Rig) -> None:
     rig.registry.before_renewal = lambda: acked.append((rig.table.revision, rig.table.peek("ann")))
     first = rig.assign(row("ann", "a1"))
     async with rig.running():
-        await until(lambda: rig.acked(first))
+        await until_soon(lambda: rig.acked(first))
         assert rig.table.peek("ann") == "a1"
         second = rig.assign(row("ann", "a2"))
-        await until(lambda: rig.acked(second))
+        await until_soon(lambda: rig.acked(second))
     assert acked[-1] == (second, "a2")
 
 
@@ -190,18 +182,18 @@ async def test_the_lease_is_renewed_once_a_second_and_not_at_every_look(rig: Rig
     looks: list[float] = []
     rig.registry.after_reading = lambda: looks.append(rig.clock.now_s)
     async with rig.running():
-        await until(lambda: rig.acked(0))
+        await until_soon(lambda: rig.acked(0))
         began, looked = len(renewals), len(looks)
-        await until(lambda: len(looks) > looked + 10)
+        await until_soon(lambda: len(looks) > looked + 10)
         assert len(renewals) == began
         rig.clock.now_s += 1.0
-        await until(lambda: len(renewals) == began + 1)
+        await until_soon(lambda: len(renewals) == began + 1)
         assert rig.seen.lease_left_s > LEASE_S - 5
 
 
 async def test_the_lease_is_given_up_before_the_registry_gives_it_up(rig: Rig) -> None:
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         rig.registry.reachable = False
         rig.clock.now_s += LEASE_S - 0.99
         assert not rig.table.lease_held
@@ -212,7 +204,7 @@ async def test_a_candidate_of_its_own_shard_is_loaded_and_reported(rig: Rig) -> 
     rig.own_all()
     rig.assign(row("ann", "a1", "a2"), row("bob", None, "bad"))
     async with rig.running():
-        await until(lambda: len(rig.operator.reports()) == 2)
+        await until_soon(lambda: len(rig.operator.reports()) == 2)
         reports = {report.user_id: report for report in rig.operator.reports()}
         assert (reports["ann"].state, reports["ann"].model_id) == (LoadState.LOADED, "a2")
         assert (reports["ann"].size_bytes or 0) > 0
@@ -224,20 +216,20 @@ async def test_a_candidate_of_its_own_shard_is_loaded_and_reported(rig: Rig) -> 
 async def test_a_candidate_of_anothers_shard_is_left_to_it_until_it_changes_hands(rig: Rig) -> None:
     revision = rig.assign(row("ann", "a1", "a2"))
     async with rig.running():
-        await until(lambda: rig.acked(revision))
+        await until_soon(lambda: rig.acked(revision))
         assert rig.models.peek("a2") is None
         rig.own_all()
-        await until(rig.operator.reports)
+        await until_soon(rig.operator.reports)
         assert rig.models.peek("a2") is not None
 
 
 async def test_a_model_that_no_longer_answers_leaves_memory(rig: Rig) -> None:
     rig.assign(row("ann", "a1"))
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         rig.models.get_model("a1")
         revision = rig.assign(row("ann", "a2"))
-        await until(lambda: rig.acked(revision))
+        await until_soon(lambda: rig.acked(revision))
         assert rig.models.peek("a1") is None
 
 
@@ -245,44 +237,44 @@ async def test_a_wake_up_is_heard_long_before_the_next_look(rig: Rig) -> None:
     rig.follower._poll_s = 600.0
     rig.own_all()
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         rig.assign(row("ann", None, "a1"))
         rig.follower.wake()
-        await until(rig.operator.reports)  # the loader's own wake-up carried the report
+        await until_soon(rig.operator.reports)  # the loader's own wake-up carried the report
 
 
 async def test_reports_wait_while_the_registry_is_lost(rig: Rig) -> None:
     rig.own_all()
     rig.assign(row("ann", None, "a1"))
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
-        await until(rig.operator.reports)
+        await until_soon(lambda: rig.table.lease_held)
+        await until_soon(rig.operator.reports)
         rig.operator.commit(Writes(answered=rig.operator.reports()))
         changes = rig.assign(row("bob", None, "b1"))
-        await until(lambda: rig.table.revision == changes)
+        await until_soon(lambda: rig.table.revision == changes)
         rig.registry.reachable = False
         rig.candidates.want(row("cid", None, "c1"))
-        await until(lambda: rig.models.peek("c1") is not None)
-        await until(lambda: rig.follower._lost)
+        await until_soon(lambda: rig.models.peek("c1") is not None)
+        await until_soon(lambda: rig.follower._lost)
         rig.registry.reachable = True
-        await until(lambda: {"cid"} <= {report.user_id for report in rig.operator.reports()})
+        await until_soon(lambda: {"cid"} <= {report.user_id for report in rig.operator.reports()})
 
 
 async def test_a_lost_registry_is_found_again_and_everything_is_read(rig: Rig) -> None:
     """A tombstone may be swept while nobody holds it back: only a complete read shows the gap."""
     rig.assign(row("ann", "a1"), row("bob", "b1"))
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         reads = rig.registry.complete_reads
         rig.registry.reachable = False
-        await until(lambda: rig.follower._lost)
+        await until_soon(lambda: rig.follower._lost)
         rig.clock.now_s += LEASE_S
         ServerRegistry.release(rig.registry)  # as its lease ends at the registry
         rig.assign(tombstone("ann"), row("bob", "b2"))
         assert rig.operator.sweep(forget_servers_s=60) == 1
         assert rig.table.peek("ann") is None
         rig.registry.reachable = True
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         assert rig.registry.complete_reads == reads + 1
         assert rig.table.peek("bob") == "b2"
         with pytest.raises(ModelNotAssigned):
@@ -292,13 +284,13 @@ async def test_a_lost_registry_is_found_again_and_everything_is_read(rig: Rig) -
 async def test_a_short_loss_within_the_lease_changes_nothing(rig: Rig) -> None:
     rig.assign(row("ann", "a1"))
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         reads = rig.registry.complete_reads
         rig.registry.reachable = False
-        await until(lambda: rig.follower._lost)
+        await until_soon(lambda: rig.follower._lost)
         assert rig.table.peek("ann") == "a1"
         rig.registry.reachable = True
-        await until(lambda: not rig.follower._lost)
+        await until_soon(lambda: not rig.follower._lost)
         assert rig.registry.complete_reads == reads
 
 
@@ -310,10 +302,10 @@ async def test_a_registry_restored_from_a_backup_is_read_whole(rig: Rig, path: P
         live.backup(backup)
     rig.assign(row("ann", "a2"), row("bob", "b1"))
     async with rig.running():
-        await until(lambda: rig.table.lease_held and rig.table.peek("ann") == "a2")
+        await until_soon(lambda: rig.table.lease_held and rig.table.peek("ann") == "a2")
         with closing(sqlite3.connect(path)) as live:
             backup.backup(live)
-        await until(lambda: rig.table.peek("ann") == "a1")
+        await until_soon(lambda: rig.table.peek("ann") == "a1")
         with pytest.raises(ModelNotAssigned):
             rig.table.peek("bob")
     backup.close()
@@ -353,10 +345,10 @@ async def test_what_became_ready_before_the_lease_began_is_read_first(rig: Rig) 
     rig.registry.after_reading = meanwhile
     rig.follower._poll_s = 600.0
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
         hasty.check()
         rig.follower.wake()
-        await until(lambda: rig.table.peek("ann") == "2")
+        await until_soon(lambda: rig.table.peek("ann") == "2")
 
 
 async def test_a_lease_that_ended_while_it_was_renewed_is_not_trusted(rig: Rig) -> None:
@@ -364,7 +356,7 @@ async def test_a_lease_that_ended_while_it_was_renewed_is_not_trusted(rig: Rig) 
     hasty = Hasty(rig)
     hasty.step()
     async with rig.running():
-        await until(lambda: rig.table.lease_held and rig.acked(1))
+        await until_soon(lambda: rig.table.lease_held and rig.acked(1))
 
         def late() -> None:
             rig.registry.before_renewal = nothing
@@ -375,15 +367,15 @@ async def test_a_lease_that_ended_while_it_was_renewed_is_not_trusted(rig: Rig) 
 
         rig.registry.before_renewal = late
         rig.clock.now_s += LEASE_S - 1.5
-        await until(lambda: rig.registry.before_renewal is nothing)
-        await until(lambda: hasty.ready == 2)
+        await until_soon(lambda: rig.registry.before_renewal is nothing)
+        await until_soon(lambda: hasty.ready == 2)
         while rig.table.revision < 2:
             hasty.check()
             await asyncio.sleep(0)
-        await until(lambda: rig.table.peek("ann") == "2")
+        await until_soon(lambda: rig.table.peek("ann") == "2")
 
 
 async def test_a_released_server_is_waited_for_by_nobody(rig: Rig) -> None:
     async with rig.running():
-        await until(lambda: rig.table.lease_held)
+        await until_soon(lambda: rig.table.lease_held)
     assert rig.operator.servers() == []
