@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiled.base import SAFE, Compiled, Head
+from tenantry_server.compiled.base import SAFE, Compiled, Head, one_of
 from tenantry_server.compiled.links import Link
-from tenantry_server.compiled.steps import Steps, Vector
+from tenantry_server.compiled.steps import Steps
 
 
 class Affine(Compiled):
@@ -73,34 +73,21 @@ class Guarded(Compiled):
     Both are rare and both show in the sum of the squares, for 0.4 us; only then is a row looked at.
 
     Args:
-        head: as `Affine` takes it.
-        table: shape (outputs + 2, features): the weights, then the largest magnitude of a value that
-            no scaler overflows, then what a missing one is replaced by (NaN: it is refused). One
-            array, because the head of each takes 112 bytes.
+        head: what it takes.
+        table: the weights, one row an output; then, where values may be missing, what each is replaced
+            by (NaN: it is refused); then the largest magnitude of a value that no scaler overflows.
+            Shape (rows, features): one array, because the head of each takes over 100 bytes.
         intercept: a number, or shape (outputs,).
-        flat: True for answers of shape (n,).
-        link: makes the answer; None where it is the result itself.
-        classes: labels, where the link needs them.
+        flat: True for one output and answers of shape (n,).
     """
 
-    __slots__ = ("classes", "intercept", "link", "table", "weighing")
+    __slots__ = ("intercept", "table", "weighing")
 
-    def __init__(
-        self,
-        head: Head,
-        table: npt.NDArray[np.float64],
-        intercept: Any,
-        *,
-        flat: bool,
-        link: Link | None = None,
-        classes: npt.NDArray[Any] | None = None,
-    ) -> None:
+    def __init__(self, head: Head, table: npt.NDArray[np.float64], intercept: Any, *, flat: bool) -> None:
         super().__init__(head)
         self.table = table
-        self.weighing = 0 if flat else slice(0, -2)
+        self.weighing: int | slice = 0 if flat else slice(len(table) - 1 - head.accepts_missing)
         self.intercept = intercept
-        self.link = link
-        self.classes = classes
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says.
@@ -112,20 +99,52 @@ class Guarded(Compiled):
             rows = self._checked(rows)
         elif not len(rows):
             self._refuse_bad_shape(rows)
-        raw = rows.dot(self.table[self.weighing].T) + self.intercept
-        return raw if self.link is None else self.link(raw, self.classes)
+        return rows.dot(self.table[self.weighing].T) + self.intercept  # type: ignore[no-any-return]
 
     def _checked(self, rows: Rows) -> Rows:
         self._refuse_bad_shape(rows)
-        limit, filling = self.table[-2:]
-        rows = np.where(np.isnan(rows), filling, rows)
+        if self.accepts_missing:
+            rows = np.where(np.isnan(rows), self.table[-2], rows)
         missing = np.isnan(rows)
         if missing.any():
             self._refuse(missing, "is missing, and the model takes no missing values there")
-        large = np.abs(rows) > limit
+        large = np.abs(rows) > self.table[-1]
         if large.any():
             self._refuse(large, "is too large: scaling it overflows")
         return rows
+
+
+class LinkedGuarded(Guarded):
+    """As `Guarded`, with labels or probabilities made of the result.
+
+    Args:
+        head: as `Guarded` takes it.
+        table: as `Guarded` takes it.
+        intercept: as `Guarded` takes it.
+        flat: as `Guarded` takes it.
+        link: makes the answer.
+        classes: labels, where the link needs them.
+    """
+
+    __slots__ = ("classes", "link")
+
+    def __init__(
+        self,
+        head: Head,
+        table: npt.NDArray[np.float64],
+        intercept: Any,
+        *,
+        flat: bool,
+        link: Link,
+        classes: npt.NDArray[Any] | None,
+    ) -> None:
+        super().__init__(head, table, intercept, flat=flat)
+        self.link = link
+        self.classes = classes
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        """Score a matrix, as `Guarded.predict_rows` says."""
+        return self.link(super().predict_rows(rows), self.classes)
 
 
 class Staged(Compiled):
@@ -135,30 +154,31 @@ class Staged(Compiled):
     into the weights would cost digits.
 
     Args:
-        head: as `Affine` takes it.
+        head: what it takes.
         steps: what the transformers do.
-        weights: shape (width,) or (width, outputs), of the columns that come out of the steps.
+        coef: shape (width,) for one output and answers of shape (n,), or (outputs, width), of the
+            columns that come out of the steps.
         intercept: a number, or shape (outputs,).
         link: makes the answer; None where it is the result itself.
         classes: labels, where the link needs them.
     """
 
-    __slots__ = ("classes", "columns", "intercept", "link", "operands", "ops", "weights")
+    __slots__ = ("classes", "columns", "intercept", "link", "ops", "table", "weighing")
 
     def __init__(
         self,
         head: Head,
         steps: Steps,
-        weights: npt.NDArray[np.float64],
+        coef: npt.NDArray[np.float64],
         intercept: Any,
         link: Link | None,
         classes: npt.NDArray[Any] | None,
     ) -> None:
         super().__init__(head)
         self.columns = None if steps.in_order else steps.columns
-        self.ops = steps.ops
-        self.operands: Vector = np.array(steps.operands)
-        self.weights = weights
+        self.ops = one_of(steps.ops)
+        self.table = np.vstack([*steps.operands, coef])  # one array, as in Guarded
+        self.weighing: int | slice = -1 if coef.ndim == 1 else slice(len(steps.ops), None)
         self.intercept = intercept
         self.link = link
         self.classes = classes
@@ -173,21 +193,21 @@ class Staged(Compiled):
             self._refuse_bad_shape(rows)
         columns = rows if self.columns is None else rows.take(self.columns, axis=1)
         if np.vdot(columns, columns) < SAFE:
-            for op, operand in zip(self.ops, self.operands, strict=True):
+            for op, operand in zip(self.ops, self.table, strict=False):  # the weights come last
                 columns = op(columns, operand)
         else:
             columns = self._checked(columns)
-        raw = columns.dot(self.weights) + self.intercept
+        raw = columns.dot(self.table[self.weighing].T) + self.intercept
         return raw if self.link is None else self.link(raw, self.classes)
 
     def _checked(self, columns: Rows) -> Rows:
         with np.errstate(over="ignore", invalid="ignore"):
-            for op, operand in zip(self.ops, self.operands, strict=True):
+            for op, operand in zip(self.ops, self.table, strict=False):
                 columns = op(columns, operand)
-        bad = ~np.isfinite(columns)
-        if bad.any():
-            first = int(np.argwhere(bad)[0][1])
-            whole = np.zeros((len(columns), self.feature_count), dtype=bool)
-            whole[:, first if self.columns is None else self.columns[first]] = bad[:, first]
-            self._refuse(whole, "is missing where the model takes no missing values, or too large to scale")
+        for refused, problem in (
+            (np.isnan(columns), "is missing, and the model takes no missing values there"),
+            (np.isinf(columns), "is too large: scaling it overflows"),
+        ):
+            if refused.any():
+                self._refuse_taken(refused, self.columns, problem)
         return columns

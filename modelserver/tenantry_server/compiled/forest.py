@@ -6,6 +6,7 @@ and the sum is done in scikit-learn's order, so that the answer is the same to t
 """
 
 import ctypes
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,9 +16,9 @@ import treelite
 from treelite.libpath import find_lib_path
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiled.base import CannotCompile, Compiled, Head
+from tenantry_server.compiled.base import SAFE, CannotCompile, Compiled, Head
 from tenantry_server.compiled.links import Link
-from tenantry_server.compiled.steps import Steps, is_safe
+from tenantry_server.compiled.steps import Steps
 
 _LEAVES_AT_ONCE = 1 << 20  # 8 MiB: a large request of a large forest goes in pieces
 _SAFE_SINGLE = 1e76  # where the squares add up to less, every value fits a float32
@@ -60,8 +61,39 @@ class Forest:
             raise RuntimeError(f"treelite: {library.TreeliteGetLastError().decode(errors='replace')}")
         return found
 
+    def own_bytes(self) -> int:
+        """Bytes in memory: treelite serialises the arrays that it holds, as they are."""
+        return len(self._model.serialize_bytes())
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self._model.serialize_bytes(), self.trees, self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Trees, and how scikit-learn makes an answer of their leaves.
+
+    Attributes:
+        forest: the trees.
+        single: True where the columns are rounded to float32 first.
+        takes_missing: True where the trees have a way for a missing value.
+        base: added before the first tree, shape (outputs,); None for a mean of the trees, not a sum.
+        flat: True where the raw numbers have shape (n,).
+        link: makes the answer; None where it is the raw numbers.
+        classes: labels, where the link needs them.
+    """
+
+    forest: Forest
+    single: bool
+    takes_missing: bool
+    base: npt.NDArray[np.float64] | None
+    flat: bool
+    link: Link | None
+    classes: npt.NDArray[Any] | None
+
+    def own_bytes(self) -> int:
+        """Bytes in memory; all but the trees is small."""
+        return self.forest.own_bytes()
 
 
 class Trees(Compiled):
@@ -69,40 +101,16 @@ class Trees(Compiled):
 
     Args:
         head: what it takes.
-        forest: the trees.
-        steps: done before; None where nothing is.
-        single: True where scikit-learn rounds the columns to float32 first.
-        base: added first, shape (outputs,); None for a mean of the trees instead of a sum.
-        flat: True where one number a row gives answers of shape (n,).
-        link: makes the answer; None where it is the raw numbers.
-        classes: labels, where the link needs them.
-        unfilled: True where trees take a missing value.
+        ensemble: the trees.
+        steps: what is done to the rows before; None for nothing.
     """
 
-    __slots__ = ("base", "classes", "flat", "forest", "link", "single", "steps", "unfilled")
+    __slots__ = ("ensemble", "steps")
 
-    def __init__(
-        self,
-        head: Head,
-        forest: Forest,
-        *,
-        steps: Steps | None,
-        single: bool,
-        base: npt.NDArray[np.float64] | None,
-        flat: bool,
-        link: Link | None,
-        classes: npt.NDArray[Any] | None,
-        unfilled: bool,
-    ) -> None:
+    def __init__(self, head: Head, ensemble: Ensemble, steps: Steps | None) -> None:
         super().__init__(head)
-        self.forest = forest
+        self.ensemble = ensemble
         self.steps = steps
-        self.single = single
-        self.base = base
-        self.flat = flat
-        self.link = link
-        self.classes = classes
-        self.unfilled = unfilled
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says.
@@ -112,51 +120,50 @@ class Trees(Compiled):
         """
         if not len(rows) or rows.shape[1] != self.feature_count:
             self._refuse_bad_shape(rows)
+        ensemble = self.ensemble
         columns = self._columns(rows)
-        at_once = max(1, _LEAVES_AT_ONCE // (self.forest.trees * self.forest.outputs))
+        at_once = max(1, _LEAVES_AT_ONCE // (ensemble.forest.trees * ensemble.forest.outputs))
         if len(rows) <= at_once:
-            raw = self._raw(columns)
+            raw = _raw(ensemble, columns)
         else:
             pieces = range(0, len(rows), at_once)
-            raw = np.concatenate([self._raw(columns[start : start + at_once]) for start in pieces])
-        if self.flat:
+            raw = np.concatenate([_raw(ensemble, columns[first : first + at_once]) for first in pieces])
+        if ensemble.flat:
             raw = raw[:, 0]
-        return raw if self.link is None else self.link(raw, self.classes)
-
-    def _raw(self, columns: Rows) -> npt.NDArray[np.float64]:
-        leaves = self.forest.leaves(columns)
-        if self.base is None:  # accumulate adds one by one; sum would add in pairs
-            return np.add.accumulate(leaves, axis=1)[:, -1] / self.forest.trees
-        leaves = leaves.reshape(len(leaves), -1, len(self.base))
-        leaves[:, 0] += self.base
-        return np.add.accumulate(leaves, axis=1)[:, -1]
+        return raw if ensemble.link is None else ensemble.link(raw, ensemble.classes)
 
     def _columns(self, rows: Rows) -> Rows:
         """What the trees see: float64 in C order, rounded to float32 where scikit-learn does that."""
+        single = self.ensemble.single
         columns = rows if self.steps is None else self.steps.apply(rows)
-        if not (is_safe(columns) if not self.single else np.vdot(columns, columns) < _SAFE_SINGLE):
+        if not np.vdot(columns, columns) < (_SAFE_SINGLE if single else SAFE):
             self._check(columns)
-        if self.single:
+        if single:
             columns = columns.astype(np.float32, order="C")
         return columns.astype(np.float64, order="C", copy=False)
 
     def _check(self, columns: Rows) -> None:
+        taken = None if self.steps is None else self.steps.columns
         missing = np.isnan(columns)
-        if missing.any() and not self.unfilled:
-            self._refuse_columns(missing, "is missing, and the model takes no missing values there")
-        if self.single:
+        if missing.any() and not self.ensemble.takes_missing:
+            problem = "is missing, and the model takes no missing values there"
+            self._refuse_taken(missing, taken, problem)
+        if self.ensemble.single:
             with np.errstate(over="ignore"):
                 large = np.isinf(columns.astype(np.float32))
             if large.any():
-                self._refuse_columns(large, "is too large for a float32")
+                self._refuse_taken(large, taken, "is too large for a float32")
 
-    def _refuse_columns(self, refused: npt.NDArray[np.bool_], problem: str) -> None:
-        if self.steps is None:
-            self._refuse(refused, problem)
-        row, column = (int(position) for position in np.argwhere(refused)[0])
-        whole = np.zeros((len(refused), self.steps.inputs), dtype=bool)
-        whole[row, self.steps.columns[column]] = True
-        self._refuse(whole, problem)
+
+def _raw(ensemble: Ensemble, columns: Rows) -> npt.NDArray[np.float64]:
+    """The sum or mean of the leaves: accumulate adds one by one, where sum would add in pairs."""
+    leaves = ensemble.forest.leaves(columns)
+    if ensemble.base is None:
+        mean: npt.NDArray[np.float64] = np.add.accumulate(leaves, axis=1)[:, -1] / ensemble.forest.trees
+        return mean
+    leaves = leaves.reshape(len(leaves), -1, len(ensemble.base))
+    leaves[:, 0] += ensemble.base
+    return np.add.accumulate(leaves, axis=1)[:, -1]
 
 
 def _restored(data: bytes, trees: int, outputs: int) -> Forest:

@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from tenantry.model import Rows
 from tenantry_server.compiled import links, proof
-from tenantry_server.compiled.affine import Affine, Guarded, LinkedAffine, Staged
+from tenantry_server.compiled.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
 from tenantry_server.compiled.base import CannotCompile, Compiled, Head, one_array_of
 from tenantry_server.compiled.links import Link
 from tenantry_server.compiled.proof import Noise
@@ -99,8 +99,7 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
         return _affine(linear, head)
     filled_twice = steps.fills and len(set(steps.columns.tolist())) < len(steps.columns)
     if linear.labels or filled_twice or not line.exact or not _keeps_digits(linear, line):
-        weights = np.array(linear.coef.T, order="F")
-        return Staged(head, steps, weights, linear.intercept, linear.link, linear.classes)
+        return Staged(head, steps, linear.coef, linear.intercept, linear.link, linear.classes)
     return _folded(linear, steps, line, head)
 
 
@@ -155,19 +154,19 @@ def _folded(linear: Linear, steps: Steps, line: Line, head: Head) -> Compiled:
         np.add.at(table[output], steps.columns, row * line.slope)
     limit = np.full(count, np.inf)
     np.minimum.at(limit, steps.columns, line.limit)
-    filling = np.zeros(count)  # a column that nobody uses may be missing
-    filling[steps.columns] = line.filling
     intercept = linear.intercept + linear.coef @ line.offset
     intercept = float(intercept) if flat else intercept
-    if np.isinf(limit).all() and not steps.fills and linear.link is None:
-        return Affine(head, table[0] if flat else np.asfortranarray(table.T), intercept)
-    return Guarded(
-        head,
-        np.vstack([table, limit, filling]),
-        intercept,
-        flat=flat,
-        link=linear.link,
-        classes=linear.classes,
+    if not head.accepts_missing and np.isinf(limit).all() and linear.link is None:
+        return Affine(head, np.array(table[0]) if flat else np.asfortranarray(table.T), intercept)
+    rows = [table, limit]
+    if head.accepts_missing:
+        filling = np.zeros(count)  # a column that nobody uses may be missing
+        filling[steps.columns] = line.filling
+        rows.insert(1, filling)
+    if linear.link is None:
+        return Guarded(head, np.vstack(rows), intercept, flat=flat)
+    return LinkedGuarded(
+        head, np.vstack(rows), intercept, flat=flat, link=linear.link, classes=linear.classes
     )
 
 

@@ -49,8 +49,8 @@ def sigmoid_shares(raw: Raw, _: Any) -> Predictions:
 
 def softmax(raw: Raw, _: Any) -> Predictions:
     """Probabilities of several classes, shape (n, classes)."""
-    powers: Raw = np.exp(raw - raw.max(axis=1)[:, None])
-    powers /= powers.sum(axis=1)[:, None]
+    powers: Raw = np.exp(raw - np.maximum.reduce(raw, axis=1, keepdims=True))
+    powers /= np.add.reduce(powers, axis=1, keepdims=True)
     return powers
 
 

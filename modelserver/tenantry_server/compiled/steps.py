@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenantry.model import Rows
-from tenantry_server.compiled.base import SAFE, CannotCompile
+from tenantry_server.compiled.base import CannotCompile
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 Op: TypeAlias = Callable[[Rows, Any], Rows]
@@ -166,8 +166,3 @@ def line_of(steps: Steps) -> Line:
         if not (np.abs(values) < _SAFE_FACTOR).all():
             raise CannotCompile("a scale or shift is too large")
     return Line(slope, offset, filling, limit, exact)
-
-
-def is_safe(rows: Rows) -> bool:
-    """Whether every value is finite and no step can overflow: in 0.4 us, where isfinite takes 2."""
-    return bool(np.vdot(rows, rows) < SAFE)

@@ -54,23 +54,22 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
         CannotCompile: this method of it, or what it was fitted with, is not known.
         ImportError: treelite is not installed.
     """
-    from tenantry_server.compiled.forest import Trees  # noqa: PLC0415 - treelite may be absent
+    from tenantry_server.compiled.forest import Ensemble, Trees  # noqa: PLC0415 - treelite may be absent
 
     forest, base = _read(estimator)
     outputs = forest.outputs if base is None else len(base)
     several = base is None and hasattr(estimator, "classes_")  # one column a class, be it one class
     link, classes = _link_of(estimator, method, outputs)
-    return Trees(
-        head,
+    model = Ensemble(
         forest,
-        steps=None if steps.in_order and not steps.ops else steps,
         single=type(estimator) not in _HISTOGRAM,
+        takes_missing=bool(get_tags(estimator).input_tags.allow_nan),
         base=base,
         flat=outputs == 1 and not several,
         link=link,
         classes=classes,
-        unfilled=bool(get_tags(estimator).input_tags.allow_nan),
     )
+    return Trees(head, model, None if steps.in_order and not steps.ops else steps)
 
 
 def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]:
