@@ -1,0 +1,109 @@
+"""Turns fitted scikit-learn estimators into something equal and much faster, or leaves them alone.
+
+Linear models become one matrix product, with scalers and imputers folded in; tree ensembles go through
+treelite. Each is compared with its original before it serves (see `proof`); whatever is unknown, differs
+or goes wrong is served by the original. Nothing here raises to the caller.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import structlog
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from tenantry import Model
+from tenantry.model import Rows
+from tenantry_server.compiled import linear, proof, transformers, trees
+from tenantry_server.compiled.base import CannotCompile, Compiled, Head, Picked
+from tenantry_server.compiled.proof import Noise
+from tenantry_server.compiled.steps import Steps
+
+if TYPE_CHECKING:
+    from tenantry_server.formats.sklearn import SklearnModel
+
+__all__ = ["fast"]
+
+log = structlog.get_logger(__name__)
+
+
+class _Family(Protocol):
+    """A module that reads one kind of estimator."""
+
+    def knows(self, estimator: Any, /) -> bool: ...
+    def build(self, estimator: Any, method: str, steps: Steps, head: Head, /) -> Compiled: ...
+    def probes(self, estimator: Any, steps: Steps, /, *, missing: bool) -> tuple[Rows, Noise]: ...
+
+
+def fast(model: "SklearnModel") -> Model:
+    """A compiled model that was proven equal, or else the model itself.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from tenantry_server.formats.sklearn import SklearnModel
+        >>> model = SklearnModel(Ridge().fit(np.eye(3), [1.0, 2.0, 3.0]))
+        >>> type(fast(model)).__name__
+        'Affine'
+        >>> bool(np.allclose(fast(model).predict_rows(np.eye(3)), model.predict_rows(np.eye(3))))
+        True
+    """
+    try:
+        return _compiled(model)
+    except CannotCompile as reason:
+        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=str(reason))
+    except Exception as error:  # whatever is wrong with it, the original serves
+        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=repr(error))
+    return model
+
+
+def _compiled(model: "SklearnModel") -> Model:
+    from tenantry_server.formats.sklearn import SklearnModel  # noqa: PLC0415 - it imports this package
+
+    if type(model) is not SklearnModel:
+        raise CannotCompile("not a plain SklearnModel")
+    if model.feature_count is None:
+        raise CannotCompile("it does not say how many columns it takes")
+    *before, final = _parts(model.estimator)
+    family = _family_of(final)
+    steps = Steps.none(model.feature_count)
+    for part in before:
+        steps = transformers.read(part, steps)
+    takes_missing = get_tags(final).input_tags.allow_nan
+    missing = model.accepts_missing and (steps.fills or takes_missing)
+    compiled = _assembled(model, final, steps, missing=missing)
+    rows, noise = family.probes(final, steps, missing=missing)
+    proof.check(model, compiled, rows, noise)
+    return compiled
+
+
+def _family_of(estimator: Any) -> _Family:
+    families: tuple[_Family, ...] = (linear, trees)
+    for family in families:
+        if family.knows(estimator):
+            return family
+    raise CannotCompile(f"{type(estimator).__name__} is not compiled")
+
+
+def _assembled(model: "SklearnModel", final: Any, steps: Steps, *, missing: bool) -> Compiled:
+    """Compile for all columns, or for those that a ColumnTransformer does not drop."""
+    names, count = None if model.feature_names is None else tuple(model.feature_names), steps.inputs
+    used = sorted({int(column) for column in steps.columns})
+    if model.numeric or len(used) == count:
+        return _family_of(final).build(final, model.method, steps, Head(names, count, missing))
+    steps = replace(steps, columns=np.searchsorted(used, steps.columns), inputs=len(used))
+    head = Head(names and tuple(names[column] for column in used), len(used), missing)
+    inner = _family_of(final).build(final, model.method, steps, head)
+    return Picked(Head(names, count, accepts_missing=True), inner, used)
+
+
+def _parts(estimator: Any) -> list[Any]:
+    """Transformers and the last estimator; a search is what it found."""
+    if type(estimator) in (GridSearchCV, RandomizedSearchCV):
+        return _parts(estimator.best_estimator_)
+    if type(estimator) is not Pipeline:
+        return [estimator]
+    *before, last = [part for _, part in estimator.steps]
+    return [*before, *_parts(last)]
