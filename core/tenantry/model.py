@@ -81,3 +81,10 @@ class Model(ABC):
 
         columns = None if self.feature_names is None else list(self.feature_names)
         return self.predict(pd.DataFrame(rows, columns=columns))
+
+    def own_bytes(self) -> int | None:
+        """Bytes in memory that this model alone takes; None: the server measures it from outside.
+
+        Override it where the memory is out of Python's sight, such as that of a C library.
+        """
+        return None

@@ -5,6 +5,7 @@ treelite. Each is compared with its original before it serves (see `proof`); wha
 or goes wrong is served by the original. Nothing here raises to the caller.
 """
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,10 +54,15 @@ def fast(model: "SklearnModel") -> Model:
     try:
         return _compiled(model)
     except CannotCompile as reason:
-        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=str(reason))
+        _told(model, str(reason))
     except Exception as error:  # whatever is wrong with it, the original serves
-        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=repr(error))
+        _told(model, repr(error))
     return model
+
+
+def _told(model: "SklearnModel", reason: str) -> None:
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=reason)
 
 
 def _compiled(model: "SklearnModel") -> Model:

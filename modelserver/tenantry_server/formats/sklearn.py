@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
+from tenantry_server import compiled
 
 
 class SklearnModel(Model):
@@ -38,6 +39,9 @@ class SklearnModel(Model):
         >>> model.predict(pd.DataFrame({"km": [3.0]})).round(6)
         array([30.])
     """
+
+    independent_rows = True
+    may_block = False
 
     def __init__(self, estimator: Any, method: str = "predict") -> None:
         if not hasattr(estimator, method):
@@ -65,7 +69,7 @@ class SklearnModel(Model):
 
 
 def load(data: bytes, model_id: ModelId) -> Model:
-    """Read a joblib or pickle file: a Model as it is, an estimator as a SklearnModel.
+    """Read a joblib or pickle file: a Model as it is, an estimator as a SklearnModel or compiled.
 
     Raises:
         ArtifactInvalid: it holds neither, or fails on a row of zeros with more than a ValueError.
@@ -81,7 +85,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
     except ValueError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
     _try_once(model, model_id)
-    return model
+    return model if model_id.compile == "off" else compiled.fast(model)
 
 
 def _try_once(model: SklearnModel, model_id: ModelId) -> None:
