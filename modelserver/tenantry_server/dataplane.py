@@ -30,7 +30,7 @@ _QUICK_CALL_S = 0.0003
 _QUICK_ROWS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a prediction gave.
 
@@ -86,9 +86,11 @@ class DataPlane:
             return None
         if not 0 < len(payload) <= _QUICK_ROWS:
             return None
-        began_s = time.perf_counter()
+        if not resident.is_sampled():
+            return Answer(score(resident.model, payload), model_id)
+        began_s = time.thread_time()  # a busy machine's other processes are no cost of the model
         predictions = score(resident.model, payload)
-        resident.took(time.perf_counter() - began_s)
+        resident.took(time.thread_time() - began_s)
         return Answer(predictions, model_id)
 
     async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:

