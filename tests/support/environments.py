@@ -1,0 +1,53 @@
+"""Virtual environments for what can't be installed beside us, made once and kept outside the checkout."""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+_ROOT = Path.home() / ".cache" / "tenantry" / "envs"
+_INSTALL_S = 1200
+
+
+def environment(name: str, *requirements: str) -> Path:
+    """The Python of an environment that holds `requirements`, made now where there is none yet.
+
+    Several processes may ask at once: one makes it, the others wait. One that was interrupted in the
+    middle is made anew.
+
+    Args:
+        name: for people who look into the cache.
+        requirements: as pip takes them; the environment is another one where they differ.
+
+    Raises:
+        RuntimeError: pip refused; shows its last words.
+    """
+    key = hashlib.sha256("\n".join([sys.version, *sorted(requirements)]).encode()).hexdigest()[:12]
+    folder = _ROOT / f"{name}-{key}"
+    _ROOT.mkdir(parents=True, exist_ok=True)
+    python = folder / "bin" / "python"
+    with (_ROOT / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        complete = folder / "complete"
+        if not complete.exists():
+            print(f"making an environment for {name}, once: {folder}", file=sys.stderr)
+            _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+            pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+            _run([*pip, *sorted(requirements)])
+            complete.write_text("\n".join(sorted(requirements)) + "\n")
+    return python
+
+
+def with_our_sources() -> dict[str, str]:
+    """The variables of a process in such an environment that imports this checkout's packages."""
+    roots = [str(CHECKOUT / root) for root in ("core", "operator", "modelserver", "cli")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*roots, str(CHECKOUT)])}
+
+
+def _run(argv: list[str]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_INSTALL_S)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv[:6])} … failed: {done.stderr.strip()[-2000:]}")
