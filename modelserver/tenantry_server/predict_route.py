@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -19,7 +20,7 @@ from tenantry_server.json_payload import parse
 PATH = "/predict/{user_id}"
 _PREFIX = "/predict/"
 _PLAIN_TARGET = re.compile(r"/predict/[A-Za-z0-9._~@:+-]+")
-_BODY = "tenantry.body"  # a request whose body was read, and goes the long way
+_BODY = web.RequestKey("body", bytes)  # of a request that was read and goes the long way
 _UNSENT_BYTES = 1 << 16  # waits for a client that reads slower than it asks
 
 
@@ -69,7 +70,7 @@ class PredictRoute:
         return web.Response(
             body=to_json(answer.predictions, bare=payload.bare),
             content_type="application/json",
-            headers={"Tenantry-Model-Id": answer.model_id},
+            headers={"Tenantry-Model-Id": _header(answer.model_id)},
         )
 
     def shorten(self, server: web.Server) -> None:
@@ -110,10 +111,10 @@ class PredictRoute:
             content = to_json(answer.predictions, bare=payload.bare)
         except TenantryError:
             return None  # the application finds it again, and puts it into words
-        model_id = answer.model_id
-        if not model_id.isprintable():
-            return None  # a line break would end the header
-        head = f"{self._head}{model_id}\r\nDate: {self._now()}\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = (
+            f"{self._head}{_header(answer.model_id)}\r\n"
+            f"Date: {self._now()}\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
         self._answered(200, time.perf_counter() - began_s)
         return WholeAnswer(head.encode() + content, len(content))
 
@@ -123,6 +124,11 @@ class PredictRoute:
             self._date = formatdate(now_s, usegmt=True)
             self._date_until_s = int(now_s) + 1.0
         return self._date
+
+
+def _header(model_id: str) -> str:
+    """Itself, unless it holds what would end a header, such as a line break."""
+    return model_id if model_id.isprintable() else quote(model_id, safe=":/?#=&")
 
 
 class WholeAnswer(web.StreamResponse):

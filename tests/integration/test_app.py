@@ -38,6 +38,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tenantry_server.app import PREDICT
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
@@ -45,7 +46,7 @@ from tenantry_server.toys import ErrorModel, SumModel
 Client = TestClient[Request, Application]
 CACHE_BYTES = 1 << 20
 BODY_BYTES = 10_000
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 1.0, 2.0]})
 
 
@@ -141,10 +142,18 @@ class Tenants:
         row = Assignment(user_id, f"uid-{user_id}", 1, model_id)
         self._operator.commit(Writes(assignments=[row]))
 
-    def app(self, **settings: Any) -> Application:
+    def app(self, *, peeks: bool = False, **settings: Any) -> Application:
         models = CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES))
+        info = (Peeking if peeks else SQLAlchemyModelInfoRepository)(self.engine)
         given = {"predict_timeout_s": TIMEOUT_S, "max_body_bytes": BODY_BYTES} | settings
-        return make_app(SQLAlchemyModelInfoRepository(self.engine), models, **given)
+        return make_app(info, models, **given)
+
+
+class Peeking(SQLAlchemyModelInfoRepository):
+    """Knows at once, as the routing table of a real server does."""
+
+    def peek(self, user_id: str) -> str | None:
+        return self.get_model_id_by_user_id(user_id)
 
 
 @pytest.fixture
@@ -163,9 +172,16 @@ def tenants(tmp_path: Path) -> Iterator[Tenants]:
     engine.dispose()
 
 
-@pytest.fixture
-async def client(tenants: Tenants) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(tenants.app(server_id="server-7"))) as client:
+@pytest.fixture(params=["application", "short way"])
+async def client(tenants: Tenants, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """Over the application alone, and as a real server answers what it can before that."""
+    app = tenants.app(server_id="server-7", peeks=request.param == "short way")
+    async with TestClient(TestServer(app)) as client:
+        if request.param == "short way":
+            runner = client.server.runner
+            assert runner is not None
+            assert runner.server is not None
+            app[PREDICT].shorten(runner.server)
         yield client
 
 
@@ -418,8 +434,8 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "wrong count": ("/predict/wrong", POST, 500, "PredictionFailed", "returned shape (0,) for 1 rows"),
     "a scalar": ("/predict/scalar", POST, 500, "PredictionFailed", "returned shape () for 1 rows"),
     "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "can't be written as JSON"),
-    "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 0.5 s"),
-    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 0.5 s"),
+    "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 1 s"),
+    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 1 s"),
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "is not a usable model: sklearn loader"),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", "SystemExit: 3"),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", "no artifact at file:///no/such/file"),

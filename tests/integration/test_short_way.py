@@ -1,0 +1,237 @@
+"""The short way of a prediction, on the wire: when it is taken, and that nobody can tell."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tenantry import Model
+from tenantry.errors import ModelNotAssigned
+from tenantry_server import CachedModelRepository, bounded_cache, make_app
+from tenantry_server.app import PREDICT
+from tenantry_server.model_info import ModelInfoRepository
+from tenantry_server.predict_route import WholeAnswer
+from tenantry_server.repositories import ModelRepository
+from tenantry_server.toys import SumModel
+
+ROW = b'[{"a": 1, "b": 2}]'
+BODY_BYTES = 200_000
+
+
+class Quick(SumModel):
+    """A SumModel that says it only computes; `rows @ 1`, so that it is quick."""
+
+    may_block = False
+
+    def predict_rows(self, rows: Any) -> Any:
+        return rows.sum(axis=1) + self.plus
+
+
+class Users(ModelInfoRepository):
+    """Every model id is its user id, but for those whom nobody declared."""
+
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        if user_id.startswith("nobody"):
+            raise ModelNotAssigned(user_id)
+        return "line\nbreak" if user_id == "odd" else user_id
+
+    def peek(self, user_id: str) -> str | None:
+        return self.get_model_id_by_user_id(user_id)
+
+
+class Models(ModelRepository):
+    def get_model(self, model_id: str) -> Model:
+        return SumModel(7) if model_id == "slow" else Quick(len(model_id))
+
+
+@dataclass
+class Wire:
+    """A connection, and which requests took the short way."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    short: list[str]
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        status, *lines = head.strip().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await self.reader.readexactly(int(headers.get("Content-Length", 0)))
+        return int(status.split()[1]), headers, body
+
+    async def ask(self, head: str, body: bytes = ROW) -> tuple[int, dict[str, str], bytes]:
+        await self.send(request(head, body))
+        return await self.answer()
+
+
+def request(head: str, body: bytes = ROW, version: str = "HTTP/1.1") -> bytes:
+    first, *more = head.split("\n")
+    lines = [f"{first} {version}", "Host: here", f"Content-Length: {len(body)}", *more]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@pytest.fixture
+async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+    short: list[str] = []
+    prepare = WholeAnswer.prepare
+
+    async def noted(self: WholeAnswer, request: web.BaseRequest) -> None:
+        short.append(request.path)
+        await prepare(self, request)
+
+    monkeypatch.setattr(WholeAnswer, "prepare", noted)
+    app = make_app(
+        Users(),
+        CachedModelRepository(Models(), bounded_cache(1 << 20)),
+        server_id="server-7",
+        max_body_bytes=BODY_BYTES,
+    )
+    async with TestServer(app) as server:
+        assert server.runner is not None
+        assert server.runner.server is not None
+        app[PREDICT].shorten(server.runner.server)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        wire = Wire(reader, writer, short)
+        for user_id in ("ann", "bob", "slow", "odd", "a.b~c@d:e+f-1"):
+            assert (await wire.ask(f"POST /predict/{user_id}"))[0] == 200
+        assert short == []  # the first call of a model is measured in a thread
+        yield wire
+        await abort(writer)
+
+
+async def abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_the_second_request_takes_it_and_gets_the_same(wire: Wire) -> None:
+    status, headers, body = await wire.ask("POST /predict/ann")
+    assert wire.short == ["/predict/ann"]
+    assert (status, json.loads(body)) == (200, [6.0])
+    assert headers["Tenantry-Model-Id"] == "ann"
+    assert headers["Tenantry-Server"] == "server-7"
+    assert headers["Content-Type"] == "application/json"
+    assert parsedate_to_datetime(headers["Date"]).tzinfo is not None
+
+
+async def test_pipelined_requests_are_answered_in_their_order(wire: Wire) -> None:
+    """Some on the short way, some on the long one, on one connection."""
+    users = ["ann", "slow", "ann", "nobody", "bob", "ann"]
+    await wire.send(b"".join(request(f"POST /predict/{user}") for user in users))
+    answers = [await wire.answer() for _ in users]
+    assert [status for status, _, _ in answers] == [200, 200, 200, 404, 200, 200]
+    assert [headers.get("Tenantry-Model-Id") for _, headers, _ in answers] == [
+        user if user != "nobody" else None for user in users
+    ]
+    assert wire.short == ["/predict/ann", "/predict/ann", "/predict/bob", "/predict/ann"]
+
+
+LONG: dict[str, tuple[str, bytes, int]] = {
+    "a model that may block": ("POST /predict/slow", ROW, 200),
+    "nobody's model": ("POST /predict/nobody", ROW, 404),
+    "another method": ("PUT /predict/ann", ROW, 405),
+    "a query": ("POST /predict/ann?x=1", ROW, 200),
+    "an encoded name": ("POST /predict/a%6En", ROW, 200),
+    "a deeper path": ("POST /predict/ann/x", ROW, 404),
+    "no name": ("POST /predict/", ROW, 404),
+    "a broken body": ("POST /predict/ann", b"{", 422),
+    "a wrong column": ("POST /predict/ann", b'[{"a": "x"}]', 422),
+    "no rows": ("POST /predict/ann", b"[]", 200),
+    "many rows": ("POST /predict/ann", b'{"instances": [' + b"[1]," * 99 + b"[1]]}", 200),
+    "too large a body": ("POST /predict/ann", b" " * BODY_BYTES + ROW, 413),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+async def test_everything_else_goes_the_long_way_and_the_next_request_is_well(
+    wire: Wire, case: str
+) -> None:
+    head, body, expected = LONG[case]
+    status, _, _ = await wire.ask(head, body)
+    assert (status, wire.short) == (expected, [])
+    assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
+
+
+async def test_a_model_id_with_a_line_break_ends_no_header(wire: Wire) -> None:
+    for how in ("", "?the=long+way"):
+        status, headers, body = await wire.ask(f"POST /predict/odd{how}")
+        assert (status, body) == (200, b"[13.0]")
+        assert headers["Tenantry-Model-Id"] == "line%0Abreak"
+    assert len(wire.short) == 1
+
+
+async def test_a_name_with_every_character_that_is_allowed(wire: Wire) -> None:
+    assert (await wire.ask("POST /predict/a.b~c@d:e+f-1"))[2] == b"[16.0]"
+    assert len(wire.short) == 1
+
+
+async def test_a_body_that_comes_later_is_waited_for(wire: Wire) -> None:
+    """In pieces, and after `100 Continue`."""
+    whole = request("POST /predict/ann")
+    for piece in (whole[:-10], whole[-10:-5], whole[-5:]):
+        await wire.send(piece)
+        await asyncio.sleep(0.01)
+    assert (await wire.answer())[2] == b"[6.0]"
+    head = request("POST /predict/ann\nExpect: 100-continue")[: -len(ROW)]
+    await wire.send(head)
+    assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await wire.send(ROW)
+    assert (await wire.answer())[2] == b"[6.0]"
+
+
+async def test_chunked_and_compressed_bodies(wire: Wire) -> None:
+    chunked = b"POST /predict/ann HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await wire.send(chunked + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ROW), ROW))
+    assert (await wire.answer())[2] == b"[6.0]"
+    answer = await wire.ask("POST /predict/ann\nContent-Encoding: gzip", gzip.compress(ROW))
+    assert answer[2] == b"[6.0]"
+    assert (await wire.ask("POST /predict/ann\nContent-Encoding: gzip", b"no gzip"))[0] == 400
+
+
+@pytest.mark.parametrize(("version", "head"), [("HTTP/1.0", ""), ("HTTP/1.1", "\nConnection: close")])
+async def test_a_connection_that_is_to_close_closes(wire: Wire, version: str, head: str) -> None:
+    await wire.send(request(f"POST /predict/ann{head}", version=version))
+    assert (await wire.answer())[2] == b"[6.0]"
+    assert await wire.reader.read() == b""
+
+
+async def test_a_client_that_leaves_hurts_nobody(wire: Wire) -> None:
+    port = wire.writer.get_extra_info("peername")[1]
+    for _ in range(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("POST /predict/ann") * 50)
+        await abort(writer)
+    assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
+
+
+async def test_a_client_that_reads_nothing_is_not_answered_for_ever(wire: Wire) -> None:
+    """What waits for it stays bounded: the server stops to read from it."""
+    port = wire.writer.get_extra_info("peername")[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    del reader
+    many = request("POST /predict/ann") * 2000
+    before = len(wire.short)
+    for _ in range(50):
+        writer.write(many)
+        try:
+            await asyncio.wait_for(writer.drain(), 0.2)
+        except TimeoutError:
+            break
+    else:
+        pytest.fail("the server read 100,000 requests whose answers nobody took")
+    assert len(wire.short) - before < 100_000
+    await abort(writer)
+    assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
