@@ -98,18 +98,17 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
 
 
 def _splits(estimator: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Feature and threshold of every node that splits, and of the leaves, which is harmless."""
+    """Feature and threshold of every node; leaves have some too, which is harmless."""
     if type(estimator) in _HISTOGRAM:
         nodes = [tree.nodes for trees in estimator._predictors for tree in trees]  # noqa: SLF001
-        return (
-            np.concatenate([tree["feature_idx"] for tree in nodes]).astype(np.intp),
-            np.concatenate([tree["num_threshold"] for tree in nodes]),
-        )
-    inner = [estimator] if type(estimator) in _TREES else np.ravel(estimator.estimators_)
-    return (
-        np.concatenate([tree.tree_.feature for tree in inner]),
-        np.concatenate([tree.tree_.threshold for tree in inner]),
-    )
+        feature = np.concatenate([tree["feature_idx"] for tree in nodes]).astype(np.intp)
+        threshold = np.concatenate([tree["num_threshold"] for tree in nodes])
+    else:
+        inner = [estimator] if type(estimator) in _TREES else np.ravel(estimator.estimators_)
+        feature = np.concatenate([tree.tree_.feature for tree in inner])
+        threshold = np.concatenate([tree.tree_.threshold for tree in inner])
+    finite = np.isfinite(threshold)  # a split of missing from other values is at infinity
+    return feature[finite], threshold[finite]
 
 
 def _beside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
