@@ -51,8 +51,10 @@ from tenantry.errors import FeatureMismatch
 from tenantry_server.compiled import fast, linear, proof
 from tenantry_server.compiled.affine import Affine, Guarded, Staged
 from tenantry_server.compiled.base import CannotCompile, Compiled, Picked
+from tenantry_server.compiled.steps import Steps
 from tenantry_server.formats.sklearn import SklearnModel
 from tenantry_server.memory import size_bytes
+from tenantry_server.toys import SumModel
 
 RNG = np.random.default_rng(0)
 NAMES = [f"c{number}" for number in range(10)]
@@ -329,6 +331,11 @@ def test_what_is_not_known_exactly_is_left_alone(model: SklearnModel) -> None:
     assert fast(model) is model
 
 
+def test_what_is_no_estimator_at_all_is_left_alone() -> None:
+    model = SumModel()
+    assert fast(model) is model  # type: ignore[arg-type]
+
+
 def test_a_wrong_reading_is_found_out_and_the_original_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     original = SklearnModel(fitted(make_pipeline(StandardScaler(), Ridge())))
     read = linear._read
@@ -346,7 +353,7 @@ def test_a_wrong_reading_is_found_out_and_the_original_serves(monkeypatch: pytes
 def test_equal_means_within_a_billionth(factor: float, is_equal: bool) -> None:
     estimator = fitted(Ridge(fit_intercept=False))
     original = SklearnModel(estimator)
-    rows, noise = linear.probes(estimator, linear.Steps.none(10), missing=False)
+    rows, noise = linear.probes(estimator, Steps.none(10), missing=False)
     model = compiled(original)
     assert isinstance(model, Affine)
     model.weights = model.weights * factor

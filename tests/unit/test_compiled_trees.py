@@ -284,6 +284,13 @@ def test_a_wrong_number_of_columns_never_reaches_c_code() -> None:
             model.predict_rows(np.ones(shape))
 
 
+def test_trees_that_disagree_with_their_pipeline_never_reach_c_code() -> None:
+    estimator = make_pipeline(StandardScaler(), RandomForestRegressor(3)).fit(ROWS, TARGET)
+    estimator.steps[-1] = ("wider", RandomForestRegressor(3).fit(np.c_[ROWS, ROWS], TARGET))
+    model = SklearnModel(estimator)
+    assert fast(model) is model
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_large_request_goes_in_pieces(monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
     original = SklearnModel(RandomForestClassifier(7).fit(ROWS, THREE), "predict_proba")

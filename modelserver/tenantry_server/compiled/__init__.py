@@ -62,7 +62,8 @@ def fast(model: "SklearnModel") -> Model:
 
 def _told(model: "SklearnModel", reason: str) -> None:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=reason)
+        kind = type(getattr(model, "estimator", model)).__name__
+        log.debug("model served as it is", estimator=kind, reason=reason)
 
 
 def _compiled(model: "SklearnModel") -> Model:

@@ -56,6 +56,8 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
     """
     from tenantry_server.compiled.forest import Ensemble, Trees  # noqa: PLC0415 - treelite may be absent
 
+    if len(steps.columns) != estimator.n_features_in_:  # C code would read beyond the rows
+        raise CannotCompile("it takes another number of columns than the steps before it give")
     forest, base = _read(estimator)
     outputs = forest.outputs if base is None else len(base)
     several = base is None and hasattr(estimator, "classes_")  # one column a class, be it one class
