@@ -62,7 +62,8 @@ def fast(model: "SklearnModel") -> Model:
 
 def _told(model: "SklearnModel", reason: str) -> None:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
-        log.debug("model served as it is", estimator=type(model.estimator).__name__, reason=reason)
+        kind = type(getattr(model, "estimator", model)).__name__
+        log.debug("model served as it is", estimator=kind, reason=reason)
 
 
 def _compiled(model: "SklearnModel") -> Model:
@@ -70,11 +71,9 @@ def _compiled(model: "SklearnModel") -> Model:
 
     if type(model) is not SklearnModel:
         raise CannotCompile("not a plain SklearnModel")
-    if model.feature_count is None:
-        raise CannotCompile("it does not say how many columns it takes")
     *before, final = _parts(model.estimator)
     family = _family_of(final)
-    steps = Steps.none(model.feature_count)
+    steps = Steps.none(_count(model, [*before, final]))
     for part in before:
         steps = transformers.read(part, steps)
     takes_missing = get_tags(final).input_tags.allow_nan
@@ -83,6 +82,17 @@ def _compiled(model: "SklearnModel") -> Model:
     rows, noise = family.probes(final, steps, missing=missing)
     proof.check(model, compiled, rows, noise)
     return compiled
+
+
+def _count(model: "SklearnModel", parts: list[Any]) -> int:
+    """How many columns; a pipeline that begins with a step that passes them on does not say it."""
+    if model.feature_count is not None:
+        return model.feature_count
+    counts = (getattr(part, "n_features_in_", None) for part in parts)
+    count = next((count for count in counts if count is not None), None)
+    if count is None:
+        raise CannotCompile("it does not say how many columns it takes")
+    return int(count)
 
 
 def _family_of(estimator: Any) -> _Family:

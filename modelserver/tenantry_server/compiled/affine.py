@@ -1,6 +1,6 @@
 """Linear models at run time: one matrix product a call, and as few bytes a tenant as that takes.
 
-Measured for one row of ten features: Affine 1.0 us, Guarded 1.7 us, Staged 4 to 5 us.
+Measured for one row of ten features: Affine 1.0 us, Guarded 1.7 us, Staged with a label 5.5 us.
 """
 
 from typing import Any

@@ -3,6 +3,7 @@
 Types are compared, not looked up with isinstance: a subclass may do anything.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,11 +90,11 @@ def _max_abs(scaler: MaxAbsScaler, steps: Steps) -> Steps:
 def _imputer(imputer: SimpleImputer, steps: Steps) -> Steps:
     if imputer.add_indicator or not isinstance(imputer.missing_values, float):
         raise CannotCompile("an imputer with indicators, or of another value than NaN, is not compiled")
-    statistics = np.asarray(imputer.statistics_)
-    if statistics.dtype.kind not in "fiu" or not np.isnan(imputer.missing_values):
+    statistics = imputer.statistics_.tolist()  # an array of objects, where a constant is filled in
+    if not all(isinstance(value, int | float) for value in statistics):
         raise CannotCompile("an imputer of something else than numbers is not compiled")
-    if np.isnan(statistics).any():
-        raise CannotCompile("an imputer that drops columns is not compiled")
+    if not math.isnan(imputer.missing_values) or any(map(math.isnan, statistics)):
+        raise CannotCompile("an imputer that drops columns, or looks for a number, is not compiled")
     return steps.then(fill, statistics)
 
 

@@ -56,6 +56,8 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
     """
     from tenantry_server.compiled.forest import Ensemble, Trees  # noqa: PLC0415 - treelite may be absent
 
+    if len(steps.columns) != estimator.n_features_in_:  # C code would read beyond the rows
+        raise CannotCompile("it takes another number of columns than the steps before it give")
     forest, base = _read(estimator)
     outputs = forest.outputs if base is None else len(base)
     several = base is None and hasattr(estimator, "classes_")  # one column a class, be it one class
@@ -98,18 +100,17 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
 
 
 def _splits(estimator: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Feature and threshold of every node that splits, and of the leaves, which is harmless."""
+    """Feature and threshold of every node; leaves have some too, which is harmless."""
     if type(estimator) in _HISTOGRAM:
         nodes = [tree.nodes for trees in estimator._predictors for tree in trees]  # noqa: SLF001
-        return (
-            np.concatenate([tree["feature_idx"] for tree in nodes]).astype(np.intp),
-            np.concatenate([tree["num_threshold"] for tree in nodes]),
-        )
-    inner = [estimator] if type(estimator) in _TREES else np.ravel(estimator.estimators_)
-    return (
-        np.concatenate([tree.tree_.feature for tree in inner]),
-        np.concatenate([tree.tree_.threshold for tree in inner]),
-    )
+        feature = np.concatenate([tree["feature_idx"] for tree in nodes]).astype(np.intp)
+        threshold = np.concatenate([tree["num_threshold"] for tree in nodes])
+    else:
+        inner = [estimator] if type(estimator) in _TREES else np.ravel(estimator.estimators_)
+        feature = np.concatenate([tree.tree_.feature for tree in inner])
+        threshold = np.concatenate([tree.tree_.threshold for tree in inner])
+    finite = np.isfinite(threshold)  # a split of missing from other values is at infinity
+    return feature[finite], threshold[finite]
 
 
 def _beside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
