@@ -84,8 +84,10 @@ def load(data: bytes, model_id: ModelId) -> Model:
         model = SklearnModel(loaded, model_id.method or "predict")
     except ValueError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
-    _try_once(model, model_id)
-    return model if model_id.compile == "off" else compiled.fast(model)
+    fast = model if model_id.compile == "off" else compiled.fast(model)
+    if fast is model:  # else both have just answered the same rows
+        _try_once(model, model_id)
+    return fast
 
 
 def _try_once(model: SklearnModel, model_id: ModelId) -> None:
