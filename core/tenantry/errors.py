@@ -3,6 +3,7 @@
     TenantryError
     ├── InvalidManifest          a TenantModel document breaks a rule; a person must edit it
     ├── ModelNotAssigned         no TenantModel names this user
+    │   └── VersionNotFound          one does, and another version of it answers than was asked for
     ├── ModelNotReady            assigned, and no version of it has loaded yet
     ├── ArtifactError            the bytes behind a model id
     │   ├── ArtifactNotFound         nothing there (yet)
@@ -70,6 +71,20 @@ class ModelNotAssigned(TenantryError):
 
     def __init__(self, user_id: str) -> None:
         super().__init__(f"no model is assigned to user {user_id!r}; apply a TenantModel with this userId")
+        self.user_id = user_id
+
+
+class VersionNotFound(ModelNotAssigned):
+    """The path names a version, and another one answers for this user."""
+
+    reason: ClassVar[str] = "VersionNotFound"
+
+    def __init__(self, user_id: str, asked: str, current: str) -> None:
+        TenantryError.__init__(
+            self,
+            f"version {asked[:40]!r} does not answer for user {user_id!r}, {current!r} does; ask for "
+            "that one, or leave the version out of the path",
+        )
         self.user_id = user_id
 
 

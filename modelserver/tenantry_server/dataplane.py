@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -148,9 +148,9 @@ class DataPlane:
             model_id = await _in(self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id))
         return model_id
 
-    async def user_ids(self) -> list[str]:
-        """Everyone who has a model, as far as the model info repository can tell."""
-        return await _in(self._info_pool, lambda: list(self._info.user_ids()))
+    async def assigned(self) -> Mapping[str, str | None]:
+        """Everyone who has a model, and which, as far as the model info repository can tell."""
+        return await _in(self._info_pool, self._info.assigned)
 
     def is_loaded(self, model_id: str) -> bool:
         """Whether this model is in memory now."""

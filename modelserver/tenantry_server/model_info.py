@@ -1,7 +1,7 @@
 """From a user id to a model id: the interface, and its plain SQL form."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from sqlalchemy import Engine, select
 
@@ -43,9 +43,12 @@ class ModelInfoRepository(ABC):
         """
         return None
 
-    def user_ids(self) -> Iterable[str]:
-        """Everyone who has a model, for a protocol's index; nobody, for those who can't tell."""
-        return ()
+    def assigned(self) -> Mapping[str, str | None]:
+        """Everyone who has a model, and which; None where no version of it has loaded yet.
+
+        Called in a thread, for the index of a protocol. Whoever can't tell has nobody in it.
+        """
+        return {}
 
 
 class SQLAlchemyModelInfoRepository(ModelInfoRepository):
@@ -84,3 +87,9 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
         if row.model_id is None:
             raise ModelNotReady(user_id)
         return str(row.model_id)
+
+    def assigned(self) -> Mapping[str, str | None]:
+        """One SELECT of all."""
+        query = select(t.assignments.c.user_id, t.assignments.c.model_id).where(~t.assignments.c.deleted)
+        with reading(self._engine) as connection:
+            return {row.user_id: row.model_id for row in connection.execute(query)}

@@ -1,6 +1,6 @@
 """Which model answers for whom, in memory, and only for as long as this server may trust it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 import structlog
@@ -138,6 +138,11 @@ class RoutingTable(ModelInfoRepository):
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
                 raise
             return _answer(user_id, self._assignments.get(user_id))
+
+    def assigned(self) -> Mapping[str, str | None]:
+        """As last read."""
+        # list() of a dict is one step to other threads; the loop below is not.
+        return {user: assignment.model_id for user, assignment in list(self._assignments.items())}
 
 
 def _answer(user_id: str, assignment: Assignment | None) -> str:

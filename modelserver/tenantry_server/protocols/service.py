@@ -1,0 +1,62 @@
+"""What the handlers of a protocol are given, and the reading of a body, which is bounded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from tenantry.errors import InvalidRequest
+from tenantry_server.dataplane import Answer, DataPlane
+from tenantry_server.payload import Payload, short
+
+JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
+MODEL_ID = "Tenantry-Model-Id"
+_ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The server's inside, as a protocol sees it.
+
+    Attributes:
+        plane: predicts, loads and forgets.
+        predict_timeout_s: budget of one request in seconds, a cold load included.
+        ready: whether this server may be asked.
+    """
+
+    plane: DataPlane
+    predict_timeout_s: float
+    ready: Callable[[], bool] = lambda: True
+
+    async def predict(self, user_id: str, payload: Payload) -> Answer:
+        """At once where the model is warm and cheap, else when it is its turn.
+
+        Raises:
+            TenantryError: as `DataPlane.predict` says.
+        """
+        answer = self.plane.predict_now(user_id, payload)
+        if answer is not None:
+            return answer
+        return await self.plane.predict(user_id, payload, timeout_s=self.predict_timeout_s)
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The whole body, decompressed where it says so, and never more than the application's limit.
+
+    Raises:
+        InvalidRequest: it is compressed in a way that this server does not know.
+        web.HTTPRequestEntityTooLarge: it is too large, compressed or not.
+        web.RequestPayloadError: it is not what its headers say, or ended early.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.lower() not in _ENCODINGS:
+        raise InvalidRequest(f"the Content-Encoding {short(encoding)} is not known; send gzip or deflate")
+    return await request.read()
+
+
+def answer(body: bytes, model_id: str | None = None) -> web.Response:
+    """A 200 of JSON, with the header that says which model answered."""
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: JSON}
+    if model_id is not None:
+        headers[MODEL_ID] = model_id
+    return web.Response(body=body, headers=headers)

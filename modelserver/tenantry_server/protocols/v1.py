@@ -1,0 +1,36 @@
+"""KServe's V1 protocol: ``:predict`` on instances, a list of models, and whether one is there."""
+
+import orjson
+from aiohttp import web
+
+from tenantry_server.json_payload import parse
+from tenantry_server.predict_route import to_json
+from tenantry_server.protocols.service import Service, answer, read_body
+
+
+def routes(service: Service) -> list[web.RouteDef]:
+    """``/v1/models…``, and ``/``, where KServe's client asks whether a V1 server lives."""
+
+    async def alive(_request: web.Request) -> web.Response:
+        return answer(orjson.dumps({"status": "alive"}))
+
+    async def models(_request: web.Request) -> web.Response:
+        assigned = await service.plane.assigned()
+        return answer(orjson.dumps({"models": list(assigned)}))
+
+    async def ready(request: web.Request) -> web.Response:
+        user_id = request.match_info["user_id"]
+        model_id = await service.plane.model_id_of(user_id)
+        return answer(orjson.dumps({"name": user_id, "ready": True}), model_id)
+
+    async def predict(request: web.Request) -> web.Response:
+        payload = parse(await read_body(request))
+        given = await service.predict(request.match_info["user_id"], payload)
+        return answer(to_json(given.predictions, bare=False), given.model_id)
+
+    return [
+        web.get("/", alive),
+        web.get("/v1/models", models),
+        web.get("/v1/models/{user_id}", ready),
+        web.post("/v1/models/{user_id}:predict", predict),
+    ]
