@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from tenantry import TenantryError
-from tenantry_server import http_errors, predict_route
+from tenantry_server import http_errors, predict_route, protocols
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
@@ -37,8 +37,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 ) -> web.Application:
     """A server of every user's own model, ready for `aiohttp.web.run_app`.
 
-    Routes: ``POST /predict/{user_id}``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``. Every error
-    is JSON, ``{"error": {"reason": …, "message": …}}``.
+    Routes: ``POST /predict/{user_id}``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``, and those of
+    `tenantry_server.protocols`, all described at ``/openapi.json`` and ``/docs``. Every error is JSON,
+    ``{"error": {"reason": …, "message": …}}``, or as its protocol has it.
 
     Args:
         model_info_repository: whose model.
@@ -58,7 +59,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ...     SQLAlchemyModelInfoRepository(open_engine("sqlite://")), FileSystemModelRepository()
         ... )
         >>> sorted({route.resource.canonical for route in app.router.routes()})
-        ['/healthz', '/metrics', '/predict/{user_id}', '/readyz']
+        ['/', '/docs', '/healthz', '/metrics', '/openapi.json', '/predict/{user_id}', '/readyz', ...]
     """
     plane = data_plane or DataPlane(model_info_repository, model_repository)
     metrics = ServerMetrics(model_repository)
@@ -95,6 +96,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)
+    app.add_routes(protocols.routes(protocols.Service(plane, predict_timeout_s, ready)))
     app.cleanup_ctx.append(closed)
     return app
 
@@ -109,7 +111,7 @@ def _errors_as_json(
         began_s = time.perf_counter()
         response = await _answered(request, handler)
         response.headers["Tenantry-Server"] = server_id
-        if request.method == "POST" and request.path.startswith("/predict/"):
+        if request.method == "POST" and _is_prediction(request.path):
             age_s = registry_age_s()
             if age_s is not None:
                 response.headers["Tenantry-Registry-Age"] = str(int(age_s))
@@ -123,8 +125,12 @@ def _errors_as_json(
     return middleware
 
 
+def _is_prediction(path: str) -> bool:
+    return path.startswith("/predict/") or path.endswith(protocols.PREDICTIONS)
+
+
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    body = http_errors.native
+    body = protocols.error_words(request.path) or http_errors.native
     try:
         return await handler(request)
     except TenantryError as error:

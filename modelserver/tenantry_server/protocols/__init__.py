@@ -13,7 +13,10 @@ from aiohttp import web
 from tenantry_server.protocols import description, v1, v2
 from tenantry_server.protocols.service import Service
 
-__all__ = ["Service", "error_words", "routes"]
+__all__ = ["PREDICTIONS", "Service", "error_words", "routes"]
+
+PREDICTIONS = (":predict", "/infer")
+"""What the paths of predictions end with; they are counted, whatever protocol asked."""
 
 
 def routes(service: Service) -> list[web.RouteDef]:
