@@ -41,15 +41,19 @@ class Tensor:
     columns: int
     values: npt.NDArray[Any] | list[str | None] | memoryview
 
-    def numbers(self) -> npt.NDArray[Any]:
-        """The values as they came; a view of the body where they came in binary.
+    def doubles(self) -> npt.NDArray[np.float64]:
+        """The values as float64, shape (rows * columns,), for a model that may work in place on them.
 
         Raises:
             FeatureMismatch: they are texts.
         """
-        if not isinstance(self.values, np.ndarray):
+        values = self.values
+        if not isinstance(values, np.ndarray):
             raise FeatureMismatch(f"input {short(self.name)} is text (BYTES), and the model takes numbers")
-        return self.values
+        if values.dtype.itemsize < 8 and values.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN, and no reason for a warning
+                return values.astype(np.float64)
+        return values.astype(np.float64)  # a view of a body is read-only, and may begin at any byte
 
     def objects(self, model: Model) -> npt.NDArray[Any] | Sequence[str | None]:
         """The values for a model that takes a DataFrame.
@@ -93,22 +97,18 @@ class Tensors(Payload):
         return self.inputs[0].rows
 
     def matrix(self, model: Model) -> Rows:
-        """As `Payload.matrix` says; always a copy, as some models work in place."""
+        """As `Payload.matrix` says."""
         if len(self.inputs) == 1:
             (only,) = self.inputs
             names = model.feature_names
             check_count(only.columns, model, 0)
-            values = only.numbers()
-            # What came as JSON is ours alone already. The copy also puts a view of a body, which may
-            # begin at any byte, where float64 belongs.
-            flat = values.astype(np.float64, copy=not values.flags.writeable)
-            matrix = flat.reshape(only.rows, only.columns)
+            matrix = only.doubles().reshape(only.rows, only.columns)
         else:
             ordered = self._in_order(model)
             names = [tensor.name for tensor in ordered]
             matrix = np.empty((len(self), len(ordered)))
             for position, tensor in enumerate(ordered):
-                matrix[:, position] = tensor.numbers()
+                matrix[:, position] = tensor.doubles()
         if matrix.size > _FEW or not math.isfinite(sum(matrix.ravel().tolist())):
             check_finite(matrix, names, model)
         return matrix
