@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from tenantry import TenantryError, errors
 
@@ -46,7 +46,12 @@ def of_http(request: web.Request, error: web.HTTPException, body: ErrorBody) -> 
     """The answer to a request that aiohttp refused: no such route, another method, too large."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         told = f"{(error.text or '').rstrip('.')}; send fewer rows at a time"
-        return response(413, "RequestTooLarge", told, body)
+        answer = response(413, "RequestTooLarge", told, body)
+        if hdrs.CONTENT_ENCODING in request.headers:
+            # The rest would be decompressed only to be dropped: half a second for 200 MB in 200 KB.
+            request.content.feed_eof()
+            answer.force_close()
+        return answer
     hint = f"{request.method} {request.path}: {error.reason}"
     if error.status == 404:
         hint += "; predictions are at POST /predict/{user_id}"
