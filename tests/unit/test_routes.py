@@ -97,6 +97,15 @@ def test_a_difference_changes_its_users_only(table: RoutingTable, clock: Clock) 
     assert (table.peek("ann"), table.peek("bob"), table.revision) == ("a2", "b1", 2)
 
 
+def test_an_index_holds_whoever_has_a_model_or_will(table: RoutingTable) -> None:
+    """And is a copy: whoever writes it out does so in a thread, while the table goes on changing."""
+    table.take(whole(1, row("ann", "a1"), row("bob", None), row("eve", "e1")))
+    listed = table.assigned()
+    table.take(changed(2, replace(row("eve", None), deleted=True)))
+    assert listed == {"ann": "a1", "bob": None, "eve": "e1"}
+    assert table.assigned() == {"ann": "a1", "bob": None}
+
+
 def test_a_tombstone_ends_a_users_model(table: RoutingTable, clock: Clock) -> None:
     table.take(whole(1, row("ann", "a1")))
     _, gone = table.take(changed(2, replace(row("ann", None), deleted=True)))
