@@ -352,6 +352,14 @@ def test_a_key_that_stands_twice_is_refused(where: str, twice: str) -> None:
     assert "stands twice" in refusal(lambda: parse(text.replace(where, twice).encode(), None))
 
 
+def test_a_missing_text_hides_no_key_that_stands_twice() -> None:
+    """The check counts quotation marks, and null has none."""
+    text = json.dumps({"inputs": [tensor([2], ["x", None], "BYTES")]})
+    parse(text.encode(), None)
+    twice = text.replace('"shape": [2]', '"shape": [2], "shape": [2]')
+    assert "stands twice" in refusal(lambda: parse(twice.encode(), None))
+
+
 def test_unknown_keys_and_parameters_are_left_alone() -> None:
     """Clients send more than the protocol has; deep values in it are no reason to fail either."""
     parse(
@@ -379,6 +387,7 @@ def answer(predictions: Any, *, model_id: str = MODEL_ID, **more: Any) -> tuple[
 ANSWERS: list[tuple[Any, str, list[int], Any]] = [
     (np.array([1.5, 2.5]), "FP64", [2], [1.5, 2.5]),
     (np.array([[1, 2], [3, 4]]).T, "INT64", [2, 2], [1, 3, 2, 4]),
+    (np.arange(4.0)[::2], "FP64", [2], [0.0, 2.0]),
     (np.array([1.5], np.float32), "FP32", [1], [1.5]),
     (np.array([1.5], np.float16), "FP16", [1], [1.5]),
     (np.array([1.5], np.longdouble), "FP64", [1], [1.5]),
