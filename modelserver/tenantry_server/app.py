@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from tenantry import TenantryError
-from tenantry_server import http_errors, predict_route, protocols
+from tenantry_server import headers, http_errors, predict_route, protocols
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
@@ -110,11 +110,11 @@ def _errors_as_json(
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began_s = time.perf_counter()
         response = await _answered(request, handler)
-        response.headers["Tenantry-Server"] = server_id
+        response.headers[headers.SERVER] = server_id
         if request.method == "POST" and _is_prediction(request.path):
             age_s = registry_age_s()
             if age_s is not None:
-                response.headers["Tenantry-Registry-Age"] = str(int(age_s))
+                response.headers[headers.REGISTRY_AGE] = str(int(age_s))
             seconds = time.perf_counter() - began_s
             metrics.answered(response.status, seconds)
             if logging.getLogger().isEnabledFor(logging.DEBUG):

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -14,6 +13,7 @@ from aiohttp import HttpVersion11, web
 from tenantry import TenantryError
 from tenantry.errors import PredictionFailed
 from tenantry.model import Predictions
+from tenantry_server import headers
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.json_payload import parse
 
@@ -50,7 +50,7 @@ class PredictRoute:
         self._answered = answered
         self._head = (
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-            f"Tenantry-Server: {server_id}\r\nTenantry-Model-Id: "
+            f"{headers.SERVER}: {server_id}\r\n{headers.MODEL_ID}: "
         )
         self._date = ""
         self._date_until_s = 0.0
@@ -70,7 +70,7 @@ class PredictRoute:
         return web.Response(
             body=to_json(answer.predictions, bare=payload.bare),
             content_type="application/json",
-            headers={"Tenantry-Model-Id": _header(answer.model_id)},
+            headers={headers.MODEL_ID: headers.value_of(answer.model_id)},
         )
 
     def shorten(self, server: web.Server) -> None:
@@ -112,7 +112,7 @@ class PredictRoute:
         except TenantryError:
             return None  # the application finds it again, and puts it into words
         head = (
-            f"{self._head}{_header(answer.model_id)}\r\n"
+            f"{self._head}{headers.value_of(answer.model_id)}\r\n"
             f"Date: {self._now()}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         self._answered(200, time.perf_counter() - began_s)
@@ -124,11 +124,6 @@ class PredictRoute:
             self._date = formatdate(now_s, usegmt=True)
             self._date_until_s = int(now_s) + 1.0
         return self._date
-
-
-def _header(model_id: str) -> str:
-    """Itself, unless it holds what would end a header, such as a line break."""
-    return model_id if model_id.isprintable() else quote(model_id, safe=":/?#=&")
 
 
 class WholeAnswer(web.StreamResponse):

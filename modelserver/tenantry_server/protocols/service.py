@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from tenantry.errors import InvalidRequest
+from tenantry_server import headers
 from tenantry_server.dataplane import Answer, DataPlane
 from tenantry_server.payload import Payload, short
 
 JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
-MODEL_ID = "Tenantry-Model-Id"
 _ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
 
 
@@ -56,7 +56,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
 
 def answer(body: bytes, model_id: str | None = None) -> web.Response:
     """A 200 of JSON, with the header that says which model answered."""
-    headers: dict[str, str] = {hdrs.CONTENT_TYPE: JSON}
+    sent: dict[str, str] = {hdrs.CONTENT_TYPE: JSON}
     if model_id is not None:
-        headers[MODEL_ID] = model_id
-    return web.Response(body=body, headers=headers)
+        sent[headers.MODEL_ID] = headers.value_of(model_id)
+    return web.Response(body=body, headers=sent)

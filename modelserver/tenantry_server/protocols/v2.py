@@ -14,9 +14,10 @@ from aiohttp import hdrs, web
 
 import tenantry
 from tenantry.errors import InvalidRequest, RegistryUnavailable, VersionNotFound
+from tenantry_server import headers
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.protocols import v2_metadata, v2_request
-from tenantry_server.protocols.service import MODEL_ID, Service, answer, read_body
+from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.protocols.v2_answer import render, version_of
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -35,12 +36,12 @@ def routes(service: Service) -> list[web.RouteDef]:
         content, json_length = render(asked, given, user_id)
         if json_length is None:
             return answer(content, given.model_id)
-        headers = {
+        sent = {
             hdrs.CONTENT_TYPE: "application/octet-stream",
             JSON_LENGTH: str(json_length),
-            MODEL_ID: given.model_id,
+            headers.MODEL_ID: headers.value_of(given.model_id),
         }
-        return web.Response(body=content, headers=headers)
+        return web.Response(body=content, headers=sent)
 
     async def metadata(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
