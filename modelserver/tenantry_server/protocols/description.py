@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from tenantry_server.protocols import docs_page, openapi
 from tenantry_server.protocols.service import answer
 
-_NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'"
+_NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def routes() -> list[web.RouteDef]:

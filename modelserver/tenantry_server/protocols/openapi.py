@@ -54,7 +54,7 @@ def document() -> dict[str, Any]:
         "info": {"title": _TITLE, "version": tenantry.__version__, "description": _ABOUT},
         "tags": [
             {"name": "Tenantry", "description": "The server's own protocol, probes and metrics."},
-            {"name": "KServe V1", "description": 'Errors are `{"error": message}`.'},
+            {"name": "KServe V1", "description": "As KServe and TensorFlow Serving speak it."},
             {
                 "name": "Open Inference Protocol V2",
                 "description": "As Triton, KServe and MLServer speak it.",
