@@ -10,6 +10,7 @@ from cachetools import Cache, LRUCache
 
 from tenantry import Model
 from tenantry.errors import ModelTooLarge
+from tenantry_server import policies
 from tenantry_server.memory import size_bytes
 from tenantry_server.repositories import ModelRepository
 
@@ -133,6 +134,16 @@ class CachedModelRepository(ModelRepository):
         """Whether it is in memory; no use of it."""
         with self._lock:
             return model_id in self._cache
+
+    def touch(self, model_id: str) -> None:
+        """Count it as used now where it is there; no hit, as nobody asked."""
+        with self._lock:
+            self._cache.get(model_id)
+
+    def most_wanted(self, limit: int) -> list[str]:
+        """Up to `limit` of those that would be given up last, the last one first."""
+        with self._lock:
+            return policies.most_wanted(self._cache, limit)
 
     def discard(self, model_id: str) -> None:
         """Forget a model; requests that hold it finish with it."""

@@ -1,6 +1,6 @@
 """Which model answers for whom, in memory, and only for as long as this server may trust it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 import structlog
@@ -106,6 +106,11 @@ class RoutingTable(ModelInfoRepository):
     def was_read(self) -> bool:
         """Whether the registry was read at all since this process started."""
         return self.revision >= 0
+
+    @property
+    def owners(self) -> Mapping[int, str]:
+        """Shard -> the server that holds it, as last read."""
+        return self._owners
 
     def owner_of(self, user_id: str) -> str | None:
         """The server that holds this user's shard; None where nobody does."""
