@@ -6,11 +6,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import cast
 
-from cachetools import Cache, LRUCache
+from cachetools import Cache
 
 from tenantry import Model
 from tenantry.errors import ModelTooLarge
-from tenantry_server.memory import size_bytes
+from tenantry_server import policies
 from tenantry_server.repositories import ModelRepository
 
 
@@ -134,6 +134,16 @@ class CachedModelRepository(ModelRepository):
         with self._lock:
             return model_id in self._cache
 
+    def touch(self, model_id: str) -> None:
+        """Count it as used now where it is there; no hit, as nobody asked."""
+        with self._lock:
+            self._cache.get(model_id)
+
+    def most_wanted(self, limit: int) -> list[str]:
+        """Up to `limit` of those that would be given up last, the last one first."""
+        with self._lock:
+            return policies.most_wanted(self._cache, limit)
+
     def discard(self, model_id: str) -> None:
         """Forget a model; requests that hold it finish with it."""
         with self._lock:
@@ -187,8 +197,3 @@ class CachedModelRepository(ModelRepository):
             self.counts.loads += 1
             self.counts.evictions += before - len(self._cache)
         return resident
-
-
-def bounded_cache(max_bytes: int) -> LRUCache[str, Model]:
-    """A least-recently-used cache whose measure is bytes in memory."""
-    return LRUCache(maxsize=max_bytes, getsizeof=size_bytes)

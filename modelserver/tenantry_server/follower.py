@@ -36,6 +36,7 @@ class RegistryFollower:
         candidates: told which candidates this server owns.
         poll_s: between looks at the registry; at most 1.
         lease_s: how long the registry waits for this server before it goes on without it.
+        changed: told what changed, once it is in force.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RegistryFollower:
         *,
         poll_s: float,
         lease_s: float,
+        changed: Callable[[Changes], None] = lambda _: None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._registry = registry
@@ -53,6 +55,7 @@ class RegistryFollower:
         self._models = models
         self._poll_s = poll_s
         self._lease_s = lease_s
+        self._changed = changed
         self._clock_s = clock_s
         self._wake = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "registry")
@@ -153,6 +156,7 @@ class RegistryFollower:
                 candidates.want(assignment)
             else:
                 candidates.forget(assignment.user_id)
+        self._changed(changes)
 
     def _renewal_due(self, began_s: float) -> bool:
         """Once a second, and at once where there is a new revision to acknowledge."""

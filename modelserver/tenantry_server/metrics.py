@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from tenantry_server.cache import CachedModelRepository
+from tenantry_server.disk import DiskCache
 from tenantry_server.repositories import ModelRepository
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,15 +21,18 @@ class ServerMetrics:
 
     Args:
         models: its cache is shown where it is a CachedModelRepository.
+        disk: the tier below it, where there is one.
     """
 
-    def __init__(self, models: ModelRepository) -> None:
+    def __init__(self, models: ModelRepository, disk: DiskCache | None = None) -> None:
         self._registry = CollectorRegistry()
         self._requests = _Requests()
         self.answered = self._requests.answered
         self._registry.register(self._requests)
         if isinstance(models, CachedModelRepository):
             self._registry.register(_CacheCollector(models))
+        if disk is not None:
+            self._registry.register(_DiskCollector(disk))
 
     def text(self) -> bytes:
         """Prometheus's text format."""
@@ -84,3 +88,27 @@ class _CacheCollector(Collector):
             "tenantry_cache_capacity_bytes", "Bound of the above.", self._models.capacity_bytes
         )
         yield GaugeMetricFamily("tenantry_cache_models", "Number of models in memory.", len(self._models))
+
+
+class _DiskCollector(Collector):
+    def __init__(self, disk: DiskCache) -> None:
+        self._disk = disk
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._disk.counts
+        for name, words, value in (
+            ("hits", "Artifacts read from the disk.", counts.hits),
+            ("misses", "Artifacts that were read from their source.", counts.misses),
+            ("damaged", "Files whose digest was wrong; they were removed.", counts.damaged),
+            ("evictions", "Files removed to make room.", counts.evictions),
+            ("failures", "Reads and writes that the disk refused.", counts.failures),
+        ):
+            yield CounterMetricFamily(f"tenantry_disk_{name}", words, value)
+        yield GaugeMetricFamily(
+            "tenantry_disk_bytes",
+            "Bytes of all servers in the folder, when this one looked last.",
+            self._disk.used_bytes,
+        )
+        yield GaugeMetricFamily(
+            "tenantry_disk_capacity_bytes", "Bound of the above.", self._disk.capacity_bytes
+        )

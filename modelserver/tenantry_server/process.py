@@ -17,11 +17,19 @@ from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import ServerRegistry, is_migrated, open_engine
 from tenantry_server.app import PREDICT, make_app
-from tenantry_server.cache import CachedModelRepository, bounded_cache
+from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
+from tenantry_server.disk import DiskCache, DiskCachedRepository
 from tenantry_server.follower import RegistryFollower
-from tenantry_server.repositories import FileSystemModelRepository, ModelRepositoryByScheme
+from tenantry_server.hot import HotUsers
+from tenantry_server.policies import bounded_cache
+from tenantry_server.prewarm import Prewarmer
+from tenantry_server.repositories import (
+    ArtifactRepository,
+    FileSystemModelRepository,
+    ModelRepositoryByScheme,
+)
 from tenantry_server.routes import RoutingTable
 from tenantry_server.s3 import S3ModelRepository, make_client
 from tenantry_server.settings import ServerSettings
@@ -61,19 +69,22 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     registry = ServerRegistry(
         engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
     )
-    limit = settings.max_artifact_bytes
-    models = CachedModelRepository(
-        ModelRepositoryByScheme(
-            {
-                "file": FileSystemModelRepository(max_bytes=limit),
-                "s3": S3ModelRepository(make_client(settings.s3_endpoint_url), max_bytes=limit),
-            }
-        ),
-        bounded_cache(settings.cache_bytes),
-    )
+    disk = _disk(settings)
+    models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
-    follower = RegistryFollower(registry, table, models, poll_s=settings.poll_s, lease_s=settings.lease_s)
+    hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
+    prewarmer = Prewarmer(
+        table, models, plane.load, hot.recall, server_id=settings.server_id, wait_s=settings.prewarm_s
+    )
+    follower = RegistryFollower(
+        registry,
+        table,
+        models,
+        poll_s=settings.poll_s,
+        lease_s=settings.lease_s,
+        changed=prewarmer.changed,
+    )
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     app = make_app(
         table,
@@ -82,7 +93,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         predict_timeout_s=settings.predict_timeout_s,
         max_body_bytes=settings.max_body_bytes,
         data_plane=plane,
-        ready=lambda: table.was_read and not stop.is_set(),
+        ready=lambda: table.was_read and prewarmer.done and not stop.is_set(),
         registry_age_s=lambda: table.age_s,
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
@@ -98,17 +109,42 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         async with asyncio.TaskGroup() as group:
             following = group.create_task(follower.run(candidates))
             loading = group.create_task(candidates.run())
-            watching = group.create_task(wake_ups(follower.hurry))
+            beside = [
+                group.create_task(wake_ups(follower.hurry)),
+                group.create_task(prewarmer.run()),
+                group.create_task(hot.run(prewarmer.first_round_over)),
+            ]
             await stop.wait()
             log.info("stopping", server=settings.server_id)
-            loading.cancel()
-            watching.cancel()
-            await runner.cleanup()  # requests under way end first, with the lease still held
+            for task in (loading, *beside):
+                task.cancel()
+            # Requests under way end first, with the lease still held.
+            await asyncio.gather(runner.cleanup(), hot.remember())
             following.cancel()
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
     await follower.release()
+    if disk is not None:
+        disk.close()
     log.info("stopped", server=settings.server_id)
+
+
+def _disk(settings: ServerSettings) -> DiskCache | None:
+    if settings.disk_cache_dir is None or settings.disk_cache_bytes == 0:
+        return None
+    return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
+
+
+def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
+    """From the memory, else from the disk, else from where they are published."""
+    limit_bytes = settings.max_artifact_bytes
+    s3: ArtifactRepository = S3ModelRepository(make_client(settings.s3_endpoint_url), max_bytes=limit_bytes)
+    if disk is not None:
+        s3 = DiskCachedRepository(s3, disk)
+    return CachedModelRepository(
+        ModelRepositoryByScheme({"file": FileSystemModelRepository(max_bytes=limit_bytes), "s3": s3}),
+        bounded_cache(settings.cache_bytes, settings.cache_policy),
+    )
 
 
 def _cluster_wake_ups(

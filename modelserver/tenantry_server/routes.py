@@ -107,6 +107,11 @@ class RoutingTable(ModelInfoRepository):
         """Whether the registry was read at all since this process started."""
         return self.revision >= 0
 
+    @property
+    def owners(self) -> Mapping[int, str]:
+        """Shard -> the server that holds it, as last read."""
+        return self._owners
+
     def owner_of(self, user_id: str) -> str | None:
         """The server that holds this user's shard; None where nobody does."""
         return self._owners.get(shard_of(user_id))

@@ -1,8 +1,11 @@
 """What a model server can be told, each with its unit and the reason for its default."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tenantry.settings import CommonSettings
+from tenantry_server.policies import CachePolicy
 from tenantry_server.routes import OnRegistryLoss
 
 
@@ -23,6 +26,35 @@ class ServerSettings(CommonSettings):
     )
     cache_bytes: int = Field(
         default=512 << 20, gt=0, description="Bound of the model cache, in measured bytes."
+    )
+    cache_policy: CachePolicy = Field(
+        default=CachePolicy.LRU,
+        description="What a full model cache gives up: the least recently used (lru), the least frequently "
+        "used (lfu), the first loaded (fifo), or any by chance (rr).",
+    )
+    disk_cache_dir: Path | None = Field(
+        default=None,
+        description="Folder where artifacts read from S3 are kept, so that a restart need not read them "
+        "again; several servers of one machine may share it. Unset: none.",
+    )
+    disk_cache_bytes: int = Field(
+        default=10 << 30, ge=0, description="Bound of that folder, on the disk; 0: keep nothing."
+    )
+    prewarm_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="How long a start waits for pinned (`spec.prewarm`) and hot tenants to be loaded "
+        "before /readyz says 200; then it goes on beside requests.",
+    )
+    hot_users: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="How many of the users that were answered last are kept in the registry, and "
+        "loaded at the next start; 0: none.",
+    )
+    hot_every_s: float = Field(
+        default=60.0, gt=0, description="Between two such notes; the last one is made when stopping."
     )
     max_artifact_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest artifact that is read into memory."

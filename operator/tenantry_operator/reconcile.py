@@ -114,10 +114,13 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
             "delete one of the two, or give this one another userId",
         )
     if isinstance(seen.artifact, ArtifactError):
-        return _withdrawing(declared, seen, serving, _unresolved(declared, user_id, serving, seen.artifact))
-    if seen.artifact is None:
-        return _reconciling(declared, serving, _RESOLVING, "looking at the artifact", Waiting.RETRY)
-    return _roll_out(declared, seen, user_id, str(seen.artifact), serving)
+        unresolved = _unresolved(declared, user_id, serving, seen.artifact)
+        outcome = _withdrawing(declared, seen, serving, unresolved)
+    elif seen.artifact is None:
+        outcome = _reconciling(declared, serving, _RESOLVING, "looking at the artifact", Waiting.RETRY)
+    else:
+        outcome = _roll_out(declared, seen, user_id, str(seen.artifact), serving)
+    return _prewarming(declared, serving, outcome, wished=declared.model.spec.prewarm)
 
 
 INVALID_MANIFEST = "InvalidManifest"
@@ -148,6 +151,16 @@ def _withdrawing(
     if serving is None or serving.candidate_id is None or seen.winner is not None:
         return outcome
     return replace(outcome, assignment=_next(serving, declared, candidate_id=None))
+
+
+def _prewarming(
+    declared: Declaration, serving: Assignment | None, outcome: Outcome, *, wished: bool
+) -> Outcome:
+    """The row says whether to load it early. Nobody waits for that: it changes no answer, so no Ready."""
+    row = outcome.assignment or serving
+    if row is None or row.prewarm == wished:
+        return outcome
+    return replace(outcome, assignment=replace(row, generation=declared.generation, prewarm=wished))
 
 
 def _roll_out(

@@ -1,9 +1,9 @@
-"""Folders and S3 give the same models, and each failure its own error."""
+"""Folders, S3 and S3 through the disk give the same models, and each failure its own error."""
 
 import hashlib
 import io
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tenantry.spec import ModelSource
 from tenantry_operator.artifacts import Resolver
 from tenantry_operator.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository
+from tenantry_server.disk import DiskCache, DiskCachedRepository
 from tenantry_server.repositories import ModelRepositoryByScheme
 from tenantry_server.s3 import make_client
 from tests.support import cutting_proxy
@@ -50,8 +51,8 @@ class Store:
         return str(self.resolve(ModelSource(uri=uri, **over)))
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["folder", "s3", "s3 through the disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "folder":
 
         def to_file(name: str, data: bytes) -> str:
@@ -60,7 +61,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
             path.write_bytes(data)
             return path.as_uri()
 
-        return Store(to_file, FileSystemModelRepository(max_bytes=1 << 20))
+        yield Store(to_file, FileSystemModelRepository(max_bytes=1 << 20))
+        return
     bucket = request.getfixturevalue("s3_bucket")
     client = make_client()
 
@@ -68,12 +70,43 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         client.put_object(Bucket=bucket, Key=name, Body=data)
         return f"s3://{bucket}/{name}"
 
-    return Store(to_s3, S3ModelRepository(client, max_bytes=1 << 20))
+    repository = S3ModelRepository(client, max_bytes=1 << 20)
+    if request.param == "s3":
+        yield Store(to_s3, repository)
+        return
+    disk = DiskCache(tmp_path / "disk", max_bytes=1 << 24)
+    yield Store(to_s3, DiskCachedRepository(repository, disk))
+    disk.close()
 
 
 def test_a_model_comes_back(store: Store) -> None:
     uri = store.write("ann/é ü+1.joblib", artifact(3.0))
     assert answer(store.repository.get_model(store.pin(uri)), 2.0) == 6.0
+
+
+def test_a_model_that_comes_again_is_the_same(store: Store) -> None:
+    pinned = store.pin(store.write("ann.joblib", artifact(3.0)))
+    assert [answer(store.repository.get_model(pinned), 2.0) for _ in range(3)] == [6.0] * 3
+
+
+def test_what_is_on_the_disk_loads_while_s3_is_gone(s3: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    """Also in a process that was started since, and with another method of the same bytes."""
+    client = make_client()
+    client.put_object(Bucket=s3_bucket, Key="a.joblib", Body=artifact(2.0))
+    pinned = str(S3Resolver(None, connections=1).resolve(ModelSource(uri=f"s3://{s3_bucket}/a.joblib")))
+    disk = DiskCache(tmp_path, max_bytes=1 << 24)
+    DiskCachedRepository(S3ModelRepository(client), disk).get_model(pinned)
+    disk.flush()
+    disk.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    gone = S3ModelRepository(make_client(f"http://127.0.0.1:{port}"))
+    later = DiskCache(tmp_path, max_bytes=1 << 24)
+    repository = DiskCachedRepository(gone, later)
+    assert answer(repository.get_model(pinned), 3.0) == 6.0
+    assert answer(repository.get_model(pinned + "&compile=off"), 3.0) == 6.0
+    assert later.counts.hits == 2
+    later.close()
 
 
 def test_an_object_that_was_overwritten_is_never_another_model(store: Store) -> None:

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, inspect
+from alembic import command
+from sqlalchemy import Engine, MetaData, Table, insert, inspect, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable, ServerIdTaken
 from tenantry.registry import (
@@ -22,7 +23,7 @@ from tenantry.registry import (
     open_engine,
     schema,
 )
-from tenantry.registry.engine import writing
+from tenantry.registry.engine import _alembic_config, writing
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.waiting import until
 
@@ -119,6 +120,59 @@ def test_a_registry_of_a_newer_version_is_refused(engine: Engine) -> None:
         migrate(engine)
     with pytest.raises(RegistryMismatch, match="upgrade Tenantry"):
         is_migrated(engine)
+
+
+@pytest.fixture
+def of_before(opened: Callable[[], Engine]) -> Table:
+    """The assignments of a registry of 0.1.0 with a row in it, as that release knows the table."""
+    engine = opened()
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        known = Table("assignments", MetaData(), autoload_with=connection)
+        connection.execute(insert(known).values(_of_before("ann")))
+    assert not is_migrated(engine)
+    return known
+
+
+def _of_before(user_id: str) -> dict[str, object]:
+    return {
+        "user_id": user_id,
+        "uid": f"uid-{user_id}",
+        "generation": 1,
+        "model_id": "file:///m",
+        "revision": 0,
+        "deleted": False,
+    }
+
+
+def test_a_registry_with_tenants_is_brought_up_to_date(
+    opened: Callable[[], Engine], of_before: Table
+) -> None:
+    engine = opened()
+    migrate(engine)
+    operator = OperatorRegistry(engine, "operator")
+    operator.lead("tests")
+    assert operator.assigned() == {"ann": _row("ann")}
+    operator.commit(Writes(assignments=[_row("ann", prewarm=True)]))
+    assert operator.assigned() == {"ann": _row("ann", revision=1, prewarm=True)}
+
+
+def test_who_knows_the_tables_of_before_goes_on(opened: Callable[[], Engine], of_before: Table) -> None:
+    """Operator and servers are not replaced at the same moment."""
+    engine = opened()
+    migrate(engine)
+    with writing(opened()) as connection:
+        connection.execute(insert(of_before).values(_of_before("bob")))
+        connection.execute(update(of_before).values(revision=7))
+        assert connection.execute(select(of_before.c.user_id, of_before.c.revision)).all() == [
+            ("ann", 7),
+            ("bob", 7),
+        ]
+    assert not any(row.prewarm for row in OperatorRegistry(engine, "new").assigned().values())
 
 
 def test_a_server_reads_what_changed_since(operator: OperatorRegistry, server: ServerRegistry) -> None:
@@ -236,6 +290,30 @@ def test_tombstones_stay_until_every_live_server_has_passed_them(
     assert [s.server_id for s in operator.servers()] == ["server-0", "slow"]
     assert operator.sweep(forget_servers_s=0) == 0
     assert [s.server_id for s in operator.servers()] == ["server-0"]
+
+
+def test_each_server_keeps_whom_it_answered_last(
+    engine: Engine, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    other = ServerRegistry(engine, "other", endpoint="", capacity_bytes=1)
+    assert server.hot() == {}
+    server.remember_hot(["ann", "bob"])
+    other.remember_hot(["cid"])
+    server.remember_hot(["bob", "a@b:~+"])
+    server.release()  # which a server does before it is started again
+    assert server.hot() == other.hot() == {"server-0": ["bob", "a@b:~+"], "other": ["cid"]}
+
+
+def test_what_was_hot_long_ago_is_forgotten(
+    engine: Engine, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    server.remember_hot(["ann"])
+    operator.sweep(forget_servers_s=0)
+    assert server.hot() == {"server-0": ["ann"]}
+    with writing(engine) as connection:
+        connection.execute(update(schema.hot).values(seen_at=schema.hot.c.seen_at - 8 * 86400))
+    operator.sweep(forget_servers_s=0)
+    assert server.hot() == {}
 
 
 def test_thousands_of_rows_in_one_question(operator: OperatorRegistry) -> None:

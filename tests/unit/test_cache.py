@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, ModelTooLarge
-from tenantry_server.cache import CachedModelRepository, bounded_cache
+from tenantry_server.cache import CachedModelRepository
+from tenantry_server.policies import bounded_cache
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.toys import SumModel
 

@@ -25,10 +25,11 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_server.cache import CachedModelRepository, bounded_cache
+from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.follower import RegistryFollower
+from tenantry_server.policies import bounded_cache
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
 from tenantry_server.toys import SumModel

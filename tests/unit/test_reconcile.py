@@ -39,13 +39,15 @@ def version(letter: str) -> ModelId:
 A, B, C = version("a"), version("b"), version("c")
 
 
-def declaration(generation: int = 1, *, uid: str = "uid-ann", user_id: str = USER) -> Declaration:
+def declaration(
+    generation: int = 1, *, uid: str = "uid-ann", user_id: str = USER, prewarm: bool = False
+) -> Declaration:
     model = TenantModel.parse(
         {
             "apiVersion": "tenantry.dev/v1alpha1",
             "kind": "TenantModel",
             "metadata": {"name": "ann"},
-            "spec": {"userId": user_id, "model": {"uri": URI}},
+            "spec": {"userId": user_id, "model": {"uri": URI}, "prewarm": prewarm},
         }
     )
     return Declaration(uid, "default", "ann", generation, 0.0, model)
@@ -483,6 +485,54 @@ def test_a_row_edited_by_hand_is_loaded_anew() -> None:
     assert outcome.status.state is State.RECONCILING
 
 
+def test_a_wish_to_prewarm_is_in_every_row() -> None:
+    world = World()
+    world.until_ready(declaration(prewarm=True))
+    world.decide(declaration(2, prewarm=True), B)
+    world.decide(declaration(2, prewarm=True), B, loaded(B))
+    world.decide(declaration(3, prewarm=True), ArtifactNotFound(URI))
+    assert [row.prewarm for row in world.written] == [True] * len(world.written)
+    assert len(world.written) == 4
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_changed_wish_to_prewarm_is_written_and_ready_at_once(before: bool) -> None:
+    """The same model answers, so nobody has to acknowledge anything: one status for the generation."""
+    world = World()
+    world.until_ready(declaration(prewarm=before))
+    outcome = world.decide(declaration(2, prewarm=not before))
+    assert outcome.assignment == Assignment(
+        USER, "uid-ann", 2, str(A), None, 2, size_bytes=1000, prewarm=not before
+    )
+    assert (told(outcome), outcome.status.observed_generation) == ((State.READY, "Ready"), 2)
+    assert outcome.waiting is Waiting.NOTHING
+    settled(world, declaration(2, prewarm=not before))
+
+
+def test_a_changed_wish_in_the_middle_of_an_update_changes_nothing_else() -> None:
+    world = World()
+    world.until_ready(declaration())
+    world.decide(declaration(2), B)
+    outcome = world.decide(declaration(3, prewarm=True), B)
+    assert told(outcome) == (State.RECONCILING, "Loading")
+    assert world.row == Assignment(USER, "uid-ann", 3, str(A), str(B), 4, size_bytes=1000, prewarm=True)
+    settled(world, declaration(3, prewarm=True), B)
+    world.decide(declaration(3, prewarm=True), B, loaded(B))
+    assert world.row is not None
+    assert (world.row.model_id, world.row.prewarm) == (str(B), True)
+
+
+def test_a_wish_that_was_edited_by_hand_is_put_right() -> None:
+    world = World()
+    world.until_ready(declaration(prewarm=True))
+    assert world.row is not None
+    world.row = replace(world.row, prewarm=False)
+    outcome = world.decide(declaration(prewarm=True))
+    assert told(outcome) == (State.READY, "Ready")
+    assert world.row.prewarm
+    settled(world, declaration(prewarm=True))
+
+
 class Life(RuleBasedStateMachine):
     """Two TenantModels that want one user, and up to three servers, in any order of events."""
 
@@ -493,6 +543,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.row: Assignment | None = None
         self.revision = 0
+        self.answer_revision = 0  # the last that changed more than the wish to prewarm
         self.declared: dict[str, Declaration] = {}
         self.artifact: dict[str, ModelId | ArtifactError] = {}
         self.status: dict[str, Status | None] = {}
@@ -504,10 +555,10 @@ class Life(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(uid=st.sampled_from([OLD, YOUNG]), artifact=VERSIONS)
-    def declare(self, uid: str, artifact: ModelId) -> None:
+    @rule(uid=st.sampled_from([OLD, YOUNG]), artifact=VERSIONS, prewarm=st.booleans())
+    def declare(self, uid: str, artifact: ModelId, prewarm: bool) -> None:
         self.generation += 1
-        self.declared[uid] = declaration(self.generation, uid=uid)
+        self.declared[uid] = declaration(self.generation, uid=uid, prewarm=prewarm)
         self.artifact[uid] = artifact
         self.status.setdefault(uid, None)
         self.reconcile()
@@ -577,6 +628,10 @@ class Life(RuleBasedStateMachine):
 
     def write(self, row: Assignment) -> None:
         self.revision += 1
+        if self.row is None or row != replace(
+            self.row, generation=row.generation, revision=row.revision, prewarm=row.prewarm
+        ):
+            self.answer_revision = self.revision
         self.row = replace(row, revision=self.revision)
         self.asked = None
 
@@ -609,9 +664,16 @@ class Life(RuleBasedStateMachine):
                 self.declared[uid], replace(seen, before=outcome.status, assignment=self.row, report=None)
             )
             assert again.assignment is None
+            assert self.row is None or uid != first or self.prewarmed_as_wished(uid)
             if outcome.waiting is not Waiting.ACKS:
                 assert again.status == outcome.status
         self.reports = []
+
+    def prewarmed_as_wished(self, uid: str) -> bool:
+        """Of whoever may write the row, unless its document is broken."""
+        model = self.declared[uid].model
+        assert self.row is not None
+        return model is None or self.row.uid != uid or self.row.prewarm == model.spec.prewarm
 
     def check_write(self, uid: str, former: Assignment | None, row: Assignment) -> None:
         assert self.winner() == uid, "only the winner writes"
@@ -638,7 +700,7 @@ class Life(RuleBasedStateMachine):
             assert status.model_id == self.row.model_id
             if isinstance(wanted, ModelId):
                 assert self.row.model_id == str(wanted)
-            assert all(acked >= self.row.revision for acked in self.acked.values())
+            assert all(acked >= self.answer_revision for acked in self.acked.values())
 
     @invariant()
     def it_settles_when_everything_works(self) -> None:

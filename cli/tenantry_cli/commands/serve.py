@@ -1,5 +1,6 @@
 """`tenantry serve`."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,11 @@ from tenantry_server.settings import ServerSettings
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on. [default: one that the system chooses]")
 @click.option("--cache-bytes", type=int, help="Bound of the model cache. [default: 512 MiB]")
+@click.option(
+    "--disk-cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps artifacts read from S3; servers of one machine may share it. [default: none]",
+)
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
 @options.lifeline

@@ -54,7 +54,7 @@ _TELL_EVERY_S = 1.0
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".tenantry"),
     show_default=True,
-    help="Folder for the registry and this command's own files.",
+    help="Folder for the registry, what was read from S3, and this command's own files.",
 )
 @click.option(
     "--registry",
@@ -108,6 +108,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
             + ["--allow-mass-delete"] * allow_mass_delete,
         )
         cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
+        if "TENANTRY_DISK_CACHE_DIR" not in os.environ:
+            cache += ["--disk-cache-dir", str(state / "disk-cache")]
         for number in range(servers):
             name = f"server-{number}"
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]

@@ -16,6 +16,7 @@ from tenantry.registry.sql import assignment_from, claim_from, upsert, values_of
 from tenantry.registry.wakeups import Channel, listen, ring
 
 _T = TypeVar("_T")
+_FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has nothing that is hot
 _IN_LIST = 500  # bound parameters of one statement: well under SQLite's 32,766
 _HEARD = ("user_id", "server_id", "model_id", "state")
 
@@ -203,7 +204,7 @@ class OperatorRegistry:
             ]
 
     def sweep(self, *, forget_servers_s: float) -> int:
-        """Remove servers that are long gone, and tombstones that every known server has passed.
+        """Remove servers and hot users of long ago, and tombstones that every known server has passed.
 
         A server whose lease ran out reads everything anew, so only live ones hold tombstones back.
 
@@ -213,6 +214,7 @@ class OperatorRegistry:
         now = now_s(self._engine)
         with self._fenced() as (connection, last):
             connection.execute(delete(t.servers).where(t.servers.c.lease_until < now - forget_servers_s))
+            connection.execute(delete(t.hot).where(t.hot.c.seen_at < now - _FORGET_HOT_S))
             passed = connection.execute(
                 select(func.min(t.servers.c.acked_revision)).where(t.servers.c.lease_until > now)
             ).scalar_one()

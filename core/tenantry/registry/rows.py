@@ -21,6 +21,7 @@ class Assignment:
         revision: of this row; a server that read less must not answer from it.
         deleted: a tombstone.
         size_bytes: of `model_id` in memory.
+        prewarm: the owner of the shard loads `model_id` before anybody asks for it.
     """
 
     user_id: str
@@ -31,6 +32,7 @@ class Assignment:
     revision: int = 0
     deleted: bool = False
     size_bytes: int | None = None
+    prewarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(
@@ -62,6 +63,8 @@ assignments = Table(
     Column("candidate_id", Text),  # the next model_id, until its owner has loaded it
     Column("revision", BigInteger, nullable=False),
     Column("deleted", Boolean, nullable=False),  # a tombstone, until every server has passed it
+    # Load it before anybody asks; a default, as an older operator inserts rows without it.
+    Column("prewarm", Boolean, nullable=False, server_default=false()),
 )
 Index(None, assignments.c.revision)
 
@@ -96,4 +99,13 @@ loads = Table(
     Column("size_bytes", BigInteger),
     Column("reason", String(64), nullable=False),
     Column("message", Text, nullable=False),
+)
+
+hot = Table(
+    "hot",
+    metadata,
+    # Whom a server answered last. One row a server: a thousand would be rewritten every minute.
+    Column("server_id", String(253), primary_key=True),
+    Column("user_ids", JSON, nullable=False),  # the most recently used first
+    Column("seen_at", Double, nullable=False),
 )

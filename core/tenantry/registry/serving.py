@@ -1,7 +1,7 @@
-"""The registry as a model server sees it: what changed, its lease, and its reports."""
+"""The registry as a model server sees it: what changed, its lease, its reports, whom it answered last."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine, delete, select, update
 
@@ -14,7 +14,7 @@ from tenantry.registry.wakeups import Channel, listen, ring
 
 
 class ServerRegistry:
-    """Reads assignments and shards; writes only this server's own lease and load reports.
+    """Reads assignments and shards; writes only this server's own lease, load reports and hot users.
 
     Every method blocks on SQL, and raises RegistryUnavailable where the database does not answer.
 
@@ -129,6 +129,25 @@ class ServerRegistry:
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.loads), rows)
             ring(connection, Channel.OPERATOR)
+
+    def remember_hot(self, user_ids: Sequence[str]) -> None:
+        """Keep whom this server answered last, in place of what it kept before.
+
+        Args:
+            user_ids: the most recently used first.
+        """
+        row = {"server_id": self.server_id, "user_ids": list(user_ids), "seen_at": now_s(self._engine)}
+        with writing(self._engine) as connection:
+            connection.execute(upsert(self._engine, t.hot).values(row))
+
+    def hot(self) -> dict[str, list[str]]:
+        """Server id -> the users that it answered last, the most recent first; of every server.
+
+        A user may be gone by now. What a server kept is forgotten a week after it said so.
+        """
+        query = select(t.hot.c.server_id, t.hot.c.user_ids)
+        with reading(self._engine) as connection:
+            return {row.server_id: row.user_ids for row in connection.execute(query)}
 
 
 def _storable(text: str, limit: int) -> str:

@@ -40,6 +40,7 @@ def assignment_from(row: Row[Any]) -> Assignment:
         revision=row.revision,
         deleted=row.deleted,
         size_bytes=row.size_bytes,
+        prewarm=row.prewarm,
     )
 
 

@@ -1,0 +1,426 @@
+"""What is loaded before anybody asks: for whom, in which order, how much, and for how long that counts."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
+
+from tenantry import Model
+from tenantry.errors import ArtifactNotFound, RegistryUnavailable
+from tenantry.placement import SHARDS, owners, shard_of
+from tenantry.registry import Assignment, OperatorRegistry, ServerRegistry, Writes, migrate, open_engine
+from tenantry_server import prewarm as prewarming
+from tenantry_server.cache import CachedModelRepository
+from tenantry_server.dataplane import DataPlane
+from tenantry_server.hot import HotUsers
+from tenantry_server.policies import bounded_cache
+from tenantry_server.prewarm import Prewarmer
+from tenantry_server.repositories import ModelRepository
+from tenantry_server.routes import RoutingTable
+from tenantry_server.toys import SumModel
+from tests.support.waiting import until_soon
+
+ME, OTHER = "server-0", "server-1"
+KIB = 1024
+
+
+class Sized(SumModel):
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+
+
+class Models(ModelRepository):
+    """`NAME/BYTES` is a model; those that begin with bad are none, and slow ones wait for the gate."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gate = threading.Event()
+
+    def get_model(self, model_id: str) -> Model:
+        self.asked.append(model_id)
+        name, _, size = model_id.partition("/")
+        if name.startswith("bad"):
+            raise ArtifactNotFound(model_id)
+        if name.startswith("worse"):
+            raise ZeroDivisionError(model_id)
+        if name.startswith("slow"):
+            self.gate.wait()
+        return Sized(int(size or 1))
+
+
+class Registry(ServerRegistry):
+    reachable = True
+
+    def hot(self) -> dict[str, list[str]]:
+        if not self.reachable:
+            raise RegistryUnavailable("the registry did not answer: pulled plug")
+        return super().hot()
+
+
+class Rig:
+    """A server's parts on a real registry, and the operator at the other side of it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.operator = OperatorRegistry(engine, "test")
+        self.operator.lead("a test")
+        self.registry = Registry(engine, ME, endpoint="http://me", capacity_bytes=1)
+        self.other = ServerRegistry(engine, OTHER, endpoint="http://other", capacity_bytes=1)
+        self.source = Models()
+        self.table = RoutingTable(self.registry)
+        cache = bounded_cache(100 * KIB)
+        setattr(cache, "getsizeof", lambda model: model.size_bytes)  # noqa: B010 - a method to mypy
+        self.models = CachedModelRepository(self.source, cache)
+        self.plane = DataPlane(self.table, self.models)
+        self.hot = HotUsers(self.registry, self.table, self.models, limit=5, every_s=600)
+        self.prewarmer = self.make_prewarmer(wait_s=600)
+
+    def make_prewarmer(self, *, wait_s: float) -> Prewarmer:
+        return Prewarmer(
+            self.table, self.models, self.plane.load, self.hot.recall, server_id=ME, wait_s=wait_s
+        )
+
+    def assign(self, *rows: Assignment) -> None:
+        self.operator.commit(Writes(assignments=rows))
+
+    def hold(self, *user_ids: str, other: tuple[str, ...] = ()) -> None:
+        """Give this server the shards of these users, and another one those of others."""
+        shards = {shard_of(user_id): ME for user_id in user_ids}
+        self.operator.assign_shards(shards | {shard_of(user_id): OTHER for user_id in other})
+
+    def read(self) -> None:
+        """As the follower does."""
+        first = not self.table.was_read
+        changes = self.registry.everything() if first else self.registry.changes_since(self.table.revision)
+        self.table.take(changes)
+        self.prewarmer.changed(changes)
+
+    def read_everything(self) -> None:
+        changes = self.registry.everything()
+        self.table.take(changes)
+        self.prewarmer.changed(changes)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.prewarmer.run())
+        try:
+            yield
+        finally:
+            assert not task.done()
+            task.cancel()
+
+    async def first_round(self) -> None:
+        """From the first reading until everything is loaded."""
+        async with self.running():
+            self.read()
+            await until_soon(self.prewarmer.first_round_over.is_set)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    engine = open_engine(f"sqlite:///{tmp_path}/registry.db")
+    migrate(engine)
+    rig = Rig(engine)
+    yield rig
+    rig.source.gate.set()
+    rig.plane.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prewarming, "_PARALLEL", 1)
+
+
+def row(user_id: str, model_id: str | None = None, *, pinned: bool = False, kib: int = 1) -> Assignment:
+    return Assignment(user_id, f"uid-{user_id}", 1, model_id or f"{user_id}/{kib * KIB}", prewarm=pinned)
+
+
+def pinned(user_id: str, model_id: str | None = None, *, kib: int = 1) -> Assignment:
+    return row(user_id, model_id, pinned=True, kib=kib)
+
+
+def users_of(models: list[str]) -> list[str]:
+    return [model_id.partition("/")[0] for model_id in models]
+
+
+# For whom
+
+
+async def test_pinned_tenants_of_own_shards_are_loaded_before_it_is_done(rig: Rig) -> None:
+    rig.assign(pinned("ann"), row("bob"), pinned("cid"), pinned("dan", "dan/1"))
+    rig.assign(replace(pinned("eve"), model_id=None, candidate_id="eve/1"))
+    rig.hold("ann", "bob", "dan", "eve", other=("cid",))
+    async with rig.running():
+        await asyncio.sleep(0)
+        assert not rig.prewarmer.done
+        rig.read()
+        await until_soon(lambda: rig.prewarmer.done)
+    assert set(users_of(rig.source.asked)) == {"ann", "dan"}
+    assert len(rig.models) == 2
+
+
+async def test_what_was_answered_last_is_loaded_too(rig: Rig) -> None:
+    """Of another server's list only what this one has taken over; its own may be asked for again."""
+    rig.assign(*(row(user_id) for user_id in ("ann", "bob", "cid", "dan", "eve")))
+    rig.hold("ann", "bob", "eve", other=("cid", "dan"))
+    rig.registry.remember_hot(["ann", "cid", "gone"])
+    rig.other.remember_hot(["bob", "dan"])
+    await rig.first_round()
+    assert set(users_of(rig.source.asked)) == {"ann", "bob", "cid"}
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+async def test_the_most_important_come_first(rig: Rig) -> None:
+    names = ["pin-cold", "pin-warm", "pin-hot", "hot-1", "hot-2", "hot-other", "else"]
+    rig.assign(*(row(name, pinned=name.startswith("pin")) for name in names))
+    rig.hold(*names[:5], other=("else",))
+    rig.operator.assign_shards({shard_of("hot-other"): ME})
+    rig.registry.remember_hot(["else", "hot-1", "pin-hot", "hot-2", "pin-warm"])
+    rig.other.remember_hot(["hot-other"])
+    await rig.first_round()
+    order = users_of(rig.source.asked)
+    assert order == ["pin-hot", "pin-warm", "pin-cold", "hot-other", "hot-1", "hot-2", "else"]
+    assert users_of(rig.models.most_wanted(9)) == order
+    assert rig.models.counts.hits == 0  # nobody asked
+
+
+async def test_a_server_without_a_shard_yet_loads_for_those_that_it_will_be_given(rig: Rig) -> None:
+    """It gave them back when it was stopped; the operator counts it in a moment after it is back."""
+    names = [f"user-{number}" for number in range(60)]
+    rig.assign(*map(pinned, names))
+    rig.operator.assign_shards(dict.fromkeys(range(SHARDS), OTHER))
+    soon = owners([ME, OTHER])
+    mine = {name for name in names if soon[shard_of(name)] == ME}
+    async with rig.running():
+        rig.read()
+        await until_soon(lambda: rig.prewarmer.done)
+        assert set(users_of(rig.source.asked)) == mine
+        rig.operator.assign_shards(soon)
+        rig.read()
+        await until_soon(lambda: not rig.prewarmer._due)
+    assert len(rig.source.asked) == len(mine)
+
+
+# How much, and how long
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+async def test_a_tenth_of_the_memory_is_left(rig: Rig) -> None:
+    sizes = {"ann": 30, "bob": 40, "cid": 30, "dan": 15, "eve": 10}
+    rig.assign(*(replace(row(name, kib=kib), size_bytes=kib * KIB) for name, kib in sizes.items()))
+    rig.hold(*sizes)
+    rig.registry.remember_hot(list(sizes))
+    with capture_logs() as logs:
+        await rig.first_round()
+    assert users_of(rig.source.asked) == ["ann", "bob", "dan"]
+    assert [line["without_room"] for line in logs if "without_room" in line] == [2]
+    assert rig.models.counts.evictions == 0
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+async def test_where_sizes_are_not_known_it_stops_once_it_is_full(rig: Rig) -> None:
+    names = [f"user-{number}" for number in range(10)]
+    rig.assign(*(pinned(name, kib=30) for name in names))
+    rig.hold(*names)
+    await rig.first_round()
+    assert len(rig.source.asked) in (3, 4)
+
+
+async def test_it_is_done_after_a_while_in_any_case_and_goes_on(rig: Rig) -> None:
+    rig.assign(pinned("slow-1"), pinned("slow-2"), pinned("slow-3"), pinned("slow-4"))
+    rig.hold("slow-1", "slow-2", "slow-3", "slow-4")
+    rig.prewarmer = rig.make_prewarmer(wait_s=0.01)
+    with capture_logs() as logs:
+        async with rig.running():
+            rig.read()
+            await until_soon(lambda: rig.prewarmer.done)
+            assert len(rig.models) == 0
+            rig.source.gate.set()
+            await until_soon(rig.prewarmer.first_round_over.is_set)
+    assert len(rig.models) == 4
+    assert next(line["event"] for line in logs) == "ready before everything is prewarmed; that goes on"
+
+
+async def test_a_few_at_a_time(rig: Rig) -> None:
+    """Whoever asks for a cold model meanwhile finds a thread."""
+    names = [f"slow-{number}" for number in range(9)]
+    rig.assign(*map(pinned, names), row("ann"))
+    rig.hold(*names, "ann")
+    async with rig.running():
+        rig.read()
+        await until_soon(lambda: len(rig.source.asked) == 3)
+        await rig.plane.load("ann/1")
+        assert len(rig.source.asked) == 4
+        rig.source.gate.set()
+        await until_soon(lambda: rig.prewarmer.done)
+
+
+async def test_failures_hold_up_nothing_and_are_told_of_once(rig: Rig) -> None:
+    rig.assign(pinned("bad-1"), pinned("worse-2"), pinned("bad-3"), pinned("ann"))
+    rig.hold("bad-1", "worse-2", "bad-3", "ann")
+    with capture_logs() as logs:
+        await rig.first_round()
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+        "prewarming failed",
+        "not everything could be prewarmed",
+    ]
+    assert [line["failed"] for line in logs if "failed" in line] == [3]
+    assert len(rig.models) == 1
+
+
+async def test_without_the_list_of_hot_users_the_pinned_are_loaded(rig: Rig) -> None:
+    rig.assign(pinned("ann"), row("bob"))
+    rig.hold("ann", "bob")
+    rig.registry.remember_hot(["bob"])
+    rig.registry.reachable = False
+    await rig.first_round()
+    assert users_of(rig.source.asked) == ["ann"]
+
+
+async def test_an_empty_registry_is_prewarmed_at_once(rig: Rig) -> None:
+    with capture_logs() as logs:
+        await rig.first_round()
+    assert logs == []
+
+
+# Later
+
+
+@pytest.fixture
+async def started(rig: Rig) -> AsyncIterator[Rig]:
+    """Its first round is over, and it holds nothing."""
+    rig.operator.assign_shards(dict.fromkeys(range(SHARDS), OTHER))
+    async with rig.running():
+        rig.read()
+        await until_soon(lambda: rig.prewarmer.done)
+        yield rig
+
+
+async def test_a_shard_that_comes_brings_its_pinned_tenants(started: Rig) -> None:
+    started.assign(pinned("ann"), row("bob"), pinned("cid"))
+    started.read()
+    started.hold("ann", "bob")
+    started.read()
+    await until_soon(lambda: "ann/1024" in started.models)
+    assert users_of(started.source.asked) == ["ann"]
+
+
+async def test_a_tenant_that_is_pinned_later_is_loaded(started: Rig) -> None:
+    started.assign(row("ann"), row("bob"))
+    started.hold("ann", "bob")
+    started.read()
+    started.assign(pinned("ann"))
+    started.read()
+    await until_soon(lambda: "ann/1024" in started.models)
+    assert users_of(started.source.asked) == ["ann"]
+
+
+async def test_who_is_pinned_no_more_is_not_loaded(started: Rig) -> None:
+    started.assign(pinned("ann"), pinned("bob"), pinned("cid"))
+    started.read()
+    started.assign(row("ann"), replace(pinned("bob"), model_id=None, deleted=True))
+    started.read()
+    started.hold("ann", "bob", "cid")
+    started.read()
+    await until_soon(lambda: "cid/1024" in started.models)
+    assert users_of(started.source.asked) == ["cid"]
+
+
+async def test_reading_everything_anew_loads_nothing_twice(started: Rig) -> None:
+    started.assign(pinned("ann"), pinned("bob"))
+    started.hold("ann", "bob")
+    started.read()
+    await until_soon(lambda: len(started.models) == 2)
+    started.assign(row("bob"))
+    started.models.discard("bob/1024")
+    started.read_everything()
+    await until_soon(lambda: not started.prewarmer._due)
+    started.hold(other=("ann", "bob"))
+    started.read()
+    started.hold("ann", "bob")
+    started.read()
+    await until_soon(lambda: not started.prewarmer._due)
+    assert len(started.source.asked) == 2
+
+
+async def test_a_failure_later_ends_nothing(started: Rig) -> None:
+    started.hold("bad", "ann")
+    started.assign(pinned("bad"))
+    started.read()
+    await until_soon(lambda: started.source.asked)
+    started.assign(pinned("ann"))
+    started.read()
+    await until_soon(lambda: "ann/1024" in started.models)
+
+
+# Who was answered last
+
+
+async def test_whom_it_answered_last_is_kept_in_that_order(rig: Rig) -> None:
+    """One model may answer for several users; of whom nobody uses, nobody needs to know."""
+    names = ("ann", "bob", "cid", "dan", "eve", "fay", "gus")
+    rig.assign(*(row(name) for name in names), row("bob-too", "bob/1024"))
+    rig.read()
+    for name in names:
+        await rig.plane.load(f"{name}/1024")
+    await rig.plane.load("nobody's/1")
+    for name in ("bob", "ann"):
+        rig.models.touch(f"{name}/1024")
+    rig.hot._begun = True
+    await rig.hot.remember()
+    assert rig.registry.hot() == {ME: ["ann", "bob", "bob-too", "gus", "fay"]}
+
+
+async def test_nothing_is_kept_before_it_has_prewarmed_or_while_nothing_was_loaded(rig: Rig) -> None:
+    """What was hot before a restart must not be lost by another one soon after."""
+    rig.assign(row("ann"), row("bob"))
+    rig.registry.remember_hot(["bob"])
+    rig.read()
+    begun = asyncio.Event()
+    task = asyncio.create_task(rig.hot.run(begun))
+    await rig.plane.load("ann/1024")
+    await rig.hot.remember()
+    assert rig.registry.hot() == {ME: ["bob"]}
+    begun.set()
+    await until_soon(lambda: rig.hot._begun)
+    rig.models.discard("ann/1024")
+    await rig.hot.remember()
+    assert rig.registry.hot() == {ME: ["bob"]}
+    await rig.plane.load("ann/1024")
+    await rig.hot.remember()
+    assert rig.registry.hot() == {ME: ["ann"]}
+    task.cancel()
+
+
+async def test_it_is_kept_every_now_and_then(rig: Rig) -> None:
+    rig.hot = HotUsers(rig.registry, rig.table, rig.models, limit=5, every_s=0.01)
+    rig.assign(row("ann"))
+    rig.read()
+    await rig.plane.load("ann/1024")
+    begun = asyncio.Event()
+    begun.set()
+    task = asyncio.create_task(rig.hot.run(begun))
+    await until_soon(rig.registry.hot)
+    task.cancel()
+
+
+async def test_none_are_kept_or_read_where_that_is_not_wanted(rig: Rig) -> None:
+    rig.registry.remember_hot(["bob"])
+    rig.hot = HotUsers(rig.registry, rig.table, rig.models, limit=0, every_s=0.01)
+    rig.assign(row("ann"))
+    rig.read()
+    await rig.plane.load("ann/1024")
+    begun = asyncio.Event()
+    begun.set()
+    await rig.hot.run(begun)
+    await rig.hot.remember()
+    assert await rig.hot.recall() == {}
+    assert rig.registry.hot() == {ME: ["bob"]}
