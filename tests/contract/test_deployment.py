@@ -314,6 +314,20 @@ def test_the_operator_holds_the_lease_that_stands_there_and_may_hold_no_other(
     assert [rule["resourceNames"] for rule in rules] == [[lease["metadata"]["name"]]]
 
 
+def test_the_disk_cache_stays_below_the_limit_of_its_volume(documents: list[Document]) -> None:
+    """A pod that exceeds the limit of a volume is evicted."""
+    server = the(documents, "StatefulSet", "tenantry-server")
+    told = environment(server, "tenantry-server-0", secrets_in(documents) | REGISTRY)
+    (mount,) = (
+        each
+        for each in container_of(server)["volumeMounts"]
+        if each["mountPath"] == told["TENANTRY_DISK_CACHE_DIR"]
+    )
+    (volume,) = (each for each in pod_of(server)["volumes"] if each["name"] == mount["name"])
+    limit_gib = float(volume["emptyDir"]["sizeLimit"].removesuffix("Gi"))
+    assert int(told["TENANTRY_DISK_CACHE_BYTES"]) <= 0.8 * limit_gib * (1 << 30)
+
+
 def test_every_account_role_claim_and_volume_that_is_named_exists(documents: list[Document]) -> None:
     there = {title(each) for each in documents}
     for binding in of_kind(documents, "RoleBinding", "ClusterRoleBinding"):

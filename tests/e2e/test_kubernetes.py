@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
     assert home.predict("bob", 1.0) == pytest.approx(5.0)
     patched = home.patches("bob")
     assert patched == 2, f"{patched} status writes for two changes"
+
+
+def test_a_wish_to_prewarm_is_one_write_and_no_new_version(home: Home) -> None:
+    declared = home.publish("pam", 1.0)
+    home.apply(declared)
+    first = home.until("pam", "Ready")
+    home.apply(replace(declared, spec=replace(declared.spec, prewarm=True)))
+    second = home.until("pam", "Ready")
+    assert second["metadata"]["generation"] == second["status"]["observedGeneration"] == 2
+    assert second["status"]["modelId"] == first["status"]["modelId"]
+    assert home.patches("pam") == 2
 
 
 def test_what_only_the_operator_can_know_becomes_a_condition(home: Home) -> None:

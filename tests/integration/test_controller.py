@@ -274,6 +274,36 @@ def test_an_update_is_loaded_beside_the_model_that_answers(world: World) -> None
     assert world.status("ann") == ("Ready", second)
 
 
+def test_a_wish_to_prewarm_alone_reaches_the_servers_and_is_one_decision(world: World) -> None:
+    """The model that answers stays, nothing is loaded, and nobody is waited for."""
+    world.declare("ann")
+    one = Server(world.engine, "s1")
+    world.until_ready(one)
+    model_id = one.answer("ann")
+    world.declare("ann", prewarm=True)
+    world.step()
+    (claim,) = world.registry.claims()
+    assert (claim.observed_generation, world.status("ann")) == (2, ("Ready", model_id))
+    one.follow()
+    assert (one.rows["ann"].prewarm, one.answer("ann"), one.candidates()) == (True, model_id, [])
+    settled = world.everything()
+    world.step()
+    assert world.everything() == settled
+
+
+def test_wishes_of_before_the_registry_knew_them_are_written_at_a_restart(world: World) -> None:
+    world.declare("ann", prewarm=True)
+    one = Server(world.engine, "s1")
+    world.until_ready(one)
+    claims = world.registry.claims()
+    with writing(world.engine) as connection:
+        connection.execute(update(schema.assignments).values(prewarm=False))
+    world.restart()
+    world.step()
+    assert world.row("ann").prewarm
+    assert world.registry.claims() == claims  # so no status is written
+
+
 def test_a_candidate_that_fails_leaves_the_model_that_answers(world: World) -> None:
     world.declare("ann", "1")
     server = Server(world.engine, "s1")
