@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,7 +53,9 @@ def test_a_wish_to_prewarm_is_one_write_and_no_new_version(home: Home) -> None:
     declared = home.publish("pam", 1.0)
     home.apply(declared)
     first = home.until("pam", "Ready")
-    home.apply(replace(declared, spec=replace(declared.spec, prewarm=True)))
+    document = declared.to_manifest()
+    document["spec"]["prewarm"] = True
+    home.apply(TenantModel.parse(document))
     second = home.until("pam", "Ready")
     assert second["metadata"]["generation"] == second["status"]["observedGeneration"] == 2
     assert second["status"]["modelId"] == first["status"]["modelId"]
