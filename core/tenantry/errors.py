@@ -14,7 +14,8 @@
     │   ├── ArtifactUnavailable      the store did not answer
     │   ├── ArtifactTooLarge         over the limit for one artifact
     │   └── ArtifactInvalid          the bytes are no model that this server can read
-    │       └── UnknownFormat            no loader for this format or suffix
+    │       ├── UnknownFormat            no loader for this format or suffix
+    │       └── FormatNotInstalled       the library of its format is not installed here
     ├── ModelTooLarge            loaded, and larger than the whole cache
     ├── InvalidRequest           the request body
     │   └── FeatureMismatch          its columns, rows or values are not what the model takes
@@ -208,6 +209,25 @@ class UnknownFormat(ArtifactInvalid):
 
     def __init__(self, uri: str, seen: str, known: str) -> None:
         super().__init__(uri, f"no loader for {seen}; this server knows {known}")
+
+
+class FormatNotInstalled(ArtifactInvalid):
+    """The server knows the format, and the library that reads it can't be imported here.
+
+    Args:
+        library: what could not be imported, such as ``onnxruntime``.
+        extra: of our own distribution, which brings it.
+        problem: what the import said.
+    """
+
+    reason: ClassVar[str] = "FormatNotInstalled"
+
+    def __init__(self, uri: str, library: str, extra: str, problem: str) -> None:
+        super().__init__(
+            uri,
+            f"here, because it needs {library}, which can't be imported ({problem}); where the servers "
+            f"run: pip install 'tenantry[{extra}]'",
+        )
 
 
 class ModelTooLarge(TenantryError):

@@ -439,7 +439,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "is not a usable model: sklearn loader"),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", "SystemExit: 3"),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", "no artifact at file:///no/such/file"),
-    "no loader": ("/predict/onnx", POST, 503, "UnknownFormat", "no loader for suffix '.onnx'"),
+    "no loader": ("/predict/odd", POST, 503, "UnknownFormat", "no loader for suffix '.odd'"),
     "other bytes": ("/predict/swapped", POST, 503, "ArtifactDigestMismatch", "nothing was deserialised"),
     "larger than the cache": ("/predict/large", POST, 507, "ModelTooLarge", "the cache holds 1048576"),
     "not loaded yet": ("/predict/new", POST, 503, "ModelNotReady", "has not loaded yet; retry shortly"),
@@ -465,9 +465,9 @@ def strange(tenants: Tenants) -> Tenants:
     tenants.assign("lost", "file:///no/such/file.joblib")
     tenants.assign("new", None)
     tenants.assign("swapped", f"{tenants.add('swapped', SumModel())}#sha256={'0' * 64}")
-    onnx = tenants.add("onnx", SumModel())
-    Path(onnx.removeprefix("file://")).rename(onnx.removeprefix("file://").replace(".joblib", ".onnx"))
-    tenants.assign("onnx", onnx.replace(".joblib", ".onnx"))
+    odd = tenants.add("odd", SumModel())
+    Path(odd.removeprefix("file://")).rename(odd.removeprefix("file://").replace(".joblib", ".odd"))
+    tenants.assign("odd", odd.replace(".joblib", ".odd"))
     return tenants
 
 

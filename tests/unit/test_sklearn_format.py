@@ -212,9 +212,9 @@ def test_an_estimator_that_only_fails_in_use_is_refused_when_loaded() -> None:
 @pytest.mark.parametrize(
     ("model_id", "words"),
     [
-        (ModelId("file:///m.onnx"), r"no loader for suffix '\.onnx'; this server knows sklearn \(\.joblib"),
+        (ModelId("file:///m.odd"), r"no loader for suffix '\.odd'; this server knows sklearn \(\.joblib"),
         (ModelId("file:///m"), r"no loader for suffix '\(none\)'"),
-        (ModelId("file:///m.joblib", format="onnx"), "no loader for format 'onnx'"),
+        (ModelId("file:///m.joblib", format="odd"), "no loader for format 'odd'"),
     ],
 )
 def test_a_format_nobody_reads_is_named(model_id: ModelId, words: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat
-from tenantry_server.formats import sklearn
+from tenantry_server.formats import lightgbm, onnx, python, sklearn, skops, xgboost
 
 Loader = Callable[[bytes, ModelId], Model]
 
@@ -30,7 +30,14 @@ class Format:
     load: Loader
 
 
-FORMATS: tuple[Format, ...] = (Format("sklearn", (".joblib", ".pkl", ".pickle"), sklearn.load),)
+FORMATS: tuple[Format, ...] = (
+    Format("sklearn", (".joblib", ".pkl", ".pickle"), sklearn.load),
+    Format("skops", (".skops",), skops.load),
+    Format("onnx", (".onnx",), onnx.load),
+    Format("xgboost", (".ubj", ".json"), xgboost.load),
+    Format("lightgbm", (".txt",), lightgbm.load),
+    Format("python", (".toml",), python.load),
+)
 
 
 def load_model(data: bytes, model_id: ModelId) -> Model:

@@ -7,7 +7,6 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -15,6 +14,7 @@ from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server import compiled
+from tenantry_server.formats.trial import try_once
 
 
 class SklearnModel(Model):
@@ -75,8 +75,15 @@ def load(data: bytes, model_id: ModelId) -> Model:
         ArtifactInvalid: it holds neither, or fails on a row of zeros with more than a ValueError.
     """
     loaded = joblib.load(io.BytesIO(data))
-    if isinstance(loaded, Model):
-        return loaded
+    return loaded if isinstance(loaded, Model) else model_of(loaded, model_id)
+
+
+def model_of(loaded: Any, model_id: ModelId) -> Model:
+    """What a file held as a SklearnModel, or compiled.
+
+    Raises:
+        ArtifactInvalid: it is no estimator, has no such method, or fails on a row of zeros.
+    """
     if not hasattr(loaded, "predict"):
         kind = type(loaded).__name__
         raise ArtifactInvalid(model_id.uri, f"it holds a {kind}, which has no predict method")
@@ -86,30 +93,8 @@ def load(data: bytes, model_id: ModelId) -> Model:
         raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
     fast = model if model_id.compile == "off" else compiled.fast(model)
     if fast is model:  # else both have just answered the same rows
-        _try_once(model, model_id)
+        try_once(model, model.method, model_id)
     return fast
-
-
-def _try_once(model: SklearnModel, model_id: ModelId) -> None:
-    """Find what only shows in use, such as a pickle of another scikit-learn version."""
-    if model.feature_count is not None and not model.numeric:
-        return
-    try:
-        answer = model.predict_rows(np.zeros((1, model.feature_count or 1)))
-    except NotFittedError as error:
-        raise ArtifactInvalid(model_id.uri, f"{error}") from error
-    except ValueError:
-        return  # zeros may lie outside what it takes; that is no fault of the artifact
-    except Exception as error:
-        if model.feature_count is None:
-            return  # nor is one column, where it does not say how many it takes
-        raise ArtifactInvalid(
-            model_id.uri, f"{model.method} fails with {type(error).__name__}: {error}"
-        ) from error
-    if answer.ndim == 0 or len(answer) != 1:
-        raise ArtifactInvalid(
-            model_id.uri, f"{model.method} gives shape {answer.shape} for one row; it must begin with 1"
-        )
 
 
 def _steps(estimator: Any) -> list[Any]:

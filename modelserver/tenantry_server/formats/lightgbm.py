@@ -1,0 +1,113 @@
+"""LightGBM models from the text files that LightGBM itself saves.
+
+Such a file does not say whether LGBMClassifier wrote it, nor what the labels were: ``predict`` is what
+`lightgbm.Booster.predict` gives, which is the probability for a classifier.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from tenantry import Model, ModelId
+from tenantry.errors import ArtifactInvalid
+from tenantry.model import Predictions, Rows
+from tenantry_server.formats.libraries import library
+from tenantry_server.formats.trial import try_once
+
+_GIVES_PROBABILITIES = ("binary", "multiclass", "multiclassova", "cross_entropy")
+_BOOSTER_BYTES = 12_288  # measured; beyond it memory grows by 0.85 to 0.9 of the text's length
+_DEFAULT_NAME = re.compile(r"Column_\d+")
+
+
+class LightGBMModel(Model):
+    """A LightGBM model, on one thread.
+
+    Args:
+        data: of a text file that `Booster.save_model` wrote.
+        method: ``predict``, or ``predict_proba`` of a classifier.
+
+    Raises:
+        ImportError: LightGBM is not installed.
+        ValueError: the file is cut off, needs categories, or has no such method.
+    """
+
+    numeric = True
+    accepts_missing = True
+    independent_rows = True
+    may_block = False
+
+    def __init__(self, data: bytes, method: str = "predict") -> None:
+        import lightgbm  # noqa: PLC0415 - an extra
+
+        _check_whole(data)
+        self._booster = lightgbm.Booster(model_str=data.decode())
+        if self._booster.pandas_categorical:
+            raise ValueError(
+                "it was trained on pandas category columns; encode them as numbers before you train it"
+            )
+        objective = _header(data, "objective").partition(" ")[0] or "an objective of your own"
+        gives = ["predict", *(["predict_proba"] if objective in _GIVES_PROBABILITIES else [])]
+        if method not in gives:
+            raise ValueError(f"{objective} has no method {method}, only {' and '.join(gives)}")
+        self.method = method
+        names = self._booster.feature_name()
+        self.feature_names = None if all(map(_DEFAULT_NAME.fullmatch, names)) else tuple(names)
+        self.feature_count = int(self._booster.num_feature())
+        self._own_bytes = _BOOSTER_BYTES + len(data)
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        """Score a DataFrame of numbers, by name where the model has names."""
+        if self.feature_names is not None:
+            data = data[list(self.feature_names)]
+        return self.predict_rows(data.to_numpy(dtype=np.float64, na_value=np.nan))
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        """Score a matrix; NaN is a missing value."""
+        answer = np.asarray(self._booster.predict(rows, num_threads=1))
+        if self.method == "predict_proba" and answer.ndim == 1:
+            return np.column_stack([1 - answer, answer])
+        return answer
+
+    def own_bytes(self) -> int:
+        """Bytes in memory, within half of what the allocator counts."""
+        return self._own_bytes
+
+
+def load(data: bytes, model_id: ModelId) -> Model:
+    """Read a .txt file.
+
+    Raises:
+        FormatNotInstalled: LightGBM is not there.
+        ArtifactInvalid: the file is cut off or no model, needs categories, or lacks the method.
+    """
+    library("lightgbm", extra="lightgbm", model_id=model_id)
+    try:
+        model = LightGBMModel(data, model_id.method or "predict")
+    except ValueError as error:
+        raise ArtifactInvalid(model_id.uri, str(error)) from error
+    try_once(model, model.method, model_id)
+    return model
+
+
+def _check_whole(data: bytes) -> None:
+    """Refuse a file that is cut off, at which LightGBM ends the process.
+
+    Its head says how long each tree's text is, and a line stands behind the last one.
+    """
+    if not data.startswith(b"tree\n"):
+        raise ValueError("it is no LightGBM model, whose first line is 'tree'")
+    try:
+        sizes = [int(size) for size in _header(data, "tree_sizes").split()]
+    except ValueError:
+        sizes = []
+    first = data.find(b"Tree=0\n")
+    end = (first if sizes else data.find(b"end of trees")) + sum(sizes)
+    if min(first if sizes else 0, end) < 0 or not data.startswith(b"end of trees", end):
+        raise ValueError("the LightGBM model is cut off: its trees do not end where its head says")
+
+
+def _header(data: bytes, key: str) -> str:
+    """The value of a line before the first tree; empty where there is none."""
+    found = re.search(rf"^{key}=(.*)$".encode(), data.partition(b"\nTree=")[0], re.MULTILINE)
+    return "" if found is None else found[1].decode()

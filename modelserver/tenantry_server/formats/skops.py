@@ -1,0 +1,68 @@
+"""scikit-learn estimators from skops files, which hold no code and name every type that they need.
+
+A file with types that nobody vouches for is refused before any of them is made. Vouched for are what
+skops itself trusts, and scikit-learn's own classes, most of which it leaves to the one who loads: without
+them no forest, grid search or pipeline with encoded columns could be read. So a forged file can't run code;
+it may still end the process, as scikit-learn follows the indices in a tree's arrays wherever they point.
+"""
+
+import importlib
+import io
+import zipfile
+from typing import Any
+
+from tenantry import Model, ModelId
+from tenantry.errors import ArtifactInvalid
+from tenantry_server.formats import sklearn
+from tenantry_server.formats.libraries import library
+
+# What an honest model does not reach: numbers rarely shrink to less than a fifth.
+_SURELY_FITS_BYTES = 256 << 20
+_MOST_UNPACKED = 20
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of classes that are written in Python
+_COMPILED_BUT_SAFE = ("sklearn._loss.",)
+
+
+def load(data: bytes, model_id: ModelId) -> Model:
+    """Read a skops file: an estimator as a SklearnModel or compiled.
+
+    Raises:
+        FormatNotInstalled: skops is not there.
+        ArtifactInvalid: it holds types that are not vouched for, or no estimator that predicts.
+    """
+    skops_io = library("skops.io", extra="skops", model_id=model_id)
+    _refuse_bombs(data, model_id)
+    unknown = skops_io.get_untrusted_types(data=data)
+    strange = [name for name in unknown if not _is_vouched_for(name)]
+    if strange:
+        raise ArtifactInvalid(
+            model_id.uri,
+            f"it holds types that neither skops nor Tenantry vouches for: {', '.join(strange[:10])}; "
+            "if you trust its author as you trust your own code, publish it with joblib",
+        )
+    return sklearn.model_of(skops_io.loads(data, trusted=unknown), model_id)
+
+
+def _refuse_bombs(data: bytes, model_id: ModelId) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked_bytes = sum(member.file_size for member in archive.infolist())
+    if unpacked_bytes > max(_SURELY_FITS_BYTES, _MOST_UNPACKED * len(data)):
+        raise ArtifactInvalid(
+            model_id.uri, f"its {len(data)} bytes would unpack to {unpacked_bytes}, which no model does"
+        )
+
+
+def _is_vouched_for(name: str) -> bool:
+    """Whether a type is scikit-learn's own class: one in Python, a tree, or a loss function.
+
+    Functions are not, nor are its other compiled classes, which take any bytes for valid memory.
+    """
+    if name in ("numpy.dtype", "sklearn.tree._tree.Tree"):
+        return True
+    module, _, attribute = name.rpartition(".")
+    if not module.startswith("sklearn."):
+        return False
+    found: Any = getattr(importlib.import_module(module), attribute, None)
+    if not isinstance(found, type) or not found.__module__.startswith("sklearn."):
+        return False
+    return bool(found.__flags__ & _HEAP_TYPE) or found.__module__.startswith(_COMPILED_BUT_SAFE)
