@@ -1,0 +1,70 @@
+"""`python -m benchmarks.serving`: the model server beside the servers that people would use instead."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from benchmarks.serving import races, report, wrk
+from benchmarks.serving.contenders import CONTENDERS
+from benchmarks.serving.options import Options
+from benchmarks.serving.report import Row
+
+_SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
+    "ridge": races.ridge,
+    "forest": races.forest,
+}
+
+
+def main() -> None:
+    """Measure, and print one table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving",
+        description="The model server beside a bare aiohttp handler, a Flask service, MLServer and Ray "
+        "Serve; from S3; and with very many tenants. From the root of the repository, ten minutes on two "
+        "cores that do nothing else. docs/benchmarks.md has the method and the targets.",
+    )
+    parser.add_argument(
+        "--only", type=_names(_SECTIONS), default=list(_SECTIONS), help=", ".join(_SECTIONS)
+    )
+    parser.add_argument(
+        "--peers", type=_names(CONTENDERS), default=list(CONTENDERS), help=", ".join(CONTENDERS)
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="in which servers take turns; default 3")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn; default 4")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the tenants, to see that it runs")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/benchmarks.md shows it")
+    told = parser.parse_args()
+    try:
+        wrk.require()
+    except wrk.WrkMissing as error:
+        sys.exit(f"Error: {error}")
+    with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
+        options = Options(Path(folder), frozenset(told.peers), told.rounds, told.seconds, told.quick)
+        rows: list[Row] = []
+        for name in told.only:
+            began_s = time.perf_counter()
+            print(f"{name} …", file=sys.stderr, flush=True)
+            rows += _SECTIONS[name](options)
+            print(f"{name}: {time.perf_counter() - began_s:.0f} s", file=sys.stderr, flush=True)
+    table = report.as_markdown if told.markdown else report.as_text
+    print(f"{report.heading()}\n\n{table(rows)}")
+
+
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
+    """A parser of a list with commas."""
+
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()

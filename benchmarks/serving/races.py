@@ -1,0 +1,93 @@
+"""Warm tenants over HTTP, round robin: our server against the others, all with the same row."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.serving import ours
+from benchmarks.serving.contenders import CONTENDERS
+from benchmarks.serving.endpoint import Endpoint, WrongAnswer, check
+from benchmarks.serving.environments import PeerUnavailable
+from benchmarks.serving.options import Options
+from benchmarks.serving.report import Row, quantiles, rate, spread
+from benchmarks.serving.tenants import Tenants
+from benchmarks.serving.throughput import Rounds, interleaved
+
+_RIDGE_TENANTS = 50
+_FOREST_TENANTS = 3
+_RIDGE = {"bare": 0.75, "flask": 30.0, "mlserver": 8.0, "ray": 60.0}  # ratio, at least
+_FOREST = {"flask": 40.0}
+# Its daemons work while nobody asks: it races on its own, so that they slow down nobody else's.
+_APART = frozenset({"ray"})
+
+
+def ridge(options: Options) -> list[Row]:
+    """A StandardScaler and Ridge for each of 50 tenants."""
+    tenants = Tenants("ridge", options.folder / "ridge", _RIDGE_TENANTS)
+    return _races(tenants, f"Ridge pipeline, {_RIDGE_TENANTS} tenants", _RIDGE, options)
+
+
+def forest(options: Options) -> list[Row]:
+    """A forest of 100 trees for each of a few tenants."""
+    tenants = Tenants("forest", options.folder / "forest", _FOREST_TENANTS)
+    return _races(tenants, f"100-tree forest, {_FOREST_TENANTS} tenants", _FOREST, options)
+
+
+def _races(tenants: Tenants, workload: str, targets: dict[str, float], options: Options) -> list[Row]:
+    tenants.write()
+    wanted = [name for name in targets if name in options.peers]
+    together = [name for name in wanted if name not in _APART]
+    rows: list[Row] = []
+    with warm_server(tenants, options.folder / f"{tenants.kind}-ours") as own:
+        for names in [together, *([name] for name in wanted if name in _APART)]:
+            rows += _race(own, tenants, workload, {name: targets[name] for name in names}, options)
+    return rows
+
+
+@contextmanager
+def warm_server(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
+    """Ours, with every tenant in memory and its answers checked."""
+    with ours.running(tenants, ours.file_ids(tenants), folder) as own:
+        check(own, tenants)
+        yield own
+
+
+def _race(
+    own: Endpoint, tenants: Tenants, workload: str, targets: dict[str, float], options: Options
+) -> list[Row]:
+    missing: dict[str, str] = {}
+    there: dict[str, Endpoint] = {}
+    with ExitStack() as stack:
+        for name in targets:
+            try:
+                there[name] = stack.enter_context(CONTENDERS[name](tenants, options.folder / tenants.kind))
+                check(there[name], tenants)
+            except (PeerUnavailable, WrongAnswer) as error:
+                there.pop(name, None)
+                missing[name] = str(error)
+        everybody = [own, *there.values()]
+        rounds = interleaved(everybody, rounds=options.rounds, seconds=options.seconds)
+        for endpoint in everybody:
+            check(endpoint, tenants)
+    return [
+        _compared(workload, rounds, own, there[name], target)
+        if name in there
+        else Row(workload, name, target=f"at least {target:g}", theirs=missing[name])
+        for name, target in targets.items()
+    ]
+
+
+def _compared(workload: str, rounds: Rounds, own: Endpoint, other: Endpoint, target: float) -> Row:
+    mine, theirs = rounds.load(own.name), rounds.load(other.name)
+    ratios = rounds.ratios(own.name, other.name)
+    return Row(
+        workload,
+        other.name,
+        rate(mine),
+        rate(theirs),
+        spread(*ratios),
+        f"at least {target:g}",
+        ratios[1] >= target,
+        quantiles(mine.p50_ms, mine.p99_ms),
+        quantiles(theirs.p50_ms, theirs.p99_ms),
+    )
