@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from benchmarks.serving import races, report, wrk
+from benchmarks.serving import cold, cores, flight, races, report, wrk
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
@@ -15,6 +15,8 @@ from benchmarks.serving.report import Row
 _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "ridge": races.ridge,
     "forest": races.forest,
+    "cold": cold.cold,
+    "flight": flight.flight,
 }
 
 
@@ -41,6 +43,7 @@ def main() -> None:
         wrk.require()
     except wrk.WrkMissing as error:
         sys.exit(f"Error: {error}")
+    cores.leave_the_servers_alone()
     with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
         options = Options(Path(folder), frozenset(told.peers), told.rounds, told.seconds, told.quick)
         rows: list[Row] = []

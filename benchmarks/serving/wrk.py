@@ -9,14 +9,20 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.serving.cores import LOAD_CORE, pinned
-from benchmarks.serving.endpoint import Endpoint
+from benchmarks.serving.endpoint import Ask, Endpoint
 
 CONNECTIONS = 16
 _SCRIPT = """
 local requests, next = {}, 0
 function init()
-  for _, one in ipairs(dofile("@REQUESTS@")) do
-    requests[#requests + 1] = wrk.format("POST", one.path, one.headers, one.body)
+  local file = assert(io.open("@BODY@", "rb"))
+  local body = file:read("*a")
+  file:close()
+  for line in io.lines("@ASKS@") do  -- a path, then headers, with tabs between them
+    local path, rest = line:match("^([^\\t]*)(.*)$")
+    local headers = {}
+    for name, value in rest:gmatch("\\t([^:]+): ([^\\t]*)") do headers[name] = value end
+    requests[#requests + 1] = wrk.format("POST", path, headers, body)
   end
 end
 function request()
@@ -79,10 +85,10 @@ def run(endpoint: Endpoint, seconds: float, connections: int = CONNECTIONS) -> L
         AssertionError: an answer was no 2xx, or a connection broke.
     """
     with tempfile.TemporaryDirectory(prefix="tenantry-wrk-") as folder:
-        script = Path(folder, "load.lua")
-        requests = Path(folder, "requests.lua")
-        requests.write_text(_as_lua(endpoint))
-        script.write_text(_SCRIPT.replace("@REQUESTS@", str(requests)))
+        body, asks, script = (Path(folder, name) for name in ("body", "asks", "load.lua"))
+        body.write_bytes(endpoint.body)
+        asks.write_text("".join(f"{_line(one)}\n" for one in endpoint.requests))
+        script.write_text(_SCRIPT.replace("@BODY@", str(body)).replace("@ASKS@", str(asks)))
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
         argv += ["-s", str(script), endpoint.url]
         done = subprocess.run(  # noqa: S603 - wrk
@@ -97,19 +103,5 @@ def run(endpoint: Endpoint, seconds: float, connections: int = CONNECTIONS) -> L
     return Load(found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"])
 
 
-def _as_lua(endpoint: Endpoint) -> str:
-    """A chunk that returns the list of requests; its body stands once, Lua shares strings."""
-    rows = (
-        f"{{path={_quoted(ask.path)},headers={{{_headers(ask.headers)}}},body=body}}"
-        for ask in endpoint.requests
-    )
-    return f"local body={_quoted(endpoint.body.decode())}\nreturn {{{','.join(rows)}}}\n"
-
-
-def _headers(headers: dict[str, str]) -> str:
-    return ",".join(f"[{_quoted(name)}]={_quoted(value)}" for name, value in headers.items())
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+def _line(one: Ask) -> str:
+    return "\t".join([one.path, *(f"{name}: {value}" for name, value in one.headers.items())])
