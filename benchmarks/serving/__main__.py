@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from benchmarks.serving import cold, cores, flight, races, report, wrk
+from benchmarks.serving import cold, cores, crowd, flight, profile, races, report, wrk, zipf
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
@@ -17,6 +17,8 @@ _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "forest": races.forest,
     "cold": cold.cold,
     "flight": flight.flight,
+    "crowd": crowd.crowd,
+    "zipf": zipf.zipf,
 }
 
 
@@ -38,14 +40,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn; default 4")
     parser.add_argument("--quick", action="store_true", help="a tenth of the tenants, to see that it runs")
     parser.add_argument("--markdown", action="store_true", help="the table as docs/benchmarks.md shows it")
+    parser.add_argument("--profile", action="store_true", help="instead: where our server's time goes")
     told = parser.parse_args()
     try:
         wrk.require()
     except wrk.WrkMissing as error:
         sys.exit(f"Error: {error}")
+    heading = report.heading()
     cores.leave_the_servers_alone()
     with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
         options = Options(Path(folder), frozenset(told.peers), told.rounds, told.seconds, told.quick)
+        if told.profile:
+            print(f"{heading}\n\n{profile.profile(options)}")
+            return
         rows: list[Row] = []
         for name in told.only:
             began_s = time.perf_counter()
@@ -53,7 +60,7 @@ def main() -> None:
             rows += _SECTIONS[name](options)
             print(f"{name}: {time.perf_counter() - began_s:.0f} s", file=sys.stderr, flush=True)
     table = report.as_markdown if told.markdown else report.as_text
-    print(f"{report.heading()}\n\n{table(rows)}")
+    print(f"{heading}\n\n{table(rows)}")
 
 
 def _names(known: Collection[str]) -> Callable[[str], list[str]]:

@@ -83,7 +83,11 @@ async def _warm(own: Endpoint, start: int, stop: int) -> None:
             async with session.post(one.path, data=own.body, headers=one.headers) as response:
                 answer = await response.json()
             assert response.status == 200, answer
-            assert math.isclose(own.read(answer), expected[n], rel_tol=1e-9), (one.path, answer, expected[n])
+            assert math.isclose(own.read(answer), expected[n], rel_tol=1e-9), (
+                one.path,
+                answer,
+                expected[n],
+            )
 
     async with aiohttp.ClientSession(own.url) as session, asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):

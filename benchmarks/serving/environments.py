@@ -1,6 +1,6 @@
 """A virtual environment for each peer, made once and kept outside the checkout.
 
-All of them hold the versions of scikit-learn and its kin that we have, so that every server reads the
+Each server's holds the versions of scikit-learn and its kin that we have, so that all of them read the
 very same files. Refuses: anything that would change our own environment.
 """
 
@@ -17,16 +17,20 @@ _INSTALL_S = 900
 
 
 class PeerUnavailable(Exception):
-    """A peer can't be installed or does not start; the table says so."""
+    """It can't be installed or does not start; the table says so."""
 
 
-def provide(name: str, requirements: tuple[str, ...]) -> Path:
+def provide(name: str, requirements: tuple[str, ...], *, with_scikit_learn: bool = True) -> Path:
     """The ``bin`` folder of an environment that holds `requirements`, made now where there is none.
+
+    Args:
+        with_scikit_learn: and its kin, in our versions.
 
     Raises:
         PeerUnavailable: it can't be made.
     """
-    wanted = sorted([*requirements, *(f"{each}=={version(each)}" for each in _SHARED)])
+    shared = [f"{each}=={version(each)}" for each in _SHARED] if with_scikit_learn else []
+    wanted = sorted([*requirements, *shared])
     key = hashlib.sha256(" ".join([sys.version, *wanted]).encode()).hexdigest()[:12]
     folder = _ROOT / f"bench-{name}-{key}"
     _ROOT.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,9 @@ async def _flight(options: Options) -> list[Row]:
     with ExitStack() as stack:
         held = store.hold(stack.enter_context(s3.running()), tenants)
         async with _Gate(held).open() as gate:
-            running = ours.running(tenants, held.model_ids, tenants.folder / "ours", held.settings(gate.url))
+            running = ours.running(
+                tenants, held.model_ids, tenants.folder / "ours", held.settings(gate.url)
+            )
             own = await asyncio.to_thread(stack.enter_context, running)
             took_ms = [ms for n in range(_TENANTS) for ms in await _crowd(own, n, at_once, gate)]
             await asyncio.to_thread(stack.close)  # first, so that its connections end of themselves

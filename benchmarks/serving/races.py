@@ -23,18 +23,25 @@ _APART = frozenset({"ray"})
 
 def ridge(options: Options) -> list[Row]:
     """A StandardScaler and Ridge for each of 50 tenants."""
-    tenants = Tenants("ridge", options.folder / "ridge", _RIDGE_TENANTS)
+    tenants = ridge_tenants(options)
     return _races(tenants, f"Ridge pipeline, {_RIDGE_TENANTS} tenants", _RIDGE, options)
+
+
+def ridge_tenants(options: Options) -> Tenants:
+    """Those of `ridge`, with their artifacts."""
+    tenants = Tenants("ridge", options.folder / "ridge", _RIDGE_TENANTS)
+    tenants.write()
+    return tenants
 
 
 def forest(options: Options) -> list[Row]:
     """A forest of 100 trees for each of a few tenants."""
     tenants = Tenants("forest", options.folder / "forest", _FOREST_TENANTS)
+    tenants.write()
     return _races(tenants, f"100-tree forest, {_FOREST_TENANTS} tenants", _FOREST, options)
 
 
 def _races(tenants: Tenants, workload: str, targets: dict[str, float], options: Options) -> list[Row]:
-    tenants.write()
     wanted = [name for name in targets if name in options.peers]
     together = [name for name in wanted if name not in _APART]
     rows: list[Row] = []
@@ -72,7 +79,7 @@ def _race(
     return [
         _compared(workload, rounds, own, there[name], target)
         if name in there
-        else Row(workload, name, target=f"at least {target:g}", theirs=missing[name])
+        else Row(workload, name, target=f"at least {target:g}", note=missing[name])
         for name, target in targets.items()
     ]
 

@@ -34,6 +34,7 @@ class Row:
         target: the limit that `met` judges; empty: it is printed only.
         met: None: there is no target, or nothing could be measured.
         ours_ms, theirs_ms: quantiles of the latency.
+        note: why nothing could be measured; stands below the table.
     """
 
     workload: str
@@ -45,10 +46,11 @@ class Row:
     met: bool | None = None
     ours_ms: str = ""
     theirs_ms: str = ""
+    note: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        verdict = {None: "", True: "met", False: "MISSED"}[self.met]
+        verdict = "NOT MEASURED" if self.note else {None: "", True: "met", False: "MISSED"}[self.met]
         before = (self.workload, self.against, self.ours, self.theirs, self.ratio, self.target)
         return (*before, verdict, self.ours_ms, self.theirs_ms)
 
@@ -72,10 +74,10 @@ def heading() -> str:
     """When and where; a figure without them says nothing."""
     names = ("aiohttp", "uvloop", "scikit-learn", "numpy", "pandas")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, "
-        f"Linux {platform.release()}, Python {platform.python_version()}, {versions}"
-    )
+    minute, *_ = os.getloadavg()
+    machine = f"{_processor()}, {os.cpu_count()} cores, load average {minute:.1f} before"
+    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine}; {system}, {versions}"
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -85,13 +87,17 @@ def as_text(rows: Sequence[Row]) -> str:
     padded = [
         "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in lines
     ]
-    return "\n".join([padded[0], "-" * max(map(len, padded)), *padded[1:]])
+    return "\n".join([padded[0], "-" * max(map(len, padded)), *padded[1:]]) + _notes(rows)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """For docs/benchmarks.md."""
     lines = [_HEAD, ("---",) * len(_HEAD), *(row.cells for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + _notes(rows)
+
+
+def _notes(rows: Sequence[Row]) -> str:
+    return "".join(f"\n\n{row.against} was not measured: {row.note}" for row in rows if row.note)
 
 
 def _short(value: float) -> str:
