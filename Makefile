@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: help demo test lint types imports unit install envtest bench-operator clean
+.PHONY: help demo test lint types imports unit install envtest bench bench-operator clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -45,6 +45,9 @@ unit: $(VENV)/.dev ## the quick tests only
 
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
 	$(BIN)/python -m tests.support.envtest
+
+bench: $(VENV)/.dev ## the model server beside Flask, MLServer and Ray Serve, one table, ten minutes; ARGS=--help
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 bench-operator: $(VENV)/.dev ## ten thousand TenantModels on a real API server; takes five minutes
 	$(BIN)/python -m benchmarks.operator
