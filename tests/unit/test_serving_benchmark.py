@@ -1,11 +1,13 @@
 """The parts of benchmarks/serving that a wrong figure could come from."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 from benchmarks.serving import zipf
-from benchmarks.serving.endpoint import Ask, Endpoint, WrongAnswer, check
+from benchmarks.serving.contenders import bare
+from benchmarks.serving.endpoint import Ask, WrongAnswer, check
 from benchmarks.serving.profile import counted
 from benchmarks.serving.report import Row, as_markdown, as_text
 from benchmarks.serving.tenants import Tenants, linear_answers
@@ -38,12 +40,15 @@ def test_the_optimum_is_what_trying_every_choice_finds() -> None:
         assert found * 6 == pytest.approx(best(wanted, frozenset())), wanted
 
 
-def test_a_server_that_cannot_answer_is_no_contender(tmp_path: Path) -> None:
-    """Nothing listens there: it must not come out as the slowest of all, but not at all."""
-    tenants = Tenants("ridge", tmp_path, 1)
+def test_a_fast_server_with_wrong_answers_is_not_timed(tmp_path: Path) -> None:
+    tenants = Tenants("ridge", tmp_path / "models", 2)
     tenants.write()
-    with pytest.raises((WrongAnswer, OSError)):
-        check(Endpoint("nobody", "http://127.0.0.1:9", (Ask("/"),)), tenants)
+    with bare(tenants, tmp_path) as fast:
+        check(fast, tenants)  # a constant is all that it promises
+        with pytest.raises(WrongAnswer, match="tenant-000000"):
+            check(replace(fast, constant=False), tenants)
+        with pytest.raises(WrongAnswer, match="404"):
+            check(replace(fast, requests=(Ask("/nowhere"),) * 2), tenants)
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
