@@ -43,7 +43,7 @@ def bare(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
 def flask(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
     """The usual Flask service, gunicorn with one synchronous worker."""
     ours = tuple(f"{name}=={version(name)}" for name in ("SQLAlchemy", "cachetools"))
-    programs = provide("flask", ("flask==3.*", "gunicorn==23.*", *ours))
+    programs = provide("flask", "flask==3.*", "gunicorn==23.*", *ours)
     database = folder / "flask.db"
     connection = sqlite3.connect(database)
     connection.execute("CREATE TABLE user_models (user_id VARCHAR PRIMARY KEY, model_id VARCHAR NOT NULL)")
@@ -62,7 +62,7 @@ def flask(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
 @contextmanager
 def mlserver(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
     """MLServer without worker processes or metrics; the row as one V2 tensor in JSON."""
-    programs = provide("mlserver", ("mlserver==1.7.*", "mlserver-sklearn==1.7.*"))
+    programs = provide("mlserver", "mlserver==1.7.*", "mlserver-sklearn==1.7.*")
     models = folder / "mlserver"
     http, grpc, metrics = free_ports(3)
     models.mkdir()
@@ -102,7 +102,7 @@ def mlserver(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
 @contextmanager
 def ray(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
     """Ray Serve, one multiplexed replica; the user stands in its header."""
-    programs = provide("ray", ("ray[serve]==2.*",))
+    programs = provide("ray", "ray[serve]==2.*")
     models = folder / "ray"
     models.mkdir()
     for n in range(tenants.count):

@@ -22,7 +22,7 @@ def profile(options: Options) -> str:
     Raises:
         PeerUnavailable: there is no py-spy, or it may not look (it needs root or CAP_SYS_PTRACE).
     """
-    spy = provide("py-spy", ("py-spy",), with_scikit_learn=False) / "py-spy"
+    spy = provide("py-spy", "py-spy", with_scikit_learn=False) / "py-spy"
     stacks = options.folder / "stacks"
     tenants = races.ridge_tenants(options)
     with races.warm_server(tenants, options.folder / "profile") as own, ThreadPoolExecutor(1) as pool:
