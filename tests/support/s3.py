@@ -100,6 +100,9 @@ def _start(data: Path, config: Path) -> S3Server:
         "64",
         "-master.telemetry=false",
         "-s3.iam=false",
+        # These have one fixed port each by default, and whichever server comes second ends.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
     for name, port, grpc in zip(names, ports[::2], ports[1::2], strict=True):
         argv += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
