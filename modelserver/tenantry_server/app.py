@@ -11,6 +11,7 @@ from aiohttp import web
 from tenantry import TenantryError
 from tenantry_server import headers, http_errors, predict_route, protocols
 from tenantry_server.dataplane import DataPlane
+from tenantry_server.disk import DiskCache
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
 from tenantry_server.predict_route import PredictRoute
@@ -32,6 +33,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     predict_timeout_s: float = 10.0,
     max_body_bytes: int = 8 << 20,
     data_plane: DataPlane | None = None,
+    disk: DiskCache | None = None,
     ready: Callable[[], bool] = lambda: True,
     registry_age_s: Callable[[], float | None] = lambda: None,
 ) -> web.Application:
@@ -48,6 +50,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         predict_timeout_s: for one request, a cold load included.
         max_body_bytes: a larger body is answered with 413.
         data_plane: made of the two repositories where it is None, and closed with the application.
+        disk: the tier below the memory, shown in the metrics.
         ready: what /readyz answers.
         registry_age_s: shown in a header where it is not None: how old the knowledge is that
             answers, while the registry is out of reach.
@@ -62,7 +65,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ['/', '/docs', '/healthz', '/metrics', '/openapi.json', '/predict/{user_id}', '/readyz', ...]
     """
     plane = data_plane or DataPlane(model_info_repository, model_repository)
-    metrics = ServerMetrics(model_repository)
+    metrics = ServerMetrics(model_repository, disk)
     predict = PredictRoute(
         plane,
         server_id=server_id,
@@ -78,7 +81,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         if ready():
             return web.json_response({"status": "ready"})
         return http_errors.response(
-            503, "NotReady", "the registry has not been read yet", http_errors.native
+            503, "NotReady", "the registry is being read, or models are being loaded", http_errors.native
         )
 
     async def show_metrics(_request: web.Request) -> web.Response:

@@ -93,6 +93,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         predict_timeout_s=settings.predict_timeout_s,
         max_body_bytes=settings.max_body_bytes,
         data_plane=plane,
+        disk=disk,
         ready=lambda: table.was_read and prewarmer.done and not stop.is_set(),
         registry_age_s=lambda: table.age_s,
     )

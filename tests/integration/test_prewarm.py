@@ -159,3 +159,4 @@ def test_a_restart_needs_no_s3_for_what_is_on_the_disk(
     served.start({**disk, "TENANTRY_S3_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}"})
     served.until_ready()
     assert served.answer("ann") == pytest.approx(10.0)
+    assert "tenantry_disk_hits_total 1.0" in str(served.get("/metrics").body)
