@@ -358,10 +358,10 @@ def test_equal_means_within_a_billionth(factor: float, is_equal: bool) -> None:
     assert isinstance(model, Affine)
     model.weights = model.weights * factor
     if is_equal:
-        proof.check(original, model, rows, noise)
+        proof.check(original.predict_rows(rows), model, rows, noise)
     else:
         with pytest.raises(CannotCompile, match="it differs from the original by up to"):
-            proof.check(original, model, rows, noise)
+            proof.check(original.predict_rows(rows), model, rows, noise)
 
 
 @pytest.mark.parametrize("final", [Ridge(), LogisticRegression()], ids=str)
@@ -410,6 +410,8 @@ def test_a_tenant_costs_less_than_450_bytes() -> None:
             (
                 tracemalloc.Filter(inclusive=True, filename_pattern="*/tenantry_server/compiled/*"),
                 tracemalloc.Filter(inclusive=True, filename_pattern="*/numpy/_core/shape_base.py"),
+                # Its names are put aside and back there, which is the original's own memory.
+                tracemalloc.Filter(inclusive=False, filename_pattern="*/compiled/__init__.py"),
             )
         )
         each = sum(trace.size for trace in own.traces) / len(models)

@@ -79,7 +79,9 @@ def _server_routes(service: Service) -> list[web.RouteDef]:
 
     async def ready(_request: web.Request) -> web.Response:
         if not service.ready():
-            raise RegistryUnavailable("this server is not ready yet: it reads the registry, or prewarms models")
+            raise RegistryUnavailable(
+                "this server is not ready yet: it reads the registry, or prewarms models"
+            )
         return answer(b'{"ready":true}')
 
     return [web.get("/v2", server), web.get("/v2/health/live", live), web.get("/v2/health/ready", ready)]
