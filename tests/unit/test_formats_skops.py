@@ -76,14 +76,15 @@ def test_the_chosen_method_is_called_and_one_that_it_lacks_refused() -> None:
         loaded(Ridge().fit(FRAME, SUM), method="predict_proba")
 
 
-class Stranger(RegressorMixin, BaseEstimator):
+class Stranger(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """An estimator of nobody's library."""
 
     made = 0
 
     def __new__(cls) -> Self:
         cls.made += 1
-        return super().__new__(cls)
+        made: Self = super().__new__(cls)
+        return made
 
     def fit(self, _: Any, y: Any) -> Self:
         self.mean_ = float(np.mean(y))
