@@ -1,7 +1,6 @@
 """The last line of a training job: an artifact under a name that never repeats, and its manifest."""
 
 import hashlib
-import io
 import os
 import re
 import tempfile
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import joblib
 import yaml
 
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
-from tenantry_server.formats import format_of
+from tenantry_server.formats import dump_model, format_of
 from tenantry_server.s3 import make_client, publish_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +43,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     the new one, never half.
 
     Args:
-        model: a fitted estimator or a Model (written with joblib), or the path of a model file.
+        model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM or
+            an ONNX model (written as its library does), or the path of a model file.
         user_id: who it is for.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
@@ -158,9 +157,7 @@ def _artifact(model: Any) -> tuple[bytes, str]:
     if isinstance(model, str | Path):
         path = Path(model)
         return path.read_bytes(), path.suffix
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer)
-    return buffer.getvalue(), ".joblib"
+    return dump_model(model)
 
 
 def _declared(

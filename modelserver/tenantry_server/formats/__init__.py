@@ -4,15 +4,20 @@ Deserialising a pickle or a joblib file runs code that its author chose. Load ar
 stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
+
+import joblib
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat
 from tenantry_server.formats import lightgbm, onnx, python, sklearn, skops, xgboost
 
 Loader = Callable[[bytes, ModelId], Model]
+Dumper = Callable[[Any], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +28,21 @@ class Format:
         name: as in ``spec.model.format``.
         suffixes: of artifacts that need no explicit format.
         load: makes a Model of the bytes; any error it raises means that they are unusable.
+        dump: makes bytes of the library's own objects, and None of others; they get the first suffix.
     """
 
     name: str
     suffixes: tuple[str, ...]
     load: Loader
+    dump: Dumper | None = None
 
 
 FORMATS: tuple[Format, ...] = (
     Format("sklearn", (".joblib", ".pkl", ".pickle"), sklearn.load),
     Format("skops", (".skops",), skops.load),
-    Format("onnx", (".onnx",), onnx.load),
-    Format("xgboost", (".ubj", ".json"), xgboost.load),
-    Format("lightgbm", (".txt",), lightgbm.load),
+    Format("onnx", (".onnx",), onnx.load, onnx.dump),
+    Format("xgboost", (".ubj", ".json"), xgboost.load, xgboost.dump),
+    Format("lightgbm", (".txt",), lightgbm.load, lightgbm.dump),
     Format("python", (".toml",), python.load),
 )
 
@@ -57,6 +64,17 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
         raise ArtifactInvalid(model_id.uri, problem) from error
+
+
+def dump_model(model: Any) -> tuple[bytes, str]:
+    """The artifact of an object and its suffix: in its library's own format, or else with joblib."""
+    for known in FORMATS:
+        data = None if known.dump is None else known.dump(model)
+        if data is not None:
+            return data, known.suffixes[0]
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    return buffer.getvalue(), ".joblib"
 
 
 def format_of(model_id: ModelId) -> Format:

@@ -5,6 +5,8 @@ Such a file does not say whether LGBMClassifier wrote it, nor what the labels we
 """
 
 import re
+import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,21 +92,26 @@ def load(data: bytes, model_id: ModelId) -> Model:
     return model
 
 
+def dump(model: Any) -> bytes | None:
+    """The file of a Booster; None of anything else."""
+    lightgbm = sys.modules.get("lightgbm")
+    return model.model_to_string().encode() if lightgbm and isinstance(model, lightgbm.Booster) else None
+
+
 def _check_whole(data: bytes) -> None:
     """Refuse a file that is cut off, at which LightGBM ends the process.
 
-    Its head says how long each tree's text is, and a line stands behind the last one.
+    Its head says how long each tree's text is, and marks stand behind the last tree and the parameters.
     """
     if not data.startswith(b"tree\n"):
         raise ValueError("it is no LightGBM model, whose first line is 'tree'")
-    try:
-        sizes = [int(size) for size in _header(data, "tree_sizes").split()]
-    except ValueError:
-        sizes = []
-    first = data.find(b"Tree=0\n")
-    end = (first if sizes else data.find(b"end of trees")) + sum(sizes)
-    if min(first if sizes else 0, end) < 0 or not data.startswith(b"end of trees", end):
-        raise ValueError("the LightGBM model is cut off: its trees do not end where its head says")
+    sizes = _header(data, "tree_sizes").split()
+    trees = max(0, data.find(b"Tree=0\n")) if sizes else data.find(b"end of trees\n")
+    if all(size.isdecimal() for size in sizes):
+        end = trees + sum(map(int, sizes))
+        if data.startswith(b"end of trees\n", end) and b"\nend of parameters\n" in data[end:]:
+            return
+    raise ValueError("the LightGBM model is cut off or damaged: its trees do not end where its head says")
 
 
 def _header(data: bytes, key: str) -> str:

@@ -3,6 +3,7 @@
 Tabular graphs only: one matrix, or an input for each column as skl2onnx makes them from a DataFrame.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,6 +156,12 @@ def load(data: bytes, model_id: ModelId) -> Model:
         raise ArtifactInvalid(model_id.uri, str(error)) from error
     try_once(model, model.method, model_id)
     return model
+
+
+def dump(model: Any) -> bytes | None:
+    """The file of an `onnx.ModelProto`; None of anything else."""
+    onnx = sys.modules.get("onnx")
+    return model.SerializeToString() if onnx and isinstance(model, onnx.ModelProto) else None
 
 
 def _session(data: bytes) -> Any:

@@ -8,6 +8,7 @@ it may still end the process, as scikit-learn follows the indices in a tree's ar
 
 import importlib
 import io
+import sys
 import zipfile
 from typing import Any
 
@@ -19,7 +20,6 @@ from tenantry_server.formats.libraries import library
 # What an honest model does not reach: numbers rarely shrink to less than a fifth.
 _SURELY_FITS_BYTES = 256 << 20
 _MOST_UNPACKED = 20
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of classes that are written in Python
 _COMPILED_BUT_SAFE = ("sklearn._loss.",)
 
 
@@ -65,4 +65,9 @@ def _is_vouched_for(name: str) -> bool:
     found: Any = getattr(importlib.import_module(module), attribute, None)
     if not isinstance(found, type) or not found.__module__.startswith("sklearn."):
         return False
-    return bool(found.__flags__ & _HEAP_TYPE) or found.__module__.startswith(_COMPILED_BUT_SAFE)
+    return found.__module__.startswith(_COMPILED_BUT_SAFE) or all(map(_is_in_python, found.__mro__))
+
+
+def _is_in_python(kind: type) -> bool:
+    file = getattr(sys.modules[kind.__module__], "__file__", None)
+    return file is None or file.endswith(".py")  # None: Python's own

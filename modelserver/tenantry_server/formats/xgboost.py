@@ -5,6 +5,8 @@ probabilities, one of a plain Booster gives the objective's own output.
 """
 
 import json
+import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,12 +134,18 @@ def load(data: bytes, model_id: ModelId) -> Model:
     try:
         model = XGBoostModel(data, model_id.method or "predict")
     except ValueError as error:  # XGBoostError is one
-        raise ArtifactInvalid(model_id.uri, first_line(error)) from error
+        raise ArtifactInvalid(model_id.uri, _first_line(error)) from error
     try_once(model, model.method, model_id)
     return model
 
 
-def first_line(error: Exception) -> str:
+def dump(model: Any) -> bytes | None:
+    """The file of a Booster; None of anything else."""
+    xgboost = sys.modules.get("xgboost")
+    return bytes(model.save_raw("ubj")) if xgboost and isinstance(model, xgboost.Booster) else None
+
+
+def _first_line(error: Exception) -> str:
     """Without the C++ stack that XGBoost appends."""
     return str(error).strip().partition("\n")[0]
 
