@@ -220,3 +220,20 @@ def test_its_size_is_what_it_takes(estimator: Any) -> None:
     target = LABELS if isinstance(estimator, RandomForestClassifier) else SUM
     data = exported(estimator.fit(ROWS, target))
     assert 0.5 < size_bytes(loaded(data)) / bytes_each(lambda: loaded(data)) < 2
+
+
+@pytest.mark.parametrize(
+    ("estimator", "takes_missing"),
+    [
+        (LinearRegression().fit(ROWS, SUM), False),
+        (LogisticRegression().fit(ROWS, LABELS), False),
+        (RandomForestRegressor(3).fit(ROWS, SUM), True),
+    ],
+)
+def test_missing_values_are_refused_where_the_graph_makes_nan_of_them(
+    estimator: Any, takes_missing: bool
+) -> None:
+    """As scikit-learn refuses them: the graph itself answers NaN without a word."""
+    model = loaded(exported(estimator))
+    assert model.accepts_missing is takes_missing
+    assert len(model.predict_rows(ROWS)) == len(ROWS)

@@ -57,7 +57,8 @@ class OnnxModel(Model):
 
     A graph of one matrix takes columns by position. One with an input for each column takes them by the
     inputs' names. Values are cast to the inputs' own types, mostly float32; one that the type can't
-    hold is refused. A graph does not say whether it takes missing values: floats may be NaN.
+    hold is refused. A graph does not say whether it takes missing values: they are refused where one row of
+    them makes NaN, as a linear model does.
 
     Args:
         data: of an .onnx file that needs no other file.
@@ -90,6 +91,8 @@ class OnnxModel(Model):
         else:
             self.feature_count = self._inputs[0].width
         self._own_bytes = onnx_size.resident_bytes(data)
+        if self.numeric and self.accepts_missing:
+            self.accepts_missing = self._answers_missing()
 
     def predict(self, data: pd.DataFrame) -> Predictions:
         """Score a DataFrame, with the columns that the inputs are named after."""
@@ -120,6 +123,20 @@ class OnnxModel(Model):
     def own_bytes(self) -> int:
         """Bytes in memory, within a factor of two of what the allocator counts."""
         return self._own_bytes
+
+    def _answers_missing(self) -> bool:
+        """Whether a row of NaN gives numbers in every output, so in probabilities beside a label, too."""
+        row = np.full((1, self.feature_count or 1), np.nan)
+        wanted = self._output
+        try:
+            for output in self._session.get_outputs():
+                self._output = output.name
+                answer = self.predict_rows(row)
+                if answer.dtype.kind == "f" and np.isnan(answer).any():
+                    return False
+        finally:
+            self._output = wanted
+        return True
 
     def _run(self, values: list[npt.NDArray[Any]], count: int) -> Predictions:
         """Give each input its values; those of a column get the shape that it has in the graph."""

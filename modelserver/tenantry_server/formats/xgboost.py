@@ -50,7 +50,7 @@ class XGBoostModel(Model):
             ubjson.check_whole(data)  # XGBoost's own reader runs past the end of a cut one
         self._booster = xgboost.Booster()
         self._booster.load_model(bytearray(data))
-        self._booster.set_param({"nthread": 1})
+        self._booster.set_param({"nthread": 1, "device": "cpu"})  # it may come from a GPU
         if "c" in (self._booster.feature_types or ()):
             raise ValueError("it has categorical columns; encode them as numbers before you train it")
         learner = json.loads(self._booster.save_config())["learner"]
