@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,17 +50,29 @@ def _say(what: dict[str, int]) -> None:
 
 
 def main(folder: Path, count: int, *limits: int) -> None:
-    """Keep `count` of them running until as many have come to their end."""
-    running = ended = 0
-    while ended < count:
-        while running + ended < count:
-            if os.fork() == 0:
-                use(folder, *limits)
-                os._exit(0)
-            running += 1
-        _, status = os.wait()
-        running -= 1
-        ended += status == 0
+    """Keep `count` of them running until as many have come to their end; told to stop, leave none."""
+    running: set[int] = set()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    ended = 0
+    try:
+        while ended < count:
+            while len(running) + ended < count:
+                # Told to stop between the two, it would leave one that it doesn't know of.
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+                child = os.fork()
+                if child == 0:
+                    use(folder, *limits)
+                    os._exit(0)
+                running.add(child)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            pid, status = os.wait()
+            running.discard(pid)
+            ended += status == 0
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+        for pid in running:
+            os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":
