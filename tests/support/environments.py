@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
@@ -43,11 +44,11 @@ def environment(name: str, *requirements: str) -> Path:
     return python
 
 
-def our_requirements(*extras: str) -> list[str]:
-    """What our distribution and these of its extras need, at the pins of constraints.txt."""
+def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
+    """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(each for extra in extras for each in optional[extra])]
+    wanted = [*project["dependencies"], *(each for extra in extras for each in optional[extra]), *tools]
     lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
     pins = {_plain(line.partition("==")[0]): line for line in lines if "==" in line}
     return [pins.get(_plain(re.split(r"[^A-Za-z0-9_.-]", each)[0]), each) for each in wanted]
