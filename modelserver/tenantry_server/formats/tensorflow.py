@@ -83,9 +83,11 @@ class TensorFlowModel(Model):
         Raises:
             ValueError: a value is not what its input takes.
         """
+        if self.feature_names is not None:
+            data = data[list(self.feature_names)]
         if self.numeric:
             return self.predict_rows(data.to_numpy(dtype=np.float64))
-        columns = zip(self._graph.inputs, (data[name] for name in self.feature_names or ()), strict=True)
+        columns = zip(self._graph.inputs, (column for _, column in data.items()), strict=True)
         return self._run([_column(each, values) for each, values in columns])
 
     def predict_rows(self, rows: Rows) -> Predictions:
@@ -107,7 +109,7 @@ class TensorFlowModel(Model):
         try:
             answer: npt.NDArray[Any] = self._graph.run(tensors).numpy()
         except self._tf.errors.InvalidArgumentError as error:  # such as a number no embedding has
-            raise ValueError(str(error.message).partition("\n")[0]) from error
+            raise ValueError(_cause(str(error.message))) from error
         if answer.dtype == object:
             answer = np.array([_text(value) for value in answer.flat]).reshape(answer.shape)
         return answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
@@ -134,6 +136,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         raise FormatNotInstalled(model_id.uri, "TensorFlow", "tensorflow", str(error)) from error
     with TemporaryDirectory(prefix="tenantry-") as folder, _refused(model_id):
         if root is None:
+            archive.verify()
             loaded = _load_keras(data, Path(folder))
         else:
             archive.extract(folder)
@@ -215,6 +218,11 @@ def _numbers(taken: Input, rows: Rows) -> npt.NDArray[Any]:
         where = f"row {number}, column {taken.name if taken.columns == 1 else position}"
         raise ValueError(f"{where}: {rows[number, position]:g} is no {taken.dtype.name}")
     return cast.reshape(len(rows), *taken.shape) if taken.columns is not None else cast
+
+
+def _cause(message: str) -> str:
+    """The line of a TensorFlow error that says what was wrong, which stands below a page of frames."""
+    return message.partition("\n\t [[")[0].strip().rpartition("\n")[2]
 
 
 def _text(value: Any) -> Any:

@@ -73,10 +73,11 @@ def of_keras(model: Any) -> Graph:
         raise ValueError(f"this {kind} does not say what it takes; give it an Input, or model.export() it")
     specs = [tf.TensorSpec(each.shape, each.dtype, name=each.name) for each in model.inputs]
     inputs = _inputs([(spec.name, spec) for spec in specs])
-    structure = model.input
+    structure = None if len(inputs) == 1 else model.input  # a Sequential has no `input`
 
     def call(*tensors: Any) -> Any:
-        return model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
+        given = tensors[0] if len(inputs) == 1 else keras.tree.pack_sequence_as(structure, list(tensors))
+        return model(given, training=False)
 
     traced = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     _only(tf.nest.flatten(traced.structured_outputs))
