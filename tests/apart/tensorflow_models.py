@@ -1,9 +1,7 @@
 """Small models as TensorFlow's users make them, and the bytes they would publish."""
 
-import io
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tenantry import Model, ModelId
-from tenantry_server.formats import load_model
+from tenantry_server.formats import archive, dump_model, load_model
 
 ROWS = np.random.default_rng(0).normal(size=(50, 4))
 FIGURES = ROWS.astype(np.float32)
@@ -83,57 +81,53 @@ def of_images() -> Any:
     )
 
 
-class Halves(tf.Module):
+def _traced(shape: tuple[int | None, ...]) -> Callable[[Callable[..., Any]], Any]:
+    function: Callable[[Callable[..., Any]], Any] = tf.function(
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="share")]
+    )
+    return function
+
+
+class Halves(tf.Module):  # type: ignore[misc]  # it has no types
     """A SavedModel that Keras had no part in, with a label as its output."""
 
     def __init__(self) -> None:
         super().__init__()
         self.limit = tf.Variable(0.5)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 1), tf.float32, name="share")])
+    @_traced((None, 1))
     def label(self, share: Any) -> Any:
         return {"label": tf.where(share[:, 0] > self.limit, "upper", "lower")}
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 1), tf.float32, name="share")])
+    @_traced((None, 1))
     def both(self, share: Any) -> Any:
         return {"above": share > self.limit, "below": share < self.limit}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="share")])
+    @_traced((None,))
     def total(self, share: Any) -> Any:
         return {"total": tf.reduce_sum(share)}
 
 
 def keras_bytes(network: Any) -> bytes:
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
-        network.save(path)
-        return path.read_bytes()
+    data = dump_model(network)
+    assert data[1] == ".keras"
+    return data[0]
 
 
 def saved_bytes(network: Any, top: str = "") -> bytes:
     """Keras's own export, zipped."""
     with TemporaryDirectory() as folder:
-        network.export(folder, verbose=False)
-        return zipped(folder, top)
+        if top:
+            Path(folder, top).parent.mkdir(parents=True)
+        network.export(str(Path(folder, top)), verbose=False)
+        return archive.pack(Path(folder))
 
 
 def module_bytes(module: Any, **signatures: Any) -> bytes:
     with TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures or None)
-        return zipped(folder)
-
-
-def zipped(folder: str, top: str = "") -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in _files(Path(folder)):
-            archive.write(path, Path(top, path.relative_to(folder)))
-    return buffer.getvalue()
+        return archive.pack(Path(folder))
 
 
 def loaded(data: bytes, **model_id: Any) -> Model:
     return load_model(data, ModelId("file:///m.keras", **model_id))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())

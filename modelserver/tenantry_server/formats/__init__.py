@@ -44,7 +44,7 @@ FORMATS: tuple[Format, ...] = (
     Format("xgboost", (".ubj", ".json"), xgboost.load, xgboost.dump),
     Format("lightgbm", (".txt",), lightgbm.load, lightgbm.dump),
     Format("python", (".toml",), python.load),
-    Format("tensorflow", (".keras", ".zip"), tensorflow.load),
+    Format("tensorflow", (".keras", ".zip"), tensorflow.load, tensorflow.dump),
 )
 
 

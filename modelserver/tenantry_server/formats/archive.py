@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 _MAX_MEMBERS = 10_000
 # Weights hardly compress; text does, by ten. Deflate can reach a thousand, which only a bomb does.
@@ -80,6 +80,16 @@ class Archive:
             damaged = self._zip.testzip()
         if damaged is not None:
             raise ValueError(f"it is damaged: the checksum of {damaged!r:.100} is wrong")
+
+
+def pack(folder: Path) -> bytes:
+    """A zip archive of a folder's files; equal files give equal bytes, whenever they were written."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            archive.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 @contextmanager

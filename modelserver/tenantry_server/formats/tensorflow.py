@@ -7,6 +7,7 @@ is a program that TensorFlow runs: trust its author as that of a pickle.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -145,6 +146,17 @@ def load(data: bytes, model_id: ModelId) -> Model:
         model = TensorFlowModel(loaded, configuration_bytes=configuration_bytes)
         try_once(model, "predict", model_id)
     return model
+
+
+def dump(model: Any) -> bytes | None:
+    """The ``.keras`` file of a Keras model; None of anything else."""
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(model, keras.Model):
+        return None
+    with TemporaryDirectory(prefix="tenantry-") as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        return path.read_bytes()
 
 
 @lru_cache(maxsize=1)

@@ -50,11 +50,13 @@ class Graph:
         inputs: in the order of `run`'s tensors.
         run: gives the output tensor for one tensor of each input.
         size_bytes: what it adds to the process, weights included.
+        owner: of the variables, to which the function refers only weakly.
     """
 
     inputs: tuple[Input, ...]
     run: Callable[[Sequence[Any]], Any]
     size_bytes: int
+    owner: Any
 
 
 def of_keras(model: Any) -> Graph:
@@ -82,11 +84,8 @@ def of_keras(model: Any) -> Graph:
     traced = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     _only(tf.nest.flatten(traced.structured_outputs))
     operations = len(traced.graph.get_operations())
-    return Graph(
-        inputs,
-        lambda tensors: tf.nest.flatten(traced(*tensors))[0],
-        _weights_bytes(traced.variables) + operations * _KERAS_OPERATION_BYTES,
-    )
+    size_bytes = _weights_bytes(traced.variables) + operations * _KERAS_OPERATION_BYTES
+    return Graph(inputs, lambda tensors: tf.nest.flatten(traced(*tensors))[0], size_bytes, model)
 
 
 def of_saved_model(loaded: Any) -> Graph:
@@ -111,23 +110,9 @@ def of_saved_model(loaded: Any) -> Graph:
     def run(tensors: Sequence[Any]) -> Any:
         return signature(**dict(zip(specs, tensors, strict=True)))[output]
 
-    # The signature refers to its variables weakly: `loaded` keeps them.
-    return Graph(
-        inputs,
-        _Kept(run, loaded),
-        _SAVED_WEIGHTS_COPIES * _weights_bytes(signature.variables)
-        + _SAVED_BASE_BYTES
-        + operations * _SAVED_OPERATION_BYTES,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    run: Callable[[Sequence[Any]], Any]
-    owner: Any
-
-    def __call__(self, tensors: Sequence[Any]) -> Any:
-        return self.run(tensors)
+    graph_bytes = _SAVED_BASE_BYTES + operations * _SAVED_OPERATION_BYTES
+    weights_bytes = _SAVED_WEIGHTS_COPIES * _weights_bytes(signature.variables)
+    return Graph(inputs, run, graph_bytes + weights_bytes, loaded)
 
 
 def _inputs(specs: Sequence[tuple[str, Any]]) -> tuple[Input, ...]:
