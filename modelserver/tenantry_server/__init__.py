@@ -4,6 +4,7 @@ from tenantry import Model
 from tenantry_server.app import make_app
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.tensorflow import TensorFlowModel
 from tenantry_server.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
 from tenantry_server.policies import bounded_cache
 from tenantry_server.publishing import publish
@@ -19,6 +20,7 @@ __all__ = [
     "S3ModelRepository",
     "SQLAlchemyModelInfoRepository",
     "SklearnModel",
+    "TensorFlowModel",
     "bounded_cache",
     "make_app",
     "publish",

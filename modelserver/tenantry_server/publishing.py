@@ -16,7 +16,7 @@ import yaml
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
-from tenantry_server.formats import dump_model, format_of
+from tenantry_server.formats import archive, dump_model, format_of
 from tenantry_server.s3 import make_client, publish_bytes
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     the new one, never half.
 
     Args:
-        model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM or
-            an ONNX model (written as its library does), or the path of a model file.
+        model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM, an
+            ONNX or a Keras model (written as its library does), or the path of a model file or of a
+            SavedModel's folder (written as a zip archive).
         user_id: who it is for.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
@@ -156,6 +157,8 @@ def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) 
 def _artifact(model: Any) -> tuple[bytes, str]:
     if isinstance(model, str | Path):
         path = Path(model)
+        if path.is_dir():
+            return archive.pack(path), ".zip"
         return path.read_bytes(), path.suffix
     return dump_model(model)
 

@@ -3,8 +3,11 @@
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
@@ -41,10 +44,24 @@ def environment(name: str, *requirements: str) -> Path:
     return python
 
 
+def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
+    """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(each for extra in extras for each in optional[extra]), *tools]
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    pins = {_plain(line.partition("==")[0]): line for line in lines if "==" in line}
+    return [pins.get(_plain(re.split(r"[^A-Za-z0-9_.-]", each)[0]), each) for each in wanted]
+
+
 def with_our_sources() -> dict[str, str]:
     """The variables of a process in such an environment that imports this checkout's packages."""
     roots = [str(CHECKOUT / root) for root in ("core", "operator", "modelserver", "cli")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*roots, str(CHECKOUT)])}
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 def _run(argv: list[str]) -> None:

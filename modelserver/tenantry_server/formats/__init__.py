@@ -14,7 +14,7 @@ import joblib
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat
-from tenantry_server.formats import lightgbm, onnx, python, sklearn, skops, xgboost
+from tenantry_server.formats import lightgbm, onnx, python, sklearn, skops, tensorflow, xgboost
 
 Loader = Callable[[bytes, ModelId], Model]
 Dumper = Callable[[Any], bytes | None]
@@ -44,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     Format("xgboost", (".ubj", ".json"), xgboost.load, xgboost.dump),
     Format("lightgbm", (".txt",), lightgbm.load, lightgbm.dump),
     Format("python", (".toml",), python.load),
+    Format("tensorflow", (".keras", ".zip"), tensorflow.load, tensorflow.dump),
 )
 
 
