@@ -81,10 +81,8 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     noise = os.urandom(1000)
     changed = bytearray(zipped("saved_model.pb", data=noise))
     changed[500] ^= 0xFF
-    read = archive.Archive(bytes(changed))
-    for look in (read.verify, lambda: read.extract(str(tmp_path))):
-        with pytest.raises(ValueError, match="it is damaged"):
-            look()
+    with pytest.raises(ValueError, match="it is damaged: Bad CRC-32"):
+        archive.Archive(bytes(changed)).extract(str(tmp_path))
 
 
 def test_a_folder_that_did_not_change_packs_to_the_same_bytes(tmp_path: Path) -> None:

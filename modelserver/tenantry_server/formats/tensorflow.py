@@ -137,7 +137,6 @@ def load(data: bytes, model_id: ModelId) -> Model:
         raise FormatNotInstalled(model_id.uri, "TensorFlow", "tensorflow", str(error)) from error
     with TemporaryDirectory(prefix="tenantry-") as folder, _refused(model_id):
         if root is None:
-            archive.verify()
             loaded = _load_keras(data, Path(folder))
         else:
             archive.extract(folder)
