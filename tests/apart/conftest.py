@@ -1,0 +1,3 @@
+"""What is here runs in environments of its own, which leave this file out (--noconftest)."""
+
+collect_ignore_glob = ["*.py"]
