@@ -172,7 +172,9 @@ def to_json(predictions: Predictions, *, bare: bool) -> bytes:
     """
     dtype = predictions.dtype
     values: Any
-    if dtype.kind in "fiub":  # orjson writes these itself, in the machine's own byte order, to 64 bits
+    if dtype == np.float64 and predictions.flags.c_contiguous:
+        values = predictions
+    elif dtype.kind in "fiub":  # orjson writes these itself, in the machine's own byte order, to 64 bits
         native = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
         values = np.ascontiguousarray(predictions, dtype=native)
     else:

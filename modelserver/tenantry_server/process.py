@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -105,6 +106,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     for listening in sockets:
         listening.setblocking(False)
         await web.SockSite(runner, listening).start()
+    gc.freeze()  # two hundred thousand objects of libraries, which no collection need look at again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
         async with asyncio.TaskGroup() as group:
