@@ -110,9 +110,9 @@ BAD_MANIFESTS = {
         ":6: spec.modle: unknown field; did you mean model?",
     ),
     "unknown format": (
-        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file:///etc/hostname', format: onnx}}}}\n",
+        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file:///etc/hostname', format: odd}}}}\n",
         "UnknownFormat",
-        "no loader for format 'onnx'; this server knows sklearn",
+        "no loader for format 'odd'; this server knows sklearn",
     ),
     "no model in the artifact": (
         f"{_HEAD}spec: {{userId: USER, model: {{{_NO_MODEL}}}}}\n",
