@@ -4,7 +4,6 @@ Three forms are understood: a list of records ``[{"a": 1, "b": 2}]``, ``{"column
 [[...]]}``, and ``{"instances": [[...]]}`` (or records in it), as in KServe's V1 protocol.
 """
 
-import json
 import math
 from array import array
 from collections.abc import Callable, Sequence
@@ -20,7 +19,15 @@ import pandas as pd
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
-from tenantry_server.payload import Payload, cell, check_count, check_finite, check_same, short
+from tenantry_server.payload import (
+    Payload,
+    cell,
+    check_count,
+    check_finite,
+    check_same,
+    refuse_double_keys,
+    short,
+)
 
 _FORMS = 'a list of records, {"columns": [...], "data": [[...]]} or {"instances": [[...]]}'
 
@@ -146,18 +153,7 @@ def _check_keys(body: bytes, records: list[Any], others: int) -> None:
     """
     if body.count(b'"') == 2 * (sum(map(len, records)) + others):
         return
-
-    def checked(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidRequest(f"the key {short(name)} stands twice in one object")
-            seen.add(name)
-
-    try:
-        json.loads(body, object_pairs_hook=checked, parse_int=float)
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
+    refuse_double_keys(body)
 
 
 def _table(rows: list[Any], columns: list[str] | None, *, bare: bool) -> JsonPayload:

@@ -1,6 +1,7 @@
 """The rows of a request: what every protocol makes of its body, and the words in which they are refused."""
 
 import difflib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tenantry import Model
-from tenantry.errors import FeatureMismatch
+from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
 
 _LONGEST_SHOWN = 40  # characters of a client's own text in a message
@@ -111,3 +112,23 @@ def short(name: str) -> str:
 def _named(names: list[str]) -> str:
     shown = ", ".join(map(short, names[:5])) + (" …" if len(names) > 5 else "")
     return f"column{'s' if len(names) > 1 else ''} {shown}"
+
+
+def refuse_double_keys(document: bytes) -> None:
+    """Refuse a JSON document in which a key stands twice in one object; a slow second reading.
+
+    Raises:
+        InvalidRequest: names the key, or says that the document is nested too deeply.
+    """
+
+    def checked(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidRequest(f"the key {short(name)} stands twice in one object")
+            seen.add(name)
+
+    try:
+        json.loads(document, object_pairs_hook=checked, parse_int=float)
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None

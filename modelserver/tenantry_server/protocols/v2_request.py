@@ -4,14 +4,13 @@ Knows neither HTTP nor models. What a body claims is checked against the bytes t
 anything is made of it, so that no claim takes memory.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from tenantry.errors import InvalidRequest
-from tenantry_server.payload import short
+from tenantry_server.payload import refuse_double_keys, short
 from tenantry_server.protocols import datatypes, tensors
 from tenantry_server.protocols.tensors import Tensor, Tensors
 
@@ -68,7 +67,7 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
     outputs = _objects(document, "outputs") if "outputs" in document else []
     wanted = [_output(entry, all_binary) for entry in outputs]
     if body.count(b'"', 0, json_bytes) != _quotes(document, inputs, outputs):
-        _check_keys(bytes(text))
+        refuse_double_keys(bytes(text))
     return InferRequest(given, request_id, wanted or None, all_binary)
 
 
@@ -191,19 +190,3 @@ def _strings(entry: dict[str, Any]) -> int:
     if parameters:
         total += _strings(parameters)
     return total
-
-
-def _check_keys(text: bytes) -> None:
-    """Refuse a key that stands twice in one object, of which orjson keeps the last without a word."""
-
-    def checked(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidRequest(f"the key {short(name)} stands twice in one object")
-            seen.add(name)
-
-    try:
-        json.loads(text, object_pairs_hook=checked, parse_int=float)
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
