@@ -12,7 +12,7 @@ from benchmarks.serving.endpoint import Endpoint, by_path
 from benchmarks.serving.tenants import Tenants
 from tenantry import ModelId
 from tenantry.placement import SHARDS
-from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Holding, OperatorRegistry, Writes, migrate, open_engine
 
 NAME = "tenantry"
 _COMMIT = 10_000  # rows
@@ -64,7 +64,7 @@ def _register(registry_url: str, user_ids: list[str], model_ids: list[str]) -> N
     migrate(engine)
     operator = OperatorRegistry(engine, "benchmark")
     operator.lead("benchmark")
-    operator.assign_shards(dict.fromkeys(range(SHARDS), _SERVER_ID))
+    operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(_SERVER_ID)))
     rows = [
         Assignment(user_id, f"uid-{user_id}", 1, model_id)
         for user_id, model_id in zip(user_ids, model_ids, strict=True)

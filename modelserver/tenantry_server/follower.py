@@ -12,7 +12,7 @@ import structlog
 
 from tenantry.clock import boot_clock_s
 from tenantry.errors import RegistryUnavailable, ServerIdTaken
-from tenantry.registry import Changes, LoadReport, ServerRegistry
+from tenantry.registry import Changes, LoadReport, ServerRegistry, ServerReport
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.routes import RoutingTable
@@ -168,7 +168,7 @@ class RegistryFollower:
         used_bytes = self._models.used_bytes
         await self._in_thread(
             lambda: self._registry.renew(
-                lease_s=self._lease_s, acked_revision=revision, used_bytes=used_bytes
+                lease_s=self._lease_s, acked_revision=revision, report=ServerReport(used_bytes)
             )
         )
         self._renewed_revision = revision

@@ -96,8 +96,8 @@ class Prewarmer:
                     self._due[assignment.user_id] = None
             elif not changes.complete:
                 self._pinned[shard_of(assignment.user_id)].discard(assignment.user_id)
-        for shard, server_id in changes.shards.items():
-            if server_id == self._server_id:
+        for shard, holding in changes.shards.items():
+            if holding.server_id == self._server_id:
                 self._due.update(dict.fromkeys(self._pinned.get(shard, ())))
         self._begun.set()
         if self._due:
@@ -154,11 +154,11 @@ class Prewarmer:
 
     def _shards(self) -> set[int]:
         """Those that this server holds; before it is given any, those that it will be given."""
-        held = self._table.owners
-        mine = {shard for shard, server_id in held.items() if server_id == self._server_id}
+        holders = {shard: holding.server_id for shard, holding in self._table.holdings.items()}
+        mine = {shard for shard, server_id in holders.items() if server_id == self._server_id}
         if mine:
             return mine
-        soon = owners({*held.values(), self._server_id})
+        soon = owners({*holders.values(), self._server_id})
         return {shard for shard, server_id in soon.items() if server_id == self._server_id}
 
     async def _round(self, users: Iterable[str]) -> _Tally:

@@ -8,7 +8,7 @@ import structlog
 from tenantry.clock import boot_clock_s
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
-from tenantry.registry import Assignment, Changes, ServerRegistry
+from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
 from tenantry_server.model_info import ModelInfoRepository
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,8 @@ class RoutingTable(ModelInfoRepository):
         self._on_loss = on_loss
         self._clock_s = clock_s
         self._assignments: dict[str, Assignment] = {}
-        self._owners: dict[int, str] = {}
+        self._holdings: dict[int, Holding] = {}
+        self._spread: dict[str, int] = {}
         self._lease_ends_s = float("-inf")
         self._read_at_s: float | None = None
         self._lost = False  # whether the last look-up went unanswered
@@ -63,7 +64,8 @@ class RoutingTable(ModelInfoRepository):
             kept = {a.user_id for a in changes.assignments}
             gone.update(a.model_id for a in old.values() if a.user_id not in kept and a.model_id)
             self._assignments = {user: a for user, a in old.items() if user in kept}
-            self._owners = {}
+            self._holdings = {}
+            self._spread = {}
         for assignment in changes.assignments:
             before = self._assignments.get(assignment.user_id)
             if before is not None and before.model_id not in (None, assignment.model_id):
@@ -74,7 +76,8 @@ class RoutingTable(ModelInfoRepository):
                 self._assignments[assignment.user_id] = assignment
         if gone:  # several users may share one model
             gone.difference_update(a.model_id for a in self._assignments.values())
-        self._owners |= changes.shards
+        self._holdings |= changes.shards
+        self._spread |= changes.spread
         self.revision = changes.revision
         touched = list(changes.assignments)
         if changes.shards:
@@ -108,13 +111,20 @@ class RoutingTable(ModelInfoRepository):
         return self.revision >= 0
 
     @property
-    def owners(self) -> Mapping[int, str]:
-        """Shard -> the server that holds it, as last read."""
-        return self._owners
+    def holdings(self) -> Mapping[int, Holding]:
+        """Who holds each shard, as last read."""
+        return self._holdings
 
     def owner_of(self, user_id: str) -> str | None:
         """The server that holds this user's shard; None where nobody does."""
-        return self._owners.get(shard_of(user_id))
+        holding = self._holdings.get(shard_of(user_id))
+        return None if holding is None else holding.server_id
+
+    def replicas_of(self, user_id: str) -> int:
+        """On how many servers this user's model shall be: the larger of what is declared and measured."""
+        assignment = self._assignments.get(user_id)
+        declared = 1 if assignment is None else assignment.replicas
+        return max(declared, self._spread.get(user_id, 1))
 
     def get(self, user_id: str) -> Assignment | None:
         """The row as last read."""

@@ -20,6 +20,7 @@ from tenantry.errors import RegistryUnavailable
 from tenantry.registry import (
     Assignment,
     Claim,
+    Holding,
     LoadReport,
     LoadState,
     OperatorRegistry,
@@ -199,8 +200,9 @@ class Controller:
         if live != self._live:
             gone = sorted((self._live or frozenset()) - live)
             log.info("servers", live=sorted(live), **({"gone": gone} if gone else {}))
-            moved = self._registry.assign_shards(placement.owners(live))
-            log.debug("shards moved", count=moved)
+            wanted = {shard: Holding(owner) for shard, owner in placement.owners(live).items()}
+            moved = self._registry.assign_shards(wanted)
+            log.debug("shards moved", count=len(moved))
             if not live:  # those that wait for a server wait for one to be started now
                 self._dirty |= self._loading | self._acking.keys()
             self._live = live

@@ -6,7 +6,7 @@ from dataclasses import replace
 import structlog
 
 from tenantry import placement
-from tenantry.registry import Assignment, OperatorRegistry, Writes
+from tenantry.registry import Assignment, Holding, OperatorRegistry, Writes
 from tenantry_operator.entries import Entries
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ def repair(registry: OperatorRegistry, entries: Entries, live: Collection[str]) 
     if orphans or edited or strangers:
         registry.commit(Writes(claims=edited, forgotten=strangers, assignments=orphans))
     if live:
-        registry.assign_shards(placement.owners(live))
+        registry.assign_shards({shard: Holding(owner) for shard, owner in placement.owners(live).items()})
 
 
 def ended(row: Assignment) -> Assignment:

@@ -17,6 +17,7 @@ from tenantry.registry import (
     LoadState,
     OperatorRegistry,
     ServerRegistry,
+    ServerReport,
     Writes,
     is_migrated,
     migrate,
@@ -25,6 +26,7 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import _alembic_config, writing
 from tenantry_server import SQLAlchemyModelInfoRepository
+from tests.support.shards import held
 from tests.support.waiting import until
 
 
@@ -200,7 +202,7 @@ def test_a_leader_that_was_replaced_writes_nothing(engine: Engine, operator: Ope
     with pytest.raises(LeadershipLost):
         operator.commit(Writes(claims=[_claim("a")], assignments=[_row("a")]))
     with pytest.raises(LeadershipLost):
-        operator.assign_shards({0: "server-0"})
+        operator.assign_shards(held({0: "server-0"}))
     with pytest.raises(LeadershipLost):
         operator.sweep(forget_servers_s=0)
     assert newer.claims() == []
@@ -232,12 +234,12 @@ def test_a_commit_is_all_or_nothing(operator: OperatorRegistry) -> None:
 def test_a_lease_is_counted_by_the_databases_clock(
     operator: OperatorRegistry, server: ServerRegistry
 ) -> None:
-    server.renew(lease_s=10, acked_revision=5, used_bytes=3)
+    server.renew(lease_s=10, acked_revision=5, report=ServerReport(3))
     (seen,) = operator.servers()
     assert seen.live
     assert 8 < seen.lease_left_s <= 10
-    assert (seen.server_id, seen.acked_revision, seen.used_bytes) == ("server-0", 5, 3)
-    server.renew(lease_s=-1, acked_revision=6, used_bytes=3)
+    assert (seen.server_id, seen.acked_revision, seen.report.used_bytes) == ("server-0", 5, 3)
+    server.renew(lease_s=-1, acked_revision=6, report=ServerReport(3))
     assert not operator.servers()[0].live
     server.release()
     assert operator.servers() == []
@@ -270,11 +272,11 @@ def test_any_words_of_a_failed_load_can_be_reported(
 def test_only_shards_that_changed_hands_are_written(
     operator: OperatorRegistry, server: ServerRegistry
 ) -> None:
-    assert operator.assign_shards({0: "a", 1: "a"}) == 2
-    assert operator.assign_shards({0: "a", 1: "b"}) == 1
-    assert operator.assign_shards({0: "a", 1: "b"}) == 0
-    assert server.changes_since(1).shards == {1: "b"}
-    assert server.everything().shards == {0: "a", 1: "b"}
+    assert len(operator.assign_shards(held({0: "a", 1: "a"}))) == 2
+    assert len(operator.assign_shards(held({0: "a", 1: "b"}))) == 1
+    assert len(operator.assign_shards(held({0: "a", 1: "b"}))) == 0
+    assert server.changes_since(1).shards == held({1: "b"})
+    assert server.everything().shards == held({0: "a", 1: "b"})
 
 
 def test_tombstones_stay_until_every_live_server_has_passed_them(
@@ -282,10 +284,10 @@ def test_tombstones_stay_until_every_live_server_has_passed_them(
 ) -> None:
     slow = ServerRegistry(engine, "slow", endpoint="http://127.0.0.1:2", capacity_bytes=1)
     operator.commit(Writes(assignments=[_row("a", None, deleted=True)]))
-    server.renew(lease_s=10, acked_revision=1, used_bytes=0)
-    slow.renew(lease_s=10, acked_revision=0, used_bytes=0)
+    server.renew(lease_s=10, acked_revision=1, report=ServerReport())
+    slow.renew(lease_s=10, acked_revision=0, report=ServerReport())
     assert operator.sweep(forget_servers_s=600) == 0
-    slow.renew(lease_s=-1, acked_revision=0, used_bytes=0)  # expired: it will read everything anew
+    slow.renew(lease_s=-1, acked_revision=0, report=ServerReport())  # expired: it will read everything anew
     assert operator.sweep(forget_servers_s=600) == 1
     assert [s.server_id for s in operator.servers()] == ["server-0", "slow"]
     assert operator.sweep(forget_servers_s=0) == 0
@@ -330,7 +332,7 @@ def test_many_writers_wait_for_each_other(engine: Engine, operator: OperatorRegi
         registry = ServerRegistry(engine, name, endpoint="http://127.0.0.1:3", capacity_bytes=1)
         try:
             for revision in range(30):
-                registry.renew(lease_s=10, acked_revision=revision, used_bytes=0)
+                registry.renew(lease_s=10, acked_revision=revision, report=ServerReport())
         except RegistryUnavailable as error:
             failures.append(error)
 
@@ -379,12 +381,12 @@ def test_two_servers_cannot_share_a_name(operator: OperatorRegistry, opened: Cal
     """One would acknowledge for the other; the newer one stands in for one that was killed, so it stays."""
     older = ServerRegistry(opened(), "s0", endpoint="http://a", capacity_bytes=1)
     newer = ServerRegistry(opened(), "s0", endpoint="http://b", capacity_bytes=1)
-    older.renew(lease_s=5, acked_revision=1, used_bytes=0)
-    newer.renew(lease_s=5, acked_revision=0, used_bytes=0)
+    older.renew(lease_s=5, acked_revision=1, report=ServerReport())
+    newer.renew(lease_s=5, acked_revision=0, report=ServerReport())
     with pytest.raises(ServerIdTaken, match="http://b has taken the name 's0'"):
-        older.renew(lease_s=5, acked_revision=2, used_bytes=0)
+        older.renew(lease_s=5, acked_revision=2, report=ServerReport())
     older.release()
-    newer.renew(lease_s=5, acked_revision=1, used_bytes=0)
+    newer.renew(lease_s=5, acked_revision=1, report=ServerReport())
     assert [(s.endpoint, s.acked_revision) for s in operator.servers()] == [("http://b", 1)]
 
 
@@ -406,8 +408,8 @@ def test_each_side_wakes_the_other(
         until(lambda: all(rung.values()), "both listen")
     acts: list[tuple[str, Callable[[], object]]] = [
         ("server", lambda: operator.commit(Writes(assignments=[Assignment("ann", "u", 1, None, "m")]))),
-        ("server", lambda: operator.assign_shards({0: "s0"})),
-        ("operator", lambda: server.renew(lease_s=5, acked_revision=2, used_bytes=0)),
+        ("server", lambda: operator.assign_shards(held({0: "s0"}))),
+        ("operator", lambda: server.renew(lease_s=5, acked_revision=2, report=ServerReport())),
         ("operator", lambda: server.report([LoadReport("ann", "s0", "m", LoadState.LOADED)])),
     ]
     for who, act in acts:
@@ -416,9 +418,9 @@ def test_each_side_wakes_the_other(
         if can:
             until(partial(_above, rung, who, before), f"{who} hears")
     last = dict(rung)
-    server.renew(lease_s=5, acked_revision=2, used_bytes=0)  # no news: a call a second is no noise
+    server.renew(lease_s=5, acked_revision=2, report=ServerReport())  # no news: a call a second is no noise
     operator.commit(Writes(claims=[]))
-    operator.assign_shards({1: "s0"})
+    operator.assign_shards(held({1: "s0"}))
     if can:
         until(lambda: rung["server"] > last["server"], "the next one is heard")
     assert rung["operator"] == last["operator"]

@@ -19,6 +19,7 @@ from tenantry.registry import (
     LoadState,
     OperatorRegistry,
     ServerRegistry,
+    ServerReport,
     Writes,
     migrate,
     open_engine,
@@ -77,11 +78,11 @@ class Server:
             self.rows[row.user_id] = row
             if row.deleted:
                 del self.rows[row.user_id]
-        self.owners |= changes.shards
+        self.owners |= {shard: holding.server_id for shard, holding in changes.shards.items()}
         self.revision = changes.revision
 
     def renew(self) -> None:
-        self._registry.renew(lease_s=60.0, acked_revision=self.revision, used_bytes=0)
+        self._registry.renew(lease_s=60.0, acked_revision=self.revision, report=ServerReport())
 
     def load(self, state: LoadState = LoadState.LOADED) -> None:
         """Say the same of every candidate that stands."""
@@ -692,7 +693,7 @@ def test_rows_edited_by_hand_are_repaired(world: World) -> None:
     world.until_ready(server)
     assert {user: server.answer(user) for user in ("ann", "bob", "cid", "eve")} == answers | {"eve": None}
     assert {world.reason(name) for name in ("ann", "bob", "cid")} == {"Ready"}
-    assert {server_id for _, server_id, _ in world.rows(schema.shard_map)} == {"s1"}
+    assert {row[1] for row in world.rows(schema.shard_map)} == {"s1"}
     assert len(world.rows(schema.claims)) == len(good["claims"])
 
 

@@ -18,6 +18,7 @@ from tenantry_operator.s3 import S3Resolver
 from tenantry_server.s3 import make_client
 from tests.support.child_process import Child
 from tests.support.ports import free_ports
+from tests.support.shards import held
 from tests.support.up import TENANTRY, Reply, ask
 from tests.support.waiting import until
 
@@ -40,7 +41,7 @@ class Served:
         migrate(self.engine)
         self.operator = OperatorRegistry(self.engine, "test")
         self.operator.lead("a test")
-        self.operator.assign_shards(owners([SERVER]))
+        self.operator.assign_shards(held(owners([SERVER])))
         self.child: Child | None = None
 
     def assign(self, user_id: str, model_id: str, *, prewarm: bool = False) -> None:

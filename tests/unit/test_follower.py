@@ -21,6 +21,7 @@ from tenantry.registry import (
     OperatorRegistry,
     Server,
     ServerRegistry,
+    ServerReport,
     Writes,
     migrate,
     open_engine,
@@ -33,6 +34,7 @@ from tenantry_server.policies import bounded_cache
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
 from tenantry_server.toys import SumModel
+from tests.support.shards import held
 from tests.support.waiting import until_soon
 
 LEASE_S = 10.0
@@ -72,10 +74,10 @@ class Registry(ServerRegistry):
         self.after_reading()
         return changes
 
-    def renew(self, *, lease_s: float, acked_revision: int, used_bytes: int) -> None:
+    def renew(self, *, lease_s: float, acked_revision: int, report: ServerReport) -> None:
         self._check()
         self.before_renewal()
-        super().renew(lease_s=lease_s, acked_revision=acked_revision, used_bytes=used_bytes)
+        super().renew(lease_s=lease_s, acked_revision=acked_revision, report=report)
 
     def report(self, reports: list[LoadReport]) -> None:
         self._check()
@@ -133,7 +135,7 @@ class Rig:
         return max(self.operator.commit(Writes(assignments=rows)).values())
 
     def own_all(self) -> None:
-        self.operator.assign_shards(dict.fromkeys(range(SHARDS), "server-0"))
+        self.operator.assign_shards(held(dict.fromkeys(range(SHARDS), "server-0")))
 
     @property
     def seen(self) -> Server:

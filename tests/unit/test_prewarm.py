@@ -24,6 +24,7 @@ from tenantry_server.prewarm import Prewarmer
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
 from tenantry_server.toys import SumModel
+from tests.support.shards import held
 from tests.support.waiting import until_soon
 
 ME, OTHER = "server-0", "server-1"
@@ -93,7 +94,7 @@ class Rig:
     def hold(self, *user_ids: str, other: tuple[str, ...] = ()) -> None:
         """Give this server the shards of these users, and another one those of others."""
         shards = {shard_of(user_id): ME for user_id in user_ids}
-        self.operator.assign_shards(shards | {shard_of(user_id): OTHER for user_id in other})
+        self.operator.assign_shards(held(shards | {shard_of(user_id): OTHER for user_id in other}))
 
     def read(self) -> None:
         """As the follower does."""
@@ -182,7 +183,7 @@ async def test_the_most_important_come_first(rig: Rig) -> None:
     names = ["pin-cold", "pin-warm", "pin-hot", "hot-1", "hot-2", "hot-other", "else"]
     rig.assign(*(row(name, pinned=name.startswith("pin")) for name in names))
     rig.hold(*names[:5], other=("else",))
-    rig.operator.assign_shards({shard_of("hot-other"): ME})
+    rig.operator.assign_shards(held({shard_of("hot-other"): ME}))
     rig.registry.remember_hot(["else", "hot-1", "pin-hot", "hot-2", "pin-warm"])
     rig.other.remember_hot(["hot-other"])
     await rig.first_round()
@@ -196,14 +197,14 @@ async def test_a_server_without_a_shard_yet_loads_for_those_that_it_will_be_give
     """It gave them back when it was stopped; the operator counts it in a moment after it is back."""
     names = [f"user-{number}" for number in range(60)]
     rig.assign(*map(pinned, names))
-    rig.operator.assign_shards(dict.fromkeys(range(SHARDS), OTHER))
+    rig.operator.assign_shards(held(dict.fromkeys(range(SHARDS), OTHER)))
     soon = owners([ME, OTHER])
     mine = {name for name in names if soon[shard_of(name)] == ME}
     async with rig.running():
         rig.read()
         await until_soon(lambda: rig.prewarmer.done)
         assert set(users_of(rig.source.asked)) == mine
-        rig.operator.assign_shards(soon)
+        rig.operator.assign_shards(held(soon))
         rig.read()
         await until_soon(lambda: not rig.prewarmer._due)
     assert len(rig.source.asked) == len(mine)
@@ -297,7 +298,7 @@ async def test_an_empty_registry_is_prewarmed_at_once(rig: Rig) -> None:
 @pytest.fixture
 async def started(rig: Rig) -> AsyncIterator[Rig]:
     """Its first round is over, and it holds nothing."""
-    rig.operator.assign_shards(dict.fromkeys(range(SHARDS), OTHER))
+    rig.operator.assign_shards(held(dict.fromkeys(range(SHARDS), OTHER)))
     async with rig.running():
         rig.read()
         await until_soon(lambda: rig.prewarmer.done)

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, ArtifactInvalid, ArtifactNotFound, InvalidManifest
-from tenantry.registry import Assignment, LoadReport, LoadState, Server
+from tenantry.registry import Assignment, LoadReport, LoadState, Server, ServerReport
 from tenantry_operator.conditions import State, Status
 from tenantry_operator.reconcile import (
     Declaration,
@@ -59,7 +59,7 @@ def invalid(generation: int = 1, *, uid: str = "uid-ann") -> Declaration:
 
 
 def server(name: str = "s1", acked: int = 0) -> Server:
-    return Server(name, f"http://{name}", acked, 10.0, 1 << 30, 0)
+    return Server(name, f"http://{name}", acked, 10.0, 1 << 30, ServerReport())
 
 
 @dataclass

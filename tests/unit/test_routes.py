@@ -19,6 +19,7 @@ from tenantry.registry import (
     open_engine,
 )
 from tenantry_server.routes import OnRegistryLoss, RoutingTable
+from tests.support.shards import held
 
 
 class Clock:
@@ -78,14 +79,14 @@ def row(user_id: str, model_id: str | None, candidate_id: str | None = None) -> 
 
 
 def changed(revision: int, *rows: Assignment, shards: dict[int, str] | None = None) -> Changes:
-    return Changes(revision, complete=False, assignments=list(rows), shards=shards or {})
+    return Changes(revision, complete=False, assignments=list(rows), shards=held(shards or {}))
 
 
 def whole(revision: int, *rows: Assignment, shards: dict[int, str] | None = None) -> Changes:
-    return Changes(revision, complete=True, assignments=list(rows), shards=shards or {})
+    return Changes(revision, complete=True, assignments=list(rows), shards=held(shards or {}))
 
 
-def held(table: RoutingTable, clock: Clock, lease_s: float = 10.0) -> RoutingTable:
+def trusted(table: RoutingTable, clock: Clock, lease_s: float = 10.0) -> RoutingTable:
     table.extend_lease(clock.now_s + lease_s)
     return table
 
@@ -93,7 +94,7 @@ def held(table: RoutingTable, clock: Clock, lease_s: float = 10.0) -> RoutingTab
 def test_a_difference_changes_its_users_only(table: RoutingTable, clock: Clock) -> None:
     table.take(whole(1, row("ann", "a1"), row("bob", "b1")))
     table.take(changed(2, row("ann", "a2")))
-    held(table, clock)
+    trusted(table, clock)
     assert (table.peek("ann"), table.peek("bob"), table.revision) == ("a2", "b1", 2)
 
 
@@ -111,7 +112,7 @@ def test_a_tombstone_ends_a_users_model(table: RoutingTable, clock: Clock) -> No
     _, gone = table.take(changed(2, replace(row("ann", None), deleted=True)))
     assert gone == {"a1"}
     with pytest.raises(ModelNotAssigned):
-        held(table, clock).peek("ann")
+        trusted(table, clock).peek("ann")
     assert len(table) == 0
 
 
@@ -121,19 +122,19 @@ def test_who_is_not_in_a_complete_read_is_gone(table: RoutingTable, clock: Clock
     _, gone = table.take(whole(9, row("bob", "b1")))
     assert gone == {"a1"}
     with pytest.raises(ModelNotAssigned):
-        held(table, clock).peek("ann")
+        trusted(table, clock).peek("ann")
     assert table.peek("bob") == "b1"
 
 
 def test_a_model_without_a_loaded_version_is_not_ready(table: RoutingTable, clock: Clock) -> None:
     table.take(whole(1, row("ann", None, "a1")))
     with pytest.raises(ModelNotReady):
-        held(table, clock).peek("ann")
+        trusted(table, clock).peek("ann")
 
 
 def test_a_candidate_never_answers(table: RoutingTable, clock: Clock) -> None:
     table.take(whole(1, row("ann", "a1", "a2")))
-    assert held(table, clock).peek("ann") == "a1"
+    assert trusted(table, clock).peek("ann") == "a1"
 
 
 def test_replaced_models_are_gone_and_unchanged_ones_are_not(table: RoutingTable) -> None:
@@ -172,7 +173,7 @@ def test_memory_answers_while_the_lease_holds(
     table: RoutingTable, registry: Unsteady, clock: Clock
 ) -> None:
     table.take(whole(1, row("ann", "a1")))
-    held(table, clock, 10.0)
+    trusted(table, clock, 10.0)
     clock.now_s += 9.99
     assert table.peek("ann") == "a1"
     assert (table.lease_held, table.age_s, registry.asked) == (True, None, 0)
@@ -183,7 +184,7 @@ def test_memory_never_answers_after_the_lease(
 ) -> None:
     """The operator may have told the world that a newer model answers."""
     table.take(whole(1, row("ann", "a1")))
-    held(table, clock, 10.0)
+    trusted(table, clock, 10.0)
     operator.commit(Writes(assignments=[row("ann", "a2")]))
     clock.now_s += 10.0
     assert table.peek("ann") is None
@@ -209,7 +210,7 @@ def test_without_lease_and_registry_the_last_known_model_answers(
     table: RoutingTable, registry: Unsteady, clock: Clock
 ) -> None:
     table.take(whole(1, row("ann", "a1")))
-    held(table, clock, 10.0)
+    trusted(table, clock, 10.0)
     registry.reachable = False
     clock.now_s += 25.0
     assert (table.get_model_id_by_user_id("ann"), table.age_s) == ("a1", 25.0)

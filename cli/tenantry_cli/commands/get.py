@@ -94,7 +94,7 @@ def _show_servers(engine: Any, output: str) -> None:
     if output == "json":
         plain = [
             {"serverId": s.server_id, "endpoint": s.endpoint, "ackedRevision": s.acked_revision}
-            | {"usedBytes": s.used_bytes, "capacityBytes": s.capacity_bytes}
+            | {"usedBytes": s.report.used_bytes, "capacityBytes": s.capacity_bytes}
             for s in servers
         ]
         console.out.print_json(json.dumps(plain))
@@ -107,7 +107,7 @@ def _show_servers(engine: Any, output: str) -> None:
             s.server_id,
             s.endpoint,
             str(s.acked_revision),
-            console.size(s.used_bytes),
+            console.size(s.report.used_bytes),
             console.size(s.capacity_bytes),
         )
     console.out.print(table)

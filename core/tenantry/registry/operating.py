@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
@@ -11,8 +11,15 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, select, upda
 from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.rows import Assignment, Claim, LoadReport, LoadState, Server
-from tenantry.registry.sql import assignment_from, claim_from, upsert, values_of
+from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
+from tenantry.registry.sql import (
+    assignment_from,
+    claim_from,
+    holding_from,
+    servers_in,
+    upsert,
+    values_of,
+)
 from tenantry.registry.wakeups import Channel, listen, ring
 
 _T = TypeVar("_T")
@@ -124,25 +131,49 @@ class OperatorRegistry:
                 )
         return revisions
 
-    def assign_shards(self, owners: Mapping[int, str]) -> int:
-        """Write the shards whose owner changed, all under one revision.
+    def shards(self) -> dict[int, Holding]:
+        """The shard map as it is written; empty before the first server came."""
+        with reading(self._engine) as connection:
+            return {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
+
+    def assign_shards(self, holdings: Mapping[int, Holding]) -> dict[int, Holding]:
+        """Write the shards whose holder or next holder changed, all under one revision.
 
         Returns:
-            how many changed.
+            those that changed, with their revision.
         """
         with self._fenced() as (connection, last):
-            held = connection.execute(select(t.shard_map.c.shard, t.shard_map.c.server_id))
-            current = {row.shard: row.server_id for row in held}
-            changed = [
-                {"shard": shard, "server_id": server_id, "revision": last + 1}
-                for shard, server_id in owners.items()
-                if current.get(shard) != server_id
-            ]
+            current = {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
+            changed = {
+                shard: replace(holding, revision=last + 1)
+                for shard, holding in holdings.items()
+                if current.get(shard) != holding
+            }
             if changed:
-                connection.execute(upsert(self._engine, t.shard_map), changed)
+                rows = [{"shard": shard} | values_of(holding) for shard, holding in changed.items()]
+                connection.execute(upsert(self._engine, t.shard_map), rows)
                 self._count_to(connection, last + 1)
                 ring(connection, Channel.SERVERS)
-        return len(changed)
+        return changed
+
+    def spread(self) -> dict[str, int]:
+        """User id -> on how many servers their model shall be, of those that `set_spread` named."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(t.spread.c.user_id, t.spread.c.replicas))
+            return {row.user_id: row.replicas for row in rows}
+
+    def set_spread(self, replicas: Mapping[str, int]) -> None:
+        """Say on how many servers these users' models shall be, by what was measured; 1: as all others."""
+        if not replicas:
+            return
+        with self._fenced() as (connection, last):
+            rows = [
+                {"user_id": user_id, "replicas": count, "revision": last + 1}
+                for user_id, count in replicas.items()
+            ]
+            connection.execute(upsert(self._engine, t.spread), rows)
+            self._count_to(connection, last + 1)
+            ring(connection, Channel.SERVERS)
 
     def _count_to(self, connection: Connection, revision: int) -> None:
         connection.execute(update(t.leader).values(revision=revision))
@@ -173,19 +204,7 @@ class OperatorRegistry:
 
     def servers(self) -> list[Server]:
         """Every server that has not been forgotten, live or not."""
-        query = select(t.servers, (t.servers.c.lease_until - now_s(self._engine)).label("left"))
-        with reading(self._engine) as connection:
-            return [
-                Server(
-                    row.server_id,
-                    row.endpoint,
-                    row.acked_revision,
-                    row.left,
-                    row.capacity_bytes,
-                    row.used_bytes,
-                )
-                for row in connection.execute(query.order_by(t.servers.c.server_id))
-            ]
+        return servers_in(self._engine)
 
     def reports(self) -> list[LoadReport]:
         """What servers said of candidates and nobody has answered yet."""
@@ -204,7 +223,7 @@ class OperatorRegistry:
             ]
 
     def sweep(self, *, forget_servers_s: float) -> int:
-        """Remove servers and hot users of long ago, and tombstones that every known server has passed.
+        """Remove servers and hot users of long ago, and tombstones that every live server has passed.
 
         A server whose lease ran out reads everything anew, so only live ones hold tombstones back.
 
@@ -218,10 +237,13 @@ class OperatorRegistry:
             passed = connection.execute(
                 select(func.min(t.servers.c.acked_revision)).where(t.servers.c.lease_until > now)
             ).scalar_one()
+            seen = last if passed is None else passed
+            connection.execute(
+                delete(t.spread).where(t.spread.c.replicas <= 1, t.spread.c.revision <= seen)
+            )
             gone = connection.execute(
                 delete(t.assignments).where(
-                    t.assignments.c.deleted.is_(True),
-                    t.assignments.c.revision <= (last if passed is None else passed),
+                    t.assignments.c.deleted.is_(True), t.assignments.c.revision <= seen
                 )
             )
         return gone.rowcount

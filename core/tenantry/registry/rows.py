@@ -1,5 +1,6 @@
 """What the registry hands out: immutable rows with their meaning."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,6 +23,7 @@ class Assignment:
         deleted: a tombstone.
         size_bytes: of `model_id` in memory.
         prewarm: the owner of the shard loads `model_id` before anybody asks for it.
+        replicas: how many servers hold it, where there are so many.
     """
 
     user_id: str
@@ -33,6 +35,7 @@ class Assignment:
     deleted: bool = False
     size_bytes: int | None = None
     prewarm: bool = False
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,40 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What a model server says of itself whenever it renews its lease.
+
+    Attributes:
+        used_bytes: of its model cache.
+        prepared_revision: it has loaded what is hot of every shard that it was named the next holder
+            of up to this revision, or tried to.
+        leaving: it was told to stop, and answers until its shards are in other hands.
+        load: busy share of its core, 0 to 1.
+        busiest: user id -> share of `load`, of those few that are worth a mention.
+    """
+
+    used_bytes: int = 0
+    prepared_revision: int = -1
+    leaving: bool = False
+    load: float = 0.0
+    busiest: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Who answers for a shard.
+
+    Attributes:
+        next_id: the server that takes over once it has loaded what is hot; None: nobody does.
+        revision: of this row; 0 where it is still to be given.
+    """
+
+    server_id: str
+    next_id: str | None = None
+    revision: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A model server as it last reported itself.
 
@@ -67,7 +104,8 @@ class Server:
         endpoint: base URL.
         acked_revision: every change up to this one is in force there.
         lease_left_s: seconds until its lease ends, by the database's clock; negative: expired.
-        capacity_bytes, used_bytes: of its model cache.
+        capacity_bytes: of its model cache.
+        report: what it says of itself.
     """
 
     server_id: str
@@ -75,7 +113,7 @@ class Server:
     acked_revision: int
     lease_left_s: float
     capacity_bytes: int
-    used_bytes: int
+    report: ServerReport
 
     @property
     def live(self) -> bool:
@@ -111,10 +149,12 @@ class Changes:
     Attributes:
         revision: what the reader has seen once it took these in.
         complete: the whole registry, not a difference: what is not in it is gone.
-        shards: shard -> server id, the changed ones.
+        shards: shard -> who holds it now, the changed ones.
+        spread: user id -> how many servers hold the model by what was measured, the changed ones.
     """
 
     revision: int
     complete: bool
     assignments: list[Assignment]
-    shards: dict[int, str]
+    shards: dict[int, Holding]
+    spread: dict[str, int] = field(default_factory=dict)

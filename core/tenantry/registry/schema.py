@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
 metadata = MetaData(
@@ -65,6 +66,7 @@ assignments = Table(
     Column("deleted", Boolean, nullable=False),  # a tombstone, until every server has passed it
     # Load it before anybody asks; a default, as an older operator inserts rows without it.
     Column("prewarm", Boolean, nullable=False, server_default=false()),
+    Column("replicas", Integer, nullable=False, server_default=text("1")),  # servers that hold it, at least
 )
 Index(None, assignments.c.revision)
 
@@ -72,10 +74,22 @@ shard_map = Table(
     "shard_map",
     metadata,
     Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("server_id", String(253), nullable=False),
+    Column("server_id", String(253), nullable=False),  # answers for its users
     Column("revision", BigInteger, nullable=False),
+    # Takes it over once it has loaded what is hot; null where nobody does.
+    Column("next_id", String(253)),
 )
 Index(None, shard_map.c.revision)
+
+spread = Table(
+    "spread",
+    metadata,
+    # Users that are asked for so often that one server is not enough, by what was measured.
+    Column("user_id", String(253), primary_key=True),
+    Column("replicas", Integer, nullable=False),  # 1: no more than the rest
+    Column("revision", BigInteger, nullable=False),
+)
+Index(None, spread.c.revision)
 
 servers = Table(
     "servers",
@@ -86,6 +100,11 @@ servers = Table(
     Column("lease_until", Double, nullable=False),
     Column("capacity_bytes", BigInteger, nullable=False),
     Column("used_bytes", BigInteger, nullable=False),
+    # Defaults, as a server of the release before does not know these.
+    Column("prepared_revision", BigInteger, nullable=False, server_default=text("-1")),
+    Column("leaving", Boolean, nullable=False, server_default=false()),
+    Column("load", Double, nullable=False, server_default=text("0")),  # busy share of its core, 0 to 1
+    Column("busiest", JSON, nullable=False, server_default=text("'{}'")),  # user id -> share of the load
 )
 
 loads = Table(

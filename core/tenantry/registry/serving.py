@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from sqlalchemy import Engine, delete, select, update
 
 from tenantry.errors import ServerIdTaken
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.rows import Assignment, Changes, LoadReport
-from tenantry.registry.sql import assignment_from, upsert
+from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport
+from tenantry.registry.sql import assignment_from, holding_from, servers_in, upsert
 from tenantry.registry.wakeups import Channel, listen, ring
+
+_REPORTED = [column.name for column in fields(ServerReport)]
 
 
 class ServerRegistry:
@@ -30,7 +33,7 @@ class ServerRegistry:
         self.server_id = server_id
         self._endpoint = endpoint
         self._capacity_bytes = capacity_bytes
-        self._acked_revision = -1
+        self._told = (-1, -1, False)  # what the operator was woken for
         self._held = False
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
@@ -49,7 +52,8 @@ class ServerRegistry:
         rows = select(t.assignments).where(t.assignments.c.revision > after)
         if complete:
             rows = rows.where(t.assignments.c.deleted.is_(False))
-        shards = select(t.shard_map.c.shard, t.shard_map.c.server_id).where(t.shard_map.c.revision > after)
+        shards = select(t.shard_map).where(t.shard_map.c.revision > after)
+        spread = select(t.spread.c.user_id, t.spread.c.replicas).where(t.spread.c.revision > after)
         with reading(self._engine) as connection:
             # The counter first: revisions are committed in order, so whatever it covers is visible
             # to the statements that follow.
@@ -60,7 +64,8 @@ class ServerRegistry:
                 seen,
                 complete,
                 [assignment_from(row) for row in connection.execute(rows)],
-                {row.shard: row.server_id for row in connection.execute(shards)},
+                {row.shard: holding_from(row) for row in connection.execute(shards)},
+                {row.user_id: row.replicas for row in connection.execute(spread)},
             )
 
     def lookup(self, user_id: str) -> Assignment | None:
@@ -72,7 +77,11 @@ class ServerRegistry:
             row = connection.execute(query).one_or_none()
         return None if row is None or row.deleted else assignment_from(row)
 
-    def renew(self, *, lease_s: float, acked_revision: int, used_bytes: int) -> None:
+    def servers(self) -> list[Server]:
+        """Every server that has not been forgotten, this one included, live or not."""
+        return servers_in(self._engine)
+
+    def renew(self, *, lease_s: float, acked_revision: int, report: ServerReport) -> None:
         """Hold the lease for `lease_s` from now by the database's clock, and say what is in force.
 
         Call it only after every change up to `acked_revision` was taken in: the operator tells the
@@ -90,7 +99,7 @@ class ServerRegistry:
             "acked_revision": acked_revision,
             "lease_until": now_s(self._engine) + lease_s,
             "capacity_bytes": self._capacity_bytes,
-            "used_bytes": used_bytes,
+            **{name: getattr(report, name) for name in _REPORTED},
         }
         with writing(self._engine) as connection:
             changed = connection.execute(update(t.servers).where(mine).values(values))
@@ -99,9 +108,10 @@ class ServerRegistry:
                 if other is not None:
                     raise ServerIdTaken(self.server_id, other)
                 connection.execute(t.servers.insert().values(values))
-            if acked_revision != self._acked_revision:
+            news = (acked_revision, report.prepared_revision, report.leaving)
+            if news != self._told:
                 ring(connection, Channel.OPERATOR)
-        self._acked_revision = acked_revision
+        self._told = news
         self._held = True
 
     def release(self) -> None:

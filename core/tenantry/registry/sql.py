@@ -3,11 +3,13 @@
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Engine, Row, Table
+from sqlalchemy import Engine, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
-from tenantry.registry.rows import Assignment, Claim
+from tenantry.registry import schema as t
+from tenantry.registry.engine import now_s, reading
+from tenantry.registry.rows import Assignment, Claim, Holding, Server, ServerReport
 
 
 def upsert(engine: Engine, table: Table) -> Insert:
@@ -21,12 +23,12 @@ def upsert(engine: Engine, table: Table) -> Insert:
     return insert.on_conflict_do_update(index_elements=keys, set_=others)
 
 
-def values_of(row: Assignment | Claim) -> dict[str, Any]:
+def values_of(row: Assignment | Claim | Holding) -> dict[str, Any]:
     """Column -> value; not `dataclasses.asdict`, which copies documents through and through."""
     return {name: getattr(row, name) for name in _COLUMNS[type(row)]}
 
 
-_COLUMNS = {kind: [column.name for column in fields(kind)] for kind in (Assignment, Claim)}
+_COLUMNS = {kind: [column.name for column in fields(kind)] for kind in (Assignment, Claim, Holding)}
 
 
 def assignment_from(row: Row[Any]) -> Assignment:
@@ -41,7 +43,31 @@ def assignment_from(row: Row[Any]) -> Assignment:
         deleted=row.deleted,
         size_bytes=row.size_bytes,
         prewarm=row.prewarm,
+        replicas=row.replicas,
     )
+
+
+def servers_in(engine: Engine) -> list[Server]:
+    """Every server that has not been forgotten, live or not, by name."""
+    query = select(t.servers, (t.servers.c.lease_until - now_s(engine)).label("left"))
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(t.servers.c.server_id)).all()
+    return [
+        Server(
+            row.server_id,
+            row.endpoint,
+            row.acked_revision,
+            row.left,
+            row.capacity_bytes,
+            ServerReport(row.used_bytes, row.prepared_revision, row.leaving, row.load, row.busiest),
+        )
+        for row in rows
+    ]
+
+
+def holding_from(row: Row[Any]) -> Holding:
+    """A row of `shard_map`."""
+    return Holding(row.server_id, row.next_id, row.revision)
 
 
 def claim_from(row: Row[Any]) -> Claim:
