@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Strict,
@@ -82,6 +83,24 @@ Duration = Annotated[
 ]
 
 
+MOST_REPLICAS = 100
+
+
+def _replicas(value: Any) -> Any:
+    """A whole number as JSON has it, 2.0 included; True is none."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value not in range(1, MOST_REPLICAS + 1)
+    ):
+        words = f"a whole number from 1 to {MOST_REPLICAS}"
+        raise PydanticCustomError("rule", "must be {words}", {"words": words})
+    return int(value)
+
+
+Replicas = Annotated[int, BeforeValidator(_replicas)]
+
+
 # Not strict as a whole: then only an instance would do for a dataclass. Each of its fields is.
 _FIELDS = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True)
 
@@ -132,6 +151,7 @@ class TenantModelSpec(_NullIsAbsent):
     model: ModelSource
     refresh_interval: Duration = Field(default="")
     prewarm: StrictBool = False
+    replicas: Replicas = 1
 
     @property
     def refresh_s(self) -> float | None:
