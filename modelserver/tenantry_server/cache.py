@@ -40,14 +40,22 @@ class Resident:
         model: it.
         size_bytes: in the cache's own measure.
         call_s: what a small prediction costs, in seconds; infinite until one was measured.
+        spent_s: what predictions in threads have cost and nobody has charged yet, in seconds.
     """
 
-    __slots__ = ("_calls", "call_s", "model", "size_bytes")  # of a hundred thousand, each dict counts
+    __slots__ = (
+        "_calls",
+        "call_s",
+        "model",
+        "size_bytes",
+        "spent_s",
+    )  # of a hundred thousand, each dict counts
 
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model
         self.size_bytes = size_bytes
         self.call_s = math.inf
+        self.spent_s = 0.0
         self._calls = 0
 
     def is_sampled(self) -> bool:

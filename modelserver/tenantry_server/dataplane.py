@@ -16,6 +16,7 @@ from tenantry.model import Predictions
 from tenantry_server.backoff import LoadBackoff
 from tenantry_server.cache import CachedModelRepository, Resident
 from tenantry_server.lanes import Lanes
+from tenantry_server.meter import LoadMeter
 from tenantry_server.model_info import ModelInfoRepository
 from tenantry_server.payload import Payload
 from tenantry_server.repositories import ModelRepository
@@ -53,6 +54,9 @@ class DataPlane:
     Args:
         model_info_repository: whose model.
         model_repository: the models; without a CachedModelRepository each request loads its own.
+
+    Attributes:
+        meter: what its predictions cost.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class DataPlane:
         self._info = model_info_repository
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
+        self.meter = LoadMeter()
         self._loading: dict[str, asyncio.Future[Resident]] = {}
         self._backoff = LoadBackoff()
         self._lanes = Lanes(_PREDICT_THREADS)
@@ -86,6 +91,7 @@ class DataPlane:
             return None
         if not 0 < len(payload) <= _QUICK_ROWS:
             return None
+        self.meter.spent(user_id, resident.call_s)
         if not resident.is_sampled():
             return Answer(score(resident.model, payload), model_id)
         began_s = time.thread_time()  # a busy machine's other processes are no cost of the model
@@ -116,7 +122,10 @@ class DataPlane:
                 loaded = True
                 if len(payload) == 0:
                     return Answer(np.empty(0), model_id)
-                return Answer(await self._lanes.predict(model_id, resident, payload), model_id)
+                predictions = await self._lanes.predict(model_id, resident, payload)
+                spent_s, resident.spent_s = resident.spent_s, 0.0
+                self.meter.spent(user_id, spent_s)
+                return Answer(predictions, model_id)
         except TimeoutError:
             if not budget.expired():
                 raise  # a repository's own

@@ -34,12 +34,13 @@ class RegistryFollower:
         table: what requests are answered from.
         models: a model that no longer answers for a user is dropped from it.
         candidates: told which candidates this server owns.
+        report: what to say of this server with each renewal.
         poll_s: between looks at the registry; at most 1.
         lease_s: how long the registry waits for this server before it goes on without it.
         changed: told what changed, once it is in force.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is wired to, each named
         self,
         registry: ServerRegistry,
         table: RoutingTable,
@@ -47,6 +48,7 @@ class RegistryFollower:
         *,
         poll_s: float,
         lease_s: float,
+        report: Callable[[], ServerReport] = ServerReport,
         changed: Callable[[Changes], None] = lambda _: None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
@@ -55,12 +57,13 @@ class RegistryFollower:
         self._models = models
         self._poll_s = poll_s
         self._lease_s = lease_s
+        self._report = report
         self._changed = changed
         self._clock_s = clock_s
         self._wake = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "registry")
         self._renewed_at_s = float("-inf")
-        self._renewed_revision = -1
+        self._told = (-1, -1, False)  # what the operator waits for: renewed at once where it is new
         self._lost = False
         self._hurry_until_s = float("-inf")
 
@@ -159,19 +162,20 @@ class RegistryFollower:
         self._changed(changes)
 
     def _renewal_due(self, began_s: float) -> bool:
-        """Once a second, and at once where there is a new revision to acknowledge."""
-        new = self._table.revision != self._renewed_revision
+        """Once a second, and at once where there is something that the operator waits for."""
+        new = self._news(self._report()) != self._told
         return new or began_s - self._renewed_at_s >= _RENEW_EVERY_S
 
+    def _news(self, report: ServerReport) -> tuple[int, int, bool]:
+        return self._table.revision, report.prepared_revision, report.leaving
+
     async def _renew(self, began_s: float) -> None:
-        revision = self._table.revision
-        used_bytes = self._models.used_bytes
+        report = self._report()
+        told = self._news(report)
         await self._in_thread(
-            lambda: self._registry.renew(
-                lease_s=self._lease_s, acked_revision=revision, report=ServerReport(used_bytes)
-            )
+            lambda: self._registry.renew(lease_s=self._lease_s, acked_revision=told[0], report=report)
         )
-        self._renewed_revision = revision
+        self._told = told
         self._renewed_at_s = began_s
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:

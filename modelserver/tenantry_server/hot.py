@@ -1,12 +1,13 @@
-"""Keeps in the registry whom this server answered last, for the time after a restart."""
+"""Knows whom this server answered last, and keeps it in the registry for the time after a restart."""
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
 from tenantry.errors import RegistryUnavailable
+from tenantry.placement import shard_of
 from tenantry.registry import Assignment, ServerRegistry
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.routes import RoutingTable
@@ -63,6 +64,10 @@ class HotUsers:
         with contextlib.suppress(RegistryUnavailable):  # the follower says so
             await asyncio.to_thread(self._remember, assignments)
 
+    async def in_memory(self, shards: Collection[int]) -> list[str]:
+        """The users of these shards whose models are in memory, the most recently used first."""
+        return await asyncio.to_thread(self._in_memory, list(self._table), shards)
+
     async def recall(self) -> Mapping[str, Sequence[str]]:
         """Server id -> the users that it answered last; empty where the registry does not answer."""
         if not self._limit:
@@ -73,11 +78,17 @@ class HotUsers:
             log.warning("nobody knows what was used last", error=str(error))
             return {}
 
-    def _remember(self, assignments: Sequence[Assignment]) -> None:
-        wanted = self._models.most_wanted(self._limit)
-        place = {model_id: number for number, model_id in enumerate(wanted)}
+    def _in_memory(self, assignments: Sequence[Assignment], shards: Collection[int]) -> list[str]:
+        users = self._most_wanted(assignments, len(self._models))
+        return [user_id for user_id in users if shard_of(user_id) in shards]
+
+    def _most_wanted(self, assignments: Sequence[Assignment], limit: int) -> list[str]:
+        place = {model_id: number for number, model_id in enumerate(self._models.most_wanted(limit))}
         users = sorted((place[a.model_id], a.user_id) for a in assignments if a.model_id in place)
-        hot = [user_id for _, user_id in users[: self._limit]]
+        return [user_id for _, user_id in users]
+
+    def _remember(self, assignments: Sequence[Assignment]) -> None:
+        hot = self._most_wanted(assignments, self._limit)[: self._limit]
         if hot and hot != self._kept:  # a server that was asked nothing knows nothing better
             self._registry.remember_hot(hot)
             self._kept = hot

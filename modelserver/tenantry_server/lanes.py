@@ -110,13 +110,17 @@ class _Lane:
         began_s = time.thread_time()
         if len(jobs) > 1:
             together = score_together(resident.model, [job.payload for job in jobs])
+            took_s = time.thread_time() - began_s
+            resident.spent_s += took_s
             if all(len(job.payload) <= _SMALL_ROWS for job in jobs):
-                self._judge(len(jobs), time.thread_time() - began_s)
+                self._judge(len(jobs), took_s)
             return together
         alone = score(resident.model, jobs[0].payload)
+        took_s = time.thread_time() - began_s
+        resident.spent_s += took_s
         if len(jobs[0].payload) <= _SMALL_ROWS:
-            self._alone_s = time.thread_time() - began_s
-            resident.took(self._alone_s)
+            self._alone_s = took_s
+            resident.took(took_s)
         self._alone_for = max(0, self._alone_for - 1)
         return [alone]
 

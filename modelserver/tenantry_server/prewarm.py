@@ -1,57 +1,42 @@
-"""Loads models before anybody asks: at the start, and when a shard comes to this server.
+"""Says whom to load for before anybody asks: at the start, and when shards come to this server.
 
-Decides what, in which order and how much. What was used last is kept by `hot`; a new version of a model
-is the candidates' business and no concern of this.
+What was used last is kept by `hot`, and what another server has in memory is told by `handover`. A new
+version of a model is the candidates' business and no concern of this.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import structlog
 
-from tenantry import TenantryError
 from tenantry.placement import owners, shard_of
 from tenantry.registry import Changes
-from tenantry_server.cache import CachedModelRepository, Resident
 from tenantry_server.routes import RoutingTable
+from tenantry_server.warming import SHARE, Warmer
 
 log = structlog.get_logger(__name__)
-
-_PARALLEL = 3  # of the four threads that load: one is left for whoever asks meanwhile
-_SHARE = 0.9  # of the memory: what is loaded beyond would soon push out what was loaded first
 
 HotLists = Callable[[], Awaitable[Mapping[str, Sequence[str]]]]
 """Server id -> the users that it answered last, the most recent first."""
 
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of one round.
-
-    Attributes:
-        loaded_bytes: in memory, together.
-        left: did not fit.
-    """
-
-    loaded: int = 0
-    loaded_bytes: int = 0
-    failed: int = 0
-    left: int = 0
+WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
+"""Shards -> their users whose models those who hold them have in memory, the most recently used first."""
 
 
 class Prewarmer:
-    """Loads pinned tenants (`spec.prewarm`) of this server's shards, and at the start hot ones too.
+    """Warms pinned tenants (`spec.prewarm`) of this server's shards, and what was hot of those that come.
 
-    What it loads is in the cache as any other model, and leaves it as any other.
+    A shard comes in one of two ways. Where another server still answers for it, this one is named the
+    next holder, loads what is warm there, and says so by `prepared_revision`; only then is it handed
+    over. Where the other one is dead, it comes at once, and what it answered last is loaded then.
 
     Args:
         table: who has which model, and who holds which shard.
-        models: the memory, whose bound is respected.
-        load: gets a model into the memory.
-        hot: asked once.
+        warmer: loads.
+        hot: what servers answered last, as they wrote down.
+        warm: what servers have in memory now.
         server_id: this server's.
         wait_s: after so long it is `done` in any case, and goes on.
     """
@@ -59,25 +44,29 @@ class Prewarmer:
     def __init__(
         self,
         table: RoutingTable,
-        models: CachedModelRepository,
-        load: Callable[[str], Awaitable[Resident]],
-        hot: HotLists,
+        warmer: Warmer,
         *,
+        hot: HotLists,
+        warm: WarmUsers,
         server_id: str,
         wait_s: float,
     ) -> None:
         self._table = table
-        self._models = models
-        self._load = load
+        self._warmer = warmer
         self._hot = hot
+        self._warm = warm
         self._server_id = server_id
         self._wait_s = wait_s
         self._pinned: defaultdict[int, set[str]] = defaultdict(set)  # by shard
         self._begun = asyncio.Event()
         self._due: dict[str, None] = {}
+        self._held: set[int] = set()
+        self._arriving: dict[int, int] = {}  # shard -> the revision that named this server the next holder
+        self._orphans: set[int] = set()  # came without notice
         self._wake = asyncio.Event()
         self._waited = False
         self.first_round_over = asyncio.Event()
+        self.prepared_revision = -1
 
     @property
     def done(self) -> bool:
@@ -88,6 +77,8 @@ class Prewarmer:
         """The table has taken these in; on the event loop."""
         if changes.complete:
             self._pinned.clear()
+            self._arriving.clear()
+            self._held &= changes.shards.keys()
         for assignment in changes.assignments:
             pinned = assignment.prewarm and not assignment.deleted
             if pinned:
@@ -96,12 +87,30 @@ class Prewarmer:
                     self._due[assignment.user_id] = None
             elif not changes.complete:
                 self._pinned[shard_of(assignment.user_id)].discard(assignment.user_id)
+        self._take_shards(changes)
+        self._begun.set()
+        if self._due or self._orphans or self._unprepared:
+            self._wake.set()
+
+    def _take_shards(self, changes: Changes) -> None:
         for shard, holding in changes.shards.items():
             if holding.server_id == self._server_id:
                 self._due.update(dict.fromkeys(self._pinned.get(shard, ())))
-        self._begun.set()
-        if self._due:
-            self._wake.set()
+                announced = self._arriving.get(shard)
+                prepared = announced is not None and announced <= self.prepared_revision
+                if shard not in self._held and not prepared:
+                    self._orphans.add(shard)
+                self._held.add(shard)
+            else:
+                self._held.discard(shard)
+            if holding.next_id == self._server_id:
+                self._arriving[shard] = holding.revision
+            else:
+                self._arriving.pop(shard, None)
+
+    @property
+    def _unprepared(self) -> bool:
+        return any(revision > self.prepared_revision for revision in self._arriving.values())
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -116,7 +125,12 @@ class Prewarmer:
             await self._wake.wait()
             self._wake.clear()
             due, self._due = self._due, {}
-            await self._round(due)
+            await self._warmer.warm(due)
+            orphans, self._orphans = self._orphans, set()
+            if orphans:
+                await self._warmer.warm(self._hot_in(await self._hot(), orphans))
+            if self._unprepared:
+                await self._prepare()
 
     def _stop_waiting(self) -> None:
         log.warning("ready before everything is prewarmed; that goes on", after_s=self._wait_s)
@@ -126,15 +140,28 @@ class Prewarmer:
         began_s = time.monotonic()
         hot = await self._hot()
         self._due.clear()  # up to here all of it is in the table
+        self._orphans.clear()
         users = self._wanted(hot)
-        tally = await self._round(users)
-        for user_id in reversed(users):  # what matters most was used last: it goes last
-            assignment = self._table.get(user_id)
-            if assignment is not None and assignment.model_id is not None:
-                self._models.touch(assignment.model_id)
+        tally = await self._warmer.warm(users)
+        self._warmer.touch(reversed(users))  # what matters most was used last: it goes last
         if users:
             seconds = round(time.monotonic() - began_s, 2)
             log.info("prewarmed", models=tally.loaded, bytes=tally.loaded_bytes, seconds=seconds)
+
+    async def _prepare(self) -> None:
+        """Load what is warm where the shards are that are to come, and say so."""
+        began_s = time.monotonic()
+        revision = self._table.revision
+        shards = set(self._arriving)
+        warm = await self._warm(shards)
+        users = list(dict.fromkeys([*self._pinned_in(shards), *warm]))
+        # Beside what is held already: each shard's part of the memory is as large as another's.
+        share = SHARE * len(shards) / (len(shards) + len(self._held))
+        tally = await self._warmer.warm(users, share=share)
+        self._warmer.touch(reversed(users))
+        self.prepared_revision = revision
+        seconds = round(time.monotonic() - began_s, 2)
+        log.info("prepared shards", shards=len(shards), models=tally.loaded, seconds=seconds)
 
     def _wanted(self, hot: Mapping[str, Sequence[str]]) -> list[str]:
         """Whom to load for, the most important first; the event loop is held for a millisecond per server.
@@ -143,14 +170,22 @@ class Prewarmer:
         have held them; and what this server answered last, whoever holds it: it may be asked again.
         """
         mine = self._shards()
+        ranked = self._hot_in(hot, mine)
+        rank = {user_id: place for place, user_id in enumerate(ranked)}
+        pinned = sorted(self._pinned_in(mine), key=lambda user_id: rank.get(user_id, len(rank)))
+        return list(dict.fromkeys([*pinned, *ranked, *hot.get(self._server_id, ())]))
+
+    def _pinned_in(self, shards: Collection[int]) -> list[str]:
+        return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
+
+    def _hot_in(self, hot: Mapping[str, Sequence[str]], shards: Collection[int]) -> list[str]:
+        """Those of these shards, by the best place in any server's list."""
         rank: dict[str, int] = {}
         for users in hot.values():
             for place, user_id in enumerate(users):
-                rank[user_id] = min(place, rank.get(user_id, place))
-        pinned = [user_id for shard in mine for user_id in self._pinned.get(shard, ())]
-        pinned.sort(key=lambda user_id: rank.get(user_id, len(rank)))
-        owned = [user_id for user_id in sorted(rank, key=rank.__getitem__) if shard_of(user_id) in mine]
-        return list(dict.fromkeys([*pinned, *owned, *hot.get(self._server_id, ())]))
+                if place < rank.get(user_id, len(users)) and shard_of(user_id) in shards:
+                    rank[user_id] = place
+        return sorted(rank, key=rank.__getitem__)
 
     def _shards(self) -> set[int]:
         """Those that this server holds; before it is given any, those that it will be given."""
@@ -160,36 +195,3 @@ class Prewarmer:
             return mine
         soon = owners({*holders.values(), self._server_id})
         return {shard for shard, server_id in soon.items() if server_id == self._server_id}
-
-    async def _round(self, users: Iterable[str]) -> _Tally:
-        tally = _Tally()
-        left = iter(users)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_PARALLEL):
-                group.create_task(self._work(left, tally))
-        if tally.failed or tally.left:
-            log.warning("not everything could be prewarmed", failed=tally.failed, without_room=tally.left)
-        return tally
-
-    async def _work(self, users: Iterator[str], tally: _Tally) -> None:
-        for user_id in users:
-            assignment = self._table.get(user_id)  # as it is by now
-            model_id = None if assignment is None else assignment.model_id
-            if assignment is None or model_id is None or model_id in self._models:
-                await asyncio.sleep(0)  # of many, each lets others have their turn
-                continue
-            expected_bytes = tally.loaded_bytes + (assignment.size_bytes or 0)
-            if expected_bytes > self._models.capacity_bytes * _SHARE:
-                tally.left += 1
-                continue
-            try:
-                resident = await self._load(model_id)
-            except Exception as error:
-                # A loader is a stranger's code, so whatever it raises. The first one is told of in full.
-                reason = error.reason if isinstance(error, TenantryError) else type(error).__name__
-                tell = log.debug if tally.failed else log.warning
-                tell("prewarming failed", user=user_id, reason=reason, error=str(error))
-                tally.failed += 1
-            else:
-                tally.loaded += 1
-                tally.loaded_bytes += resident.size_bytes

@@ -1,4 +1,4 @@
-"""One model server as a process: builds the parts, listens, stops gracefully."""
+"""One model server as a process: listens, runs the parts, hands over, stops gracefully."""
 
 import asyncio
 import contextlib
@@ -16,28 +16,18 @@ from sqlalchemy import Engine
 
 from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
-from tenantry.registry import ServerRegistry, is_migrated, open_engine
-from tenantry_server.app import PREDICT, make_app
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.candidates import CandidateLoader
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.disk import DiskCache, DiskCachedRepository
-from tenantry_server.follower import RegistryFollower
-from tenantry_server.hot import HotUsers
-from tenantry_server.policies import bounded_cache
-from tenantry_server.prewarm import Prewarmer
-from tenantry_server.repositories import (
-    ArtifactRepository,
-    FileSystemModelRepository,
-    ModelRepositoryByScheme,
-)
-from tenantry_server.routes import RoutingTable
-from tenantry_server.s3 import S3ModelRepository, make_client
+from tenantry.registry import is_migrated, open_engine
+from tenantry_server.app import PREDICT
+from tenantry_server.drain import until_handed_over
+from tenantry_server.parts import Parts, assemble
 from tenantry_server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
+
+WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+"""Calls its argument for whatever happens, until cancelled."""
 
 
 def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int | None = None) -> None:
@@ -67,41 +57,11 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
-    registry = ServerRegistry(
-        engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
-    )
-    disk = _disk(settings)
-    models = _models(settings, disk)
-    table = RoutingTable(registry, on_loss=settings.on_registry_loss)
-    plane = DataPlane(table, models)
-    hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
-    prewarmer = Prewarmer(
-        table, models, plane.load, hot.recall, server_id=settings.server_id, wait_s=settings.prewarm_s
-    )
-    follower = RegistryFollower(
-        registry,
-        table,
-        models,
-        poll_s=settings.poll_s,
-        lease_s=settings.lease_s,
-        changed=prewarmer.changed,
-    )
-    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
-    app = make_app(
-        table,
-        models,
-        server_id=settings.server_id,
-        predict_timeout_s=settings.predict_timeout_s,
-        max_body_bytes=settings.max_body_bytes,
-        data_plane=plane,
-        disk=disk,
-        ready=lambda: table.was_read and prewarmer.done and not stop.is_set(),
-        registry_age_s=lambda: table.age_s,
-    )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
+    parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
+    runner = web.AppRunner(parts.app, access_log=None, shutdown_timeout=settings.shutdown_s)
     await runner.setup()
     if runner.server is not None:
-        app[PREDICT].shorten(runner.server)
+        parts.app[PREDICT].shorten(runner.server)
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)
@@ -109,50 +69,42 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need look at again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(follower.run(candidates))
-            loading = group.create_task(candidates.run())
-            beside = [
-                group.create_task(wake_ups(follower.hurry)),
-                group.create_task(prewarmer.run()),
-                group.create_task(hot.run(prewarmer.first_round_over)),
-            ]
-            await stop.wait()
-            log.info("stopping", server=settings.server_id)
-            for task in (loading, *beside):
-                task.cancel()
-            # Requests under way end first, with the lease still held.
-            await asyncio.gather(runner.cleanup(), hot.remember())
-            following.cancel()
+        await _work(parts, settings, wake_ups, stop, runner)
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
-    await follower.release()
-    if disk is not None:
-        disk.close()
+    await parts.follower.release()
+    if parts.disk is not None:
+        parts.disk.close()
     log.info("stopped", server=settings.server_id)
 
 
-def _disk(settings: ServerSettings) -> DiskCache | None:
-    if settings.disk_cache_dir is None or settings.disk_cache_bytes == 0:
-        return None
-    return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
+async def _work(
+    parts: Parts, settings: ServerSettings, wake_ups: WakeUps, stop: asyncio.Event, runner: web.AppRunner
+) -> None:
+    """Serve until told to stop, then hand over and end in order."""
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(parts.follower.run(parts.candidates))
+        loading = group.create_task(parts.candidates.run())
+        beside = [
+            group.create_task(wake_ups(parts.follower.hurry)),
+            group.create_task(parts.prewarmer.run()),
+            group.create_task(parts.hot.run(parts.prewarmer.first_round_over)),
+            group.create_task(parts.strays.run()),
+        ]
+        await stop.wait()
+        log.info("stopping", server=settings.server_id)
+        parts.follower.wake()  # to say that it is leaving, while everything goes on
+        await until_handed_over(
+            parts.registry, parts.table, server_id=settings.server_id, limit_s=settings.drain_s
+        )
+        for task in (loading, *beside):
+            task.cancel()
+        # Requests under way end first, with the lease still held.
+        await asyncio.gather(runner.cleanup(), parts.hot.remember())
+        following.cancel()
 
 
-def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
-    """From the memory, else from the disk, else from where they are published."""
-    limit_bytes = settings.max_artifact_bytes
-    s3: ArtifactRepository = S3ModelRepository(make_client(settings.s3_endpoint_url), max_bytes=limit_bytes)
-    if disk is not None:
-        s3 = DiskCachedRepository(s3, disk)
-    return CachedModelRepository(
-        ModelRepositoryByScheme({"file": FileSystemModelRepository(max_bytes=limit_bytes), "s3": s3}),
-        bounded_cache(settings.cache_bytes, settings.cache_policy),
-    )
-
-
-def _cluster_wake_ups(
-    settings: ServerSettings,
-) -> Callable[[Callable[[], None]], Coroutine[Any, Any, None]]:
+def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
     """What calls its argument for whatever happens on the cluster; never, where that is not wanted."""
     if not settings.kubernetes_watch:
         return lambda _: asyncio.sleep(0)

@@ -120,6 +120,11 @@ class RoutingTable(ModelInfoRepository):
         holding = self._holdings.get(shard_of(user_id))
         return None if holding is None else holding.server_id
 
+    def is_held_by(self, server_id: str, user_id: str) -> bool:
+        """Whether this server answers for the user's shard, or is about to, or may as well as another."""
+        holding = self._holdings.get(shard_of(user_id))
+        return holding is None or server_id in (holding.server_id, holding.next_id)
+
     def replicas_of(self, user_id: str) -> int:
         """On how many servers this user's model shall be: the larger of what is declared and measured."""
         assignment = self._assignments.get(user_id)

@@ -80,6 +80,12 @@ class ServerSettings(CommonSettings):
         ge=3.0,
         description="How long the operator waits for a server that died before Ready goes on.",
     )
+    drain_s: float = Field(
+        default=20.0,
+        ge=0,
+        description="When told to stop: how long to go on answering until other servers have taken over; "
+        "0: not at all. `tenantry up`, whose servers stop together, sets it to 0.",
+    )
     shutdown_s: float = Field(
         default=10.0, ge=0, description="Time for requests under way when told to stop."
     )

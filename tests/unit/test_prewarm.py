@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tenantry import Model
 from tenantry.errors import ArtifactNotFound, RegistryUnavailable
 from tenantry.placement import SHARDS, owners, shard_of
 from tenantry.registry import Assignment, OperatorRegistry, ServerRegistry, Writes, migrate, open_engine
-from tenantry_server import prewarm as prewarming
+from tenantry_server import warming
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.hot import HotUsers
@@ -24,6 +24,7 @@ from tenantry_server.prewarm import Prewarmer
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
 from tenantry_server.toys import SumModel
+from tenantry_server.warming import Warmer
 from tests.support.shards import held
 from tests.support.waiting import until_soon
 
@@ -81,11 +82,20 @@ class Rig:
         self.models = CachedModelRepository(self.source, cache)
         self.plane = DataPlane(self.table, self.models)
         self.hot = HotUsers(self.registry, self.table, self.models, limit=5, every_s=600)
+        self.warm: list[str] = []  # in the memory of whoever holds them
         self.prewarmer = self.make_prewarmer(wait_s=600)
 
     def make_prewarmer(self, *, wait_s: float) -> Prewarmer:
+        async def warm(shards: Collection[int]) -> list[str]:
+            return [user_id for user_id in self.warm if shard_of(user_id) in shards]
+
         return Prewarmer(
-            self.table, self.models, self.plane.load, self.hot.recall, server_id=ME, wait_s=wait_s
+            self.table,
+            Warmer(self.table, self.models, self.plane.load),
+            hot=self.hot.recall,
+            warm=warm,
+            server_id=ME,
+            wait_s=wait_s,
         )
 
     def assign(self, *rows: Assignment) -> None:
@@ -137,7 +147,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prewarming, "_PARALLEL", 1)
+    monkeypatch.setattr(warming, "_PARALLEL", 1)
 
 
 def row(user_id: str, model_id: str | None = None, *, pinned: bool = False, kib: int = 1) -> Assignment:

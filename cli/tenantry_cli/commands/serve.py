@@ -22,6 +22,7 @@ from tenantry_server.settings import ServerSettings
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that keeps artifacts read from S3; servers of one machine may share it. [default: none]",
 )
+@click.option("--drain-s", type=float, help="Wait for others to take over when told to stop. [default: 20]")
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
 @options.lifeline

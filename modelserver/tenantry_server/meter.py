@@ -1,0 +1,61 @@
+"""What requests cost: how busy this server is, and which users that is for."""
+
+import heapq
+import time
+from collections.abc import Callable, Mapping
+
+_REQUEST_S = 60e-6  # what a request costs beside its model: parsing, the event loop, the answer
+_WINDOW_S = 1.0
+_WORTH_A_MENTION = 0.05  # of a core
+_MENTIONED = 20
+
+
+class LoadMeter:
+    """Adds up what each user's requests cost, and forgets it once a second.
+
+    Args:
+        clock_s: seconds, never going back.
+        cpu_s: seconds that this process has spent.
+    """
+
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._clock_s = clock_s
+        self._cpu_s = cpu_s
+        self._began_s = clock_s()
+        self._cpu_began_s = cpu_s()
+        self._spent: dict[str, float] = {}
+        self._load = 0.0
+        self._busiest: Mapping[str, float] = {}
+
+    def spent(self, user_id: str, model_s: float) -> None:
+        """A request of this user was answered, and its model took so many seconds of a core."""
+        self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
+
+    @property
+    def load(self) -> float:
+        """Busy share of this server's core, 0 to 1, over the last second or longer."""
+        self._look()
+        return self._load
+
+    @property
+    def busiest(self) -> Mapping[str, float]:
+        """User id -> share of a core, of the few that take 5 % of one or more."""
+        self._look()
+        return self._busiest
+
+    def _look(self) -> None:
+        now_s = self._clock_s()
+        window_s = now_s - self._began_s
+        if window_s < _WINDOW_S:
+            return
+        cpu_s = self._cpu_s()
+        self._load = round(min(1.0, (cpu_s - self._cpu_began_s) / window_s), 3)
+        shares = ((spent_s / window_s, user_id) for user_id, spent_s in self._spent.items())
+        top = heapq.nlargest(_MENTIONED, (each for each in shares if each[0] >= _WORTH_A_MENTION))
+        self._busiest = {user_id: round(share, 3) for share, user_id in top}
+        self._spent = {}
+        self._began_s, self._cpu_began_s = now_s, cpu_s
