@@ -14,7 +14,15 @@ from structlog.testing import capture_logs
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, RegistryUnavailable
 from tenantry.placement import SHARDS, owners, shard_of
-from tenantry.registry import Assignment, OperatorRegistry, ServerRegistry, Writes, migrate, open_engine
+from tenantry.registry import (
+    Assignment,
+    Holding,
+    OperatorRegistry,
+    ServerRegistry,
+    Writes,
+    migrate,
+    open_engine,
+)
 from tenantry_server import warming
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.dataplane import DataPlane
@@ -435,3 +443,78 @@ async def test_none_are_kept_or_read_where_that_is_not_wanted(rig: Rig) -> None:
     await rig.hot.remember()
     assert await rig.hot.recall() == {}
     assert rig.registry.hot() == {ME: ["bob"]}
+
+
+# Hand-over
+
+
+def arriving(rig: Rig, *user_ids: str) -> int:
+    """Another server answers for these, and this one is to take them over; the revision that says so."""
+    changed = rig.operator.assign_shards({shard_of(user): Holding(OTHER, next_id=ME) for user in user_ids})
+    rig.read()
+    return max(holding.revision for holding in changed.values())
+
+
+async def test_what_is_warm_elsewhere_is_loaded_before_the_shard_is_called_prepared(started: Rig) -> None:
+    started.assign(row("slow-ann"), row("bob"), pinned("cid"), row("dan"))
+    started.warm = ["slow-ann", "dan"]
+    revision = arriving(started, "slow-ann", "bob", "cid")
+    await until_soon(lambda: "cid/1024" in started.models and "slow-ann/1024" in started.source.asked)
+    assert started.prewarmer.prepared_revision < revision
+    started.source.gate.set()
+    await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
+    assert set(users_of(started.source.asked)) == {"slow-ann", "cid"}
+
+
+async def test_shards_that_come_later_are_prepared_by_themselves(started: Rig) -> None:
+    started.assign(row("ann"), row("bob"))
+    started.warm = ["ann", "bob"]
+    first = arriving(started, "ann")
+    await until_soon(lambda: started.prewarmer.prepared_revision >= first)
+    assert users_of(started.source.asked) == ["ann"]
+    second = arriving(started, "bob")
+    await until_soon(lambda: started.prewarmer.prepared_revision >= second)
+    assert users_of(started.source.asked) == ["ann", "bob"]
+
+
+async def test_a_model_that_does_not_load_holds_up_no_hand_over(started: Rig) -> None:
+    started.assign(row("bad"), row("ann"))
+    started.warm = ["bad", "ann"]
+    revision = arriving(started, "bad", "ann")
+    await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
+    assert users_of(started.models.most_wanted(9)) == ["ann"]
+
+
+async def test_shards_that_come_take_their_part_of_the_memory_and_no_more(started: Rig) -> None:
+    """What is hot on shards that are held already must not make room for more than that."""
+    held_already = {shard: Holding(ME) for shard in range(SHARDS) if shard != shard_of("ann")}
+    started.operator.assign_shards(held_already)
+    started.assign(replace(row("ann", kib=30), size_bytes=30 * KIB))
+    started.read()
+    started.warm = ["ann"]
+    revision = arriving(started, "ann")
+    await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
+    assert started.source.asked == []
+
+
+async def test_of_a_server_that_died_what_it_answered_last_is_loaded(started: Rig) -> None:
+    """Nobody is left to ask, and nobody waits for it."""
+    started.assign(row("ann"), row("bob"), row("cid"))
+    started.other.remember_hot(["ann", "cid"])
+    started.hold("ann", "bob")
+    started.read()
+    await until_soon(lambda: "ann/1024" in started.models)
+    assert users_of(started.source.asked) == ["ann"]
+
+
+async def test_a_shard_that_was_prepared_is_not_warmed_twice(started: Rig) -> None:
+    started.assign(row("ann"), row("bob"))
+    started.warm = ["ann"]
+    started.other.remember_hot(["bob"])
+    revision = arriving(started, "ann", "bob")
+    await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
+    started.hold("ann", "bob")
+    started.read()
+    await asyncio.sleep(0)
+    assert not started.prewarmer._orphans
+    assert users_of(started.source.asked) == ["ann"]

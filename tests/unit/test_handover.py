@@ -1,0 +1,171 @@
+"""What is warm at one server is known to the one that takes over, over real sockets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from tenantry.placement import shard_of
+from tenantry.registry import (
+    Assignment,
+    Holding,
+    OperatorRegistry,
+    ServerRegistry,
+    ServerReport,
+    Writes,
+    migrate,
+    open_engine,
+)
+from tenantry_server.app import make_app
+from tenantry_server.cache import CachedModelRepository
+from tenantry_server.handover import Handover
+from tenantry_server.hot import HotUsers
+from tenantry_server.policies import bounded_cache
+from tenantry_server.repositories import ModelRepository
+from tenantry_server.routes import RoutingTable
+from tenantry_server.toys import SumModel
+
+USERS = ("ann", "bob", "cid", "dan")
+
+
+class Models(ModelRepository):
+    def get_model(self, model_id: str) -> SumModel:  # noqa: ARG002 - any id is a model
+        return SumModel()
+
+
+class Server:
+    """One server's part in a hand-over, listening."""
+
+    def __init__(self, world: "World", server_id: str) -> None:
+        self.engine = open_engine(world.url)
+        self.registry = ServerRegistry(self.engine, server_id, endpoint="", capacity_bytes=1)
+        self.table = RoutingTable(self.registry)
+        self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
+        self.hot = HotUsers(self.registry, self.table, self.models, limit=10, every_s=600)
+        self.handover = Handover(self.registry, self.table, self.hot, server_id=server_id)
+        self.runner: web.AppRunner | None = None
+
+    async def listen(self) -> None:
+        app = make_app(self.table, self.models)
+        app.add_routes(self.handover.routes())
+        self.runner = web.AppRunner(app)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+        self.registry._endpoint = self.url
+        self.registry.renew(lease_s=60, acked_revision=0, report=ServerReport())
+
+    def read(self) -> None:
+        self.table.take(self.registry.everything())
+
+    def use(self, *users: str) -> None:
+        for user in users:
+            self.models.get_model(f"model-{user}")
+
+    async def close(self) -> None:
+        if self.runner is not None:
+            await self.runner.cleanup()
+        self.engine.dispose()
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/registry.db"
+        self.engine = open_engine(self.url)
+        migrate(self.engine)
+        self.operator = OperatorRegistry(self.engine, "test")
+        self.operator.lead("a test")
+        self.operator.commit(
+            Writes(assignments=[Assignment(user, f"uid-{user}", 1, f"model-{user}") for user in USERS])
+        )
+        self.servers: list[Server] = []
+
+    async def server(self, name: str) -> Server:
+        server = Server(self, name)
+        self.servers.append(server)
+        await server.listen()
+        return server
+
+    def place(self, **owners: str) -> None:
+        """New holds none yet, and is to take over all of it."""
+        self.operator.assign_shards(
+            {shard_of(user): Holding(owner, next_id="new") for user, owner in owners.items()}
+        )
+        for server in self.servers:
+            server.read()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    yield world
+    for server in world.servers:
+        await server.close()
+    world.engine.dispose()
+
+
+def shards_of(*users: str) -> list[int]:
+    return [shard_of(user) for user in users]
+
+
+async def test_the_holder_tells_what_is_warm_the_most_recently_used_first(world: World) -> None:
+    """Of the shards that were asked about, and only what is in memory."""
+    old, new = await world.server("old"), await world.server("new")
+    world.place(ann="old", bob="old", cid="old", dan="old")
+    old.use("ann", "bob", "dan")
+    old.use("ann")
+    assert await new.handover.warm_elsewhere(shards_of("ann", "bob", "cid")) == ["ann", "bob"]
+
+
+async def test_several_holders_tell_by_turns(world: World) -> None:
+    one, two = await world.server("one"), await world.server("two")
+    new = await world.server("new")
+    world.place(ann="one", bob="two", cid="two", dan="one")
+    one.use("ann", "dan")
+    two.use("bob", "cid")
+    told = await new.handover.warm_elsewhere(shards_of(*USERS))
+    assert set(told) == set(USERS)
+    assert {frozenset(told[:2]), frozenset(told[2:])} == {
+        frozenset({"dan", "cid"}),
+        frozenset({"ann", "bob"}),
+    }
+
+
+@pytest.mark.parametrize("how", ["gone", "unknown"])
+async def test_of_a_holder_that_does_not_answer_the_list_in_the_registry_stands_in(
+    world: World, how: str
+) -> None:
+    old, new = await world.server("old"), await world.server("new")
+    world.place(ann="old", bob="old")
+    old.registry.remember_hot(["bob", "dan", "ann"])
+    if how == "gone":
+        assert old.runner is not None
+        await old.runner.cleanup()
+    else:
+        old.registry.release()
+    with capture_logs() as logs:
+        assert await new.handover.warm_elsewhere(shards_of("ann", "bob")) == ["bob", "ann"]
+    assert [line["event"] for line in logs] == (
+        ["a server does not say what is warm there"] if how == "gone" else []
+    )
+
+
+async def test_a_shard_that_is_ours_or_nobodys_is_not_asked_about(world: World) -> None:
+    new = await world.server("new")
+    world.place(ann="new")
+    new.use("ann")
+    assert await new.handover.warm_elsewhere(shards_of("ann", "bob")) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?shards=", "?shards=1024", "?shards=-1", "?shards=1,,2", "?shards=x"]
+)
+async def test_a_question_that_makes_no_sense_is_refused(world: World, query: str) -> None:
+    old = await world.server("old")
+    async with aiohttp.ClientSession() as session, session.get(f"{old.url}/peers/warm{query}") as reply:
+        assert reply.status == 422
+        assert (await reply.json())["error"]["reason"] == "InvalidRequest"
