@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -15,15 +16,20 @@ _LOOK_EVERY_S = 0.1
 
 
 async def until_handed_over(
-    registry: ServerRegistry, table: RoutingTable, *, server_id: str, limit_s: float
+    registry: ServerRegistry,
+    table: RoutingTable,
+    *,
+    server_id: str,
+    limit_s: float,
+    hurried: Callable[[], bool] = lambda: False,
 ) -> None:
     """Return once this server holds no shard; it has said before that it is leaving.
 
     At once where nobody else could hold them, or the registry does not answer; after `limit_s` seconds in
-    any case, as there may be no operator.
+    any case, as there may be no operator; and when `hurried`.
     """
     began_s = time.monotonic()
-    while time.monotonic() - began_s < limit_s:
+    while time.monotonic() - began_s < limit_s and not hurried():
         held = sum(holding.server_id == server_id for holding in table.holdings.values())
         if held == 0:
             break
@@ -33,7 +39,10 @@ async def until_handed_over(
         await asyncio.sleep(_LOOK_EVERY_S)
     else:
         if limit_s > 0:
-            log.warning("stopping with shards that were not handed over", after_s=limit_s)
+            log.warning(
+                "stopping with shards that were not handed over",
+                after_s=round(time.monotonic() - began_s, 1),
+            )
         return
     log.info("handed over", seconds=round(time.monotonic() - began_s, 2))
 

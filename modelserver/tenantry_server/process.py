@@ -30,8 +30,18 @@ WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """Calls its argument for whatever happens, until cancelled."""
 
 
+class _Stop(asyncio.Event):
+    """Set once somebody has asked this process to stop; whoever asks twice is in a hurry."""
+
+    asked = 0
+
+    def ask(self) -> None:
+        self.asked += 1
+        self.set()
+
+
 def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; a second one ends the wait for others to take over.
 
     Args:
         shared_fd: a listening socket that several servers accept from, beside this one's own port.
@@ -79,7 +89,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
 
 
 async def _work(
-    parts: Parts, settings: ServerSettings, wake_ups: WakeUps, stop: asyncio.Event, runner: web.AppRunner
+    parts: Parts, settings: ServerSettings, wake_ups: WakeUps, stop: _Stop, runner: web.AppRunner
 ) -> None:
     """Serve until told to stop, then hand over and end in order."""
     async with asyncio.TaskGroup() as group:
@@ -95,7 +105,11 @@ async def _work(
         log.info("stopping", server=settings.server_id)
         parts.follower.wake()  # to say that it is leaving, while everything goes on
         await until_handed_over(
-            parts.registry, parts.table, server_id=settings.server_id, limit_s=settings.drain_s
+            parts.registry,
+            parts.table,
+            server_id=settings.server_id,
+            limit_s=settings.drain_s,
+            hurried=lambda: stop.asked > 1,
         )
         for task in (loading, *beside):
             task.cancel()
@@ -117,16 +131,16 @@ def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
     return partial(cluster_watch.run, settings.namespace)
 
 
-def _stop_event(lifeline: int | None) -> asyncio.Event:
+def _stop_event(lifeline: int | None) -> _Stop:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop = _Stop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, stop.ask)
     if lifeline is not None:
 
         def parent_left() -> None:
             loop.remove_reader(lifeline)
-            stop.set()
+            stop.ask()
 
         loop.add_reader(lifeline, parent_left)  # nobody ever writes: readable means closed
     return stop
