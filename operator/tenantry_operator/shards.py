@@ -57,7 +57,7 @@ class ShardKeeper:
             now_s=now_s,
         )
         self._standing: Standing | None = None
-        self._moving = self._count_moving()
+        self._moving = sum(row.next_id is not None for row in self._map.values())
         self._announced_s: dict[int, float] = {}  # revision -> when rows of it were first seen here
         self._weights: Sequence[int] = ()
         self._weigh_at_s = now_s + _WEIGH_EVERY_S
@@ -82,7 +82,7 @@ class ShardKeeper:
             held = self._held_by(standing.staying)
             wanted = self._wanted(held, standing, level=due or weighing)
             prepared = {server.server_id: server.report.prepared_revision for server in servers}
-            self._write(self._rows(wanted, standing, prepared, now_s))
+            self._write(self._rows(wanted, standing, prepared, now_s), now_s)
             self._standing = standing
             if due or not held:  # the very first need not wait for each other
                 self._members.settle()
@@ -124,8 +124,6 @@ class ShardKeeper:
         self, wanted: Mapping[int, str], standing: Standing, prepared: Mapping[str, int], now_s: float
     ) -> dict[int, Holding]:
         """The rows that have to change for that now; a move that was announced is made when it may be."""
-        announced = {row.revision for row in self._map.values() if row.next_id is not None}
-        self._announced_s = {each: self._announced_s.get(each, now_s) for each in announced}
         rows = {}
         for shard, server_id in wanted.items():
             now = self._map.get(shard)
@@ -134,30 +132,30 @@ class ShardKeeper:
             row = Holding(server_id)
             if now is not None and now.server_id in standing.live and now.server_id != server_id:
                 is_next = now.next_id == server_id
-                waited_s = now_s - self._announced_s.get(now.revision, now_s)
+                waited_s = now_s - self._announced_s.setdefault(now.revision, now_s)
                 if not is_next or (prepared[server_id] < now.revision and waited_s < self._handover_s):
                     row = Holding(now.server_id, server_id)
             if row != now:
                 rows[shard] = row
         return rows
 
-    def _write(self, rows: Mapping[int, Holding]) -> None:
+    def _write(self, rows: Mapping[int, Holding], now_s: float) -> None:
         if not rows:
             return
         before = self._map
         self._map = before | self._registry.assign_shards(rows)
-        self._moving = self._count_moving()
+        moving = [row.revision for row in self._map.values() if row.next_id is not None]
+        self._announced_s = {revision: self._announced_s.get(revision, now_s) for revision in moving}
+        self._moving = len(moving)
         moved = sum(shard in before and before[shard].server_id != rows[shard].server_id for shard in rows)
         announced = sum(row.next_id is not None for row in rows.values())
         self._metrics.shard_moves.inc(moved)
         log.info("shards", given=len(rows) - announced, announced=announced, moving=self._moving)
 
-    def _count_moving(self) -> int:
-        return sum(row.next_id is not None for row in self._map.values())
-
     def _show(self, server_ids: Collection[str]) -> None:
         holders = {shard: row.server_id for shard, row in self._map.items()}
-        weights = self._weights or self._weigh()
-        assigned = placement.loads_of(weights, {*server_ids, *holders.values()}, holders)
+        if not self._weights:
+            self._weights = self._weigh()
+        assigned = placement.loads_of(self._weights, {*server_ids, *holders.values()}, holders)
         self._metrics.held(Counter(holders.values()), assigned)
         self._metrics.shards_moving.set(self._moving)
