@@ -127,14 +127,11 @@ class Cluster:
 
     async def find(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The object of this name as it stands now; None: there is none."""
-        try:
-            return await _answered(
-                self._calls.get_namespaced_custom_object(
-                    API_GROUP, VERSION, namespace, PLURAL, name, _request_timeout=_TIMEOUT_S
-                )
-            )
-        except Gone:
-            return None
+        return await self._found(API_GROUP, VERSION, namespace, PLURAL, name)
+
+    async def find_stateful_set(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The StatefulSet of this name as it stands now; None: there is none."""
+        return await self._found("apps", "v1", namespace, "statefulsets", name)
 
     async def write_status(
         self, namespace: str, name: str, resource_version: str, status: Mapping[str, Any]
@@ -195,6 +192,18 @@ class Cluster:
             if lease.spec is not None and lease.spec.holder_identity == identity:
                 lease.spec.holder_identity = None
                 await leases.replace_namespaced_lease(name, namespace, lease, _request_timeout=_RELEASE_S)
+
+    async def _found(
+        self, group: str, version: str, namespace: str, plural: str, name: str
+    ) -> dict[str, Any] | None:
+        try:
+            return await _answered(
+                self._calls.get_namespaced_custom_object(
+                    group, version, namespace, plural, name, _request_timeout=_TIMEOUT_S
+                )
+            )
+        except Gone:
+            return None
 
     @property
     def _calls(self) -> client.CustomObjectsApi:

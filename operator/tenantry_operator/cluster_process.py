@@ -17,6 +17,7 @@ from tenantry_operator.controller import Controller
 from tenantry_operator.election import Election
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health
+from tenantry_operator.scale import ScaleWatch
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
@@ -68,14 +69,23 @@ def _follow_cluster(
     if registry is None:
         return
     metrics.leading.set(1)
+    scale = None if settings.statefulset is None else ScaleWatch(settings.statefulset)
     side = ClusterSide(
         registry.claims(),
         leads=leads,
         resync_s=settings.resync_s,
         namespace=settings.namespace,
         metrics=metrics,
+        beside=[] if scale is None else [scale.run],
     )
-    controller = Controller(registry, process.resolver(settings), settings, metrics, side)
+    controller = Controller(
+        registry,
+        process.resolver(settings),
+        settings,
+        metrics,
+        side,
+        is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
+    )
     health.controller, health.standing_by = controller, False
     process.work(controller, lambda: side.run(controller.submit, stop), stop)
 

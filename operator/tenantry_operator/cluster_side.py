@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -39,6 +39,7 @@ class ClusterSide(Observer):
         resync_s: between full listings.
         namespace: to look at; None: all.
         metrics: of the operator.
+        beside: what else is done with the same client, each until it is cancelled.
     """
 
     # Written by: the controller's thread (_known), kopf's (_handed, _deleted, _relisted_s), and the loop
@@ -52,8 +53,10 @@ class ClusterSide(Observer):
         resync_s: float,
         namespace: str | None,
         metrics: OperatorMetrics,
+        beside: Sequence[Callable[[Cluster], Coroutine[Any, Any, None]]] = (),
     ) -> None:
         self._leads = leads
+        self._beside = beside
         self._metrics = metrics
         self._known = {claim.uid: claim for claim in claims}
         self._submit: Callable[[Listing], None] = lambda _: None
@@ -96,6 +99,7 @@ class ClusterSide(Observer):
             tasks = [
                 asyncio.create_task(self._statuses.run()),
                 asyncio.create_task(self._follow(cluster, stop)),
+                *(asyncio.create_task(run(cluster)) for run in self._beside),
             ]
             while not stop.is_set() and not any(task.done() for task in tasks):  # noqa: ASYNC110 - a thread's
                 await asyncio.sleep(_STOP_S)

@@ -7,7 +7,7 @@ artifact store is asked from others.
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import islice
@@ -15,22 +15,20 @@ from typing import Any
 
 import structlog
 
-from tenantry import ModelId, placement
+from tenantry import ModelId
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import (
     Assignment,
     Claim,
-    Holding,
     LoadReport,
-    LoadState,
     OperatorRegistry,
-    Server,
     Writes,
 )
 from tenantry_operator import conditions, drift
 from tenantry_operator.artifacts import Resolve
 from tenantry_operator.conditions import State, Status
 from tenantry_operator.entries import Entries, Entry
+from tenantry_operator.fleet import Fleet
 from tenantry_operator.listing import Listing, prune
 from tenantry_operator.lookups import Lookups
 from tenantry_operator.metrics import OperatorMetrics
@@ -72,6 +70,7 @@ class Controller:
         settings: of the operator.
         metrics: of the operator.
         observer: of what is committed.
+        is_leaving: of a server that does not know it yet.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class Controller:
         settings: OperatorSettings,
         metrics: OperatorMetrics,
         observer: Observer | None = None,
+        is_leaving: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._registry = registry
         self._observer = observer or Observer()
@@ -94,8 +94,7 @@ class Controller:
         self._dirty: set[str] = set()  # to be decided about; left only by a commit
         self._loading: set[str] = set()  # wait for a server's word on a candidate
         self._acking: dict[str, int] = {}  # wait until every live server has this revision
-        self._servers: list[Server] = []
-        self._live: frozenset[str] | None = None
+        self._fleet = Fleet(registry, settings, metrics, self._entries.bytes_by_shard, is_leaving)
         self._refused: frozenset[str] = frozenset()
         self._again = Schedule(settings.retry_first_s, settings.retry_last_s)
         self._lookups = Lookups(resolve, settings.resolve_threads)
@@ -167,7 +166,9 @@ class Controller:
             RegistryUnavailable: the registry did not answer; call again.
         """
         now_s = time.monotonic()
-        reports = self._observe()
+        if self._fleet.look(now_s):  # those that wait for a server wait for one to be started now
+            self._dirty |= self._loading | self._acking.keys()
+        reports = self._fleet.reports()
         self._dirty |= self._woken(reports)
         if listing is not None and listing is not self._taken:
             self._take(listing)
@@ -193,30 +194,9 @@ class Controller:
 
     # What changed
 
-    def _observe(self) -> dict[str, LoadReport]:
-        """Servers and their reports, by user; shards follow the servers that live."""
-        self._servers = [server for server in self._registry.servers() if server.live]
-        live = frozenset(server.server_id for server in self._servers)
-        if live != self._live:
-            gone = sorted((self._live or frozenset()) - live)
-            log.info("servers", live=sorted(live), **({"gone": gone} if gone else {}))
-            wanted = {shard: Holding(owner) for shard, owner in placement.owners(live).items()}
-            moved = self._registry.assign_shards(wanted)
-            log.debug("shards moved", count=len(moved))
-            if not live:  # those that wait for a server wait for one to be started now
-                self._dirty |= self._loading | self._acking.keys()
-            self._live = live
-            self._metrics.servers.set(len(live))
-        best: dict[str, LoadReport] = {}
-        for report in self._registry.reports():
-            known = best.get(report.user_id)
-            if known is None or report.state is LoadState.LOADED:
-                best[report.user_id] = report
-        return best
-
     def _woken(self, reports: dict[str, LoadReport]) -> set[str]:
         """Entries whose wait is over, by a report or because every server acknowledged."""
-        acked = min((server.acked_revision for server in self._servers), default=-1)
+        acked = self._fleet.acked_revision
         woken = {uid for uid, revision in self._acking.items() if acked >= revision}
         for user_id in reports:
             woken |= self._entries.of_user(user_id) & self._loading
@@ -289,7 +269,8 @@ class Controller:
             self._entries[uid].look = True
             self._dirty.add(uid)
         if now_s >= self._resync_at_s:
-            drift.repair(self._registry, self._entries, self._live or frozenset())
+            drift.repair(self._registry, self._entries)
+            self._fleet.restore_shards()
             self._dirty |= set(self._entries)
             self._resync_at_s = now_s + self._settings.resync_s
 
@@ -344,7 +325,7 @@ class Controller:
                 winner=self._winner(uid),
                 artifact=entry.artifact,
                 assignment=rows.get(user_id),
-                servers=self._servers,
+                servers=self._fleet.live,
                 report=reports.get(user_id),
             )
             return reconcile(declared, seen)

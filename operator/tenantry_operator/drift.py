@@ -1,22 +1,17 @@
 """Finds and repairs what differs between the registry and the operator's memory, such as manual edits."""
 
-from collections.abc import Collection
 from dataclasses import replace
 
 import structlog
 
-from tenantry import placement
-from tenantry.registry import Assignment, Holding, OperatorRegistry, Writes
+from tenantry.registry import Assignment, OperatorRegistry, Writes
 from tenantry_operator.entries import Entries
 
 log = structlog.get_logger(__name__)
 
 
-def repair(registry: OperatorRegistry, entries: Entries, live: Collection[str]) -> None:
-    """Put back claims, shards and the absence of strangers; assignments are the reconciler's.
-
-    Args:
-        live: servers that hold the shards.
+def repair(registry: OperatorRegistry, entries: Entries) -> None:
+    """Put back claims and the absence of strangers; assignments are the reconciler's.
 
     Raises:
         LeadershipLost, RegistryUnavailable: as for every write.
@@ -35,8 +30,6 @@ def repair(registry: OperatorRegistry, entries: Entries, live: Collection[str]) 
         log.warning("restoring claims that were edited", edited=len(edited), unknown=len(strangers))
     if orphans or edited or strangers:
         registry.commit(Writes(claims=edited, forgotten=strangers, assignments=orphans))
-    if live:
-        registry.assign_shards({shard: Holding(owner) for shard, owner in placement.owners(live).items()})
 
 
 def ended(row: Assignment) -> Assignment:

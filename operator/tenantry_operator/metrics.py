@@ -1,5 +1,7 @@
 """Prometheus metrics of the operator; nothing is labelled by tenant, so their number is bounded."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tenantry_operator.conditions import State
@@ -16,6 +18,10 @@ class OperatorMetrics:
         leading: whether this replica leads.
         tenants: TenantModels by state.
         servers: whose lease holds.
+        shards_moving: that another server was named the next holder of.
+        shard_moves: from one server to another, all told.
+        rebalance_pending: 1 while servers came or went and the map was not levelled since.
+        spread_users: whose models are on several servers, as one is not enough by what was measured.
         registry_up: whether the registry answered last time.
         not_removed: TenantModels that vanished, so many at once that a person has to confirm it.
         decisions: made by the reconciler.
@@ -35,6 +41,14 @@ class OperatorMetrics:
         for state in State:
             self.tenants.labels(state.value)
         self.servers = self._gauge("servers", "Model servers whose lease holds.")
+        self._shards = self._by_server("shards", "Shards that a server answers for.")
+        self._bytes = self._by_server("assigned_bytes", "Bytes of the models on a server's shards.")
+        self.shards_moving = self._gauge("shards_moving", "Shards that are being handed over.")
+        self.shard_moves = self._counter("shard_moves", "Shards that changed hands.")
+        self.rebalance_pending = self._gauge(
+            "rebalance_pending", "1 while shards may move soon, as servers came or went."
+        )
+        self.spread_users = self._gauge("spread_users", "Users that are too busy for one server.")
         self.registry_up = self._gauge("registry_up", "1 while the registry answers.")
         self.not_removed = self._gauge(
             "not_removed", "TenantModels that vanished, too many at once to be removed unconfirmed."
@@ -61,9 +75,28 @@ class OperatorMetrics:
             if after is not None:
                 self.tenants.labels(after.value).inc()
 
+    def held(self, shards: Mapping[str, int], assigned_bytes: Mapping[str, int]) -> None:
+        """What each server holds; others are shown no more.
+
+        Args:
+            assigned_bytes: by server; names every server that is to be shown.
+        """
+        for gauge in (self._shards, self._bytes):
+            for (server_id,) in {
+                tuple(each.labels.values()) for m in gauge.collect() for each in m.samples
+            }:
+                if server_id not in assigned_bytes:
+                    gauge.remove(server_id)
+        for server_id, count in assigned_bytes.items():
+            self._shards.labels(server_id).set(shards.get(server_id, 0))
+            self._bytes.labels(server_id).set(count)
+
     def text(self) -> bytes:
         """Prometheus's text format."""
         return generate_latest(self._all)
+
+    def _by_server(self, name: str, words: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", words, ["server"], registry=self._all)
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", words, registry=self._all)

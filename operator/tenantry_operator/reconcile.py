@@ -120,7 +120,7 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
         outcome = _reconciling(declared, serving, _RESOLVING, "looking at the artifact", Waiting.RETRY)
     else:
         outcome = _roll_out(declared, seen, user_id, str(seen.artifact), serving)
-    return _prewarming(declared, serving, outcome, wished=declared.model.spec.prewarm)
+    return _held_as_wished(declared, serving, outcome)
 
 
 INVALID_MANIFEST = "InvalidManifest"
@@ -153,14 +153,19 @@ def _withdrawing(
     return replace(outcome, assignment=_next(serving, declared, candidate_id=None))
 
 
-def _prewarming(
-    declared: Declaration, serving: Assignment | None, outcome: Outcome, *, wished: bool
-) -> Outcome:
-    """The row says whether to load it early. Nobody waits for that: it changes no answer, so no Ready."""
+def _held_as_wished(declared: Declaration, serving: Assignment | None, outcome: Outcome) -> Outcome:
+    """The row says whether to load it early, and on how many servers.
+
+    Nobody waits for that: it changes no answer, so no Ready.
+    """
     row = outcome.assignment or serving
-    if row is None or row.prewarm == wished:
+    if row is None or declared.model is None:
         return outcome
-    return replace(outcome, assignment=replace(row, generation=declared.generation, prewarm=wished))
+    spec = declared.model.spec
+    if (row.prewarm, row.replicas) == (spec.prewarm, spec.replicas):
+        return outcome
+    wished = replace(row, generation=declared.generation, prewarm=spec.prewarm, replicas=spec.replicas)
+    return replace(outcome, assignment=wished)
 
 
 def _roll_out(

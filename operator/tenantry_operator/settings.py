@@ -41,6 +41,23 @@ class OperatorSettings(CommonSettings):
     resolve_threads: int = Field(
         default=16, gt=0, description="Artifacts looked at at once (S3 HEAD requests)."
     )
+    rebalance_after_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="Quiet time after servers came or went, before shards move for the sake of balance; at "
+        "most four times that. The shards of a server that is gone or leaving do not wait for it.",
+    )
+    handover_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long the next holder of a shard may take to load what is hot; then it takes over.",
+    )
+    statefulset: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
+        description="On Kubernetes: NAMESPACE/NAME of the servers' StatefulSet. Its replicas say which "
+        "servers are about to leave before these are told to stop. Unset: each server says so itself.",
+    )
     forget_servers_s: float = Field(
         default=600.0, gt=0, description="After this a server that went away is listed no more."
     )

@@ -1,0 +1,91 @@
+"""The model servers as the operator sees them: who lives, what they say, and what it gives them to hold."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from tenantry.registry import LoadReport, LoadState, OperatorRegistry, Server
+from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.settings import OperatorSettings
+from tenantry_operator.shards import ShardKeeper
+from tenantry_operator.spreading import Spreading
+
+log = structlog.get_logger(__name__)
+
+
+class Fleet:
+    """Looks at the servers, and keeps shards and busy users where they belong.
+
+    Args:
+        registry: led by this operator.
+        settings: of the operator.
+        metrics: of the operator.
+        weigh: bytes of each shard's tenants.
+        is_leaving: of a server that does not know it yet.
+
+    Attributes:
+        live: the servers whose lease holds.
+    """
+
+    def __init__(
+        self,
+        registry: OperatorRegistry,
+        settings: OperatorSettings,
+        metrics: OperatorMetrics,
+        weigh: Callable[[], Sequence[int]],
+        is_leaving: Callable[[str], bool],
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._shards = ShardKeeper(registry, settings, metrics, weigh, is_leaving)
+        self._spreading = Spreading(registry.spread())
+        self._names: frozenset[str] | None = None
+        self.live: Sequence[Server] = ()
+
+    def look(self, now_s: float) -> bool:
+        """Take in what the registry says of the servers.
+
+        Returns:
+            whether the last one that lived is gone: what waits for a server waits for another one now.
+
+        Raises:
+            LeadershipLost, RegistryUnavailable: call again.
+        """
+        servers = self._registry.servers()
+        self.live = [server for server in servers if server.live]
+        self._shards.look(servers, now_s)
+        self._spread(now_s)
+        names = frozenset(server.server_id for server in self.live)
+        if names == self._names:
+            return False
+        gone = sorted((self._names or frozenset()) - names)
+        log.info("servers", live=sorted(names), **({"gone": gone} if gone else {}))
+        self._names = names
+        self._metrics.servers.set(len(names))
+        return not names
+
+    @property
+    def acked_revision(self) -> int:
+        """What every server that lives has put in force; -1 where none lives."""
+        return min((server.acked_revision for server in self.live), default=-1)
+
+    def reports(self) -> dict[str, LoadReport]:
+        """What servers said of candidates and nobody has answered yet, the best of each user."""
+        best: dict[str, LoadReport] = {}
+        for report in self._registry.reports():
+            known = best.get(report.user_id)
+            if known is None or report.state is LoadState.LOADED:
+                best[report.user_id] = report
+        return best
+
+    def restore_shards(self) -> None:
+        """Put back rows of the shard map that somebody edited."""
+        self._shards.restore()
+
+    def _spread(self, now_s: float) -> None:
+        changes = self._spreading.look(self.live, now_s)
+        if changes:
+            self._registry.set_spread(changes)
+            self._spreading.written(changes)
+            log.info("busy users", servers=changes)
+        self._metrics.spread_users.set(len(self._spreading))

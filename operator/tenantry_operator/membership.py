@@ -1,0 +1,123 @@
+"""Who of the model servers is there, who is about to leave, and when the map is levelled again.
+
+Owns every rule of time about servers that come and go; no thread, no SQL. Refuses: which server holds
+which shard.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tenantry.registry.rows import Server
+
+_GRACE_S = 5.0  # servers that were started together come within seconds of each other
+_AT_MOST = 4  # times the debounce: servers that come and go for ever don't put it off for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinals:
+    """The pods that a StatefulSet is to have: NAME-`start` to NAME-`start + replicas - 1`."""
+
+    name: str
+    replicas: int
+    start: int = 0
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Of the object as the API server shows it."""
+        spec = document["spec"]
+        start = spec.get("ordinals", {}).get("start", 0)  # Kubernetes 1.27 and newer
+        return cls(document["metadata"]["name"], spec.get("replicas", 1), start)
+
+    def exclude(self, server_id: str) -> bool:
+        """Whether it is a pod of this StatefulSet that is about to go, or a newer one took its place.
+
+        Example:
+            >>> [Ordinals("server", 3).exclude(each) for each in ("server-2", "server-3", "other-3")]
+            [False, True, False]
+        """
+        ordinal = re.fullmatch(re.escape(self.name) + r"-(0|[1-9][0-9]*)", server_id, re.ASCII)
+        return ordinal is not None and not self.start <= int(ordinal[1]) < self.start + self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The servers at one moment, by name.
+
+    Attributes:
+        live: whose lease holds: what they hold, they answer for.
+        staying: of these, the ones that are not about to leave: they may be given shards.
+        awaited: hold shards, were not seen since this operator began, and may be starting now.
+    """
+
+    live: frozenset[str]
+    staying: frozenset[str]
+    awaited: frozenset[str]
+
+
+class Membership:
+    """Follows who is there, and when all has been quiet for long enough.
+
+    Args:
+        known: servers that the stored map names: they are no newcomers.
+        rebalance_after_s: quiet time before shards move for the sake of balance.
+        is_leaving: of a server that does not know it yet, such as by its StatefulSet.
+        now_s: when this operator began.
+    """
+
+    def __init__(
+        self,
+        known: Collection[str],
+        *,
+        rebalance_after_s: float,
+        is_leaving: Callable[[str], bool],
+        now_s: float,
+    ) -> None:
+        self._after_s = rebalance_after_s
+        self._is_leaving = is_leaving
+        self._grace_until_s = now_s + min(_GRACE_S, rebalance_after_s)
+        self._settled = self._present = frozenset(known)
+        self._seen: set[str] = set()
+        self._known = frozenset(known)
+        self._unrest: tuple[float, float] | None = None  # when it began, when it was seen last
+
+    def look(self, servers: Sequence[Server], now_s: float) -> Standing:
+        """Take in what the registry says of the servers now."""
+        live = frozenset(server.server_id for server in servers if server.live)
+        staying = frozenset(
+            server.server_id
+            for server in servers
+            if server.live and not server.report.leaving and not self._is_leaving(server.server_id)
+        )
+        self._seen |= live
+        awaited = self._known - self._seen if now_s < self._grace_until_s else frozenset()
+        present = staying | awaited
+        if present != self._present:
+            began_s = now_s if self._unrest is None else self._unrest[0]
+            self._unrest = (began_s, now_s)
+            self._present = present
+        self._settled &= present  # who goes and comes back holds nothing any more
+        return Standing(live, staying, awaited)
+
+    @property
+    def pending(self) -> bool:
+        """Whether servers came or went since the map was levelled."""
+        return self._unrest is not None
+
+    @property
+    def newcomers(self) -> frozenset[str]:
+        """Who came since then."""
+        return self._present - self._settled
+
+    def due(self, now_s: float) -> bool:
+        """Whether to level the map now."""
+        if self._unrest is None:
+            return False
+        began_s, last_s = self._unrest
+        return now_s >= min(last_s + self._after_s, began_s + _AT_MOST * self._after_s)
+
+    def settle(self) -> None:
+        """The map was levelled for those who are there."""
+        self._settled = self._present
+        self._unrest = None
