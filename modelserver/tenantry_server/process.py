@@ -17,13 +17,16 @@ from sqlalchemy import Engine
 from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import ServerRegistry, is_migrated, open_engine
-from tenantry_server.app import PREDICT, make_app
+from tenantry_server.app import SHORTEN, make_app
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.disk import DiskCache, DiskCachedRepository
 from tenantry_server.follower import RegistryFollower
+from tenantry_server.forwarding import Forwarder
+from tenantry_server.holders import Holders
 from tenantry_server.hot import HotUsers
+from tenantry_server.peers import Peers
 from tenantry_server.policies import bounded_cache
 from tenantry_server.prewarm import Prewarmer
 from tenantry_server.repositories import (
@@ -74,6 +77,14 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
+    peers = Peers(settings.server_id)
+    forwarder = Forwarder(
+        table,
+        peers,
+        Holders(table, peers, plane),
+        timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
     prewarmer = Prewarmer(
         table, models, plane.load, hot.recall, server_id=settings.server_id, wait_s=settings.prewarm_s
@@ -85,6 +96,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         poll_s=settings.poll_s,
         lease_s=settings.lease_s,
         changed=prewarmer.changed,
+        servers_read=peers.take,
     )
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     app = make_app(
@@ -97,11 +109,15 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         disk=disk,
         ready=lambda: table.was_read and prewarmer.done and not stop.is_set(),
         registry_age_s=lambda: table.age_s,
+        forwarder=forwarder,
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_s)
+    # Whoever left is owed no answer: neither a turn of a slow model, nor a peer's time.
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=settings.shutdown_s
+    )
     await runner.setup()
     if runner.server is not None:
-        app[PREDICT].shorten(runner.server)
+        app[SHORTEN](runner.server)
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)
@@ -126,6 +142,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
             following.cancel()
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
+    peers.close()
     await follower.release()
     if disk is not None:
         disk.close()
