@@ -55,6 +55,10 @@ class Forwarder:
         holders: which of them to ask.
         timeout_s: for one request, as the server's own.
         max_body_bytes: of a request; a larger one is answered with 413.
+
+    Attributes:
+        peers: as given.
+        counts: how many requests came to which end.
     """
 
     def __init__(
@@ -67,17 +71,12 @@ class Forwarder:
         max_body_bytes: int,
     ) -> None:
         self._table = table
-        self._peers = peers
+        self.peers = peers
         self._holders = holders
         self._timeout_s = timeout_s
         self._max_body_bytes = max_body_bytes
         self._hop_line = f"{headers.HOP}: {peers.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
-
-    @property
-    def peers_down(self) -> int:
-        """How many others live by the registry, and do not answer this server."""
-        return self._peers.down
 
     async def answer(self, request: web.Request, user_id: str) -> web.Response | None:
         """Another server's answer, or None: answer it here, within `deadline.left_s`.
@@ -91,7 +90,7 @@ class Forwarder:
             answer = await self._elsewhere(request, user_id)
             if answer is not None:
                 sent = answer.headers()
-                sent[headers.HOP] = self._peers.server_id
+                sent[headers.HOP] = self.peers.server_id
                 return web.Response(status=answer.status, body=answer.body, headers=sent)
         if headers.FRESH in request.headers and not self._table.lease_held:
             raise LeaseLost
@@ -114,7 +113,7 @@ class Forwarder:
             named = _PLAIN_TARGET.fullmatch(request.raw_path)
             if (
                 named is None
-                or not len(self._peers)
+                or not len(self.peers)
                 or not self._table.lease_held
                 or request.method != "POST"
                 or not _is_plain(request)
@@ -144,7 +143,7 @@ class Forwarder:
         about_memory = request.path.startswith(_ABOUT_MEMORY)
         steps = self._holders.elsewhere(user_id, held_only=about_memory)
         unsure = not self._table.lease_held and not self._table.registry_answers
-        if not len(self._peers) or (steps is None and not unsure):
+        if not len(self.peers) or (steps is None and not unsure):
             return None
         body = request.get(BODY)
         if body is None:
@@ -152,7 +151,7 @@ class Forwarder:
         asked = self._asked(request, body)
         answer = None
         if unsure:
-            answer = await self._ask_each(asked, self._holders.everybody(user_id), len(self._peers))
+            answer = await self._ask_each(asked, self._holders.everybody(user_id), len(self.peers))
             asked.fresh = headers.FRESH in request.headers
         if answer is None and steps is not None:
             # Where nobody has a lease it is locality again that counts.
@@ -184,7 +183,7 @@ class Forwarder:
         return None
 
     def _asked(self, request: web.Request, body: Body) -> HopRequest:
-        return HopRequest(request, body, server_id=self._peers.server_id, timeout_s=self._timeout_s)
+        return HopRequest(request, body, server_id=self.peers.server_id, timeout_s=self._timeout_s)
 
     def _give_up(self, request: web.Request, asked: HopRequest) -> None:
         self.counts[Result.SELF] += 1

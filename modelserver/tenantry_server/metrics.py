@@ -114,9 +114,12 @@ class _ForwardCollector(Collector):
             forwarded.add_metric([result], count)
         yield forwarded
         yield GaugeMetricFamily(
+            "tenantry_peers", "Other servers whose lease holds.", self._forwarder.peers.live
+        )
+        yield GaugeMetricFamily(
             "tenantry_peers_down",
             "Servers whose lease holds, and that do not answer this one.",
-            self._forwarder.peers_down,
+            self._forwarder.peers.down,
         )
 
 

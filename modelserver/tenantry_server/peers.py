@@ -77,6 +77,11 @@ class Peers:
         return len(self._peers)
 
     @property
+    def live(self) -> int:
+        """How many others live by the registry."""
+        return sum(peer.live for peer in self._peers.values())
+
+    @property
     def down(self) -> int:
         """How many live by the registry, and do not answer this server."""
         return sum(peer.live and not peer.up for peer in self._peers.values())
