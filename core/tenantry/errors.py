@@ -23,6 +23,7 @@
     ├── PredictionTimeout        the time for this request is spent
     ├── ModelLoading             the time for this request was spent before its model had loaded
     ├── RegistryUnavailable      the SQL registry did not answer
+    ├── LeaseLost                fresh knowledge is asked for, and this server's lease is over
     ├── RegistryMismatch         the registry belongs to another version or another source
     ├── ServerIdTaken            another model server runs under the same name
     ├── InvalidSetting           a TENANTRY_* variable or an option breaks its rule
@@ -307,6 +308,19 @@ class RegistryUnavailable(TenantryError):
 
     reason: ClassVar[str] = "RegistryUnavailable"
     retryable: ClassVar[bool] = True
+
+
+class LeaseLost(TenantryError):
+    """The request wants fresh knowledge only, and this server's may be old."""
+
+    reason: ClassVar[str] = "LeaseLost"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server has lost touch with the registry, and the request asks for fresh knowledge "
+            "only (Tenantry-Fresh); ask another server, or again shortly"
+        )
 
 
 class RegistryMismatch(TenantryError):

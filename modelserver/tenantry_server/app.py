@@ -12,6 +12,7 @@ from tenantry import TenantryError
 from tenantry_server import headers, http_errors, predict_route, protocols
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.disk import DiskCache
+from tenantry_server.forwarding import Forwarder
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
 from tenantry_server.predict_route import PredictRoute
@@ -19,8 +20,8 @@ from tenantry_server.repositories import ModelRepository
 
 log = structlog.get_logger(__name__)
 
-PREDICT = web.AppKey("predict", PredictRoute)
-"""Where an application keeps its handler of predictions, for the server that shortens its way."""
+SHORTEN: web.AppKey[Callable[[web.Server], None]] = web.AppKey("shorten")
+"""Where an application keeps what shortens the way of predictions past it, for the server to call."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -36,6 +37,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     disk: DiskCache | None = None,
     ready: Callable[[], bool] = lambda: True,
     registry_age_s: Callable[[], float | None] = lambda: None,
+    forwarder: Forwarder | None = None,
 ) -> web.Application:
     """A server of every user's own model, ready for `aiohttp.web.run_app`.
 
@@ -54,6 +56,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ready: what /readyz answers.
         registry_age_s: shown in a header where it is not None: how old the knowledge is that
             answers, while the registry is out of reach.
+        forwarder: passes on what other servers should answer; None: everything is answered here.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -65,7 +68,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ['/', '/docs', '/healthz', '/metrics', '/openapi.json', '/predict/{user_id}', '/readyz', ...]
     """
     plane = data_plane or DataPlane(model_info_repository, model_repository)
-    metrics = ServerMetrics(model_repository, disk)
+    metrics = ServerMetrics(model_repository, disk, forwarder)
     predict = PredictRoute(
         plane,
         server_id=server_id,
@@ -91,10 +94,16 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         yield
         plane.close()
 
+    def shorten(server: web.Server) -> None:
+        if forwarder is not None:
+            forwarder.shorten(server, metrics.answered)
+        predict.shorten(server)  # the last one is asked first
+
     app = web.Application(
-        client_max_size=max_body_bytes, middlewares=[_errors_as_json(server_id, metrics, registry_age_s)]
+        client_max_size=max_body_bytes,
+        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
     )
-    app[PREDICT] = predict
+    app[SHORTEN] = shorten
     app.router.add_post(predict_route.PATH, predict.handle)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -105,17 +114,22 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 
 
 def _errors_as_json(
-    server_id: str, metrics: ServerMetrics, registry_age_s: Callable[[], float | None]
+    server_id: str,
+    metrics: ServerMetrics,
+    registry_age_s: Callable[[], float | None],
+    forwarder: Forwarder | None,
 ) -> Any:
     """Answers every failure in one form, and counts and logs predictions."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began_s = time.perf_counter()
-        response = await _answered(request, handler)
-        response.headers[headers.SERVER] = server_id
+        response = await _answered(request, handler, forwarder)
+        forwarded = headers.HOP in response.headers
+        if not forwarded:
+            response.headers[headers.SERVER] = server_id
         if request.method == "POST" and _is_prediction(request.path):
-            age_s = registry_age_s()
+            age_s = None if forwarded else registry_age_s()
             if age_s is not None:
                 response.headers[headers.REGISTRY_AGE] = str(int(age_s))
             seconds = time.perf_counter() - began_s
@@ -132,9 +146,16 @@ def _is_prediction(path: str) -> bool:
     return path.startswith("/predict/") or path.endswith(protocols.PREDICTIONS)
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(
+    request: web.Request, handler: Handler, forwarder: Forwarder | None
+) -> web.StreamResponse:
     body = protocols.error_words(request.path) or http_errors.native
     try:
+        user_id = request.match_info.get("user_id")
+        if forwarder is not None and user_id is not None:
+            answer = await forwarder.answer(request, user_id)
+            if answer is not None:
+                return answer
         return await handler(request)
     except TenantryError as error:
         response = http_errors.of_error(error, body)

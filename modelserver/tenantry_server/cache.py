@@ -137,6 +137,13 @@ class CachedModelRepository(ModelRepository):
         with self._lock:
             return self._lookup(model_id)
 
+    def glance(self, model_id: str) -> Resident | None:
+        """The same, and no use of it: it does not stay longer for that."""
+        with self._lock:
+            if model_id not in self._cache:
+                return None
+            return Cache.__getitem__(self._cache, model_id)  # the policies count in their own
+
     def __contains__(self, model_id: str) -> bool:
         """Whether it is in memory; no use of it."""
         with self._lock:

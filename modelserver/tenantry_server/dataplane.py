@@ -1,6 +1,8 @@
 """One prediction: whose model, get it, run it. Knows no HTTP."""
 
 import asyncio
+import enum
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,7 @@ _LOAD_THREADS = 4
 # quicker without, and holds up nobody for longer than a request's own parsing does.
 _QUICK_CALL_S = 0.0003
 _QUICK_ROWS = 16
+_SLOW_CALL_S = 0.001
 
 
 @dataclass(slots=True)
@@ -42,6 +45,15 @@ class Answer:
 
     predictions: Predictions
     model_id: str
+
+
+class Pace(enum.Enum):
+    """How a small prediction for a user would go on this server."""
+
+    UNKNOWN = enum.auto()  # the model is not in memory, or it is not known here which one it is
+    QUICK = enum.auto()  # at once
+    USUAL = enum.auto()  # in a thread, and not for long; or it was never measured
+    SLOW = enum.auto()  # in a thread, longer than passing it on takes
 
 
 class DataPlane:
@@ -81,6 +93,15 @@ class DataPlane:
         Raises:
             ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed: as `predict`.
         """
+        found = self.find_quick(user_id)
+        return None if found is None else self.score_quick(found, payload)
+
+    def find_quick(self, user_id: str) -> tuple[str, Resident] | None:
+        """The model that `predict_now` would ask, and its model id; None: there is none.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+        """
         if self._cache is None:
             return None
         model_id = self._info.peek(user_id)
@@ -89,6 +110,11 @@ class DataPlane:
         resident = self._cache.peek(model_id)
         if resident is None or resident.call_s > _QUICK_CALL_S or resident.model.may_block:
             return None
+        return model_id, resident
+
+    def score_quick(self, found: tuple[str, Resident], payload: Payload) -> Answer | None:
+        """`predict_now` with what `find_quick` found."""
+        model_id, resident = found
         if not 0 < len(payload) <= _QUICK_ROWS:
             return None
         self.meter.spent(user_id, resident.call_s)
@@ -98,6 +124,20 @@ class DataPlane:
         predictions = score(resident.model, payload)
         resident.took(time.thread_time() - began_s)
         return Answer(predictions, model_id)
+
+    def pace(self, user_id: str) -> Pace:
+        """How a small prediction would go here; no use of the model.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+        """
+        model_id = None if self._cache is None else self._info.peek(user_id)
+        resident = None if model_id is None or self._cache is None else self._cache.glance(model_id)
+        if resident is None:
+            return Pace.UNKNOWN
+        if resident.call_s > _QUICK_CALL_S or resident.model.may_block:
+            return Pace.SLOW if _SLOW_CALL_S < resident.call_s < math.inf else Pace.USUAL
+        return Pace.QUICK
 
     async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
         """Score the rows of `payload` with this user's model, loading it first if it is cold.

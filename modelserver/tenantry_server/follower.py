@@ -12,7 +12,7 @@ import structlog
 
 from tenantry.clock import boot_clock_s
 from tenantry.errors import RegistryUnavailable, ServerIdTaken
-from tenantry.registry import Changes, LoadReport, ServerRegistry, ServerReport
+from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.routes import RoutingTable
@@ -38,6 +38,7 @@ class RegistryFollower:
         poll_s: between looks at the registry; at most 1.
         lease_s: how long the registry waits for this server before it goes on without it.
         changed: told what changed, once it is in force.
+        servers_read: told about once a second who the servers are.
     """
 
     def __init__(  # noqa: PLR0913 - what it is wired to, each named
@@ -50,6 +51,7 @@ class RegistryFollower:
         lease_s: float,
         report: Callable[[], ServerReport] = ServerReport,
         changed: Callable[[Changes], None] = lambda _: None,
+        servers_read: Callable[[list[Server]], None] = lambda _: None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._registry = registry
@@ -59,6 +61,8 @@ class RegistryFollower:
         self._lease_s = lease_s
         self._report = report
         self._changed = changed
+        self._servers_read = servers_read
+        self._servers_due_s = float("-inf")
         self._clock_s = clock_s
         self._wake = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "registry")
@@ -106,10 +110,12 @@ class RegistryFollower:
                 if not self._lost:
                     log.warning("registry lost", error=str(error))
                 self._lost = True
+                self._table.registry_answers = False
             else:
                 if self._lost:
                     log.info("registry found again", revision=self._table.revision)
                 self._lost = False
+                self._table.registry_answers = True
             with contextlib.suppress(TimeoutError):
                 hurried = self._clock_s() < self._hurry_until_s
                 poll_s = min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
@@ -177,6 +183,9 @@ class RegistryFollower:
         )
         self._told = told
         self._renewed_at_s = began_s
+        if began_s >= self._servers_due_s:
+            self._servers_read(await self._in_thread(self._registry.servers))
+            self._servers_due_s = began_s + _RENEW_EVERY_S
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from tenantry import TenantryError, errors
+from tenantry_server.headers import REASON
 
 ErrorBody = Callable[[str, str], Any]
 """Of a reason and a message, the JSON document that a protocol answers an error with."""
@@ -22,6 +23,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.PredictionFailed, 500),
     (errors.PredictionTimeout, 504),
     (errors.RegistryUnavailable, 503),
+    (errors.LeaseLost, 503),
 )
 _RETRY_AFTER_S = 1
 
@@ -71,8 +73,10 @@ def of_broken_body(request: web.Request, error: web.RequestPayloadError, body: E
 def response(
     status: int, reason: str, message: str, body: ErrorBody, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """An error in a protocol's own form; 503 says when to come again."""
-    kept = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {}
+    """An error in a protocol's own form, its reason in a header too; 503 says when to come again."""
+    kept = {REASON: reason}
+    if status == 503:
+        kept["Retry-After"] = str(_RETRY_AFTER_S)
     return web.Response(
         status=status,
         body=orjson.dumps(body(reason, message)),

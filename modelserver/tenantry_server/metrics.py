@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.disk import DiskCache
+from tenantry_server.forwarding import Forwarder
 from tenantry_server.repositories import ModelRepository
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,9 +23,15 @@ class ServerMetrics:
     Args:
         models: its cache is shown where it is a CachedModelRepository.
         disk: the tier below it, where there is one.
+        forwarder: passes requests on to other servers, where there is one.
     """
 
-    def __init__(self, models: ModelRepository, disk: DiskCache | None = None) -> None:
+    def __init__(
+        self,
+        models: ModelRepository,
+        disk: DiskCache | None = None,
+        forwarder: Forwarder | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = _Requests()
         self.answered = self._requests.answered
@@ -33,6 +40,8 @@ class ServerMetrics:
             self._registry.register(_CacheCollector(models))
         if disk is not None:
             self._registry.register(_DiskCollector(disk))
+        if forwarder is not None:
+            self._registry.register(_ForwardCollector(forwarder))
 
     def text(self) -> bytes:
         """Prometheus's text format."""
@@ -88,6 +97,30 @@ class _CacheCollector(Collector):
             "tenantry_cache_capacity_bytes", "Bound of the above.", self._models.capacity_bytes
         )
         yield GaugeMetricFamily("tenantry_cache_models", "Number of models in memory.", len(self._models))
+
+
+class _ForwardCollector(Collector):
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+
+    def collect(self) -> Iterator[Metric]:
+        forwarded = CounterMetricFamily(
+            "tenantry_forwarded",
+            "Requests that another server should answer: answered by the first that was asked, failed "
+            "over to another, or answered by this one itself in the end.",
+            labels=["result"],
+        )
+        for result, count in self._forwarder.counts.items():
+            forwarded.add_metric([result], count)
+        yield forwarded
+        yield GaugeMetricFamily(
+            "tenantry_peers", "Other servers whose lease holds.", self._forwarder.peers.live
+        )
+        yield GaugeMetricFamily(
+            "tenantry_peers_down",
+            "Servers whose lease holds, and that do not answer this one.",
+            self._forwarder.peers.down,
+        )
 
 
 class _DiskCollector(Collector):

@@ -13,8 +13,11 @@ from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.disk import DiskCache, DiskCachedRepository
 from tenantry_server.follower import RegistryFollower
+from tenantry_server.forwarding import Forwarder
 from tenantry_server.handover import Handover
+from tenantry_server.holders import Holders
 from tenantry_server.hot import HotUsers
+from tenantry_server.peers import Peers
 from tenantry_server.policies import bounded_cache
 from tenantry_server.prewarm import Prewarmer
 from tenantry_server.repositories import (
@@ -41,6 +44,7 @@ class Parts:
     prewarmer: Prewarmer
     strays: Strays
     hot: HotUsers
+    peers: Peers
     disk: DiskCache | None
 
 
@@ -59,6 +63,14 @@ def assemble(
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
+    peers = Peers(own)
+    forwarder = Forwarder(
+        table,
+        peers,
+        Holders(table, peers, plane),
+        timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
     handover = Handover(registry, table, hot, server_id=own)
     prewarmer = Prewarmer(
@@ -92,6 +104,7 @@ def assemble(
         lease_s=settings.lease_s,
         report=report,
         changed=changed,
+        servers_read=peers.take,
     )
     app = make_app(
         table,
@@ -103,10 +116,11 @@ def assemble(
         disk=disk,
         ready=lambda: table.was_read and prewarmer.done and not stopping(),
         registry_age_s=lambda: table.age_s,
+        forwarder=forwarder,
     )
     app.add_routes(handover.routes())
     candidates = CandidateLoader(plane.load, own, follower.wake)
-    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, disk)
+    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, peers, disk)
 
 
 def _disk(settings: ServerSettings) -> DiskCache | None:

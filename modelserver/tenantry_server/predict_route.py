@@ -13,14 +13,13 @@ from aiohttp import HttpVersion11, web
 from tenantry import TenantryError
 from tenantry.errors import PredictionFailed
 from tenantry.model import Predictions
-from tenantry_server import headers
+from tenantry_server import bodies, deadline, headers
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.json_payload import parse
 
 PATH = "/predict/{user_id}"
 _PREFIX = "/predict/"
 _PLAIN_TARGET = re.compile(r"/predict/[A-Za-z0-9._~@:+-]+")
-_BODY = web.RequestKey("body", bytes)  # of a request that was read and goes the long way
 _UNSENT_BYTES = 1 << 16  # waits for a client that reads slower than it asks
 
 
@@ -57,16 +56,13 @@ class PredictRoute:
 
     async def handle(self, request: web.Request) -> web.Response:
         """The route's handler; raises what the application turns into an answer."""
-        body = request.get(_BODY)
-        if body is None:
-            body = await request.read()
-        elif len(body) > self._max_body_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, len(body))
-        payload = parse(body)
+        payload = parse(await bodies.whole(request))
         user_id = request.match_info["user_id"]
         answer = self._plane.predict_now(user_id, payload)
         if answer is None:
-            answer = await self._plane.predict(user_id, payload, timeout_s=self._timeout_s)
+            answer = await self._plane.predict(
+                user_id, payload, timeout_s=deadline.left_s(request, self._timeout_s)
+            )
         return web.Response(
             body=to_json(answer.predictions, bare=payload.bare),
             content_type="application/json",
@@ -94,7 +90,7 @@ class PredictRoute:
                 answer = self._at_once(request.raw_path[len(_PREFIX) :], body)
                 if answer is not None:
                     return answer
-                request[_BODY] = body
+                request[bodies.BODY] = bodies.Body(request, self._max_body_bytes, body)
             return await application(request)
 
         server.request_handler = handler
@@ -104,8 +100,11 @@ class PredictRoute:
             return None
         began_s = time.perf_counter()
         try:
+            found = self._plane.find_quick(user_id)
+            if found is None:
+                return None
             payload = parse(body)
-            answer = self._plane.predict_now(user_id, payload)
+            answer = self._plane.score_quick(found, payload)
             if answer is None:
                 return None
             content = to_json(answer.predictions, bare=payload.bare)
@@ -127,19 +126,20 @@ class PredictRoute:
 
 
 class WholeAnswer(web.StreamResponse):
-    """A 200 that is already the bytes of its head and body, for a connection that stays open.
+    """An answer that is already the bytes of its head and body, for a connection that stays open.
 
     What an access log asks for is there; it has no headers to add to.
     """
 
-    def __init__(self, wire: bytes, body_length: int) -> None:
+    def __init__(self, wire: bytes, body_length: int, status: int = 200) -> None:
         self._wire = wire
         self._length = body_length
+        self._code = status
 
     @property
     def status(self) -> int:
         """Of the answer."""
-        return 200
+        return self._code
 
     @property
     def body_length(self) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import is_migrated, open_engine
-from tenantry_server.app import PREDICT
+from tenantry_server.app import SHORTEN
 from tenantry_server.drain import until_handed_over
 from tenantry_server.parts import Parts, assemble
 from tenantry_server.settings import ServerSettings
@@ -68,10 +68,13 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
-    runner = web.AppRunner(parts.app, access_log=None, shutdown_timeout=settings.shutdown_s)
+    # Whoever left is owed no answer: neither a turn of a slow model, nor a peer's time.
+    runner = web.AppRunner(
+        parts.app, access_log=None, handler_cancellation=True, shutdown_timeout=settings.shutdown_s
+    )
     await runner.setup()
     if runner.server is not None:
-        parts.app[PREDICT].shorten(runner.server)
+        parts.app[SHORTEN](runner.server)
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)
@@ -82,6 +85,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         await _work(parts, settings, wake_ups, stop, runner)
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
+    parts.peers.close()
     await parts.follower.release()
     if parts.disk is not None:
         parts.disk.close()

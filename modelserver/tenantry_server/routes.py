@@ -49,6 +49,7 @@ class RoutingTable(ModelInfoRepository):
         self._lease_ends_s = float("-inf")
         self._read_at_s: float | None = None
         self._lost = False  # whether the last look-up went unanswered
+        self.registry_answers = True  # as the follower last saw it
         self.revision = -1
 
     def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
@@ -150,7 +151,7 @@ class RoutingTable(ModelInfoRepository):
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """As SQL has it now; where SQL does not answer, as `on_loss` says."""
         try:
-            assignment = self._registry.lookup(user_id)
+            assignment = self._lookup(user_id)
             self._lost = False
             return _answer(user_id, assignment)
         except RegistryUnavailable:
@@ -158,6 +159,14 @@ class RoutingTable(ModelInfoRepository):
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
                 raise
             return _answer(user_id, self._assignments.get(user_id))
+
+    def _lookup(self, user_id: str) -> Assignment | None:
+        if not self.registry_answers:  # to ask takes seconds then, and all requests share one thread
+            raise RegistryUnavailable(
+                "the registry does not answer, and this server's lease is over; retry, it is asked "
+                "again all the time"
+            )
+        return self._registry.lookup(user_id)
 
     def assigned(self) -> Mapping[str, str | None]:
         """As last read."""

@@ -38,7 +38,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
-from tenantry_server.app import PREDICT
+from tenantry_server.app import SHORTEN
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
@@ -181,7 +181,7 @@ async def client(tenants: Tenants, request: pytest.FixtureRequest) -> AsyncItera
             runner = client.server.runner
             assert runner is not None
             assert runner.server is not None
-            app[PREDICT].shorten(runner.server)
+            app[SHORTEN](runner.server)
         yield client
 
 

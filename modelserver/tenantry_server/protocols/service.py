@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from tenantry.errors import InvalidRequest
-from tenantry_server import headers
+from tenantry_server import bodies, deadline, headers
 from tenantry_server.dataplane import Answer, DataPlane
 from tenantry_server.payload import Payload, short
 
@@ -28,7 +28,11 @@ class Service:
     predict_timeout_s: float
     ready: Callable[[], bool] = lambda: True
 
-    async def predict(self, user_id: str, payload: Payload) -> Answer:
+    def timeout_s(self, request: web.Request) -> float:
+        """What is left of this request's budget, in seconds."""
+        return deadline.left_s(request, self.predict_timeout_s)
+
+    async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
         """At once where the model is warm and cheap, else when it is its turn.
 
         Raises:
@@ -37,10 +41,10 @@ class Service:
         answer = self.plane.predict_now(user_id, payload)
         if answer is not None:
             return answer
-        return await self.plane.predict(user_id, payload, timeout_s=self.predict_timeout_s)
+        return await self.plane.predict(user_id, payload, timeout_s=timeout_s)
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
+async def read_body(request: web.Request) -> bytes:
     """The whole body, decompressed where it says so, and never more than the application's limit.
 
     Raises:
@@ -51,7 +55,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.lower() not in _ENCODINGS:
         raise InvalidRequest(f"the Content-Encoding {short(encoding)} is not known; send gzip or deflate")
-    return await request.read()
+    return await bodies.whole(request)
 
 
 def answer(body: bytes, model_id: str | None = None) -> web.Response:

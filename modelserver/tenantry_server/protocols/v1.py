@@ -25,7 +25,8 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def predict(request: web.Request) -> web.Response:
         payload = parse(await read_body(request))
-        given = await service.predict(request.match_info["user_id"], payload)
+        user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
+        given = await service.predict(user_id, payload, timeout_s=timeout_s)
         return answer(to_json(given.predictions, bare=False), given.model_id)
 
     return [

@@ -31,7 +31,7 @@ def routes(service: Service) -> list[web.RouteDef]:
         body = await read_body(request)
         asked = v2_request.parse(body, request.headers.get(JSON_LENGTH))
         user_id = request.match_info["user_id"]
-        given = await service.predict(user_id, asked.tensors)
+        given = await service.predict(user_id, asked.tensors, timeout_s=service.timeout_s(request))
         _check_version(request, given.model_id)
         content, json_length = render(asked, given, user_id)
         if json_length is None:
@@ -45,10 +45,11 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def metadata(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
-        timeout_s = service.predict_timeout_s
+        timeout_s = service.timeout_s(request)
         model, model_id = await service.plane.model_of(user_id, timeout_s=timeout_s)
         _check_version(request, model_id)
-        described = await v2_metadata.describe(service, user_id, model, model_id)
+        timeout_s = service.timeout_s(request)
+        described = await v2_metadata.describe(service, user_id, model, model_id, timeout_s=timeout_s)
         return answer(orjson.dumps(described), model_id)
 
     async def model_ready(request: web.Request) -> web.Response:
@@ -100,7 +101,7 @@ def _repository_routes(service: Service) -> list[web.RouteDef]:
             raise InvalidRequest(
                 "what is loaded is declared by TenantModels; send no 'parameters', and apply a manifest"
             )
-        user_id, timeout_s = request.match_info["user_id"], service.predict_timeout_s
+        user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
         _, model_id = await service.plane.model_of(user_id, timeout_s=timeout_s)
         return answer(b"", model_id)
 

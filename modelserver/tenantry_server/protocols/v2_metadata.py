@@ -16,7 +16,9 @@ MATRIX = "input"  # a name for the one tensor that may have any
 _ANY = -1
 
 
-async def describe(service: Service, user_id: str, model: Model, model_id: str) -> dict[str, Any]:
+async def describe(
+    service: Service, user_id: str, model: Model, model_id: str, *, timeout_s: float
+) -> dict[str, Any]:
     """A $metadata_model_response, with ``feature_names`` beside it where the model has some.
 
     The datatype of the answer is found by asking for one row of zeros, where the model is one that only
@@ -27,7 +29,7 @@ async def describe(service: Service, user_id: str, model: Model, model_id: str) 
         "versions": [version_of(model_id)],
         "platform": _platform(model_id),
         "inputs": _inputs(model),
-        "outputs": [await _output(service, user_id, model, model_id)],
+        "outputs": [await _output(service, user_id, model, model_id, timeout_s)],
     }
     if model.feature_names is not None:
         described["feature_names"] = list(model.feature_names)
@@ -50,13 +52,15 @@ def _inputs(model: Model) -> list[dict[str, Any]]:
     return [{"name": name, "datatype": datatypes.TEXT, "shape": [_ANY, 1]} for name in model.feature_names]
 
 
-async def _output(service: Service, user_id: str, model: Model, model_id: str) -> dict[str, Any]:
+async def _output(
+    service: Service, user_id: str, model: Model, model_id: str, timeout_s: float
+) -> dict[str, Any]:
     datatype, shape = "FP64", [_ANY]
     width = _width(model)
     if model.numeric and width and not model.may_block:
         zeros = Tensors([Tensor(MATRIX, 1, width, np.zeros(width))])
         try:
-            given = (await service.predict(user_id, zeros)).predictions
+            given = (await service.predict(user_id, zeros, timeout_s=timeout_s)).predictions
             datatype, shape = datatypes.tensor_of(given)[0], [_ANY, *given.shape[1:]]
         except TenantryError:
             pass  # zeros may lie outside what it takes

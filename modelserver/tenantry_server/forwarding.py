@@ -1,0 +1,203 @@
+"""Passing a request on to the server that holds the model it asks for.
+
+Owns the hop: one after another is asked until one answers, and at last this server does so itself. That
+is about speed; any server can answer any request. Refuses to choose (see `holders`), and to look into a
+request or an answer.
+"""
+
+import enum
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+from aiohttp import HttpVersion11, web
+
+from tenantry.errors import LeaseLost, ModelLoading, ModelNotReady, PredictionTimeout
+from tenantry_server import deadline, headers
+from tenantry_server.bodies import BODY, Body
+from tenantry_server.holders import Holders
+from tenantry_server.hop_request import HopRequest
+from tenantry_server.peer import Peer
+from tenantry_server.peer_connection import PeerAnswer, PeerLost
+from tenantry_server.peers import Peers
+from tenantry_server.predict_route import WholeAnswer
+from tenantry_server.routes import RoutingTable
+
+log = structlog.get_logger(__name__)
+
+MAX_PEERS = 2
+"""Asked one after another before this server answers itself: each may take its time to fail."""
+
+_METHODS = frozenset({"GET", "POST"})
+_ABOUT_MEMORY = "/v2/repository/"
+_PASSED_ON = frozenset({ModelNotReady.reason, ModelLoading.reason})  # no other server knows better
+_NAME = "([A-Za-z0-9._~@:+-]+)"
+_PLAIN_TARGET = re.compile(f"/(?:predict/{_NAME}|v1/models/{_NAME}:predict|v2/models/{_NAME}/infer)")
+_TRIED = web.RequestKey("tried", bool)
+
+
+class Result(enum.StrEnum):
+    """What became of a request that was to be passed on."""
+
+    ANSWERED = "answered"  # by the first that was asked
+    FAILED_OVER = "failed_over"  # by another
+    SELF = "self"  # by nobody, so this server had to
+
+
+class Forwarder:
+    """Passes on the requests that others should answer.
+
+    Args:
+        table: tells whether this server's own knowledge may be trusted.
+        peers: the others.
+        holders: which of them to ask.
+        timeout_s: for one request, as the server's own.
+        max_body_bytes: of a request; a larger one is answered with 413.
+
+    Attributes:
+        peers: as given.
+        counts: how many requests came to which end.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        peers: Peers,
+        holders: Holders,
+        *,
+        timeout_s: float,
+        max_body_bytes: int,
+    ) -> None:
+        self._table = table
+        self.peers = peers
+        self._holders = holders
+        self._timeout_s = timeout_s
+        self._max_body_bytes = max_body_bytes
+        self._hop_line = f"{headers.HOP}: {peers.server_id}\r\n".encode()
+        self.counts = dict.fromkeys(Result, 0)
+
+    async def answer(self, request: web.Request, user_id: str) -> web.Response | None:
+        """Another server's answer, or None: answer it here, within `deadline.left_s`.
+
+        Raises:
+            LeaseLost: the request wants fresh knowledge, and nobody who was asked has it.
+            PredictionTimeout: the time is spent.
+            web.HTTPRequestEntityTooLarge, web.RequestPayloadError: the body can't be read.
+        """
+        if request.method in _METHODS and headers.HOP not in request.headers and not request.get(_TRIED):
+            answer = await self._elsewhere(request, user_id)
+            if answer is not None:
+                sent = answer.headers()
+                sent[headers.HOP] = self.peers.server_id
+                return web.Response(status=answer.status, body=answer.body, headers=sent)
+        if headers.FRESH in request.headers and not self._table.lease_held:
+            raise LeaseLost
+        if deadline.left_s(request, self._timeout_s) == 0:
+            raise PredictionTimeout(deadline.limit_s(request, self._timeout_s))
+        return None
+
+    def shorten(self, server: web.Server, answered: Callable[[int, float], None]) -> None:
+        """Pass plain predictions on before `server` asks its application.
+
+        That saves the router, the middleware and the making of headers: the bytes that the peer sent go
+        to the client. Everything else goes on, unchanged.
+
+        Args:
+            answered: told the status and the seconds of what went this way.
+        """
+        inner = server.request_handler
+
+        async def handler(request: Any) -> web.StreamResponse:
+            named = _PLAIN_TARGET.fullmatch(request.raw_path)
+            if (
+                named is None
+                or not len(self.peers)
+                or not self._table.lease_held
+                or request.method != "POST"
+                or not _is_plain(request)
+            ):
+                return await inner(request)
+            steps = self._holders.elsewhere(named[named.lastindex or 1])
+            if steps is None:
+                return await inner(request)
+            began_s = time.perf_counter()
+            body = request.get(BODY)
+            if body is None:
+                whole = request.content.read_nowait()
+                body = request[BODY] = Body(request, self._max_body_bytes, whole)
+            if body.length > self._max_body_bytes:
+                return await inner(request)
+            asked = self._asked(request, body)
+            answer = await self._ask_each(asked, steps, MAX_PEERS)
+            if answer is None:
+                self._give_up(request, asked)
+                return await inner(request)
+            answered(answer.status, time.perf_counter() - began_s)
+            return WholeAnswer(answer.passed_on(self._hop_line), len(answer.body), answer.status)
+
+        server.request_handler = handler
+
+    async def _elsewhere(self, request: web.Request, user_id: str) -> PeerAnswer | None:
+        about_memory = request.path.startswith(_ABOUT_MEMORY)
+        steps = self._holders.elsewhere(user_id, held_only=about_memory)
+        unsure = not self._table.lease_held and not self._table.registry_answers
+        if not len(self.peers) or (steps is None and not unsure):
+            return None
+        body = request.get(BODY)
+        if body is None:
+            body = request[BODY] = Body(request, self._max_body_bytes)
+        asked = self._asked(request, body)
+        answer = None
+        if unsure:
+            answer = await self._ask_each(asked, self._holders.everybody(user_id), len(self.peers))
+            asked.fresh = headers.FRESH in request.headers
+        if answer is None and steps is not None:
+            # Where nobody has a lease it is locality again that counts.
+            answer = await self._ask_each(asked, steps, MAX_PEERS)
+        if answer is None:
+            self._give_up(request, asked)
+        return answer
+
+    async def _ask_each(self, asked: HopRequest, steps: Iterator[Peer], limit: int) -> PeerAnswer | None:
+        """The first answer that another server could not better; None: there was none."""
+        tried = 0
+        for peer in steps:
+            if tried == limit or asked.ends_s <= time.monotonic():
+                break
+            tried += 1
+            try:
+                answer = await peer.ask(asked)
+            except PeerLost:
+                continue
+            if answer.status == 503:
+                reason = answer.reason
+                if reason == LeaseLost.reason:
+                    peer.has_no_lease()
+                if reason not in _PASSED_ON:
+                    log.debug("peer can't answer", peer=peer.server_id, reason=reason)
+                    continue
+            self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
+            return answer
+        return None
+
+    def _asked(self, request: web.Request, body: Body) -> HopRequest:
+        return HopRequest(request, body, server_id=self.peers.server_id, timeout_s=self._timeout_s)
+
+    def _give_up(self, request: web.Request, asked: HopRequest) -> None:
+        self.counts[Result.SELF] += 1
+        request[_TRIED] = True
+        deadline.begin(request, asked.ends_s)
+
+
+def _is_plain(request: web.Request) -> bool:
+    """Its body is there, it comes straight from a client, and the connection stays open."""
+    content = request.content
+    return (
+        content.is_eof()
+        and content.exception() is None
+        and request.keep_alive
+        and request.version == HttpVersion11
+        and headers.HOP not in request.headers
+    )

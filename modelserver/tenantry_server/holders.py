@@ -1,0 +1,101 @@
+"""Who should answer for a user: this server, or which others in which order.
+
+Holders come first, the less busy of two that chance picked before the rest (Mitzenmacher, "The Power of
+Two Choices in Randomized Load Balancing", 2001); then whoever would hold the shard if they were gone, so
+that every server turns to the same one. Refuses to ask anybody.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from tenantry import TenantryError
+from tenantry.placement import shard_of
+from tenantry_server.dataplane import DataPlane, Pace
+from tenantry_server.peer import Peer
+from tenantry_server.peers import Peers
+from tenantry_server.routes import RoutingTable
+
+_BUSY_LOAD = 0.8
+
+
+class Holders:
+    """The choice of a server, by what this one knows.
+
+    Args:
+        table: who holds which shard, and on how many servers a user's model shall be.
+        peers: the others, and how they are.
+        plane: what this server has in memory.
+    """
+
+    def __init__(self, table: RoutingTable, peers: Peers, plane: DataPlane) -> None:
+        self._table = table
+        self._peers = peers
+        self._plane = plane
+
+    def elsewhere(self, user_id: str, *, held_only: bool = False) -> Iterator[Peer] | None:
+        """The others to ask, best first, up to where this server would be next; None: answer here.
+
+        Args:
+            held_only: only a holder may answer; else also this server, where it has the model in memory
+                and is quick.
+        """
+        shard = shard_of(user_id)
+        holding = self._table.holdings.get(shard)
+        if holding is None:
+            return None
+        count = self._table.replicas_of(user_id)
+        me = self._peers.server_id
+        if count == 1 and holding.server_id == me:
+            return None
+        try:
+            pace = self._plane.pace(user_id)
+        except TenantryError:
+            return None  # nobody has a model for this user, and no other server knows more
+        if pace is Pace.QUICK and not held_only:
+            return None
+        holders = self._peers.holders(shard, holding.server_id, count)
+        if me in holders:
+            return self._relief(holders, pace)
+        return self._in_order(shard, holders)
+
+    def everybody(self, user_id: str) -> Iterator[Peer]:
+        """All others that may know more than this server, the holders first."""
+        shard = shard_of(user_id)
+        holding = self._table.holdings.get(shard)
+        first: Sequence[str] = ()
+        if holding is not None:
+            first = self._peers.holders(shard, holding.server_id, self._table.replicas_of(user_id))
+        for server_id in dict.fromkeys((*first, *self._peers.order(shard), *self._peers)):
+            peer = self._peers.get(server_id)
+            if peer is not None and peer.leased:
+                yield peer
+
+    def _relief(self, holders: Sequence[str], pace: Pace) -> Iterator[Peer] | None:
+        """Another holder, for a slow model of a server that has much to do."""
+        if pace is not Pace.SLOW or self._peers.own_load <= _BUSY_LOAD:
+            return None
+        other = self._less_busy(self._usable(holders))
+        if other is None or other.busyness >= self._peers.own_load:
+            return None
+        return iter((other,))
+
+    def _in_order(self, shard: int, holders: Sequence[str]) -> Iterator[Peer]:
+        usable = self._usable(holders)
+        first = self._less_busy(usable)
+        if first is not None:
+            yield first
+        yield from (peer for peer in usable if peer is not first and peer.usable)
+        for server_id in self._peers.order(shard):
+            if server_id == self._peers.server_id:
+                return
+            if server_id not in holders:
+                yield from self._usable([server_id])
+
+    def _usable(self, server_ids: Sequence[str]) -> list[Peer]:
+        found = (self._peers.get(server_id) for server_id in server_ids)
+        return [peer for peer in found if peer is not None and peer.leased]
+
+    def _less_busy(self, peers: Sequence[Peer]) -> Peer | None:
+        if len(peers) > 2:
+            peers = random.sample(peers, 2)
+        return min(peers, key=lambda peer: peer.busyness, default=None)
