@@ -1,11 +1,16 @@
 """Fixtures for tests only; those that docstring examples also need are in the folder above."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.control_plane import ControlPlane
 from tests.support.envtest_assets import provide
+
+_HERE = Path(__file__).parent
+# The files that wait longest are begun first, so that no worker is left alone with one at the end.
+_FIRST = tuple(_HERE / folder for folder in ("e2e", "integration", "contract"))
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +21,13 @@ def plane() -> Iterator[ControlPlane]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever may have to build the API server has the time for it."""
+    """End to end first, units last; whatever may have to build the API server has the time for it."""
+    items.sort(key=_rank)
     for item in items:
         if "plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(1800))
+
+
+def _rank(item: pytest.Item) -> int:
+    ranks = [rank for rank, folder in enumerate(_FIRST) if item.path.is_relative_to(folder)]
+    return ranks[0] if ranks else len(_FIRST)

@@ -72,7 +72,9 @@ def _onnx() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "suffix"), [(_xgboost, ".ubj"), (_lightgbm, ".txt"), (_onnx, ".onnx")], ids=str
+    ("make", "suffix"),
+    [(_xgboost, ".ubj"), (_lightgbm, ".txt"), (_onnx, ".onnx")],
+    ids=["xgboost", "lightgbm", "onnx"],
 )
 def test_a_librarys_own_object_is_published_as_the_library_writes_it(
     make: Any, suffix: str, tmp_path: Path
