@@ -94,7 +94,7 @@ class DataPlane:
             ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed: as `predict`.
         """
         found = self.find_quick(user_id)
-        return None if found is None else self.score_quick(found, payload)
+        return None if found is None else self.score_quick(user_id, found, payload)
 
     def find_quick(self, user_id: str) -> tuple[str, Resident] | None:
         """The model that `predict_now` would ask, and its model id; None: there is none.
@@ -112,7 +112,7 @@ class DataPlane:
             return None
         return model_id, resident
 
-    def score_quick(self, found: tuple[str, Resident], payload: Payload) -> Answer | None:
+    def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
         """`predict_now` with what `find_quick` found."""
         model_id, resident = found
         if not 0 < len(payload) <= _QUICK_ROWS:

@@ -104,7 +104,7 @@ class PredictRoute:
             if found is None:
                 return None
             payload = parse(body)
-            answer = self._plane.score_quick(found, payload)
+            answer = self._plane.score_quick(user_id, found, payload)
             if answer is None:
                 return None
             content = to_json(answer.predictions, bare=payload.bare)
