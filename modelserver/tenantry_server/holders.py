@@ -32,6 +32,16 @@ class Holders:
         self._peers = peers
         self._plane = plane
 
+    def keeps(self, user_id: str) -> bool:
+        """Whether this user's model belongs in this server's memory, now or soon."""
+        shard = shard_of(user_id)
+        holding = self._table.holdings.get(shard)
+        me = self._peers.server_id
+        if holding is None or me in (holding.server_id, holding.next_id):
+            return True
+        count = self._table.replicas_of(user_id)
+        return count > 1 and me in self._peers.holders(shard, holding.server_id, count)
+
     def elsewhere(self, user_id: str, *, held_only: bool = False) -> Iterator[Peer] | None:
         """The others to ask, best first, up to where this server would be next; None: answer here.
 

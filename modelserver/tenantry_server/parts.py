@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.registry import Changes, ServerRegistry, ServerReport
+from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
 from tenantry_server.app import make_app
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
@@ -64,10 +64,11 @@ def assemble(
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
     peers = Peers(own)
+    holders = Holders(table, peers, plane)
     forwarder = Forwarder(
         table,
         peers,
-        Holders(table, peers, plane),
+        holders,
         timeout_s=settings.predict_timeout_s,
         max_body_bytes=settings.max_body_bytes,
     )
@@ -78,14 +79,19 @@ def assemble(
         Warmer(table, models, plane.load),
         hot=hot.recall,
         warm=handover.warm_elsewhere,
+        keeps=holders.keeps,
         server_id=own,
         wait_s=settings.prewarm_s,
     )
-    strays = Strays(table, models, server_id=own)
+    strays = Strays(table, models, holders)
 
     def changed(changes: Changes) -> None:
         prewarmer.changed(changes)
         strays.changed(changes)
+
+    def servers_read(servers: list[Server]) -> None:
+        if peers.take(servers):
+            prewarmer.servers_changed()
 
     def report() -> ServerReport:
         return ServerReport(
@@ -104,7 +110,7 @@ def assemble(
         lease_s=settings.lease_s,
         report=report,
         changed=changed,
-        servers_read=peers.take,
+        servers_read=servers_read,
     )
     app = make_app(
         table,

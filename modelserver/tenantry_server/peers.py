@@ -25,8 +25,12 @@ class Peers:
         self._members: frozenset[str] = frozenset({server_id})
         self._orders: dict[int, list[str]] = {}
 
-    def take(self, servers: Sequence[Server]) -> None:
-        """Take in what the registry says now; called on the event loop."""
+    def take(self, servers: Sequence[Server]) -> bool:
+        """Take in what the registry says now; called on the event loop.
+
+        Returns:
+            whether others live and stay than before.
+        """
         for gone in self._peers.keys() - {server.server_id for server in servers}:
             self._peers.pop(gone).close()
         for server in servers:
@@ -43,9 +47,11 @@ class Peers:
             peer.leaving = server.report.leaving
             peer.prune()
         members = {peer.server_id for peer in self._peers.values() if peer.live and not peer.leaving}
-        if members | {self.server_id} != self._members:
-            self._members = frozenset(members | {self.server_id})
-            self._orders.clear()
+        if members | {self.server_id} == self._members:
+            return False
+        self._members = frozenset(members | {self.server_id})
+        self._orders.clear()
+        return True
 
     def get(self, server_id: str) -> Peer | None:
         """A peer that is worth asking."""

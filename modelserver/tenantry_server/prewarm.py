@@ -7,7 +7,7 @@ version of a model is the candidates' business and no concern of this.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -31,12 +31,14 @@ class Prewarmer:
     A shard comes in one of two ways. Where another server still answers for it, this one is named the
     next holder, loads what is warm there, and says so by `prepared_revision`; only then is it handed
     over. Where the other one is dead, it comes at once, and what it answered last is loaded then.
+    Of users who are on several servers, each of these loads the model when it becomes one of them.
 
     Args:
         table: who has which model, and who holds which shard.
         warmer: loads.
         hot: what servers answered last, as they wrote down.
         warm: what servers have in memory now.
+        keeps: whether a user's model belongs here.
         server_id: this server's.
         wait_s: after so long it is `done` in any case, and goes on.
     """
@@ -48,6 +50,7 @@ class Prewarmer:
         *,
         hot: HotLists,
         warm: WarmUsers,
+        keeps: Callable[[str], bool],
         server_id: str,
         wait_s: float,
     ) -> None:
@@ -55,6 +58,7 @@ class Prewarmer:
         self._warmer = warmer
         self._hot = hot
         self._warm = warm
+        self._keeps = keeps
         self._server_id = server_id
         self._wait_s = wait_s
         self._pinned: defaultdict[int, set[str]] = defaultdict(set)  # by shard
@@ -88,9 +92,23 @@ class Prewarmer:
             elif not changes.complete:
                 self._pinned[shard_of(assignment.user_id)].discard(assignment.user_id)
         self._take_shards(changes)
+        if changes.shards:
+            self._take_replicas(self._table.replicated)
+        else:
+            self._take_replicas((*(a.user_id for a in changes.assignments), *changes.spread))
         self._begun.set()
         if self._due or self._orphans or self._unprepared:
             self._wake.set()
+
+    def servers_changed(self) -> None:
+        """Other servers are there than before, so this one may be among those that hold a user's model."""
+        self._take_replicas(self._table.replicated)
+        if self._due:
+            self._wake.set()
+
+    def _take_replicas(self, users: Iterable[str]) -> None:
+        replicated = self._table.replicated
+        self._due.update((user, None) for user in users if user in replicated and self._keeps(user))
 
     def _take_shards(self, changes: Changes) -> None:
         for shard, holding in changes.shards.items():

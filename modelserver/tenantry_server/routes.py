@@ -1,6 +1,6 @@
 """Which model answers for whom, in memory, and only for as long as this server may trust it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 
 import structlog
@@ -46,6 +46,7 @@ class RoutingTable(ModelInfoRepository):
         self._assignments: dict[str, Assignment] = {}
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
+        self._replicated: set[str] = set()
         self._lease_ends_s = float("-inf")
         self._read_at_s: float | None = None
         self._lost = False  # whether the last look-up went unanswered
@@ -67,6 +68,7 @@ class RoutingTable(ModelInfoRepository):
             self._assignments = {user: a for user, a in old.items() if user in kept}
             self._holdings = {}
             self._spread = {}
+            self._replicated = set()
         for assignment in changes.assignments:
             before = self._assignments.get(assignment.user_id)
             if before is not None and before.model_id not in (None, assignment.model_id):
@@ -79,6 +81,11 @@ class RoutingTable(ModelInfoRepository):
             gone.difference_update(a.model_id for a in self._assignments.values())
         self._holdings |= changes.shards
         self._spread |= changes.spread
+        for user_id in (*(a.user_id for a in changes.assignments), *changes.spread):
+            if self.replicas_of(user_id) > 1:
+                self._replicated.add(user_id)
+            else:
+                self._replicated.discard(user_id)
         self.revision = changes.revision
         touched = list(changes.assignments)
         if changes.shards:
@@ -121,16 +128,16 @@ class RoutingTable(ModelInfoRepository):
         holding = self._holdings.get(shard_of(user_id))
         return None if holding is None else holding.server_id
 
-    def is_held_by(self, server_id: str, user_id: str) -> bool:
-        """Whether this server answers for the user's shard, or is about to, or may as well as another."""
-        holding = self._holdings.get(shard_of(user_id))
-        return holding is None or server_id in (holding.server_id, holding.next_id)
-
     def replicas_of(self, user_id: str) -> int:
         """On how many servers this user's model shall be: the larger of what is declared and measured."""
         assignment = self._assignments.get(user_id)
         declared = 1 if assignment is None else assignment.replicas
         return max(declared, self._spread.get(user_id, 1))
+
+    @property
+    def replicated(self) -> Collection[str]:
+        """The users whose model shall be on more servers than one."""
+        return self._replicated
 
     def get(self, user_id: str) -> Assignment | None:
         """The row as last read."""

@@ -7,6 +7,7 @@ import structlog
 
 from tenantry.registry import Assignment, Changes
 from tenantry_server.cache import CachedModelRepository
+from tenantry_server.holders import Holders
 from tenantry_server.routes import RoutingTable
 
 log = structlog.get_logger(__name__)
@@ -20,18 +21,23 @@ class Strays:
     A model also strays here where its holder did not answer a request, and this server did.
 
     Args:
-        table: who holds what.
+        table: everybody.
         models: the memory.
-        server_id: this server's.
+        holders: tell what belongs here.
         every_s: between looks where no shard changes hands.
     """
 
     def __init__(
-        self, table: RoutingTable, models: CachedModelRepository, *, server_id: str, every_s: float = 60.0
+        self,
+        table: RoutingTable,
+        models: CachedModelRepository,
+        holders: Holders,
+        *,
+        every_s: float = 60.0,
     ) -> None:
         self._table = table
         self._models = models
-        self._server_id = server_id
+        self._holders = holders
         self._every_s = every_s
         self._moved = asyncio.Event()
 
@@ -67,7 +73,7 @@ class Strays:
         strays: set[str] = set()
         for assignment in assignments:
             if assignment.model_id in inside:
-                kept = self._table.is_held_by(self._server_id, assignment.user_id)
+                kept = self._holders.keeps(assignment.user_id)
                 (wanted if kept else strays).add(assignment.model_id)
         strays -= wanted  # several users may share one model
         for model_id in strays:

@@ -13,12 +13,13 @@ from structlog.testing import capture_logs
 
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, RegistryUnavailable
-from tenantry.placement import SHARDS, owners, shard_of
+from tenantry.placement import SHARDS, owners, rendezvous, shard_of
 from tenantry.registry import (
     Assignment,
     Holding,
     OperatorRegistry,
     ServerRegistry,
+    ServerReport,
     Writes,
     migrate,
     open_engine,
@@ -26,7 +27,9 @@ from tenantry.registry import (
 from tenantry_server import warming
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.dataplane import DataPlane
+from tenantry_server.holders import Holders
 from tenantry_server.hot import HotUsers
+from tenantry_server.peers import Peers
 from tenantry_server.policies import bounded_cache
 from tenantry_server.prewarm import Prewarmer
 from tenantry_server.repositories import ModelRepository
@@ -90,6 +93,7 @@ class Rig:
         self.models = CachedModelRepository(self.source, cache)
         self.plane = DataPlane(self.table, self.models)
         self.hot = HotUsers(self.registry, self.table, self.models, limit=5, every_s=600)
+        self.peers = Peers(ME)
         self.warm: list[str] = []  # in the memory of whoever holds them
         self.prewarmer = self.make_prewarmer(wait_s=600)
 
@@ -102,6 +106,7 @@ class Rig:
             Warmer(self.table, self.models, self.plane.load),
             hot=self.hot.recall,
             warm=warm,
+            keeps=Holders(self.table, self.peers, self.plane).keeps,
             server_id=ME,
             wait_s=wait_s,
         )
@@ -518,3 +523,33 @@ async def test_a_shard_that_was_prepared_is_not_warmed_twice(started: Rig) -> No
     await asyncio.sleep(0)
     assert not started.prewarmer._orphans
     assert users_of(started.source.asked) == ["ann"]
+
+
+# Users on several servers
+
+
+async def test_a_user_on_several_servers_is_loaded_by_each_of_them(started: Rig) -> None:
+    """By what was declared or measured; not by those that are none of them."""
+    started.assign(replace(row("ann"), replicas=2), row("bob"), row("cid"))
+    started.operator.set_spread({"bob": 2, "cid": 1})
+    started.read()
+    await until_soon(lambda: len(started.models) == 2)
+    assert set(users_of(started.source.asked)) == {"ann", "bob"}
+
+
+async def test_a_server_that_becomes_one_of_several_loads_then(started: Rig) -> None:
+    """Another one was, and went."""
+    best = "server-9"
+    name = next(n for n in map("u-{}".format, range(99)) if rendezvous(shard_of(n), [ME, best])[0] == best)
+    started.other.renew(lease_s=60, acked_revision=0, report=ServerReport())
+    third = ServerRegistry(started.engine, best, endpoint="http://third", capacity_bytes=1)
+    third.renew(lease_s=60, acked_revision=0, report=ServerReport())
+    started.peers.take(started.registry.servers())
+    started.assign(replace(row(name), replicas=2))
+    started.read()
+    await asyncio.sleep(0.05)
+    assert started.source.asked == []
+    third.release()
+    assert started.peers.take(started.registry.servers())
+    started.prewarmer.servers_changed()
+    await until_soon(lambda: users_of(started.source.asked) == [name])

@@ -19,6 +19,9 @@ from tenantry.registry import (
 )
 from tenantry_server import strays as straying
 from tenantry_server.cache import CachedModelRepository
+from tenantry_server.dataplane import DataPlane
+from tenantry_server.holders import Holders
+from tenantry_server.peers import Peers
 from tenantry_server.policies import bounded_cache
 from tenantry_server.repositories import ModelRepository
 from tenantry_server.routes import RoutingTable
@@ -43,7 +46,8 @@ class Rig:
         self.registry = ServerRegistry(self.engine, ME, endpoint="http://me", capacity_bytes=1)
         self.table = RoutingTable(self.registry)
         self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
-        self.strays = Strays(self.table, self.models, server_id=ME)
+        holders = Holders(self.table, Peers(ME), DataPlane(self.table, self.models))
+        self.strays = Strays(self.table, self.models, holders)
 
     def load(self, *users: str) -> None:
         self.operator.commit(
