@@ -12,7 +12,7 @@ from tenantry_cli.supervisor import MISCONFIGURED
 
 _COMMANDS = {
     "up": "Serve a folder of TenantModels on this machine: operator, registry and servers.",
-    "get": "Show tenants with their status, or one in full.",
+    "get": "Show tenants with their status, one in full, the servers, or their shards.",
     "predict": "Ask for a prediction, as a client would.",
     "publish": "Store a model file and declare it for a user.",
     "serve": "Run one model server.",

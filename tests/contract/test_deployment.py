@@ -235,7 +235,10 @@ def test_a_pod_has_the_time_to_drain(documents: list[Document], monkeypatch: pyt
     assert isinstance(loaded, ServerSettings)
     command, pause_s = container_of(server)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    assert pod_of(server)["terminationGracePeriodSeconds"] >= float(pause_s) + loaded.shutdown_s + 5
+    assert (
+        pod_of(server)["terminationGracePeriodSeconds"]
+        >= float(pause_s) + loaded.drain_s + loaded.shutdown_s + 5
+    )
 
 
 def _bytes(quantity: str) -> int:
@@ -314,6 +317,27 @@ def test_the_operator_holds_the_lease_that_stands_there_and_may_hold_no_other(
     assert [rule["resourceNames"] for rule in rules] == [[lease["metadata"]["name"]]]
 
 
+def test_the_operator_looks_at_the_servers_stateful_set_and_may_look_at_no_other(
+    documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = the(documents, "StatefulSet", "tenantry-server")
+    _, _, loaded = _configured(the(documents, "Deployment", "tenantry-operator"), documents, monkeypatch)
+    assert isinstance(loaded, OperatorSettings)
+    assert loaded.statefulset == f"{server['metadata']['namespace']}/{server['metadata']['name']}"
+    rules = [
+        rule
+        for role in of_kind(documents, "Role", "ClusterRole")
+        for rule in role["rules"]
+        if "apps" in rule["apiGroups"]
+    ]
+    assert [(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in rules] == [
+        (["statefulsets"], [server["metadata"]["name"]], ["get"])
+    ]
+    _, _, of_server = _configured(server, documents, monkeypatch)
+    assert isinstance(of_server, ServerSettings)
+    assert of_server.server_id == f"{server['metadata']['name']}-0", "so the operator knows its ordinal"
+
+
 def test_the_disk_cache_stays_below_the_limit_of_its_volume(documents: list[Document]) -> None:
     """A pod that exceeds the limit of a volume is evicted."""
     server = the(documents, "StatefulSet", "tenantry-server")
@@ -367,7 +391,9 @@ def test_another_namespace_is_one_line(tmp_path: Path) -> None:
     )
     assert [each["metadata"]["name"] for each in of_kind(moved, "Namespace")] == ["elsewhere"]
     operator = the(moved, "Deployment", "tenantry-operator")
-    assert environment(operator, "it", REGISTRY)["TENANTRY_LEASE"] == "elsewhere/tenantry-operator"
+    told = environment(operator, "it", REGISTRY)
+    assert told["TENANTRY_LEASE"] == "elsewhere/tenantry-operator"
+    assert told["TENANTRY_STATEFULSET"] == "elsewhere/tenantry-server"
 
 
 # kind

@@ -52,6 +52,7 @@ RIGHTS = {
         Right("tenantry.dev", "tenantmodels/status", "patch"),
         Right("coordination.k8s.io", "leases", "get", name=OPERATOR),
         Right("coordination.k8s.io", "leases", "update", name=OPERATOR),
+        Right("apps", "statefulsets", "get", name=SERVER),
     },
     SERVER: {
         Right("tenantry.dev", "tenantmodels", "list"),
@@ -67,7 +68,8 @@ class Deployed(Home):
         super().__init__(plane, folder, registry_url)
         self.documents = manifests.rendered(manifests.BASE)
         roles = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-        manifests.create(plane, of_kind(self.documents, "Namespace", "ServiceAccount", "Lease", *roles))
+        kinds = ("Namespace", "ServiceAccount", "Lease", "StatefulSet", *roles)
+        manifests.create(plane, of_kind(self.documents, *kinds))
         self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
 
     def run(self, kind: str, account: str, name: str, **addresses: str) -> Child:
@@ -113,7 +115,7 @@ class Deployed(Home):
 def _needed(request: dict[str, Any]) -> Right:
     about = request["objectRef"]
     resource = "/".join(about[part] for part in ("resource", "subresource") if part in about)
-    name = about.get("name", "") if resource == "leases" else ""
+    name = about.get("name", "") if resource in ("leases", "statefulsets") else ""
     return Right(about.get("apiGroup", ""), resource, request["verb"], name)
 
 
@@ -208,10 +210,14 @@ def test_nobody_complains_of_what_the_roles_lack(lived: Deployed) -> None:
 def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
     """Each verb on each resource that this server knows, in the namespace where the rights are widest."""
     known = _resources(deployed.plane)
-    assert {("", "secrets"), ("", "pods/exec"), ("coordination.k8s.io", "leases")} < known
+    assert {("", "secrets"), ("", "pods/exec"), ("apps", "statefulsets/scale")} < known
     asked = [Right(group, resource, verb) for group, resource in sorted(known) for verb in VERBS]
-    asked += [Right(*right[:3], name=name) for right in RIGHTS[account] for name in (OPERATOR, "another")]
+    names = (OPERATOR, SERVER, "another")
+    asked += [Right(*right[:3], name=name) for right in RIGHTS[account] for name in names]
     asked += [Right("coordination.k8s.io", "leases", verb, name=OPERATOR) for verb in VERBS]
+    asked += [
+        Right("apps", f"statefulsets{sub}", verb, name=SERVER) for verb in VERBS for sub in ("", "/scale")
+    ]
     asked += [
         Right("*", "*", "*"),
         Right("", "users", "impersonate"),
@@ -222,7 +228,7 @@ def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
     allowed = {right for right, yes in zip(asked, answers, strict=True) if yes}
     allowed = {right for right in allowed if right.resource not in EVERYBODYS or right.verb != "create"}
     for_any_name = {right for right in RIGHTS[account] if not right.name}
-    named = {Right(*right[:3], name=name) for right in for_any_name for name in (OPERATOR, "another")}
+    named = {Right(*right[:3], name=name) for right in for_any_name for name in names}
     assert allowed == RIGHTS[account] | named
 
 
@@ -286,6 +292,10 @@ TO_BOTH = {
     "post an event": ("POST", f"{CORE}/events"),
     "create a Lease": ("POST", LEASES),
     "read another Lease": ("GET", f"{LEASES}/another"),
+    "scale the servers": (
+        "PATCH",
+        f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{SERVER}/scale",
+    ),
     "delete the Lease": ("DELETE", f"{LEASES}/{OPERATOR}"),
     "list CRDs": ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
     "widen a role": ("PATCH", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{OPERATOR}"),
@@ -295,6 +305,10 @@ TO_SERVERS = {
     "read a TenantModel": ("GET", f"{TENANT_MODELS}/ann"),
     "write a status": ("PATCH", f"{TENANT_MODELS}/ann/status"),
     "read the Lease": ("GET", f"{LEASES}/{OPERATOR}"),
+    "read their own StatefulSet": (
+        "GET",
+        f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{SERVER}",
+    ),
 }
 
 

@@ -40,14 +40,19 @@ A, B, C = version("a"), version("b"), version("c")
 
 
 def declaration(
-    generation: int = 1, *, uid: str = "uid-ann", user_id: str = USER, prewarm: bool = False
+    generation: int = 1,
+    *,
+    uid: str = "uid-ann",
+    user_id: str = USER,
+    prewarm: bool = False,
+    replicas: int = 1,
 ) -> Declaration:
     model = TenantModel.parse(
         {
             "apiVersion": "tenantry.dev/v1alpha1",
             "kind": "TenantModel",
             "metadata": {"name": "ann"},
-            "spec": {"userId": user_id, "model": {"uri": URI}, "prewarm": prewarm},
+            "spec": {"userId": user_id, "model": {"uri": URI}, "prewarm": prewarm, "replicas": replicas},
         }
     )
     return Declaration(uid, "default", "ann", generation, 0.0, model)
@@ -507,6 +512,19 @@ def test_a_changed_wish_to_prewarm_is_written_and_ready_at_once(before: bool) ->
     assert (told(outcome), outcome.status.observed_generation) == ((State.READY, "Ready"), 2)
     assert outcome.waiting is Waiting.NOTHING
     settled(world, declaration(2, prewarm=not before))
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])
+def test_a_changed_number_of_replicas_is_written_and_ready_at_once(before: int, after: int) -> None:
+    world = World()
+    world.until_ready(declaration(replicas=before))
+    assert world.row is not None
+    assert world.row.replicas == before
+    outcome = world.decide(declaration(2, replicas=after))
+    wished = Assignment(USER, "uid-ann", 2, str(A), None, 2, size_bytes=1000, replicas=after)
+    assert outcome.assignment == wished
+    assert (told(outcome), outcome.status.observed_generation) == ((State.READY, "Ready"), 2)
+    settled(world, declaration(2, replicas=after))
 
 
 def test_a_changed_wish_in_the_middle_of_an_update_changes_nothing_else() -> None:

@@ -7,14 +7,15 @@ import click
 from rich.table import Table
 
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options, overview
+from tenantry_cli import console, options, overview, server_tables, shards
 from tenantry_cli.overview import Tenant
 
 _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
 
 
 @click.command("get")
-@click.argument("name", required=False, metavar="[USER_OR_NAME | servers]")
+@click.argument("name", required=False, metavar="[USER_OR_NAME | servers | shards]")
+@click.argument("user", required=False, metavar="[USER]")
 @options.registry
 @click.option("--unready", is_flag=True, help="Only tenants that are not Ready.")
 @click.option(
@@ -25,16 +26,25 @@ _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
     show_default=True,
     help="Form of what is printed.",
 )
-def command(name: str | None, output: str, *, unready: bool, **given: Any) -> None:
-    """Show tenants with their status; one in full; or the servers.
+def command(name: str | None, user: str | None, output: str, *, unready: bool, **given: Any) -> None:
+    """Show tenants with their status; one in full; the servers; or the shards.
 
     READY is True when every live server answers with exactly this version. `tenantry get servers` shows
-    the model servers. The exit status is 1 where a named tenant is not there.
+    the model servers, `tenantry get shards` what each of them holds, and `tenantry get shards USER` where
+    a user is. The exit status is 1 where a named tenant is not there.
     """
+    if user is not None and name != "shards":
+        raise click.UsageError(f"only `tenantry get shards` takes a second name, not {user!r}")
     settings = options.settings(CommonSettings, **given)
     engine = overview.open_existing(settings.registry_url)
     if name == "servers":
-        _show_servers(engine, output)
+        server_tables.show_servers(overview.servers(engine), output)
+        return
+    if name == "shards":
+        if user is None:
+            server_tables.show_shards(shards.shard_map(engine), output)
+        else:
+            server_tables.show_place(shards.place_of(engine, user), output)
         return
     found = overview.tenants(engine, like=name)
     if name is not None and not found:
@@ -86,30 +96,6 @@ def _show_one(tenant: Tenant) -> None:
     table.add_column(overflow="fold")
     for title, value in rows.items():
         table.add_row(title, value)
-    console.out.print(table)
-
-
-def _show_servers(engine: Any, output: str) -> None:
-    servers = overview.servers(engine)
-    if output == "json":
-        plain = [
-            {"serverId": s.server_id, "endpoint": s.endpoint, "ackedRevision": s.acked_revision}
-            | {"usedBytes": s.report.used_bytes, "capacityBytes": s.capacity_bytes}
-            for s in servers
-        ]
-        console.out.print_json(json.dumps(plain))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("SERVER", "ENDPOINT", "REVISION", "CACHE", "OF"):
-        table.add_column(title)
-    for s in servers:
-        table.add_row(
-            s.server_id,
-            s.endpoint,
-            str(s.acked_revision),
-            console.size(s.report.used_bytes),
-            console.size(s.capacity_bytes),
-        )
     console.out.print(table)
 
 
