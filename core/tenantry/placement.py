@@ -110,10 +110,11 @@ def level(
 ) -> dict[int, str]:
     """Give newcomers their part, and relieve servers that hold far too much; all else stays.
 
-    Newcomers take what ranks them high from whoever is over the mean until they hold nearly the mean
-    themselves, and more only from those over the cap. Without the first, the 21st of 21 servers would
-    get nothing. A server above `STRAINED` goes back to the cap, whoever takes what it gives. Nothing
-    moves that betters nothing: a shard may weigh more than the cap.
+    Shards without a tenant cost nothing to move: a newcomer takes those that rank it first, for the
+    tenants that will come. Of the others, newcomers take what ranks them high from whoever is over the
+    mean until they hold nearly the mean themselves, and more only from those over the cap. Without the
+    first, the 21st of 21 servers would get nothing. A server above `STRAINED` goes back to the cap,
+    whoever takes what it gives. Nothing moves that betters nothing: a shard may weigh more than the cap.
 
     Args:
         weights: as for `fill`.
@@ -124,11 +125,16 @@ def level(
         shard -> server for all shards; once more for what was returned, it returns the same.
     """
     weights = _counted(weights)
+    held = dict(held)
+    for shard in held if newcomers else ():
+        first = rendezvous(shard, server_ids)[0]
+        if weights[shard] == 0 and first in newcomers:
+            held[shard] = first
     loads = loads_of(weights, server_ids, held)
     mean = sum(loads.values()) / len(loads)
     if not newcomers and max(loads.values()) <= STRAINED * mean:
-        return dict(held)
-    levelling = _Levelling(weights, dict(held), loads, mean)
+        return held
+    levelling = _Levelling(weights, held, loads, mean)
     while levelling.moves(loads, newcomers, fair=_FAIR * mean):
         continue
     strained = {server for server, load in loads.items() if load > STRAINED * mean}

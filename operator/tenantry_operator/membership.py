@@ -12,6 +12,7 @@ from typing import Any, Self
 from tenantry.registry.rows import Server
 
 _GRACE_S = 5.0  # servers that were started together come within seconds of each other
+_FIRST_S = 1.0  # quiet time among the very first servers: nothing is warm yet that a move could chill
 _AT_MOST = 4  # times the debounce: servers that come and go for ever don't put it off for ever
 
 
@@ -75,6 +76,7 @@ class Membership:
         now_s: float,
     ) -> None:
         self._after_s = rebalance_after_s
+        self._first_until_s: float | None = None
         self._is_leaving = is_leaving
         self._grace_until_s = now_s + min(_GRACE_S, rebalance_after_s)
         self._settled = self._present = frozenset(known)
@@ -90,6 +92,8 @@ class Membership:
             for server in servers
             if server.live and not server.report.leaving and not self._is_leaving(server.server_id)
         )
+        if not self._known and staying and self._first_until_s is None:
+            self._first_until_s = now_s + self._after_s
         self._seen |= live
         awaited = self._known - self._seen if now_s < self._grace_until_s else frozenset()
         present = staying | awaited
@@ -115,7 +119,9 @@ class Membership:
         if self._unrest is None:
             return False
         began_s, last_s = self._unrest
-        return now_s >= min(last_s + self._after_s, began_s + _AT_MOST * self._after_s)
+        first = self._first_until_s is not None and last_s < self._first_until_s
+        after_s = min(_FIRST_S, self._after_s) if first else self._after_s
+        return now_s >= min(last_s + after_s, began_s + _AT_MOST * after_s)
 
     def settle(self) -> None:
         """The map was levelled for those who are there."""

@@ -122,6 +122,24 @@ def test_the_first_servers_get_their_shards_at_once(world: World) -> None:
     assert world.figures()["rebalance_pending"] == 0
 
 
+def test_servers_that_start_together_get_their_shards_together(world: World) -> None:
+    """One is always the first by a moment; nothing is warm yet, so the others need not wait for long."""
+    world.spread_over("a")
+    world.start("b")
+    world.look(0.5)
+    assert set(world.held()) == {"a"}
+    world.start("c")
+    world.look(0.8)
+    world.look(1.7)
+    assert world.arriving() == {}
+    world.look(1.8)
+    assert set(world.arriving()) == {"b", "c"}
+    for name in ("b", "c"):
+        world.prepare(name)
+    world.look(1.9)
+    assert max(world.held().values()) <= placement.STRAINED * SHARDS / 3
+
+
 def test_a_server_that_joins_waits_then_prepares_and_then_takes_over(world: World) -> None:
     world.spread_over("a", "b", "c")
     before = world.map

@@ -133,6 +133,17 @@ def test_a_server_that_came_to_hold_everything_gives_until_no_move_would_better_
             assert least + weighed[shard] > CAP * mean, "it would have fitted there"
 
 
+def test_shards_without_a_tenant_go_to_the_newcomer_that_they_rank_first() -> None:
+    """Else all tenants that come later would be those of the server that was there first."""
+    weighed = [10 if shard < 60 else 0 for shard in range(SHARDS)]
+    before = dict.fromkeys(range(SHARDS), "a")
+    after = placement.level(weighed, ["a", "b", "c"], before, ["b", "c"])
+    empty = [shard for shard in range(SHARDS) if shard >= 60]
+    first = {shard: placement.rendezvous(shard, ["a", "b", "c"])[0] for shard in empty}
+    assert {shard: after[shard] for shard in empty} == first
+    assert placement.level(weighed, ["a", "b", "c"], after) == after
+
+
 def test_a_shard_that_outweighs_all_others_has_a_server_nearly_for_itself() -> None:
     weighed = [1] * SHARDS
     weighed[7] = 10 * SHARDS
