@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-# Python compiles what is imported; pip would compile all of scikit-learn, xgboost and the like: 50 s of CPU, not 18.
+# Python compiles what is imported; pip would compile all of pandas, scikit-learn and SciPy, which takes 30 s.
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
@@ -31,6 +31,8 @@ install: $(VENV)/.dev ## a virtual environment with everything, in .venv
 demo: $(VENV)/.demo ## two thousand tenants from real data, on this machine; ONCE=1 ends after the table
 	$(BIN)/python -m examples.nycflights.demo $(if $(ONCE),--once)
 
+# OpenMP's threads spin while they wait for each other: where two workers share two cores, ten times as long.
+test: export OMP_NUM_THREADS = 1
 test: lint types imports ## every check, from format to end to end
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -39,7 +41,7 @@ lint: $(VENV)/.dev ## format and lint
 	$(BIN)/ruff check .
 
 types: $(VENV)/.dev ## strict types
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 imports: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports

@@ -28,9 +28,13 @@ def test_without_arguments_it_helps() -> None:
     assert "Serve a separate machine-learning model for every user." in done.stderr
 
 
+def test_the_help_lists_every_command() -> None:
+    shown = tenantry("--help").stdout
+    assert [command for command in COMMANDS if f"  {command} " not in shown] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_and_its_options(command: str) -> None:
-    assert f"  {command} " in tenantry("--help").stdout
     shown = tenantry(command, "--help").stdout
     assert len(shown.split("Options:")[0].split()) > 15, "more than a line about what it does"
     options = [param for param in _command(command).params if isinstance(param, click.Option)]
