@@ -170,13 +170,14 @@ class Entries:
             shard = self._shards.get(user_id)
             if shard is None:
                 shard = self._shards[user_id] = shard_of(user_id)
-            sizes = (claim.size_bytes for uid in uids if (claim := self._by_uid[uid].claim) is not None)
-            size_bytes = next((size for size in sizes if size is not None), None)  # only the winner has one
-            if size_bytes is None:
-                unknown[shard] += 1
+            for uid in uids:
+                claim = self._by_uid[uid].claim
+                if claim is not None and claim.size_bytes is not None:  # only of the one that won
+                    weights[shard] += claim.size_bytes + _TENANT_BYTES
+                    known += 1
+                    break
             else:
-                weights[shard] += size_bytes + _TENANT_BYTES
-                known += 1
+                unknown[shard] += 1
         mean = sum(weights) // known if known else _TENANT_BYTES
         return [weight + mean * count for weight, count in zip(weights, unknown, strict=True)]
 

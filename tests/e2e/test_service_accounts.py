@@ -157,9 +157,9 @@ def lived(deployed: Deployed) -> Deployed:
     deployed.apply(deployed.publish("bob", 1.0))
     deployed.until("ann", "Ready")
     deployed.until("bob", "Ready")
+    deployed.children["tenantry-server-1"].stop(grace_s=20)  # a watch is in the audit log when it has ended
     deployed.children["operator-b"].stop(grace_s=20)
     deployed.delete("bob")
-    deployed.children["tenantry-server-1"].stop(grace_s=20)  # a watch is in the audit log when it has ended
     deployed.run_server("tenantry-server-1")
     deployed.run_operator("operator-c")
     until(lambda: deployed.predict("bob", 1.0, "tenantry-server-0") is None, "bob is forgotten")

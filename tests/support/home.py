@@ -161,9 +161,12 @@ class Home:
 
     def ask(self, user_id: str, x: float, server_id: str = "server-0") -> Reply:
         """One prediction for the row `[x]`, from this server."""
+        return self.ask_at(self.servers()[server_id], user_id, x)
+
+    def ask_at(self, url: str, user_id: str, x: float) -> Reply:
+        """One prediction for the row `[x]`, from the server at this address."""
         body = json.dumps({"instances": [[x]]}).encode()
-        url = f"{self.servers()[server_id]}/predict/{user_id}"
-        return ask(urllib.request.Request(url, data=body))
+        return ask(urllib.request.Request(f"{url}/predict/{user_id}", data=body))
 
     def predict(self, user_id: str, x: float, server_id: str = "server-0") -> float | None:
         """The number that `ask` gives; None: this user has no model."""
