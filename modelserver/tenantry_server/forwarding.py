@@ -123,10 +123,7 @@ class Forwarder:
             if steps is None:
                 return await inner(request)
             began_s = time.perf_counter()
-            body = request.get(BODY)
-            if body is None:
-                whole = request.content.read_nowait()
-                body = request[BODY] = Body(request, self._max_body_bytes, whole)
+            body = self._body_of(request)
             if body.length > self._max_body_bytes:
                 return await inner(request)
             asked = self._asked(request, body)
@@ -140,21 +137,18 @@ class Forwarder:
         server.request_handler = handler
 
     async def _elsewhere(self, request: web.Request, user_id: str) -> PeerAnswer | None:
-        about_memory = request.path.startswith(_ABOUT_MEMORY)
-        steps = self._holders.elsewhere(user_id, held_only=about_memory)
         unsure = not self._table.lease_held and not self._table.registry_answers
+        steps = self._holders.elsewhere(
+            user_id, held_only=request.path.startswith(_ABOUT_MEMORY), leased=not unsure
+        )
         if not len(self.peers) or (steps is None and not unsure):
             return None
-        body = request.get(BODY)
-        if body is None:
-            body = request[BODY] = Body(request, self._max_body_bytes)
-        asked = self._asked(request, body)
+        asked = self._asked(request, self._body_of(request))
         answer = None
-        if unsure:
+        if unsure:  # fresh comes before near, and where nobody has a lease near is what is left
             answer = await self._ask_each(asked, self._holders.everybody(user_id), len(self.peers))
             asked.fresh = headers.FRESH in request.headers
         if answer is None and steps is not None:
-            # Where nobody has a lease it is locality again that counts.
             answer = await self._ask_each(asked, steps, MAX_PEERS)
         if answer is None:
             self._give_up(request, asked)
@@ -181,6 +175,14 @@ class Forwarder:
             self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
             return answer
         return None
+
+    def _body_of(self, request: web.Request) -> Body:
+        body = request.get(BODY)
+        if body is None:
+            content = request.content
+            whole = content.read_nowait() if content.is_eof() and content.exception() is None else None
+            body = request[BODY] = Body(request, self._max_body_bytes, whole)
+        return body
 
     def _asked(self, request: web.Request, body: Body) -> HopRequest:
         return HopRequest(request, body, server_id=self.peers.server_id, timeout_s=self._timeout_s)

@@ -42,12 +42,15 @@ class Holders:
         count = self._table.replicas_of(user_id)
         return count > 1 and me in self._peers.holders(shard, holding.server_id, count)
 
-    def elsewhere(self, user_id: str, *, held_only: bool = False) -> Iterator[Peer] | None:
+    def elsewhere(
+        self, user_id: str, *, held_only: bool = False, leased: bool = True
+    ) -> Iterator[Peer] | None:
         """The others to ask, best first, up to where this server would be next; None: answer here.
 
         Args:
             held_only: only a holder may answer; else also this server, where it has the model in memory
                 and is quick.
+            leased: only such as did not say lately that their lease is over.
         """
         shard = shard_of(user_id)
         holding = self._table.holdings.get(shard)
@@ -66,7 +69,7 @@ class Holders:
         holders = self._peers.holders(shard, holding.server_id, count)
         if me in holders:
             return self._relief(holders, pace)
-        return self._in_order(shard, holders)
+        return self._in_order(shard, holders, leased=leased)
 
     def everybody(self, user_id: str) -> Iterator[Peer]:
         """All others that may know more than this server, the holders first."""
@@ -84,13 +87,13 @@ class Holders:
         """Another holder, for a slow model of a server that has much to do."""
         if pace is not Pace.SLOW or self._peers.own_load <= _BUSY_LOAD:
             return None
-        other = self._less_busy(self._usable(holders))
+        other = self._less_busy(self._usable(holders, leased=True))
         if other is None or other.busyness >= self._peers.own_load:
             return None
         return iter((other,))
 
-    def _in_order(self, shard: int, holders: Sequence[str]) -> Iterator[Peer]:
-        usable = self._usable(holders)
+    def _in_order(self, shard: int, holders: Sequence[str], *, leased: bool) -> Iterator[Peer]:
+        usable = self._usable(holders, leased=leased)
         first = self._less_busy(usable)
         if first is not None:
             yield first
@@ -99,13 +102,13 @@ class Holders:
             if server_id == self._peers.server_id:
                 return
             if server_id not in holders:
-                yield from self._usable([server_id])
+                yield from self._usable([server_id], leased=leased)
 
-    def _usable(self, server_ids: Sequence[str]) -> list[Peer]:
+    def _usable(self, server_ids: Sequence[str], *, leased: bool) -> list[Peer]:
         found = (self._peers.get(server_id) for server_id in server_ids)
-        return [peer for peer in found if peer is not None and peer.leased]
+        return [peer for peer in found if peer is not None and (peer.leased or not leased)]
 
     def _less_busy(self, peers: Sequence[Peer]) -> Peer | None:
-        if len(peers) > 2:
-            peers = random.sample(peers, 2)
+        if len(peers) > 1:
+            peers = random.sample(peers, 2)  # in an order of chance, which decides between equals
         return min(peers, key=lambda peer: peer.busyness, default=None)

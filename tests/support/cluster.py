@@ -1,0 +1,196 @@
+"""Several servers in this process and on this event loop, over real sockets, without a registry's SQL.
+
+Owns what a follower would do: who holds what, whose lease holds, who the others are. A test says it.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from tenantry import Model
+from tenantry.errors import RegistryUnavailable
+from tenantry.placement import rendezvous, shard_of
+from tenantry.registry import (
+    Assignment,
+    Changes,
+    Holding,
+    Server,
+    ServerRegistry,
+    ServerReport,
+    open_engine,
+)
+from tenantry_server import CachedModelRepository, bounded_cache, make_app
+from tenantry_server.app import SHORTEN
+from tenantry_server.dataplane import DataPlane
+from tenantry_server.forwarding import Forwarder
+from tenantry_server.holders import Holders
+from tenantry_server.peers import Peers
+from tenantry_server.repositories import ModelRepository
+from tenantry_server.routes import OnRegistryLoss, RoutingTable
+
+
+class Silent(ServerRegistry):
+    """A registry that never answers, and counts how often it was asked."""
+
+    asked = 0
+
+    def lookup(self, user_id: str) -> Assignment | None:
+        self.asked += 1
+        raise RegistryUnavailable(f"nobody knows {user_id!r}: there is no registry")
+
+
+class Models(ModelRepository):
+    """Models by their ids, each a new object; counts the loads."""
+
+    def __init__(self, models: Mapping[str, Any]) -> None:
+        self._models = models
+        self.loads: list[str] = []
+
+    def get_model(self, model_id: str) -> Model:
+        self.loads.append(model_id)
+        made: Model = self._models[model_id]()
+        return made
+
+
+class Node:
+    """One server.
+
+    Attributes:
+        port: that it listens on.
+        models: where it loads from.
+    """
+
+    def __init__(self, server_id: str, models: Mapping[str, Any], **settings: Any) -> None:
+        self.server_id = server_id
+        engine = open_engine("sqlite://")
+        self.registry = Silent(engine, server_id, endpoint="", capacity_bytes=1 << 20)
+        on_loss = settings.pop("on_loss", OnRegistryLoss.SERVE)
+        self.table = RoutingTable(self.registry, on_loss=on_loss)
+        self.models = Models(models)
+        self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20))
+        self.plane = DataPlane(self.table, self.cache)
+        self.peers = Peers(server_id)
+        self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
+        self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
+        self.forwarder = Forwarder(
+            self.table,
+            self.peers,
+            Holders(self.table, self.peers, self.plane),
+            timeout_s=self.timeout_s,
+            max_body_bytes=self.max_body_bytes,
+        )
+        self.app = make_app(
+            self.table,
+            self.cache,
+            server_id=server_id,
+            predict_timeout_s=self.timeout_s,
+            max_body_bytes=self.max_body_bytes,
+            data_plane=self.plane,
+            registry_age_s=lambda: self.table.age_s,
+            forwarder=self.forwarder,
+        )
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the requests that it passed on."""
+        return {str(result): count for result, count in self.forwarder.counts.items() if count}
+
+    async def start(self) -> None:
+        """Listen; on the same port again where it was stopped before."""
+        runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        assert runner.server is not None
+        self.app[SHORTEN](runner.server)
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        self.port = runner.addresses[0][1]
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Listen no more, and close every connection."""
+        self.peers.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def lease(self, *, held: bool) -> None:
+        """Whether its lease holds; where not, its follower has seen that SQL does not answer."""
+        self.table.extend_lease(time.clock_gettime(time.CLOCK_BOOTTIME) + 3600 if held else 0.0)
+        self.table.registry_answers = held
+
+
+class Cluster:
+    """Servers that know one another.
+
+    Args:
+        nodes: the servers.
+        holders: user id -> who holds the user's shard; the user's model has the same name.
+        replicas: user id -> on how many servers it shall be.
+    """
+
+    def __init__(
+        self, nodes: Mapping[str, Node], holders: Mapping[str, str], replicas: Mapping[str, int]
+    ) -> None:
+        self.nodes = dict(nodes)
+        shards = {shard_of(user_id): Holding(server_id) for user_id, server_id in holders.items()}
+        assert len(shards) == len(holders), "two users of one shard: give one another name"
+        rows = [
+            Assignment(user_id, f"uid-{user_id}", 1, user_id, replicas=replicas.get(user_id, 1))
+            for user_id in holders
+        ]
+        for node in self.nodes.values():
+            node.table.take(Changes(1, complete=True, assignments=rows, shards=shards))
+            node.lease(held=True)
+
+    def introduce(self, others: Mapping[str, str] | None = None, **reports: ServerReport) -> None:
+        """Tell every server about every other.
+
+        Args:
+            others: addresses of further ones, which are none of ours.
+            reports: what they say of themselves.
+        """
+        urls = {name: node.url for name, node in self.nodes.items()} | dict(others or {})
+        servers = [
+            Server(name, url, 1, 10.0, 1 << 20, reports.get(name, ServerReport()))
+            for name, url in urls.items()
+        ]
+        for node in self.nodes.values():
+            node.peers.take(servers)
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+
+def user_for(*order: str) -> str:
+    """A user of whose shard these servers are the best holders in this order."""
+    names = (f"user-{number}" for number in range(10_000))
+    return next(name for name in names if rendezvous(shard_of(name), order) == list(order))
+
+
+@asynccontextmanager
+async def running(
+    models: Mapping[str, Any],
+    holders: Mapping[str, str],
+    *,
+    names: str = "abc",
+    replicas: Mapping[str, int] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Cluster]:
+    """Servers named by the letters of `names`, that listen until the block ends."""
+    nodes = {name: Node(name, models, **settings) for name in names}
+    cluster = Cluster(nodes, holders, replicas or {})
+    try:
+        for node in nodes.values():
+            await node.start()
+        cluster.introduce()
+        yield cluster
+    finally:
+        for node in nodes.values():
+            await node.stop()
