@@ -15,10 +15,11 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from tenantry.placement import SHARDS
 from tenantry.registry import Holding, OperatorRegistry, Server, open_engine
+from tenantry.registry.schema import claims
 from tests.support.child_process import Child
 from tests.support.ports import free_ports
 from tests.support.up import TENANTRY
@@ -187,6 +188,16 @@ class Fleet:
     def held(self) -> Counter[str]:
         """How many shards each holds."""
         return Counter(holding.server_id for holding in self.shards().values())
+
+    def ready_generation(self, user_id: str) -> int:
+        """The newest generation of the user's TenantModel that is called Ready; 0: none is."""
+        query = select(claims.c.observed_generation, claims.c.generation, claims.c.conditions).where(
+            claims.c.user_id == user_id
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).one()
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in row.conditions)
+        return int(row.generation) if ready and row.generation == row.observed_generation else 0
 
     def settled(self, names: Collection[str]) -> bool:
         """Whether these live, nobody else does, they hold every shard, and none is on its way."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from tests.support import lines
 from tests.support.balancer import Balancer
 from tests.support.figures import Answer, Figures
 from tests.support.http_client import Connections, Lost, Refused, Silent
+from tests.support.waiting import until
 
 _T = TypeVar("_T")
 _PATIENCE_S = 15.0  # longer than any server's own budget, so that it is the server that gives up
@@ -63,6 +64,12 @@ class Load:
         self._thread.start()
         self._started.wait()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     # What a test says
 
     def phase(self, name: str) -> None:
@@ -80,6 +87,17 @@ class Load:
     def add(self, name: str, url: str) -> None:
         """One more server to ask."""
         self._call(lambda: self._balancer.add(name, url))
+
+    def until_answered(self, count: int, *, timeout_s: float = 60.0) -> None:
+        """Until so many more requests of this phase have ended, well or not."""
+        phase = self._phase
+        enough = self.figures()[phase].sent + count
+        until(
+            lambda: self.figures()[phase].sent >= enough,
+            f"{count} answers",
+            timeout_s=timeout_s,
+            every_s=0.1,
+        )
 
     def under_way(self, name: str) -> int:
         """Requests that this server was sent and has not answered."""
