@@ -45,6 +45,7 @@ class Phase:
         refused: connections that nobody took; the request went to another server.
         hops: answered by another server than the one that was asked.
         by: server -> answers.
+        tenants: whom an answer came for.
         last_failed_s: when the last of the failed was sent, by the monotonic clock.
         examples: a few of the answers that were not right, in words.
     """
@@ -58,6 +59,7 @@ class Phase:
     refused: int = 0
     hops: int = 0
     by: Counter[str] = field(default_factory=Counter)
+    tenants: set[int] = field(default_factory=set)
     last_failed_s: float = float("-inf")
     took_s: list[float] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
@@ -125,6 +127,7 @@ class Figures:
             whole.refused += phase.refused
             whole.hops += phase.hops
             whole.by += phase.by
+            whole.tenants |= phase.tenants
             whole.last_failed_s = max(whole.last_failed_s, phase.last_failed_s)
             whole.took_s += phase.took_s
             whole.examples += phase.examples
@@ -148,6 +151,7 @@ class Figures:
             return
         counts.sent += 1
         counts.took_s.append(answer.took_s)
+        counts.tenants.add(answer.tenant)
         by = reply.headers.get("tenantry-server", "?")
         counts.by[by] += 1
         counts.hops += by != answer.server

@@ -52,7 +52,7 @@ class Firewall:
         )
         _load(
             f"table inet {self._table} {{ chain {chain} {{\n"
-            f"type filter hook output priority 0; policy accept;\n{marks}\nct mark {mark} drop\n}} }}"
+            f"type filter hook output priority 0; policy accept;\n{marks}\nct mark {mark} drop\n}}\n}}\n"
         )
         try:
             yield
