@@ -135,12 +135,9 @@ def test_a_server_that_joins_under_load_fails_no_request(town: Town) -> None:
 
 
 def test_a_server_cut_off_from_its_peers_answers_everything_itself(town: Town, wall: Firewall) -> None:
-    members = town.fleet.members
-    mine, theirs = members[VICTIM], [members[name] for name in OTHERS]
-    links = [(mine.gid, [peer.port for peer in theirs]), *((peer.gid, [mine.port]) for peer in theirs)]
     with town.load() as load:
         load.phase("cut off")
-        with wall.cut(*links):
+        with wall.cut(*town.links_to_peers(VICTIM)):
             load.until_answered(2 * AFTER)
         load.phase("after")
         load.until_answered(AFTER)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from tests.support import lines
 from tests.support.census import Census
 from tests.support.figures import Figures
+from tests.support.firewall import Link
 from tests.support.fleet import OPERATOR, Fleet
 from tests.support.load import Load
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
@@ -16,7 +17,7 @@ from tests.support.s3_door import Door, Doors
 from tests.support.waiting import until
 
 PER_S = 500.0
-_WARM = 600  # requests before a fault: connections are open, and what is hot is loaded
+_WARM_S = 1.2  # of requests before a fault: connections are open, and what is hot is loaded
 _QUICK = {"TENANTRY_REBALANCE_AFTER_S": "1"}  # a debounce of 15 s is nothing that these tests are about
 
 
@@ -75,6 +76,12 @@ class Town:
         """Where this server reaches S3."""
         return int(urlsplit(self.doors[name].url).port or 0)
 
+    def links_to_peers(self, name: str) -> list[Link]:
+        """Between this server and the others, both ways."""
+        members = self.fleet.members
+        mine, theirs = members[name], [peer for peer in members.values() if peer.name != name]
+        return [(mine.gid, [peer.port for peer in theirs]), *((peer.gid, [mine.port]) for peer in theirs)]
+
     def calm(self) -> None:
         """Every process runs, and the shards lie still."""
         for name in (OPERATOR, *self.fleet.members):
@@ -85,13 +92,13 @@ class Town:
         self.fleet.until_settled()
 
     @contextmanager
-    def load(self, per_s: float = PER_S) -> Iterator[Load]:
-        """Requests for all tenants, warm: what is counted before is called "before"."""
-        count = self.census.count
-        with Load(self.fleet.urls, range(count), per_s=per_s, versions=self.versions) as load:
-            load.until_answered(_WARM)
+    def load(self, per_s: float = PER_S, tenants: int | None = None) -> Iterator[Load]:
+        """Requests for the first so many tenants, or all; once it is warm, they count as "before"."""
+        asked = range(tenants or self.census.count)
+        with Load(self.fleet.urls, asked, per_s=per_s, versions=self.versions) as load:
+            load.until_answered(int(_WARM_S * per_s))
             load.phase("before")
-            load.until_answered(_WARM)
+            load.until_answered(int(_WARM_S * per_s))
             yield load
 
     def update(self, n: int, load: Load, *, timeout_s: float = 60.0) -> None:
