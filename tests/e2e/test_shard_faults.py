@@ -126,6 +126,7 @@ def test_a_server_that_joins_under_load_fails_no_request(town: Town) -> None:
         town.fleet.until_settled()
         load.phase("after")
         load.until_answered(AFTER)
+    town.dismiss(name)
     report("a fourth server joins", load.stop())
     _nothing_failed(load.stop())
     assert load.stop()["after"].by[name] > 0

@@ -102,6 +102,11 @@ class Fleet:
         self.members[member.name] = member
         return member
 
+    def dismiss(self, name: str) -> None:
+        """End a server and forget it."""
+        self.children.pop(name).stop(grace_s=_GRACE_S)
+        del self.members[name]
+
     @property
     def urls(self) -> dict[str, str]:
         """Of the servers by name, running or not."""

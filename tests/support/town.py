@@ -72,6 +72,11 @@ class Town:
         self.doors[member.name] = door
         return member.name
 
+    def dismiss(self, name: str) -> None:
+        """End a server for good."""
+        self.fleet.dismiss(name)
+        del self.doors[name]
+
     def door_port(self, name: str) -> int:
         """Where this server reaches S3."""
         return int(urlsplit(self.doors[name].url).port or 0)
