@@ -60,7 +60,11 @@ class Connections:
                 break
         else:
             connection = await _connect(port, timeout_s)
-        reply = await connection.exchange(message, timeout_s)
+        try:
+            reply = await connection.exchange(message, timeout_s)
+        except BaseException:  # cancelled too: an answer that comes later is nobody's
+            connection.close()
+            raise
         if connection.open and reply.headers.get("connection") != "close":
             idle.append(connection)
         else:
