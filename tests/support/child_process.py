@@ -38,9 +38,12 @@ class Child:
         argv: the program's path and its arguments.
         log: appended to, so that a restart keeps what the previous run said.
         env: the whole environment; nothing of ours leaks in.
+        gid: group to run under, for a firewall that tells processes apart; None: ours.
     """
 
-    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, log: Path, env: Mapping[str, str], gid: int | None = None
+    ) -> None:
         self._name = Path(argv[0]).name
         self._log = log
         self._log_start_bytes = log.stat().st_size if log.exists() else 0
@@ -48,7 +51,7 @@ class Child:
         # lives exactly as long as the child is wanted, whoever called (asyncio.to_thread, say).
         self._forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"own-{self._name}")
         try:
-            self._process = self._forker.submit(_spawn, argv, log, env).result()
+            self._process = self._forker.submit(_spawn, argv, log, env, gid).result()
         except BaseException:
             self._forker.shutdown()
             raise
@@ -106,7 +109,9 @@ class Child:
         return f"{self._name}: {what}; its log ends:\n{tail}"
 
 
-def _spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(
+    argv: Sequence[str], log: Path, env: Mapping[str, str], gid: int | None
+) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,
@@ -115,6 +120,7 @@ def _spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess
             stderr=subprocess.STDOUT,
             env=env,
             start_new_session=True,
+            group=gid,  # taken on before the line below: another group would undo it
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it calls the kernel and nothing else
         )
 

@@ -1,0 +1,41 @@
+"""`python -m benchmarks.shards`: a server joins, a hundred thousand tenants, and the extra hop."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.operator.report import Row, show
+from benchmarks.serving.report import heading
+from benchmarks.shards import crowd, hop, join
+
+
+def main() -> None:
+    """Measure, print, and say what missed its target."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.shards",
+        description="Model servers that come, and requests that reach the wrong one. From the root of the "
+        "repository; about five minutes. docs/benchmarks.md has the method and the targets.",
+    )
+    parser.add_argument("--tenants", type=int, default=20_000, help="while a server joins; default 20000")
+    parser.add_argument(
+        "--crowd", type=int, default=100_000, help="of the map and the start; default 100000"
+    )
+    parser.add_argument("--only", choices=["join", "crowd", "hop"], help="one part of it")
+    told = parser.parse_args()
+    parts: dict[str, Callable[[Path], list[Row]]] = {
+        "join": lambda folder: join.join(folder, told.tenants),
+        "crowd": lambda folder: crowd.crowd(folder, told.crowd),
+        "hop": hop.hop,
+    }
+    print(heading(), flush=True)
+    rows: list[Row] = []
+    for name, part in parts.items():
+        if told.only in (None, name):
+            with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
+                rows += part(Path(folder) / name)
+    show("Shards", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What it costs to ask the wrong server: one request for its own tenant, one for its peer's, in turns."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import uvloop
+from tests.support import lines, tcp_postgres
+from tests.support.census import Census
+from tests.support.fleet import Fleet
+from tests.support.http_client import Connections
+
+from benchmarks.operator.report import Row, quantile
+from tenantry.placement import shard_of
+
+_TENANTS = 200
+_ENTRY = "server-0"
+_ROUNDS = 40  # of which the first is not counted
+
+
+def hop(folder: Path) -> list[Row]:
+    """Two servers; all requests go to one of them, one at a time, over one connection."""
+    census = Census(f"file://{folder}/models", folder / "manifests", _TENANTS)
+    census.write()
+    with tcp_postgres.running() as database:
+        url = database.database()
+        census.register(url)
+        with Fleet(folder / "fleet", url, [str(census.manifests)], servers=2) as fleet:
+            fleet.start()
+            fleet.until_settled()
+            shards = fleet.shards()
+            held = {n: shards[shard_of(lines.user_id(n))].server_id for n in range(_TENANTS)}
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                owned_ms, forwarded_ms = runner.run(_ask(fleet.members[_ENTRY].port, held))
+    p50 = quantile(owned_ms, 0.5), quantile(forwarded_ms, 0.5)
+    p99 = quantile(owned_ms, 0.99), quantile(forwarded_ms, 0.99)
+    return [
+        Row("p50 owned, p50 forwarded, one request at a time", f"{p50[0]:.3f} ms, {p50[1]:.3f} ms"),
+        Row("p99 owned, p99 forwarded", f"{p99[0]:.3f} ms, {p99[1]:.3f} ms"),
+        Row("p50 forwarded / p50 owned", f"{p50[1] / p50[0]:.2f}", "printed"),
+    ]
+
+
+async def _ask(port: int, held: dict[int, str]) -> tuple[list[float], list[float]]:
+    """Milliseconds of each, in turns."""
+    connections = Connections()
+    owned = [n for n, server in held.items() if server == _ENTRY]
+    others = [n for n, server in held.items() if server != _ENTRY]
+    took_ms: tuple[list[float], list[float]] = ([], [])
+    for turn in range(_ROUNDS):
+        for pair in zip(owned, others, strict=False):
+            for n, kept_ms in zip(pair, took_ms, strict=True):
+                began_s = time.perf_counter()
+                reply = await connections.post(
+                    port, f"/predict/{lines.user_id(n)}", lines.BODY, timeout_s=10
+                )
+                ms = (time.perf_counter() - began_s) * 1e3
+                assert reply.status == 200, reply.body
+                assert reply.headers["tenantry-server"] == held[n], "it was answered by its holder"
+                if turn:
+                    kept_ms.append(ms)
+    connections.close()
+    return took_ms

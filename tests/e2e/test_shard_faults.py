@@ -1,0 +1,176 @@
+"""Servers that are killed, paused, cut off, stopped and added under 500 requests a second.
+
+Every answer is checked: whose it is, and that it is no older than what was Ready when it was asked for.
+Each test prints its figures.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import firewall, s3_door, tcp_postgres, waiting
+from tests.support.figures import Figures
+from tests.support.firewall import Firewall
+from tests.support.s3 import S3Server
+from tests.support.tcp_postgres import TcpPostgres
+from tests.support.town import Town, report
+
+TENANTS = 300
+VICTIM = "server-0"
+OTHERS = ("server-1", "server-2")
+AFTER = 1500  # requests: three seconds
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[TcpPostgres]:
+    with tcp_postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_town(
+    database: TcpPostgres, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Town]:
+    folder = tmp_path_factory.mktemp("faults")
+    with s3_door.running(s3.url) as doors:
+        town = Town(folder, database.database(), s3, doors, count=TENANTS)
+        try:
+            yield town
+        finally:
+            town.close()
+
+
+@pytest.fixture
+def town(module_town: Town) -> Town:
+    """Three servers that hold every shard, an operator, and 300 tenants."""
+    module_town.calm()
+    return module_town
+
+
+@pytest.fixture(scope="module")
+def wall() -> Iterator[Firewall]:
+    """Skips where packets can't be dropped."""
+    try:
+        with firewall.running() as running:
+            yield running
+    except firewall.FirewallMissing as missing:
+        pytest.skip(str(missing))
+
+
+def _all_right(figures: Figures) -> None:
+    """No answer was another tenant's or too old."""
+    whole = figures.whole
+    assert (whole.wrong, whole.stale, whole.aged_stale) == (0, 0, 0), whole.examples
+
+
+def _nothing_failed(figures: Figures) -> None:
+    _all_right(figures)
+    assert figures.whole.failures == 0, (figures.whole.failed, figures.whole.examples)
+
+
+# A server goes
+
+
+def test_a_killed_server_takes_only_what_it_was_working_on_with_it(town: Town) -> None:
+    """Its connections break; no other request fails, then or while its shards find new holders."""
+    with town.load() as load:
+        load.phase("killed")
+        town.fleet.kill(VICTIM)
+        gone_s = time.monotonic()
+        load.until_answered(AFTER)
+        town.fleet.until_settled(*OTHERS)
+        load.phase("after")
+        load.until_answered(AFTER)
+    report("kill -9 of one of three", load.stop())
+    _all_right(load.stop())
+    assert set(load.stop().whole.failed) <= {f"lost by {VICTIM}"}
+    assert load.stop().whole.last_failed_s <= gone_s
+    assert load.stop()["after"].failures == 0
+
+
+def test_a_paused_server_holds_up_nobody_and_answers_nothing_old_when_it_wakes(town: Town) -> None:
+    with town.load() as load:
+        load.phase("paused")
+        town.fleet.pause(VICTIM)
+        load.until_answered(AFTER)
+        town.fleet.until_settled(*OTHERS)
+        for n in range(3):
+            town.update(n, load)
+        load.phase("awake")
+        town.fleet.wake(VICTIM)
+        waiting.until(lambda: load.figures()["awake"].by[VICTIM], "it answers again")
+        load.until_answered(AFTER)
+    report("SIGSTOP of one of three, then SIGCONT", load.stop())
+    _nothing_failed(load.stop())
+
+
+def test_a_server_that_is_told_to_stop_under_load_fails_no_request(town: Town) -> None:
+    with town.load() as load:
+        load.phase("stopping")
+        town.fleet.terminate(VICTIM)
+        town.fleet.until_gone(VICTIM)
+        load.phase("after")
+        load.until_answered(AFTER)
+        town.fleet.until_settled(*OTHERS)
+    report("SIGTERM of one of three", load.stop())
+    _nothing_failed(load.stop())
+
+
+def test_a_server_that_joins_under_load_fails_no_request(town: Town) -> None:
+    with town.load() as load:
+        load.phase("joining")
+        name = town.enroll()
+        load.add(name, town.fleet.urls[name])
+        town.fleet.start(name)
+        town.fleet.until_settled()
+        load.phase("after")
+        load.until_answered(AFTER)
+    town.dismiss(name)
+    report("a fourth server joins", load.stop())
+    _nothing_failed(load.stop())
+    assert load.stop()["after"].by[name] > 0
+
+
+# A server is cut off
+
+
+def test_a_server_cut_off_from_its_peers_answers_everything_itself(town: Town, wall: Firewall) -> None:
+    with town.load() as load:
+        load.phase("cut off")
+        with wall.cut(*town.links_to_peers(VICTIM)):
+            load.until_answered(2 * AFTER)
+        load.phase("after")
+        load.until_answered(AFTER)
+    report("one of three cut off from its peers", load.stop())
+    _nothing_failed(load.stop())
+
+
+def test_a_server_cut_off_from_sql_answers_nothing_old(
+    town: Town, wall: Firewall, database: TcpPostgres
+) -> None:
+    """Its lease ends, its shards go to others, and it asks those: they know what is Ready."""
+    with town.load() as load:
+        load.phase("cut off")
+        with wall.cut((town.fleet.members[VICTIM].gid, [database.port])):
+            load.until_answered(AFTER)
+            waiting.until(lambda: town.fleet.live() == set(OTHERS), "its lease is over")
+            for n in range(3):
+                town.update(n, load)
+            load.until_answered(AFTER)
+        load.phase("after")
+        town.fleet.until_settled()
+        load.until_answered(AFTER)
+    report("one of three cut off from SQL", load.stop())
+    _nothing_failed(load.stop())
+
+
+def test_a_server_cut_off_from_s3_goes_on_with_what_it_has(town: Town, wall: Firewall) -> None:
+    with town.load() as load:
+        load.phase("cut off")
+        with wall.cut((town.fleet.members[VICTIM].gid, [town.door_port(VICTIM)])):
+            load.until_answered(AFTER)
+        load.phase("after")
+        load.until_answered(AFTER)
+    report("one of three cut off from S3", load.stop())
+    _nothing_failed(load.stop())

@@ -1,0 +1,226 @@
+"""PostgreSQL or S3 away for a minute, and everything killed and started at once.
+
+Both outages last through the same minute, each on a fleet of its own. The figures are printed.
+"""
+
+import json
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support import lines, s3_door, tcp_postgres
+from tests.support.figures import Figures
+from tests.support.fleet import OPERATOR
+from tests.support.s3 import S3Server
+from tests.support.tcp_postgres import TcpPostgres
+from tests.support.town import Town, report
+from tests.support.up import Reply, ask
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(600)  # a minute each, and what it takes to get there
+
+OUTAGE_S = 60
+PER_S = 150.0  # to each of the two fleets
+ASKED = 300  # tenants of the load
+COLD = range(ASKED, ASKED + 6)  # tenants that nobody has asked for
+# Room for a few in memory, so that most answers come from the disk.
+SMALL = {"TENANTRY_CACHE_BYTES": "60000", "TENANTRY_HOT_USERS": "0"}
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[TcpPostgres]:
+    with tcp_postgres.running() as server:
+        yield server
+
+
+@dataclass
+class Outage:
+    """What one of the two fleets went through.
+
+    Attributes:
+        figures: phases "away" and "after".
+        cold: answers for tenants that nobody had asked for, during the outage; and afterwards.
+        fetched: GETs at S3 during the outage, those for `cold` not counted.
+    """
+
+    figures: Figures
+    cold: list[Reply]
+    cold_after: list[Reply]
+    fetched: int
+
+
+@pytest.fixture(scope="module")
+def outages(
+    database: TcpPostgres, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Outage]]:
+    """The minute, for both."""
+    folder = tmp_path_factory.mktemp("outages")
+    count = ASKED + len(COLD)
+    with s3_door.running(s3.url) as one, s3_door.running(s3.url) as two, tcp_postgres.running() as kept:
+        urls = {"sql": database.database(), "s3": kept.database()}
+        towns = {
+            name: Town(folder / name, url, s3, doors, count=count, servers=2, env=SMALL)
+            for (name, url), doors in zip(urls.items(), (one, two), strict=True)
+        }
+        try:
+            yield _a_minute(towns, database, two)
+        finally:
+            for town in towns.values():
+                town.close()
+
+
+def _a_minute(towns: dict[str, Town], database: TcpPostgres, doors: s3_door.Doors) -> dict[str, Outage]:
+    for town in towns.values():
+        town.calm()
+        _ask_for_all(town)
+    sql, s3 = towns["sql"], towns["s3"]
+    with sql.load(PER_S, ASKED) as of_sql, s3.load(PER_S, ASKED) as of_s3:
+        loads = (of_sql, of_s3)
+        for load in loads:
+            load.phase("away")
+        before = {name: _fetched(town) for name, town in towns.items()}
+        with database.outage(), doors.shut():
+            for load in loads:
+                load.until_answered(int((OUTAGE_S - 10) * PER_S), timeout_s=3 * OUTAGE_S)
+            cold = {name: _ask_for_cold(town) for name, town in towns.items()}
+            for load in loads:
+                load.until_answered(int(10 * PER_S), timeout_s=OUTAGE_S)
+            fetched = {name: _fetched(town) - before[name] for name, town in towns.items()}
+        for town, load in zip((sql, s3), loads, strict=True):
+            load.phase("back")
+            town.fleet.until_settled()
+            town.update(0, load)
+            load.phase("after")
+            load.until_answered(int(3 * PER_S))
+        after = {name: _ask_for_cold(town) for name, town in towns.items()}
+    return {
+        "sql": Outage(of_sql.stop(), cold["sql"], after["sql"], fetched["sql"]),
+        "s3": Outage(of_s3.stop(), cold["s3"], after["s3"], fetched["s3"]),
+    }
+
+
+def _ask_for_all(town: Town) -> None:
+    """So that every server has the artifact of every tenant of the load on its disk."""
+    for url in town.fleet.urls.values():
+        for n in range(ASKED):
+            assert _asked(url, n).status == 200
+
+
+def _ask_for_cold(town: Town) -> list[Reply]:
+    """Each server, half of them: one server's loading is not the other's."""
+    urls = list(town.fleet.urls.values())
+    return [_asked(urls[n % len(urls)], n) for n in COLD]
+
+
+def _asked(url: str, n: int) -> Reply:
+    request = urllib.request.Request(f"{url}/predict/{lines.user_id(n)}", data=lines.BODY)
+    return ask(request)
+
+
+def _fetched(town: Town) -> int:
+    """GETs at S3 for tenants of the load."""
+    cold = {f"/{town.census.uri(n).removeprefix('s3://')}" for n in COLD}
+    return sum(
+        count for door in town.doors.values() for path, count in door.gets.items() if path not in cold
+    )
+
+
+def _all_right(figures: Figures) -> None:
+    whole = figures.whole
+    assert (whole.wrong, whole.stale, whole.aged_stale) == (0, 0, 0), whole.examples
+    assert whole.failures == 0, (whole.failed, whole.examples)
+
+
+def test_warm_and_disk_cached_tenants_are_answered_while_postgresql_is_away_for_a_minute(
+    outages: dict[str, Outage],
+) -> None:
+    """Once the leases are over, each answer says how old the knowledge is; once it is back, none does."""
+    outage = outages["sql"]
+    report("PostgreSQL down for 60 s", outage.figures)
+    _all_right(outage.figures)
+    assert outage.figures["away"].aged > (OUTAGE_S - 20) * PER_S
+    assert outage.figures["after"].aged == 0
+    assert outage.fetched == 0, "memory and disk had them"
+
+
+def test_a_cold_tenant_is_loaded_while_postgresql_is_away(outages: dict[str, Outage]) -> None:
+    """Servers know which model it is; the header says how old that knowledge is."""
+    for n, reply in zip(COLD, outages["sql"].cold, strict=True):
+        assert reply.status == 200, reply.body
+        assert lines.read(reply.body["predictions"]) == (n, 1)
+        assert int(reply.headers["Tenantry-Registry-Age"]) > 0
+
+
+def test_warm_and_disk_cached_tenants_are_answered_while_s3_is_away_for_a_minute(
+    outages: dict[str, Outage],
+) -> None:
+    outage = outages["s3"]
+    report("S3 down for 60 s", outage.figures)
+    _all_right(outage.figures)
+    assert outage.figures.whole.aged == 0
+
+
+def test_a_cold_tenant_gets_503_with_a_reason_while_s3_is_away_and_an_answer_afterwards(
+    outages: dict[str, Outage],
+) -> None:
+    for reply in outages["s3"].cold:
+        assert (reply.status, reply.reason) == (503, "ArtifactUnavailable"), json.dumps(reply.body)
+        assert int(reply.headers["Retry-After"]) >= 1
+    for n, reply in zip(COLD, outages["s3"].cold_after, strict=True):
+        assert reply.status == 200, reply.body
+        assert lines.read(reply.body["predictions"]) == (n, 1)
+
+
+MANY = 20_000
+LOADS_AT_ONCE = 4  # threads of a server that load
+
+
+def test_everything_killed_and_started_at_once_is_no_stampede_on_s3(
+    database: TcpPostgres, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """20,000 tenants, empty disks: a model is fetched once by a server at most, a few at a time."""
+    folder = tmp_path_factory.mktemp("stampede")
+    with s3_door.running(s3.url) as doors:
+        env = {"TENANTRY_HOT_EVERY_S": "1", "TENANTRY_DISK_CACHE_BYTES": "0"}
+        town = Town(folder, database.database(), s3, doors, count=MANY, alone=1, env=env)
+        try:
+            _stampede(town)
+        finally:
+            town.close()
+
+
+def _stampede(town: Town) -> None:
+    town.calm()
+    servers = list(town.fleet.members)
+    with town.load(per_s=300.0) as load:
+        load.until_answered(2000)
+        load.phase("down")
+        town.fleet.kill(OPERATOR, *servers)
+        doors = town.doors.values()
+        for door in doors:
+            door.gets, door.at_once = Counter(), 0
+        town.fleet.start()
+        until(lambda: any(map(town.fleet.ready, servers)), "the first is ready", timeout_s=120)
+        load.phase("back")
+        town.fleet.until_settled(timeout_s=120)
+        load.phase("after")
+        load.until_answered(3000)
+    figures = load.stop()
+    report(f"everything killed and started with {MANY:,} tenants", figures)
+    fetched = Counter[str]()
+    for door in doors:
+        fetched.update(door.gets.keys())
+    asked = len(figures.whole.tenants)
+    print(
+        f"    {asked} tenants asked for, {len(fetched)} models fetched, {fetched.total()} GETs, "
+        f"at most {max(door.at_once for door in doors)} at once by one server"
+    )
+    assert max(max(door.gets.values()) for door in doors) == 1, "single flight"
+    assert len(fetched) <= asked
+    assert all(door.at_once <= LOADS_AT_ONCE for door in doors)
+    whole = figures.whole
+    assert (whole.wrong, whole.stale, whole.aged_stale) == (0, 0, 0), whole.examples
+    assert figures["after"].failures == 0, (figures["after"].failed, figures["after"].examples)
