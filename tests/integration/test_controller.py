@@ -28,6 +28,7 @@ from tenantry.registry import (
 from tenantry.registry.engine import reading, writing
 from tenantry.spec import ModelSource
 from tenantry_operator import controller as controllers
+from tenantry_operator import spreading
 from tenantry_operator.artifacts import Resolver
 from tenantry_operator.controller import Controller
 from tenantry_operator.listing import Listing
@@ -83,6 +84,11 @@ class Server:
 
     def renew(self) -> None:
         self._registry.renew(lease_s=60.0, acked_revision=self.revision, report=ServerReport())
+
+    def busy(self, **shares: float) -> None:
+        """Say whom its core works for."""
+        report = ServerReport(busiest=shares)
+        self._registry.renew(lease_s=60.0, acked_revision=self.revision, report=report)
 
     def load(self, state: LoadState = LoadState.LOADED) -> None:
         """Say the same of every candidate that stands."""
@@ -1028,3 +1034,49 @@ def test_an_artifact_that_is_refused_is_quoted(world: World) -> None:
     world.declare("ann")
     world.step()
     assert "publish it there, or correct spec.model.uri" in str(world.registry.claims()[0].conditions)
+
+
+def test_to_scale_servers_writes_to_no_tenant(world: World) -> None:
+    """Nor is any status told anew: ten thousand tenants would be ten thousand writes."""
+    for name in ("ann", "bob", "cid"):
+        world.declare(name)
+    one, two = Server(world.engine, "s1"), Server(world.engine, "s2")
+    world.until_ready(one, two)
+    before, decided = world.everything(), world.gauge("decisions_total")
+    world.restart(rebalance_after_s=0)
+    world.step()
+    three = Server(world.engine, "s3")
+    world.step()
+    assert {row[3] for row in world.rows(schema.shard_map)} == {None, "s3"}
+    two.leave()
+    world.step()
+    three.leave()
+    world.step()
+    after = world.everything()
+    assert {name: after[name] for name in ("claims", "assignments")} == {
+        name: before[name] for name in ("claims", "assignments")
+    }
+    assert {row[1] for row in world.rows(schema.shard_map)} == {"s1"}
+    assert world.gauge("decisions_total") <= decided + 3
+
+
+def test_a_user_who_keeps_a_server_busy_goes_to_several(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "_LOOK_EVERY_S", 0.0)
+    servers = [Server(world.engine, f"s{n}") for n in range(3)]
+    servers[0].busy(ann=0.5, bob=0.1)
+    world.step()
+    world.step()
+    assert world.registry.spread() == {"ann": 2}
+    assert world.gauge("spread_users") == 1
+    world.restart()
+    assert world.registry.spread() == {"ann": 2}
+    monkeypatch.setattr(spreading, "_DOWN_AFTER_S", 0.0)
+    servers[0].busy()
+    world.step()
+    assert world.registry.spread() == {"ann": 1}
+    for server in servers:
+        server.follow()
+    world.registry.sweep(forget_servers_s=600.0)
+    assert world.registry.spread() == {}
