@@ -31,16 +31,26 @@ class Servers:
         migrate(self.engine)
         self.operator = OperatorRegistry(self.engine, "test")
         self.operator.lead("a test")
-        self._env = {**os.environ, "TENANTRY_REGISTRY_URL": self._url, **env}
+        # Nobody would take their shards over, so stopping does not wait for that.
+        own = {"TENANTRY_REGISTRY_URL": self._url, "TENANTRY_DRAIN_S": "0"}
+        self._env = {**os.environ, **own, **env}
         self.children: dict[str, Child] = {}
 
-    def start(self, server_id: str) -> None:
-        """Start one, and wait until its lease is held."""
+    def start(self, *server_ids: str) -> None:
+        """Start some, and wait until their leases are held."""
+        for server_id in server_ids:
+            self._spawn(server_id)
+        for server_id in server_ids:
+            self._wait(server_id)
+
+    def _spawn(self, server_id: str) -> None:
         env = {**self._env, "TENANTRY_SERVER_ID": server_id}
         command = [sys.executable, "-m", "tenantry_server"]
         child = Child(command, log=self._folder / f"{server_id}.log", env=env)
         self.children[server_id] = child
-        child.wait_ready(lambda: server_id in self.live(), timeout_s=60)
+
+    def _wait(self, server_id: str) -> None:
+        self.children[server_id].wait_ready(lambda: server_id in self.live(), timeout_s=60)
 
     def live(self) -> dict[str, Server]:
         """Those whose lease holds."""
@@ -64,13 +74,17 @@ class Servers:
         self.operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(holder_id)))
 
     def until_acknowledged(self) -> None:
-        """Until every server has in force what is in the registry now, and knows of every other."""
+        """Until every server that runs has in force what is in the registry, and knows of every other."""
         revision = max((holding.revision for holding in self.operator.shards().values()), default=0)
         until(
-            lambda: all(server.acked_revision >= revision for server in self.live().values()),
+            lambda: all(self.live()[name].acked_revision >= revision for name in self.running()),
             "every server has read the registry",
         )
-        until(lambda: all(map(self._knows_all, self.children)), "every server knows the others")
+        until(lambda: all(map(self._knows_all, self.running())), "every server knows the others")
+
+    def running(self) -> list[str]:
+        """Those whose processes have not ended, however long their leases last."""
+        return [server_id for server_id, child in self.children.items() if child.running]
 
     def _knows_all(self, server_id: str) -> bool:
         with urllib.request.urlopen(f"{self.url(server_id)}/metrics", timeout=10) as answer:
@@ -87,8 +101,7 @@ def running(folder: Path, count: int, **env: str) -> Iterator[Servers]:
     """
     servers = Servers(folder, env)
     try:
-        for number in range(count):
-            servers.start(f"server-{number}")
+        servers.start(*(f"server-{number}" for number in range(count)))
         yield servers
     finally:
         for child in servers.children.values():
