@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports unit install envtest bench bench-operator clean
+.PHONY: help demo test lint types imports unit install envtest bench bench-operator bench-shards soak clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -57,6 +57,12 @@ bench: $(VENV)/.dev ## the model server beside Flask, MLServer and Ray Serve, on
 
 bench-operator: $(VENV)/.dev ## ten thousand TenantModels on a real API server; takes five minutes
 	$(BIN)/python -m benchmarks.operator
+
+bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes five minutes
+	$(BIN)/python -m benchmarks.shards $(ARGS)
+
+soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
+	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py
 
 clean: ## the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data

@@ -6,12 +6,19 @@ Each test prints its figures.
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import firewall, s3_door, tcp_postgres, waiting
+from tests.support import firewall, lines, s3_door, tcp_postgres, waiting
+from tests.support.census import Census
+from tests.support.control_plane import ControlPlane
 from tests.support.figures import Figures
 from tests.support.firewall import Firewall
+from tests.support.fleet import Fleet
+from tests.support.home import Home, install_crd
+from tests.support.load import Load
 from tests.support.s3 import S3Server
 from tests.support.tcp_postgres import TcpPostgres
 from tests.support.town import Town, report
@@ -173,4 +180,36 @@ def test_a_server_cut_off_from_s3_goes_on_with_what_it_has(town: Town, wall: Fir
         load.phase("after")
         load.until_answered(AFTER)
     report("one of three cut off from S3", load.stop())
+    _nothing_failed(load.stop())
+
+
+def test_a_server_cut_off_from_the_api_server_learns_of_every_version_all_the_same(
+    plane: ControlPlane, wall: Firewall, database: TcpPostgres, tmp_path: Path
+) -> None:
+    """Its watch is a wake-up and nothing more."""
+    install_crd(plane)
+    registry_url = database.database()
+    home = Home(plane, tmp_path, registry_url)
+    census = Census(f"file://{tmp_path}/models", tmp_path / "unused", count=20)
+    census.write()
+    env = {"KUBECONFIG": str(plane.kubeconfig), "TENANTRY_KUBERNETES_WATCH": "true"}
+    with Fleet(tmp_path / "fleet", registry_url, ["--kubernetes"], env=env, servers=2) as fleet:
+        fleet.start()
+        for n in range(census.count):
+            home.apply(census.declared(n))
+        fleet.until_settled()
+        for n in range(census.count):
+            home.until(lines.user_id(n), "Ready")
+        with Load(fleet.urls, range(census.count)) as load:
+            load.phase("cut off")
+            with wall.cut((fleet.members[VICTIM].gid, [int(urlsplit(plane.url).port or 0)])):
+                for n in range(5):
+                    census.write([n], version=2)
+                    home.apply(census.declared(n, 2))
+                    home.until(lines.user_id(n), "Ready")
+                    load.ready(n, 2)
+                load.until_answered(AFTER)
+        for n in range(census.count):
+            home.delete(lines.user_id(n))
+    report("one of two cut off from the API server", load.stop())
     _nothing_failed(load.stop())
