@@ -37,11 +37,10 @@ from tenantry_operator.reconcile import (
     INVALID_MANIFEST,
     Observations,
     Outcome,
-    Waiting,
     reconcile,
 )
-from tenantry_operator.schedule import Schedule
 from tenantry_operator.settings import OperatorSettings
+from tenantry_operator.waits import Waits
 
 log = structlog.get_logger(__name__)
 
@@ -92,11 +91,9 @@ class Controller:
         for uid in self._entries:
             metrics.moved(None, self._entries[uid].state)
         self._dirty: set[str] = set()  # to be decided about; left only by a commit
-        self._loading: set[str] = set()  # wait for a server's word on a candidate
-        self._acking: dict[str, int] = {}  # wait until every live server has this revision
+        self._waits = Waits(settings.retry_first_s, settings.retry_last_s)
         self._fleet = Fleet(registry, settings, metrics, self._entries.bytes_by_shard, is_leaving)
         self._refused: frozenset[str] = frozenset()
-        self._again = Schedule(settings.retry_first_s, settings.retry_last_s)
         self._lookups = Lookups(resolve, settings.resolve_threads)
         self._taken: Listing | None = None
         self._resync_at_s = 0.0
@@ -167,7 +164,7 @@ class Controller:
         """
         now_s = time.monotonic()
         if self._fleet.look(now_s):  # those that wait for a server wait for one to be started now
-            self._dirty |= self._loading | self._acking.keys()
+            self._dirty |= self._waits.for_servers()
         reports = self._fleet.reports()
         self._dirty |= self._woken(reports)
         if listing is not None and listing is not self._taken:
@@ -196,10 +193,9 @@ class Controller:
 
     def _woken(self, reports: dict[str, LoadReport]) -> set[str]:
         """Entries whose wait is over, by a report or because every server acknowledged."""
-        acked = self._fleet.acked_revision
-        woken = {uid for uid, revision in self._acking.items() if acked >= revision}
+        woken = self._waits.acknowledged(self._fleet.acked_revision)
         for user_id in reports:
-            woken |= self._entries.of_user(user_id) & self._loading
+            woken |= self._waits.for_load(self._entries.of_user(user_id))
         return woken
 
     def _answer_strays(self, reports: dict[str, LoadReport]) -> None:
@@ -219,7 +215,7 @@ class Controller:
                 self._entries[uid].declared_at_s = time.monotonic()
                 self._dirty |= concerned
                 self._lookups.forget(uid)
-                self._again.forget(uid)
+                self._waits.look_soon(uid)
                 if declared.problem is not None:
                     log.warning("manifest refused", error=str(declared.problem))
         if listing.complete:
@@ -256,16 +252,13 @@ class Controller:
         behind = self._entries.remove(uids)
         self._dirty |= behind
         self._dirty.difference_update(uids)
-        self._loading.difference_update(uids)
+        self._waits.forget(uids)
         for uid in (*uids, *behind):
             self._lookups.forget(uid)
-        for uid in uids:
-            self._acking.pop(uid, None)
-            self._again.forget(uid)
         log.info("removed", tenants=len(uids), users=sorted(users)[:5])
 
     def _wake_due(self, now_s: float) -> None:
-        for uid in self._again.due(now_s):
+        for uid in self._waits.due(now_s):
             self._entries[uid].look = True
             self._dirty.add(uid)
         if now_s >= self._resync_at_s:
@@ -363,25 +356,8 @@ class Controller:
             self._entries[claim.uid].claim = claim
             self._observer.decided(claim)
         for uid, outcome in outcomes.items():
-            self._wait(uid, outcome, revisions, now_s)
-
-    def _wait(self, uid: str, outcome: Outcome, revisions: dict[str, int], now_s: float) -> None:
-        if outcome.waiting is Waiting.LOAD:
-            self._loading.add(uid)
-        else:
-            self._loading.discard(uid)
-        if outcome.waiting is Waiting.ACKS:
-            written = outcome.assignment
-            self._acking[uid] = outcome.acks if written is None else revisions[written.user_id]
-        else:
-            self._acking.pop(uid, None)
-        refresh_s = self._entries[uid].refresh_s
-        if outcome.waiting is Waiting.RETRY:
-            self._again.retry(uid, now_s)
-        elif refresh_s is None:
-            self._again.forget(uid)
-        elif uid not in self._again:  # other decisions in between don't put a look off
-            self._again.after(uid, now_s, refresh_s)
+            refresh_s = self._entries[uid].refresh_s
+            self._waits.begin(uid, outcome, revisions, refresh_s=refresh_s, now_s=now_s)
 
     def _tell(self, entry: Entry, after: Claim, now_s: float) -> None:
         """Count and log what a person wants to know of: a change between working and not."""

@@ -739,9 +739,9 @@ def test_a_long_refresh_interval_comes_due_in_spite_of_resyncs(world: World) -> 
     server = Server(world.engine, "s1")
     world.until_ready(server)
     world.publish("ann", "2")
-    due_s = world.controller._again._due_s["uid-ann"]
+    due_s = world.controller._waits._again._due_s["uid-ann"]
     resync(world)
-    assert world.controller._again._due_s["uid-ann"] == due_s
+    assert world.controller._waits._again._due_s["uid-ann"] == due_s
     pass_time(world, 3601)
     world.step()
     assert world.reason("ann") == "Loading"

@@ -296,6 +296,26 @@ def test_a_server_that_comes_back_is_a_newcomer(world: World) -> None:
     assert 0.27 < world.arriving()["c"] / SHARDS < 0.35
 
 
+def test_the_last_of_many_gets_its_part_and_so_it_does_when_it_comes_back(world: World) -> None:
+    """None of the fourteen others holds far too much, so nobody but a newcomer would get anything."""
+    *others, last = [f"s{n:02}" for n in range(15)]
+    part = SHARDS / 15
+    world.spread_over(*others)
+    world.start(last)
+    world.look(100.0)
+    world.look(100.0 + DEBOUNCE_S)
+    assert 0.8 * part < world.arriving()[last] < 1.05 * part
+    world.prepare(last)
+    world.look(120.0)
+    world.servers[last].stops()
+    world.look(130.0)
+    assert last not in world.held()
+    world.servers[last].says()
+    world.look(140.0)
+    world.look(140.0 + DEBOUNCE_S)
+    assert 0.8 * part < world.arriving()[last] < 1.05 * part
+
+
 # Bytes
 
 

@@ -1,0 +1,78 @@
+"""What each TenantModel waits for between two decisions: a load, acknowledgements, or a moment."""
+
+from collections.abc import Collection, Mapping
+
+from tenantry_operator.reconcile import Outcome, Waiting
+from tenantry_operator.schedule import Schedule
+
+
+class Waits:
+    """Who has to be decided about again, and why.
+
+    Args:
+        first_s: wait before an artifact that is not there is looked for again.
+        last_s: the longest such wait.
+    """
+
+    def __init__(self, first_s: float, last_s: float) -> None:
+        self._loading: set[str] = set()  # wait for a server's word on a candidate
+        self._acking: dict[str, int] = {}  # wait until every live server has this revision
+        self._again = Schedule(first_s, last_s)
+
+    def for_load(self, uids: Collection[str]) -> set[str]:
+        """Those of these who wait for a server's word."""
+        return self._loading.intersection(uids)
+
+    def for_servers(self) -> set[str]:
+        """All who wait for something that servers do."""
+        return self._loading | self._acking.keys()
+
+    def acknowledged(self, revision: int) -> set[str]:
+        """Whose wait is over, as every server has put this revision in force."""
+        return {uid for uid, awaited in self._acking.items() if revision >= awaited}
+
+    def due(self, now_s: float) -> set[str]:
+        """Take out those whose artifact has to be looked at now."""
+        return self._again.due(now_s)
+
+    def begin(
+        self,
+        uid: str,
+        outcome: Outcome,
+        revisions: Mapping[str, int],
+        *,
+        refresh_s: float | None,
+        now_s: float,
+    ) -> None:
+        """Wait for what this decision depends on, and for nothing that an earlier one did.
+
+        Args:
+            revisions: user id -> revision, of the rows that were written with it.
+            refresh_s: between looks at an artifact that is overwritten in place; None: never.
+        """
+        if outcome.waiting is Waiting.LOAD:
+            self._loading.add(uid)
+        else:
+            self._loading.discard(uid)
+        if outcome.waiting is Waiting.ACKS:
+            written = outcome.assignment
+            self._acking[uid] = outcome.acks if written is None else revisions[written.user_id]
+        else:
+            self._acking.pop(uid, None)
+        if outcome.waiting is Waiting.RETRY:
+            self._again.retry(uid, now_s)
+        elif refresh_s is None:
+            self._again.forget(uid)
+        elif uid not in self._again:  # other decisions in between don't put a look off
+            self._again.after(uid, now_s, refresh_s)
+
+    def look_soon(self, uid: str) -> None:
+        """Its declaration changed: what was planned for the former one counts no more."""
+        self._again.forget(uid)
+
+    def forget(self, uids: Collection[str]) -> None:
+        """These are gone."""
+        self._loading.difference_update(uids)
+        for uid in uids:
+            self._acking.pop(uid, None)
+            self._again.forget(uid)
