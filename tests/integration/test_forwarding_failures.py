@@ -500,3 +500,18 @@ async def test_where_nobody_has_a_lease_and_all_shall_refuse_they_do() -> None:
             reply = await ask(three, f"/predict/{user}", at=name)
             assert (reply.status, reply.reason) == (503, "RegistryUnavailable")
         assert [node.registry.asked for node in three.nodes.values()] == [0, 0, 0]
+
+
+async def test_to_ask_everybody_takes_no_more_than_half_of_the_time() -> None:
+    """A server that is cut off from all others still answers, or refuses, within it."""
+
+    async def says_nothing(exchange: Exchange) -> None:
+        await exchange.left()
+
+    async with serving(says_nothing, names="a") as (servers, peer):
+        peer.answers_probes = False
+        servers.introduce({f"peer-{number}": peer.url for number in range(5)})
+        servers["a"].lease(held=False)
+        reply = await ask(servers, Tenantry_Timeout_Ms="3000")
+        assert (reply.status, reply.server) == (200, "a")
+        assert "Tenantry-Registry-Age" in reply.headers
