@@ -9,6 +9,7 @@ import enum
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 import structlog
@@ -146,7 +147,9 @@ class Forwarder:
         asked = self._asked(request, self._body_of(request))
         answer = None
         if unsure:  # fresh comes before near, and where nobody has a lease near is what is left
-            answer = await self._ask_each(asked, self._holders.everybody(user_id), len(self.peers))
+            give_up_s = time.monotonic() + asked.limit_s / 2
+            everybody = takewhile(lambda _: time.monotonic() < give_up_s, self._holders.everybody(user_id))
+            answer = await self._ask_each(asked, everybody, len(self.peers))
             asked.fresh = headers.FRESH in request.headers
         if answer is None and steps is not None:
             answer = await self._ask_each(asked, steps, MAX_PEERS)

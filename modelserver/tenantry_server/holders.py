@@ -94,7 +94,7 @@ class Holders:
 
     def _in_order(self, shard: int, holders: Sequence[str], *, leased: bool) -> Iterator[Peer]:
         usable = self._usable(holders, leased=leased)
-        first = self._less_busy(usable)
+        first = usable[0] if len(usable) == 1 else self._less_busy(usable)
         if first is not None:
             yield first
         yield from (peer for peer in usable if peer is not first and peer.usable)
@@ -105,8 +105,12 @@ class Holders:
                 yield from self._usable([server_id], leased=leased)
 
     def _usable(self, server_ids: Sequence[str], *, leased: bool) -> list[Peer]:
-        found = (self._peers.get(server_id) for server_id in server_ids)
-        return [peer for peer in found if peer is not None and (peer.leased or not leased)]
+        found = []
+        for server_id in server_ids:
+            peer = self._peers.get(server_id)
+            if peer is not None and (peer.leased or not leased):
+                found.append(peer)
+        return found
 
     def _less_busy(self, peers: Sequence[Peer]) -> Peer | None:
         if len(peers) > 1:

@@ -38,26 +38,31 @@ class HopRequest:
         body: of it; what has come is sent, and the rest as it comes.
         server_id: who passes it on.
         timeout_s: how long a server of ours takes for one request, unless it names less itself.
+
+    Attributes:
+        body: as given.
+        limit_s: how long the whole may take, once the body has come.
+        fresh: whether only a server whose lease holds may answer.
     """
 
-    __slots__ = ("_first", "_kept", "_limit_s", "body", "fresh")
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s")
 
     def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
         target = request.raw_path.encode("utf-8", "surrogateescape")
         self._first = b"%b %b HTTP/1.1\r\nHost: " % (request.method.encode(), target)
         self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
-        self._limit_s = deadline.limit_s(request, timeout_s)
+        self.limit_s = deadline.limit_s(request, timeout_s)
         self.body = body
-        self.fresh = True  # whether only a server whose lease holds may answer
+        self.fresh = True
 
     @property
     def ends_s(self) -> float:
         """When it is over, of `time.monotonic`; infinite while its body still comes."""
-        return self.body.whole_at_s + self._limit_s
+        return self.body.whole_at_s + self.limit_s
 
     def head_for(self, host: bytes) -> bytes:
         """The request line and headers for the peer at `host`, an empty line at the end."""
-        left_s = min(self._limit_s, self.ends_s - time.monotonic())
+        left_s = min(self.limit_s, self.ends_s - time.monotonic())
         length = b"Transfer-Encoding: chunked"
         if self.body.is_whole:
             length = b"Content-Length: %d" % self.body.length

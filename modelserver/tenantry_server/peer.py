@@ -48,6 +48,9 @@ class Peer:
         server_id: its name, which every answer of it carries.
         endpoint: its base URL.
 
+    Raises:
+        ValueError: that is no URL.
+
     Attributes:
         live: its lease held when the registry was read last.
         leaving: it was told to stop.
@@ -160,7 +163,7 @@ class Peer:
                 _, connection = await loop.create_connection(
                     lambda: PeerConnection(self.server_id), host, port, ssl=self._tls
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the latter: no such name can be
             self._went_down(str(error) or f"no connection within {_CONNECT_S:g} s")
             raise PeerLost(f"no connection to {self.endpoint}: {error}") from None
         return connection
@@ -222,7 +225,7 @@ class Peer:
         host, port = self._address
         probe = b"GET /healthz HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % self._host
         connection: PeerConnection | None = None
-        with contextlib.suppress(OSError, TimeoutError, PeerLost):
+        with contextlib.suppress(OSError, TimeoutError, UnicodeError, PeerLost):
             try:
                 async with asyncio.timeout(_PROBE_S):
                     _, connection = await loop.create_connection(

@@ -6,9 +6,13 @@ and then only what a peer answers itself tells whether it lives. Refuses SQL: th
 
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from tenantry import placement
 from tenantry.registry import Server
 from tenantry_server.peer import Peer
+
+log = structlog.get_logger(__name__)
 
 
 class Peers:
@@ -24,6 +28,7 @@ class Peers:
         self._peers: dict[str, Peer] = {}
         self._members: frozenset[str] = frozenset({server_id})
         self._orders: dict[int, list[str]] = {}
+        self._unusable: set[str] = set()
 
     def take(self, servers: Sequence[Server]) -> bool:
         """Take in what the registry says now; called on the event loop.
@@ -39,9 +44,9 @@ class Peers:
                 continue
             peer = self._peers.get(server.server_id)
             if peer is None or peer.endpoint != server.endpoint:  # it was started anew, elsewhere
-                if peer is not None:
-                    peer.close()
-                peer = self._peers[server.server_id] = Peer(server.server_id, server.endpoint)
+                peer = self._anew(server)
+                if peer is None:
+                    continue
             peer.live = server.live
             peer.load = server.report.load
             peer.leaving = server.report.leaving
@@ -52,6 +57,25 @@ class Peers:
         self._members = frozenset(members | {self.server_id})
         self._orders.clear()
         return True
+
+    def _anew(self, server: Server) -> Peer | None:
+        """In place of whom it was before; None, where nobody can be asked at its address."""
+        before = self._peers.pop(server.server_id, None)
+        if before is not None:
+            before.close()
+        try:
+            peer = self._peers[server.server_id] = Peer(server.server_id, server.endpoint)
+        except ValueError as error:
+            if server.endpoint not in self._unusable:  # once, not every second
+                self._unusable.add(server.endpoint)
+                log.warning(
+                    "a server's address is no URL; check its TENANTRY_ADVERTISE_URL",
+                    peer=server.server_id,
+                    url=server.endpoint,
+                    error=str(error),
+                )
+            return None
+        return peer
 
     def get(self, server_id: str) -> Peer | None:
         """A peer that is worth asking."""

@@ -220,6 +220,7 @@ async def test_a_body_is_passed_on_while_it_comes(three: Cluster, session: aioht
     for large, headers in too_much:
         reply = await ask(session, three["a"], "/predict/bob", large, headers=headers)
         assert (reply.status, reply.headers["Tenantry-Reason"]) == (413, "RequestTooLarge")
+        assert reply.server == "a", "before the peer has seen too much"
     assert (await ask(session, three["a"], "/predict/bob")).server == "b"
 
 

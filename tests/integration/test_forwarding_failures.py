@@ -264,23 +264,21 @@ async def test_a_large_body_is_sent_whole_to_the_next() -> None:
     """Although the first peer took half of it and went, while it still came."""
     values = [[0.5, 1.0]] * 20_000
     body = json.dumps({"instances": values}).encode()
-    half_is_there = asyncio.Event()
 
     async def takes_half(exchange: Exchange) -> None:
         assert exchange.header("Transfer-Encoding") == "chunked"
         await exchange.some(len(body) // 2)
-        half_is_there.set()
         exchange.cut()
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces(servers: Cluster) -> AsyncIterator[bytes]:
         middle = len(body) // 2 + 10_000
         for cut in range(0, middle, 10_000):
             yield body[cut : min(cut + 10_000, middle)]
-        await half_is_there.wait()
+        await until_soon(lambda: in_flight(servers, "c"))
         yield body[middle:]
 
     async with serving(takes_half) as (servers, _):
-        reply = await ask(servers, body=pieces())
+        reply = await ask(servers, body=pieces(servers))
         assert (reply.status, reply.server) == (200, "c")
         assert json.loads(reply.body) == {"predictions": [1.5] * len(values)}
 
@@ -384,13 +382,13 @@ async def test_who_leaves_ends_the_hop(way: str) -> None:
         await until_soon(lambda: peer.seen)
         asking.cancel()
         await asyncio.wait_for(left.wait(), 10)
-        await until_soon(lambda: peer_in_flight(servers) == 0)
+        await until_soon(lambda: not in_flight(servers, "peer"))
 
 
-def peer_in_flight(servers: Cluster) -> int:
-    peer = servers["a"].peers.get("peer")
-    assert peer is not None
-    return peer.in_flight
+def in_flight(servers: Cluster, name: str) -> int:
+    """Requests that a passed on to another and that are not answered."""
+    peer = servers["a"].peers.get(name)
+    return 0 if peer is None else peer.in_flight
 
 
 # Deadlines
@@ -500,3 +498,18 @@ async def test_where_nobody_has_a_lease_and_all_shall_refuse_they_do() -> None:
             reply = await ask(three, f"/predict/{user}", at=name)
             assert (reply.status, reply.reason) == (503, "RegistryUnavailable")
         assert [node.registry.asked for node in three.nodes.values()] == [0, 0, 0]
+
+
+async def test_to_ask_everybody_takes_no_more_than_half_of_the_time() -> None:
+    """A server that is cut off from all others still answers, or refuses, within it."""
+
+    async def says_nothing(exchange: Exchange) -> None:
+        await exchange.left()
+
+    async with serving(says_nothing, names="a") as (servers, peer):
+        peer.answers_probes = False
+        servers.introduce({f"peer-{number}": peer.url for number in range(5)})
+        servers["a"].lease(held=False)
+        reply = await ask(servers, Tenantry_Timeout_Ms="3000")
+        assert (reply.status, reply.server) == (200, "a")
+        assert "Tenantry-Registry-Age" in reply.headers

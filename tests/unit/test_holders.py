@@ -208,6 +208,23 @@ def test_whoever_may_know_more_is_asked_the_holders_first() -> None:
     assert [peer.server_id for peer in choice.holders.everybody(USER)] == ["d", "c"]
 
 
+async def test_a_server_whose_address_is_none_hurts_no_other() -> None:
+    """Its operator's mistake is read by every server, once a second."""
+    peers = Peers("me")
+    names = {
+        "b": "http://host:port",
+        "c": "http://[::1",
+        "d": f"http://{'x' * 70}.example:80",
+        "e": "http://e",
+    }
+    peers.take([Server(name, url, 1, 9.0, 1, ServerReport()) for name, url in names.items()])
+    assert [name for name in names if peers.get(name) is not None] == ["d", "e"]
+    unlikely = peers.get("d")
+    assert unlikely is not None
+    assert not await unlikely._answers()
+    peers.close()
+
+
 def test_a_server_at_a_new_address_is_another_peer() -> None:
     choice = Choice()
     before = choice.peer("b")
