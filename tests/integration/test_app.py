@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +41,7 @@ from tenantry_server.app import SHORTEN
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
+from tests.support.waiting import until_soon
 
 Client = TestClient[Request, Application]
 CACHE_BYTES = 1 << 20
@@ -208,14 +208,6 @@ async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str, str]:
     assert isinstance(reason, str)
     assert isinstance(message, str)
     return response.status, reason, message
-
-
-async def until(condition: Any, *, timeout_s: float = 10.0) -> None:
-    """Return once `condition` holds; the loop goes on meanwhile."""
-    give_up_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_s, "the condition did not come"
-        await asyncio.sleep(0.002)
 
 
 async def metrics(client: Client) -> dict[str, float]:
@@ -528,7 +520,7 @@ async def test_a_slow_tenant_with_many_requests_holds_up_nobody_else(
     tenants.add("slow", GatedModel())
     await neighbour_is_well(client)
     asked = [asyncio.create_task(ask_status(client, "slow")) for _ in range(50)]
-    await until(lambda: GatedModel.waiting == 1)
+    await until_soon(lambda: GatedModel.waiting == 1)
     for _ in range(20):
         await neighbour_is_well(client)
     assert await asyncio.gather(*asked) == [504] * 50
@@ -579,8 +571,8 @@ async def test_a_thousand_requests_for_one_cold_tenant_load_it_once(tenants: Ten
     app = tenants.app(predict_timeout_s=60.0)
     async with TestClient(TestServer(app), connector=aiohttp.TCPConnector(limit=0)) as client:
         asked = [asyncio.create_task(ask(client, "cold", [{"a": n}])) for n in range(1_000)]
-        await until(lambda: GatedLoad.loads == 1)
-        await until(lambda: len(server_connections(client)) == 1_000)
+        await until_soon(lambda: GatedLoad.loads == 1)
+        await until_soon(lambda: len(server_connections(client)) == 1_000)
         await neighbour_is_well(client)
         GatedLoad.gate.set()
         assert await asyncio.gather(*asked) == [[n + 5.0] for n in range(1_000)]
@@ -603,9 +595,9 @@ async def test_a_client_that_leaves_in_mid_body_is_no_error(client: Client) -> N
             _, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(b"POST /predict/good HTTP/1.1\r\nHost: x\r\n" + head)
             await writer.drain()
-            await until(lambda: server_connections(client))
+            await until_soon(lambda: server_connections(client))
             writer.close()
-            await until(lambda: not server_connections(client))
+            await until_soon(lambda: not server_connections(client))
             await neighbour_is_well(client)
     assert [entry for entry in logs if entry["log_level"] in ("warning", "error")] == []
 
@@ -615,7 +607,7 @@ async def test_a_client_that_leaves_before_the_answer_hurts_nobody(
 ) -> None:
     tenants.add("slow", GatedModel())
     asked = [asyncio.create_task(ask_status(client, "slow")) for _ in range(10)]
-    await until(lambda: GatedModel.waiting == 1)
+    await until_soon(lambda: GatedModel.waiting == 1)
     for task in asked:
         task.cancel()
     await asyncio.wait(asked)

@@ -11,6 +11,7 @@ from tenantry import TenantModel
 from tenantry_server import cluster_watch
 from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.home import TENANT_MODELS, install_crd
+from tests.support.waiting import PATIENCE_S
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ def _manifest(name: str) -> dict[str, object]:
 
 async def _until_called(woken: asyncio.Event, act: Callable[[], object]) -> None:
     """Act again and again until there was a call: the watch may not stand yet at the first."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not woken.is_set():
             await asyncio.to_thread(act)
             await asyncio.sleep(0.05)
@@ -76,6 +77,6 @@ async def test_without_the_right_to_watch_it_waits_and_says_so_once(
         await connect(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cluster_watch, "_watch", counted)
-    async with _watching(lambda: pytest.fail("there was nothing to see")), asyncio.timeout(30):
+    async with _watching(lambda: pytest.fail("there was nothing to see")), asyncio.timeout(PATIENCE_S):
         await tried.wait()
     assert capsys.readouterr().out.count("no wake-ups from the API server") == 1

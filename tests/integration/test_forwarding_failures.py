@@ -15,7 +15,7 @@ from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster, scripted_peer
 from tests.support.cluster import Cluster, user_for
 from tests.support.scripted_peer import Exchange, Script, ScriptedPeer
-from tests.support.waiting import until_soon
+from tests.support.waiting import PATIENCE_S, until_soon
 
 USER = user_for("peer", "c", "a")  # the peer holds it, then c would, then a
 ROWS = b'{"instances": [[1.0, 2.0]]}'
@@ -381,7 +381,7 @@ async def test_who_leaves_ends_the_hop(way: str) -> None:
         asking = asyncio.create_task(ask(servers, way))
         await until_soon(lambda: peer.seen)
         asking.cancel()
-        await asyncio.wait_for(left.wait(), 10)
+        await asyncio.wait_for(left.wait(), PATIENCE_S)
         await until_soon(lambda: not in_flight(servers, "peer"))
 
 

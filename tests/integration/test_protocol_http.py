@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from tenantry_server.toys import ErrorModel, SumModel
 from tests.support.tenants import Tenants
+from tests.support.waiting import PATIENCE_S
 
 Client = TestClient[Request, Application]
 BODY_BYTES = 20_000
@@ -365,7 +366,7 @@ async def test_a_client_that_ends_in_the_middle_leaves_nothing_behind(client: Cl
     )
     writer.write(head + sent)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     assert answer == b"" or answer.split()[1].startswith(b"4")
     writer.close()
     await neighbour_is_well(client)

@@ -19,7 +19,7 @@ from tenantry_server import publish
 from tests.support.child_process import Child
 from tests.support.control_plane import ControlPlane
 from tests.support.up import TENANTRY, Reply, ask
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -129,7 +129,7 @@ class Home:
     def get(self, name: str) -> dict[str, Any]:
         return dict(self.plane.request("GET", f"{TENANT_MODELS}/{name}")[1])
 
-    def until(self, name: str, reason: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+    def until(self, name: str, reason: str, *, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """Until the status speaks of the newest generation, with this reason."""
 
         def settled() -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from typing import Any
 from tenantry_cli import overview
 from tenantry_cli.commands.get import as_document
 from tests.support.child_process import Child
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 TENANTRY = [sys.executable, "-m", "tenantry_cli"]
 
@@ -131,7 +131,7 @@ class Up:
             newest = status["observedGeneration"] == status["generation"] > after
             return status if newest and status["reason"] == reason else None
 
-        found = until(settled, f"{user_id} {reason}", timeout_s=30)
+        found = until(settled, f"{user_id} {reason}")
         assert found is not None
         return found
 
@@ -150,7 +150,7 @@ def tenantry(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=3 * PATIENCE_S,
         cwd=cwd,
         input=stdin or "",
         env={**os.environ, **(env or {})},
@@ -191,7 +191,7 @@ def running(
     child = Child(command, log=state / "log", env={**os.environ, **(env or {})})
     up = Up(child, manifests, state, url)
     try:
-        child.wait_ready((state / "up.json").exists, timeout_s=30)
+        child.wait_ready((state / "up.json").exists, timeout_s=PATIENCE_S)
         up.url = json.loads((state / "up.json").read_text())["url"]
         yield up
     finally:

@@ -7,8 +7,11 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
+PATIENCE_S = 60.0
+"""Spent only where a test fails; enough for a process to start while eight others want the two cores."""
 
-def until(get: Callable[[], _T], what: str, *, timeout_s: float = 30.0, every_s: float = 0.02) -> _T:
+
+def until(get: Callable[[], _T], what: str, *, timeout_s: float = PATIENCE_S, every_s: float = 0.02) -> _T:
     """The first true value that `get` gives.
 
     Raises:
@@ -23,7 +26,7 @@ def until(get: Callable[[], _T], what: str, *, timeout_s: float = 30.0, every_s:
         time.sleep(every_s)
 
 
-async def until_soon(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
+async def until_soon(condition: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> None:
     """Return once `condition` holds; the event loop goes on meanwhile."""
     give_up_s = time.monotonic() + timeout_s
     while not condition():
