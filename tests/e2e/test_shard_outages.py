@@ -4,6 +4,8 @@ Both outages last through the same minute, each on a fleet of its own. The figur
 """
 
 import json
+import shutil
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -143,7 +145,10 @@ def test_warm_and_disk_cached_tenants_are_answered_while_postgresql_is_away_for_
     _all_right(outage.figures)
     assert outage.figures["away"].aged > (OUTAGE_S - 20) * PER_S
     assert outage.figures["after"].aged == 0
-    assert outage.fetched == 0, "memory and disk had them"
+    print(
+        f"    {outage.fetched} artifacts fetched meanwhile: whoever is asked answers, its own tenant or not"
+    )
+    assert outage.fetched <= ASKED, "the disk has what was fetched once"
 
 
 def test_a_cold_tenant_is_loaded_while_postgresql_is_away(outages: dict[str, Outage]) -> None:
@@ -176,6 +181,7 @@ def test_a_cold_tenant_gets_503_with_a_reason_while_s3_is_away_and_an_answer_aft
 
 MANY = 20_000
 LOADS_AT_ONCE = 4  # threads of a server that load
+COLD_PER_S = 100.0  # half of it for tenants that are not in memory
 
 
 def test_everything_killed_and_started_at_once_is_no_stampede_on_s3(
@@ -184,7 +190,7 @@ def test_everything_killed_and_started_at_once_is_no_stampede_on_s3(
     """20,000 tenants, empty disks: a model is fetched once by a server at most, a few at a time."""
     folder = tmp_path_factory.mktemp("stampede")
     with s3_door.running(s3.url) as doors:
-        env = {"TENANTRY_HOT_EVERY_S": "1", "TENANTRY_DISK_CACHE_BYTES": "0"}
+        env = {"TENANTRY_HOT_EVERY_S": "1", "TENANTRY_LEASE_S": "10"}
         town = Town(folder, database.database(), s3, doors, count=MANY, alone=1, env=env)
         try:
             _stampede(town)
@@ -195,19 +201,24 @@ def test_everything_killed_and_started_at_once_is_no_stampede_on_s3(
 def _stampede(town: Town) -> None:
     town.calm()
     servers = list(town.fleet.members)
-    with town.load(per_s=300.0) as load:
-        load.until_answered(2000)
+    with town.load(COLD_PER_S) as load:
+        load.until_answered(int(10 * COLD_PER_S))
         load.phase("down")
         town.fleet.kill(OPERATOR, *servers)
+        for name in servers:
+            shutil.rmtree(town.fleet.disk(name))  # they come up on other machines
         doors = town.doors.values()
         for door in doors:
             door.gets, door.at_once = Counter(), 0
+        began_s = time.monotonic()
         town.fleet.start()
         until(lambda: any(map(town.fleet.ready, servers)), "the first is ready", timeout_s=120)
+        first_s = time.monotonic() - began_s
         load.phase("back")
         town.fleet.until_settled(timeout_s=120)
+        settled_s = time.monotonic() - began_s
         load.phase("after")
-        load.until_answered(3000)
+        load.until_answered(int(10 * COLD_PER_S))
     figures = load.stop()
     report(f"everything killed and started with {MANY:,} tenants", figures)
     fetched = Counter[str]()
@@ -216,7 +227,8 @@ def _stampede(town: Town) -> None:
     asked = len(figures.whole.tenants)
     print(
         f"    {asked} tenants asked for, {len(fetched)} models fetched, {fetched.total()} GETs, "
-        f"at most {max(door.at_once for door in doors)} at once by one server"
+        f"at most {max(door.at_once for door in doors)} at once by one server; "
+        f"the first server ready after {first_s:.1f} s, all shards held after {settled_s:.1f} s"
     )
     assert max(max(door.gets.values()) for door in doors) == 1, "single flight"
     assert len(fetched) <= asked

@@ -45,7 +45,7 @@ class Phase:
         refused: connections that nobody took; the request went to another server.
         hops: answered by another server than the one that was asked.
         by: server -> answers.
-        tenants: whom an answer came for.
+        tenants: who was asked for.
         last_failed_s: when the last of the failed was sent, by the monotonic clock.
         examples: a few of the answers that were not right, in words.
     """
@@ -136,9 +136,10 @@ class Figures:
     def refused(self, phase: str) -> None:
         self.phases[phase].refused += 1
 
-    def failed(self, phase: str, kind: str, sent_s: float) -> None:
+    def failed(self, phase: str, tenant: int, kind: str, sent_s: float) -> None:
         counts = self.phases[phase]
         counts.sent += 1
+        counts.tenants.add(tenant)
         counts.failed[kind] += 1
         counts.last_failed_s = max(counts.last_failed_s, sent_s)
 
@@ -146,7 +147,7 @@ class Figures:
         """Look at it closely."""
         counts, reply = self.phases[phase], answer.reply
         if reply.status != 200:
-            self.failed(phase, f"{reply.status} {_reason(reply)}", answer.sent_s)
+            self.failed(phase, answer.tenant, f"{reply.status} {_reason(reply)}", answer.sent_s)
             counts.note(f"{answer.server} for {answer.tenant}: {reply.status} {reply.body[:300]!r}")
             return
         counts.sent += 1

@@ -128,7 +128,7 @@ class Fleet:
         else:
             member = self.members[name]
             argv = [*TENANTRY, "serve", "--server-id", name, "--port", str(member.port)]
-            own = {"TENANTRY_DISK_CACHE_DIR": str(self.folder / f"disk-{name}")}
+            own = {"TENANTRY_DISK_CACHE_DIR": str(self.disk(name))}
             gid, env = member.gid if os.geteuid() == 0 else None, {**self._env, **own, **member.env}
         self.children[name] = Child(argv, log=self.folder / f"{name}.log", env=env, gid=gid)
 
@@ -161,6 +161,10 @@ class Fleet:
         for child in self.children.values():
             child.stop(grace_s=_GRACE_S)
         self.engine.dispose()
+
+    def disk(self, name: str) -> Path:
+        """Where a server keeps artifacts."""
+        return self.folder / f"disk-{name}"
 
     def log(self, name: str) -> str:
         """What a process wrote so far, in all its lives."""

@@ -168,14 +168,14 @@ class Load:
                 continue
             except (Lost, Silent) as failure:
                 kind = f"{type(failure).__name__.lower()} by {name}"
-                self._figures.failed(phase, kind, sent_s)
+                self._figures.failed(phase, tenant, kind, sent_s)
                 return
             finally:
                 self._under_way[name] -= 1
             took_s = time.perf_counter() - due_s
             self._figures.answered(phase, Answer(tenant, promised, name, reply, sent_s, took_s))
             return
-        self._figures.failed(phase, "nobody takes connections", time.monotonic())
+        self._figures.failed(phase, tenant, "nobody takes connections", time.monotonic())
 
 
 def _zipf(tenants: Sequence[int], seed: int) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,8 +52,10 @@ class Town:
         self.census = Census(
             f"s3://{store.bucket()}/models", folder / "manifests", count, min(alone, count)
         )
-        self.census.upload(self._filer_url)
-        self.census.register(registry_url)
+        with ThreadPoolExecutor(1) as beside:
+            uploading = beside.submit(self.census.upload, self._filer_url)
+            self.census.register(registry_url)
+            uploading.result()
         settings = {
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
