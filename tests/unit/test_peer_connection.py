@@ -47,7 +47,7 @@ def test_an_answer_may_come_in_pieces_of_any_size(size_bytes: int) -> None:
     async def exchange() -> PeerAnswer:
         made = PeerConnection("peer")
         made.connection_made(asyncio.Transport())
-        made._write = lambda _: None  # type: ignore[method-assign]
+        made._write = lambda data: None  # type: ignore[method-assign]  # noqa: ARG005 - its name
         asking = asyncio.create_task(made.ask(ASKED, b""))
         await asyncio.sleep(0)
         for cut in range(0, len(ANSWER), size_bytes):
