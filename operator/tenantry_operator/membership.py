@@ -12,6 +12,7 @@ from typing import Any, Self
 from tenantry.registry.rows import Server
 
 _GRACE_S = 5.0  # servers that were started together come within seconds of each other
+_BLIND_S = 3.0  # looks are a tenth of a second apart: after this, the registry was away, or this process
 _FIRST_S = 1.0  # quiet time among the very first servers: nothing is warm yet that a move could chill
 _AT_MOST = 4  # times the debounce: servers that come and go for ever don't put it off for ever
 
@@ -49,7 +50,7 @@ class Standing:
     Attributes:
         live: whose lease holds: what they hold, they answer for.
         staying: of these, the ones that are not about to leave: they may be given shards.
-        awaited: hold shards, were not seen since this operator began, and may be starting now.
+        awaited: hold shards, were not seen lately as nobody was, and may be starting now.
     """
 
     live: frozenset[str]
@@ -59,6 +60,9 @@ class Standing:
 
 class Membership:
     """Follows who is there, and when all has been quiet for long enough.
+
+    Where this operator began, saw nothing for a while, or nobody was there, servers come back one after
+    the other: the first of them is not given all that the others hold, but a few seconds later.
 
     Args:
         known: servers that the stored map names: they are no newcomers.
@@ -76,33 +80,47 @@ class Membership:
         now_s: float,
     ) -> None:
         self._after_s = rebalance_after_s
+        self._first = not known
         self._first_until_s: float | None = None
         self._is_leaving = is_leaving
-        self._grace_until_s = now_s + min(_GRACE_S, rebalance_after_s)
+        self._grace_s = min(_GRACE_S, rebalance_after_s)
+        self._grace_until_s = now_s + self._grace_s
+        self._looked_s = now_s
         self._settled = self._present = frozenset(known)
-        self._seen: set[str] = set()
-        self._known = frozenset(known)
+        self._seen: frozenset[str] = frozenset()  # since the grace began
         self._unrest: tuple[float, float] | None = None  # when it began, when it was seen last
 
-    def look(self, servers: Sequence[Server], now_s: float) -> Standing:
-        """Take in what the registry says of the servers now."""
+    def look(self, servers: Sequence[Server], holders: Collection[str], now_s: float) -> Standing:
+        """Take in what the registry says of the servers now.
+
+        Args:
+            holders: servers that the map names.
+        """
         live = frozenset(server.server_id for server in servers if server.live)
         staying = frozenset(
             server.server_id
             for server in servers
             if server.live and not server.report.leaving and not self._is_leaving(server.server_id)
         )
-        if not self._known and staying and self._first_until_s is None:
+        if not staying or now_s - self._looked_s > _BLIND_S:
+            self._grace_until_s = now_s + self._grace_s
+            self._seen = frozenset()
+        self._looked_s = now_s
+        if not staying:
+            return Standing(live, staying, frozenset(holders))
+        if self._first and self._first_until_s is None:
             self._first_until_s = now_s + self._after_s
         self._seen |= live
-        awaited = self._known - self._seen if now_s < self._grace_until_s else frozenset()
-        present = staying | awaited
+        awaited = frozenset(holders) - self._seen if now_s < self._grace_until_s else frozenset()
+        self._note(staying | awaited, now_s)
+        return Standing(live, staying, awaited)
+
+    def _note(self, present: frozenset[str], now_s: float) -> None:
         if present != self._present:
             began_s = now_s if self._unrest is None else self._unrest[0]
             self._unrest = (began_s, now_s)
             self._present = present
         self._settled &= present  # who goes and comes back holds nothing any more
-        return Standing(live, staying, awaited)
 
     @property
     def pending(self) -> bool:

@@ -50,8 +50,9 @@ class ShardKeeper:
         self._weigh = weigh
         self._handover_s = settings.handover_s
         self._map = {shard: row for shard, row in registry.shards().items() if shard in range(SHARDS)}
+        self._holders = _holders(self._map)
         self._members = Membership(
-            {name for row in self._map.values() for name in (row.server_id, row.next_id) if name},
+            self._holders,
             rebalance_after_s=settings.rebalance_after_s,
             is_leaving=is_leaving,
             now_s=now_s,
@@ -72,7 +73,7 @@ class ShardKeeper:
         Raises:
             LeadershipLost, RegistryUnavailable: nothing was written; call again.
         """
-        standing = self._members.look(servers, now_s)
+        standing = self._members.look(servers, self._holders, now_s)
         due = self._members.due(now_s)
         weighing = now_s >= self._weigh_at_s and not self._members.pending
         if not standing.staying:
@@ -84,7 +85,7 @@ class ShardKeeper:
             prepared = {server.server_id: server.report.prepared_revision for server in servers}
             self._write(self._rows(wanted, standing, prepared, now_s), now_s)
             self._standing = standing
-            if due or not held:  # the very first need not wait for each other
+            if due or not (held or standing.awaited):  # the very first need not wait for each other
                 self._members.settle()
             if weighing:
                 self._weigh_at_s = now_s + _WEIGH_EVERY_S
@@ -144,6 +145,7 @@ class ShardKeeper:
             return
         before = self._map
         self._map = before | self._registry.assign_shards(rows)
+        self._holders = _holders(self._map)
         moving = [row.revision for row in self._map.values() if row.next_id is not None]
         self._announced_s = {revision: self._announced_s.get(revision, now_s) for revision in moving}
         self._moving = len(moving)
@@ -159,3 +161,8 @@ class ShardKeeper:
         assigned = placement.loads_of(self._weights, {*server_ids, *holders.values()}, holders)
         self._metrics.held(Counter(holders.values()), assigned)
         self._metrics.shards_moving.set(self._moving)
+
+
+def _holders(holdings: Mapping[int, Holding]) -> frozenset[str]:
+    """Every server that the map names."""
+    return frozenset(name for row in holdings.values() for name in (row.server_id, row.next_id) if name)

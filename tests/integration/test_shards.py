@@ -10,6 +10,7 @@ import pytest
 from tenantry import placement
 from tenantry.placement import SHARDS
 from tenantry.registry import Holding, OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import Server as Listed
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 from tenantry_operator.shards import ShardKeeper
@@ -60,6 +61,8 @@ class World:
         self.metrics = OperatorMetrics()
         settings = OperatorSettings(rebalance_after_s=DEBOUNCE_S, handover_s=HANDOVER_S)
         self._began_s = time.monotonic()
+        self._looked_after_s = 0.0
+        self._seen_last: list[Listed] = self.registry.servers()
         self.keeper = ShardKeeper(
             self.registry, settings, self.metrics, lambda: self.weights, self.scaled_away.__contains__
         )
@@ -68,9 +71,18 @@ class World:
         for name in names:
             self.servers[name] = Server(self.url, name)
 
-    def look(self, after_s: float = 0.0) -> None:
-        """One look of an operator that began so long ago."""
-        self.keeper.look(self.registry.servers(), self._began_s + after_s)
+    def look(self, after_s: float = 0.0, *, blind: bool = False) -> None:
+        """One look of an operator that began so long ago, and has looked all the while.
+
+        Args:
+            blind: it has not, as the registry was away.
+        """
+        while not blind and self._looked_after_s + 2.0 < after_s:
+            self._looked_after_s += 2.0
+            self.keeper.look(self._seen_last, self._began_s + self._looked_after_s)
+        self._looked_after_s = after_s
+        self._seen_last = self.registry.servers()
+        self.keeper.look(self._seen_last, self._began_s + after_s)
 
     def spread_over(self, *names: str) -> None:
         """The usual beginning: all are there before the operator looks."""
@@ -171,10 +183,10 @@ def test_a_server_that_says_nothing_takes_over_after_a_while(world: World) -> No
     world.spread_over("a", "b")
     world.start("c")
     world.look(100.0)
-    world.look(120.0)
-    world.look(120.0 + HANDOVER_S - 0.1)
+    world.look(115.0)
+    world.look(115.0 + HANDOVER_S - 0.1)
     assert "c" not in world.held()
-    world.look(120.0 + HANDOVER_S)
+    world.look(115.0 + HANDOVER_S)
     assert world.arriving() == {}
     assert world.held()["c"] > 0
 
@@ -235,8 +247,9 @@ def test_a_leaving_server_answers_until_another_one_has_prepared(world: World) -
 
 def test_a_server_that_is_scaled_away_is_left_before_it_knows(world: World) -> None:
     world.spread_over("a", "b", "c")
-    world.scaled_away.add("c")
     world.look(100.0)
+    world.scaled_away.add("c")
+    world.look(100.1)
     assert set(world.arriving()) == {"a", "b"}
     world.scaled_away.clear()
     world.look(101.0)
@@ -282,7 +295,27 @@ def test_where_everybody_leaves_everything_stays(world: World) -> None:
     assert world.map == before
     world.servers["b"].says()
     world.look(103.0)
-    assert set(world.held()) == {"b"}, "this operator saw a live: it is gone"
+    assert world.map == before, "a may be coming too"
+    world.look(109.0)
+    assert set(world.held()) == {"b"}
+
+
+def test_a_restart_of_all_servers_moves_nothing(world: World) -> None:
+    world.spread_over("a", "b")
+    world.look(100.0)
+    before = world.map
+    for server in world.servers.values():
+        server.says(leaving=True)
+    world.look(101.0)
+    for server in world.servers.values():
+        server.stops()
+    world.look(102.0)
+    for server in world.servers.values():
+        server.says()
+    world.look(103.0)
+    assert world.figures()["rebalance_pending"] == 0
+    world.look(130.0)
+    assert world.map == before
 
 
 def test_a_server_that_comes_back_is_a_newcomer(world: World) -> None:
@@ -344,7 +377,7 @@ def test_tenants_that_grow_move_shards_only_where_a_server_holds_far_too_much(wo
         world.weights[shard] = 200
     world.look(110.0)
     assert world.map == before, "once a minute is enough"
-    world.look(170.0)
+    world.look(125.0)
     assert {row.server_id for row in world.map.values() if row.next_id is not None} == {"a"}
     wanted = {shard: row.next_id or row.server_id for shard, row in world.map.items()}
     loads = placement.loads_of(world.weights, "abcd", wanted)
@@ -383,6 +416,38 @@ def test_an_operator_that_begins_waits_for_servers_that_are_starting_too(world: 
     assert world.map == before
     world.look(6.0)
     assert set(world.held()) == {"a", "b"}, "c does not come"
+
+
+def test_after_an_outage_of_the_registry_nobody_is_taken_for_dead_too_soon(world: World) -> None:
+    """All leases ended meanwhile, and the servers renew them one after the other."""
+    world.spread_over("a", "b", "c")
+    world.look(100.0)
+    before = world.map
+    for name in "ac":
+        world.servers[name].dies()
+    world.look(160.0, blind=True)
+    assert world.map == before
+    world.servers["a"].says()
+    world.look(161.0)
+    world.look(166.0)
+    assert set(world.held()) == {"a", "b"}, "c did not come back"
+    assert all(world.map[shard] == row for shard, row in before.items() if row.server_id != "c")
+
+
+def test_a_stranger_that_comes_first_after_a_restart_is_a_newcomer(world: World) -> None:
+    world.spread_over("a", "b")
+    before = world.map
+    for name in "ab":
+        world.servers[name].stops()
+    world.restart()
+    world.start("new")
+    world.look(0.5)
+    for name in "ab":
+        world.servers[name].says()
+    world.look(1.0)
+    assert world.map == before
+    world.look(1.0 + DEBOUNCE_S)
+    assert 0.27 < world.arriving()["new"] / SHARDS < 0.35
 
 
 def test_a_server_that_came_while_no_operator_watched_is_a_newcomer(world: World) -> None:
