@@ -4,8 +4,8 @@ Owns the wire: one request at a time, an answer with a Content-Length, read whol
 our servers sends (chunked or interim answers, pipelining): that counts as a lost connection, as does an
 answer that another server gave.
 
-Why not a general client: the whole exchange takes 25 us of processor time here, aiohttp's ClientSession
-takes 220 (a small prediction itself is some 60).
+Why not a general client: beyond the bare bytes on a socket an exchange takes 15 us of processor time here,
+and 114 with aiohttp's ClientSession; a small prediction takes some 60, its server included.
 """
 
 import asyncio

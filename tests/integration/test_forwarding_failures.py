@@ -466,6 +466,8 @@ async def test_without_a_lease_a_peer_that_has_one_answers(way: str, on_loss: On
     async with cluster.running({USER: SumModel}, {USER: "a"}, on_loss=on_loss) as three:
         for name in "ab":
             three[name].lease(held=False)
+        alone = await ask(three, way, Tenantry_Hop="test")
+        assert alone.status == (200 if on_loss is OnRegistryLoss.SERVE else 503)
         for _ in range(3):
             reply = await ask(three, way)
             assert (reply.status, reply.server) == (200, "c")
