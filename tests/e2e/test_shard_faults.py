@@ -5,7 +5,10 @@ Each test prints its figures.
 """
 
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,11 +25,13 @@ from tests.support.load import Load
 from tests.support.s3 import S3Server
 from tests.support.tcp_postgres import TcpPostgres
 from tests.support.town import Town, report
+from tests.support.up import Reply, ask
 
 TENANTS = 300
 VICTIM = "server-0"
 OTHERS = ("server-1", "server-2")
 AFTER = 1500  # requests: three seconds
+COLD = range(TENANTS, TENANTS + 6)  # nobody has asked for these
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def module_town(
 ) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("faults")
     with s3_door.running(s3.url) as doors:
-        town = Town(folder, database.database(), s3, doors, count=TENANTS)
+        town = Town(folder, database.database(), s3, doors, count=TENANTS + len(COLD))
         try:
             yield town
         finally:
@@ -76,12 +81,25 @@ def _nothing_failed(figures: Figures) -> None:
     assert figures.whole.failures == 0, (figures.whole.failed, figures.whole.examples)
 
 
+def _asked_at(url: str, tenants: Iterable[int]) -> list[Reply]:
+    """All of them at once."""
+    requests = [
+        urllib.request.Request(f"{url}/predict/{lines.user_id(n)}", data=lines.BODY) for n in tenants
+    ]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(ask, requests))
+
+
+def _told(reply: Reply) -> str:
+    return "200" if reply.status == 200 else f"{reply.status} {reply.reason}"
+
+
 # A server goes
 
 
 def test_a_killed_server_takes_only_what_it_was_working_on_with_it(town: Town) -> None:
     """Its connections break; no other request fails, then or while its shards find new holders."""
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("killed")
         town.fleet.kill(VICTIM)
         gone_s = time.monotonic()
@@ -97,7 +115,7 @@ def test_a_killed_server_takes_only_what_it_was_working_on_with_it(town: Town) -
 
 
 def test_a_paused_server_holds_up_nobody_and_answers_nothing_old_when_it_wakes(town: Town) -> None:
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("paused")
         town.fleet.pause(VICTIM)
         load.until_answered(AFTER)
@@ -113,7 +131,7 @@ def test_a_paused_server_holds_up_nobody_and_answers_nothing_old_when_it_wakes(t
 
 
 def test_a_server_that_is_told_to_stop_under_load_fails_no_request(town: Town) -> None:
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("stopping")
         town.fleet.terminate(VICTIM)
         town.fleet.until_gone(VICTIM)
@@ -125,7 +143,7 @@ def test_a_server_that_is_told_to_stop_under_load_fails_no_request(town: Town) -
 
 
 def test_a_server_that_joins_under_load_fails_no_request(town: Town) -> None:
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("joining")
         name = town.enroll()
         load.add(name, town.fleet.urls[name])
@@ -143,7 +161,7 @@ def test_a_server_that_joins_under_load_fails_no_request(town: Town) -> None:
 
 
 def test_a_server_cut_off_from_its_peers_answers_everything_itself(town: Town, wall: Firewall) -> None:
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("cut off")
         with wall.cut(*town.links_to_peers(VICTIM)):
             load.until_answered(2 * AFTER)
@@ -157,7 +175,7 @@ def test_a_server_cut_off_from_sql_answers_nothing_old(
     town: Town, wall: Firewall, database: TcpPostgres
 ) -> None:
     """Its lease ends, its shards go to others, and it asks those: they know what is Ready."""
-    with town.load() as load:
+    with town.load(tenants=TENANTS) as load:
         load.phase("cut off")
         with wall.cut((town.fleet.members[VICTIM].gid, [database.port])):
             load.until_answered(AFTER)
@@ -173,14 +191,19 @@ def test_a_server_cut_off_from_sql_answers_nothing_old(
 
 
 def test_a_server_cut_off_from_s3_goes_on_with_what_it_has(town: Town, wall: Firewall) -> None:
-    with town.load() as load:
+    """What it does not have, others load, or the client is told when to come again."""
+    with town.load(tenants=TENANTS) as load:
         load.phase("cut off")
         with wall.cut((town.fleet.members[VICTIM].gid, [town.door_port(VICTIM)])):
+            cold = _asked_at(town.fleet.urls[VICTIM], COLD)
             load.until_answered(AFTER)
         load.phase("after")
         load.until_answered(AFTER)
     report("one of three cut off from S3", load.stop())
+    print(f"    cold tenants, asked for at that server: {Counter(map(_told, cold))}")
     _nothing_failed(load.stop())
+    for reply in cold:
+        assert reply.status == 200 or (reply.status == 503 and reply.headers["Retry-After"]), reply.body
 
 
 def test_a_server_cut_off_from_the_api_server_learns_of_every_version_all_the_same(

@@ -18,7 +18,7 @@ from typing import Self
 from sqlalchemy import Engine, select
 
 from tenantry.placement import SHARDS
-from tenantry.registry import Holding, OperatorRegistry, Server, open_engine
+from tenantry.registry import Holding, OperatorRegistry, Server, migrate, open_engine
 from tenantry.registry.schema import claims
 from tests.support.child_process import Child
 from tests.support.ports import free_ports
@@ -56,7 +56,7 @@ class Fleet:
 
     Args:
         folder: for logs and disk caches.
-        registry_url: of a registry that is migrated, or will be by the operator.
+        registry_url: of a registry; its tables are made where there are none.
         operator: arguments of `tenantry operator`.
         env: of every process, beside ours.
         servers: how many, called server-0 and so on; none is started yet.
@@ -75,6 +75,7 @@ class Fleet:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.registry_url = registry_url
         self.engine: Engine = open_engine(registry_url)
+        migrate(self.engine)
         self.registry = OperatorRegistry(self.engine, "test")
         self.members: dict[str, Member] = {}
         self.children: dict[str, Child] = {}
