@@ -99,6 +99,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
     with _only_one(state), _listening(host, port) as shared:
         migrate(open_engine(settings.registry_url))
         url = f"http://{host}:{shared.getsockname()[1]}"
+        # A server is one core: OpenMP's threads would spin while they wait for each other.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         supervisor = Supervisor()
         base = [sys.executable, "-m", "tenantry_cli"]
         common = ["--registry", settings.registry_url, "--log-level", settings.log_level]
