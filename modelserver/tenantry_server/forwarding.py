@@ -6,6 +6,7 @@ request or an answer.
 """
 
 import enum
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,8 @@ class Forwarder:
                     log.debug("peer can't answer", peer=peer.server_id, reason=reason)
                     continue
             self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
+            if logging.getLogger().isEnabledFor(logging.DEBUG):
+                log.debug("passed on", peer=peer.server_id, status=answer.status, tried=tried)
             return answer
         return None
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,13 @@ from tests.support.waiting import until_soon
 
 ANSWER = b"HTTP/1.1 200 OK\r\nTenantry-Server: peer\r\nX: 1\r\nContent-Length: 5\r\n\r\n[1.0]"
 ASKED = b"GET / HTTP/1.1\r\n\r\n"
+
+
+class Sink(asyncio.Transport):
+    """Takes whatever is written."""
+
+    def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
+        pass
 
 
 @asynccontextmanager
@@ -46,8 +54,7 @@ async def connection(answer: Callable[[asyncio.StreamWriter], None]) -> AsyncIte
 def test_an_answer_may_come_in_pieces_of_any_size(size_bytes: int) -> None:
     async def exchange() -> PeerAnswer:
         made = PeerConnection("peer")
-        made.connection_made(asyncio.Transport())
-        made._write = lambda data: None  # type: ignore[method-assign]  # noqa: ARG005 - its name
+        made.connection_made(Sink())
         asking = asyncio.create_task(made.ask(ASKED, b""))
         await asyncio.sleep(0)
         for cut in range(0, len(ANSWER), size_bytes):
