@@ -6,6 +6,7 @@ Refuses: tenants (`census`), requests (`load`) and cuts (`firewall`).
 
 import os
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -85,6 +86,7 @@ class Fleet:
             "TENANTRY_REGISTRY_URL": registry_url,
             "TENANTRY_LEASE_S": str(LEASE_S),
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
             **(env or {}),
         }
         for _ in range(servers):
@@ -154,14 +156,26 @@ class Fleet:
         until(lambda: not self.children[name].running, f"{name} is gone", timeout_s=timeout_s)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them.
+
+        Raises:
+            AssertionError: one did not end when it was told to; the message shows what it was at.
+        """
         for child in self.children.values():
             if child.running:
                 os.kill(child.pid, signal.SIGCONT)
                 os.kill(child.pid, signal.SIGTERM)
+        ends_s = time.monotonic() + _GRACE_S
+        while time.monotonic() < ends_s and any(child.running for child in self.children.values()):
+            time.sleep(0.05)
+        hung = [name for name, child in self.children.items() if child.running]
+        for name in hung:
+            os.kill(self.pid(name), signal.SIGABRT)  # writes the stacks of its threads to its log
+            until(lambda name=name: not self.children[name].running, f"{name} aborts")  # type: ignore[misc]
         for child in self.children.values():
-            child.stop(grace_s=_GRACE_S)
+            child.stop(grace_s=0)
         self.engine.dispose()
+        assert not hung, "\n".join(f"{name} did not end:\n{self.log(name)[-6000:]}" for name in hung)
 
     def disk(self, name: str) -> Path:
         """Where a server keeps artifacts."""
