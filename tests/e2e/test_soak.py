@@ -31,6 +31,7 @@ SPARED = "server-2"
 PER_S = 200.0
 MIB = 1 << 20
 AT_ONCE = 4  # versions on their way to Ready
+_YOUNG, _WORTH = 15, 12  # looks at a process that imports and prewarms; looks that make a trend
 
 
 class Versions:
@@ -96,7 +97,8 @@ class Memory:
 
     def growth(self, name: str) -> list[float]:
         """Of each life of a server: MiB in its last third above its middle third."""
-        lives = [seen for (server, _), seen in self._seen.items() if server == name and len(seen) >= 12]
+        settled = [seen[_YOUNG:] for (server, _), seen in self._seen.items() if server == name]
+        lives = [seen for seen in settled if len(seen) >= _WORTH]
         return [
             (fmean(seen[-(len(seen) // 3) :]) - fmean(seen[len(seen) // 3 : -(len(seen) // 3)])) / MIB
             for seen in lives
