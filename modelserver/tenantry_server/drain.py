@@ -29,6 +29,7 @@ async def until_handed_over(
     any case, as there may be no operator; and when `hurried`.
     """
     began_s = time.monotonic()
+    told = False
     while time.monotonic() - began_s < limit_s and not hurried():
         held = sum(holding.server_id == server_id for holding in table.holdings.values())
         if held == 0:
@@ -36,6 +37,9 @@ async def until_handed_over(
         if not await _somebody_stays(registry, server_id):
             log.info("nobody is there to hand shards over to", shards=held)
             return
+        if not told:
+            log.info("answering until others have taken over", shards=held, at_most_s=limit_s)
+            told = True
         await asyncio.sleep(_LOOK_EVERY_S)
     else:
         if limit_s > 0:
