@@ -1,7 +1,9 @@
 """The `tenantry` command group; each subcommand is imported only when it is asked for."""
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 
 import click
 
@@ -40,6 +42,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         try:
+            if cmd_name == "up":  # its children need both sides: what is missing shows at once
+                _find(_EXTRAS)
             module = import_module(f"tenantry_cli.commands.{cmd_name}")
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
@@ -54,6 +58,13 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _find(modules: Iterable[str]) -> None:
+    """Raise ModuleNotFoundError for the first that is not installed; imports none of them."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 @click.group(

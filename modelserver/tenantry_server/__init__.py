@@ -1,15 +1,23 @@
-"""Tenantry's model server: repositories, cache, and the aiohttp application put together from them."""
+"""Tenantry's model server: repositories, cache, and the aiohttp application put together from them.
 
-from tenantry import Model
-from tenantry_server.app import make_app
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.formats.sklearn import SklearnModel
-from tenantry_server.formats.tensorflow import TensorFlowModel
-from tenantry_server.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
-from tenantry_server.policies import bounded_cache
-from tenantry_server.publishing import publish
-from tenantry_server.repositories import FileSystemModelRepository, ModelRepository
-from tenantry_server.s3 import S3ModelRepository
+A name is imported when it is first asked for: scikit-learn takes over a second, and not all who look at
+a setting or publish a document need it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenantry import Model
+    from tenantry_server.app import make_app
+    from tenantry_server.cache import CachedModelRepository
+    from tenantry_server.formats.sklearn import SklearnModel
+    from tenantry_server.formats.tensorflow import TensorFlowModel
+    from tenantry_server.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
+    from tenantry_server.policies import bounded_cache
+    from tenantry_server.publishing import publish
+    from tenantry_server.repositories import FileSystemModelRepository, ModelRepository
+    from tenantry_server.s3 import S3ModelRepository
 
 __all__ = [
     "CachedModelRepository",
@@ -25,3 +33,30 @@ __all__ = [
     "make_app",
     "publish",
 ]
+
+_HOMES = {
+    "CachedModelRepository": "tenantry_server.cache",
+    "FileSystemModelRepository": "tenantry_server.repositories",
+    "Model": "tenantry",
+    "ModelInfoRepository": "tenantry_server.model_info",
+    "ModelRepository": "tenantry_server.repositories",
+    "S3ModelRepository": "tenantry_server.s3",
+    "SQLAlchemyModelInfoRepository": "tenantry_server.model_info",
+    "SklearnModel": "tenantry_server.formats.sklearn",
+    "TensorFlowModel": "tenantry_server.formats.tensorflow",
+    "bounded_cache": "tenantry_server.policies",
+    "make_app": "tenantry_server.app",
+    "publish": "tenantry_server.publishing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

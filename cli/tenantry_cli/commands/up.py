@@ -20,15 +20,11 @@ from tenantry.registry import migrate, open_engine
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, options, overview
 from tenantry_cli.supervisor import Supervisor
-from tenantry_operator import process as _operator
 from tenantry_operator.settings import OperatorSettings
-from tenantry_server import process as _server
 from tenantry_server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
 
-# The commands that the children run are imported here only so that a missing extra shows at once.
-_SIDES = (_operator, _server)
 _TELL_EVERY_S = 1.0
 
 
