@@ -29,12 +29,10 @@ def main() -> None:
         "hop": hop.hop,
     }
     print(heading(), flush=True)
-    rows: list[Row] = []
     for name, part in parts.items():
         if told.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
-                rows += part(Path(folder) / name)
-    show("Shards", rows)
+                show(name, part(Path(folder) / name))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, MetaData, Table, insert, inspect, select, update
+from sqlalchemy import Engine, MetaData, Table, insert, inspect, select, text, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable, ServerIdTaken
 from tenantry.registry import (
@@ -24,8 +24,9 @@ from tenantry.registry import (
     open_engine,
     schema,
 )
-from tenantry.registry.engine import _alembic_config, writing
+from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry_server import SQLAlchemyModelInfoRepository
+from tests.support.postgres import PostgresServer
 from tests.support.shards import held
 from tests.support.waiting import until
 
@@ -429,3 +430,16 @@ def test_each_side_wakes_the_other(
 
 def _above(counts: dict[str, int], who: str, before: int) -> bool:
     return counts[who] > before
+
+
+def test_who_takes_long_over_what_it_read_has_no_transaction_open(postgres: PostgresServer) -> None:
+    """PostgreSQL ends those after four seconds; 100,000 tenants take that long on a busy machine."""
+    engine, other = open_engine(postgres.database()), open_engine(postgres.database())
+    try:
+        with reading(engine) as connection, reading(other) as beside:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            state = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+            assert beside.execute(state, {"pid": pid}).scalar_one() == "idle"
+    finally:
+        engine.dispose()
+        other.dispose()

@@ -110,8 +110,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         RegistryUnavailable: the database did not answer.
     """
+    options: dict[str, Any] = {"tenantry_reads": True}
+    if engine.dialect.name == "postgresql":
+        # Each statement sees a snapshot of its own in a transaction too. And in one, whoever takes 100,000
+        # rows apart for longer than `idle_in_transaction_session_timeout` would never get to the end.
+        options["isolation_level"] = "AUTOCOMMIT"
     with _translated(), engine.connect() as connection:
-        yield connection.execution_options(tenantry_reads=True)
+        yield connection.execution_options(**options)
 
 
 @contextmanager
