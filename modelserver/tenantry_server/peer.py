@@ -211,8 +211,10 @@ class Peer:
             self._checking = asyncio.create_task(self._check())
 
     async def _check(self) -> None:
-        while not await self._answers():
-            self._went_down(f"no answer to a probe within {_PROBE_S:g} s")
+        # While its lease is over nobody asks it; and each probe of one that sleeps stays in its backlog.
+        while not (self.live and await self._answers()):
+            if self.live:
+                self._went_down(f"no answer to a probe within {_PROBE_S:g} s")
             await asyncio.sleep(_PROBE_EVERY_S)
         self._heard_at_s = time.monotonic()
         if not self.up:

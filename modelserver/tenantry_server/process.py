@@ -25,6 +25,7 @@ from tenantry_server.settings import ServerSettings
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
+_BACKLOG = 1024  # connections that wait while this process is held up: of clients and of peers
 
 WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """Calls its argument for whatever happens, until cancelled."""
@@ -62,7 +63,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     if not await _tables_exist(engine, stop):
         return
     try:
-        own = socket.create_server((settings.host, settings.port))
+        own = socket.create_server((settings.host, settings.port), backlog=_BACKLOG)
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
     port = own.getsockname()[1]
@@ -78,7 +79,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)
-        await web.SockSite(runner, listening).start()
+        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need look at again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
