@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 _RENEW_EVERY_S = 1.0
 _HURRY_S = 1.0
 _HURRIED_POLL_S = 0.02
+_SILENT_S = 1.0  # what it asks takes milliseconds; a host that vanished is given up by the driver after 5 s
 _LEASE_MARGIN_S = 1.0  # given up this much before the database does: clocks drift, threads wait
 
 
@@ -149,7 +150,7 @@ class RegistryFollower:
 
     async def _changes(self) -> Changes:
         revision = self._table.revision
-        changes = await self._in_thread(lambda: self._registry.changes_since(revision))
+        changes = await self._quickly(lambda: self._registry.changes_since(revision))
         if changes.revision < revision:  # the registry was restored to what it once was
             log.warning("registry went back", revision=changes.revision, was=revision)
             return await self._in_thread(self._registry.everything)
@@ -178,14 +179,25 @@ class RegistryFollower:
     async def _renew(self, began_s: float) -> None:
         report = self._report()
         told = self._news(report)
-        await self._in_thread(
+        await self._quickly(
             lambda: self._registry.renew(lease_s=self._lease_s, acked_revision=told[0], report=report)
         )
         self._told = told
         self._renewed_at_s = began_s
         if began_s >= self._servers_due_s:
-            self._servers_read(await self._in_thread(self._registry.servers))
+            self._servers_read(await self._quickly(self._registry.servers))
             self._servers_due_s = began_s + _RENEW_EVERY_S
+
+    async def _quickly(self, call: Callable[[], _T]) -> _T:
+        """As `_in_thread`; while there is silence for long, no request waits for the registry as well."""
+        silent = asyncio.get_running_loop().call_later(_SILENT_S, self._fell_silent)
+        try:
+            return await self._in_thread(call)
+        finally:
+            silent.cancel()
+
+    def _fell_silent(self) -> None:
+        self._table.registry_answers = False
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

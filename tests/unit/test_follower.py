@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -26,6 +27,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
+from tenantry_server import follower as following
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
 from tenantry_server.dataplane import DataPlane
@@ -58,7 +60,7 @@ class Registry(ServerRegistry):
 
     reachable = True
     before_renewal: Callable[[], None] = staticmethod(nothing)
-    after_reading: Callable[[], None] = staticmethod(nothing)
+    after_reading: Callable[[], object] = staticmethod(nothing)
     complete_reads = 0
 
     def everything(self) -> Changes:
@@ -192,6 +194,26 @@ async def test_the_lease_is_renewed_once_a_second_and_not_at_every_look(rig: Rig
         rig.clock.now_s += 1.0
         await until_soon(lambda: len(renewals) == began + 1)
         assert rig.seen.lease_left_s > LEASE_S - 5
+
+
+async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speaks(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host vanished, say: the driver gives up after seconds, for which each request would wait too."""
+    monkeypatch.setattr(following, "_SILENT_S", 0.05)
+    rig.assign(row("ann", "a1"))
+    speaks = threading.Event()
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        rig.registry.after_reading = lambda: speaks.wait(30)
+        try:
+            await until_soon(lambda: not rig.table.registry_answers)
+            rig.clock.now_s += LEASE_S
+            assert rig.table.get_model_id_by_user_id("ann") == "a1"
+            assert rig.table.age_s is not None
+        finally:
+            speaks.set()
+        await until_soon(lambda: rig.table.registry_answers and rig.table.lease_held)
 
 
 async def test_the_lease_is_given_up_before_the_registry_gives_it_up(rig: Rig) -> None:
