@@ -41,7 +41,7 @@ def make_client(endpoint_url: str | None = None, *, connections: int = 10) -> "S
         "s3",
         endpoint_url=endpoint_url,
         config=Config(
-            connect_timeout=3,
+            connect_timeout=2,  # thrice, and time is left for another server to be asked
             read_timeout=10,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=connections,
