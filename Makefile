@@ -58,7 +58,7 @@ bench: $(VENV)/.dev ## the model server beside Flask, MLServer and Ray Serve, on
 bench-operator: $(VENV)/.dev ## ten thousand TenantModels on a real API server; takes five minutes
 	$(BIN)/python -m benchmarks.operator
 
-bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes five minutes
+bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes three minutes
 	$(BIN)/python -m benchmarks.shards $(ARGS)
 
 soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
