@@ -22,7 +22,7 @@ from tenantry_server.settings import ServerSettings
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that keeps artifacts read from S3; servers of one machine may share it. [default: none]",
 )
-@click.option("--drain-s", type=float, help="Wait for others to take over when told to stop. [default: 20]")
+@click.option("--drain-s", type=float, help="At most so many seconds of that wait; 0: none. [default: 20]")
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
 @options.lifeline
@@ -30,7 +30,10 @@ def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> Non
     """Run one model server until Ctrl-C.
 
     It follows the registry, loads the models of its shards, and answers POST /predict/{user_id} for every
-    user. GET /healthz, /readyz and /metrics are there for probes and Prometheus.
+    user, by itself or through the server that holds the model. GET /healthz, /readyz and /metrics are
+    there for probes and Prometheus.
+
+    Told to stop, it answers until other servers have taken its users over; a second Ctrl-C ends that wait.
     """
     settings = options.settings(ServerSettings, **given)
     logs.configure(settings.log_level, process=settings.server_id)
