@@ -6,6 +6,9 @@ import gc
 import os
 import signal
 import socket
+import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -25,10 +28,25 @@ from tenantry_server.settings import ServerSettings
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
+_THREADS_S = 1.0  # for those that are about to end
 _BACKLOG = 1024  # connections that wait while this process is held up: of clients and of peers
 
 WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """Calls its argument for whatever happens, until cancelled."""
+
+
+def _leave_threads() -> None:
+    """End the process where a load or a prediction does not end; Python itself would wait for it."""
+    ends_s = time.monotonic() + _THREADS_S
+    others = [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]
+    for thread in others:
+        thread.join(max(0.0, ends_s - time.monotonic()))
+    busy = sorted(thread.name for thread in others if thread.is_alive())
+    if busy:
+        log.warning("ending in the middle of loads or predictions", threads=busy)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class _Stop(asyncio.Event):
@@ -54,6 +72,7 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
         OSError: the address can't be listened on.
     """
     loops.run(_serve(settings, shared_fd, lifeline))
+    _leave_threads()
 
 
 async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int | None) -> None:

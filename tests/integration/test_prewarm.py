@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import signal
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -128,6 +129,21 @@ def test_a_load_that_does_not_end_holds_readiness_up_for_a_while_only(
         served.until_ready()
         file.write(artifact(3.0))
     until(lambda: served.count("models"), "it went on")
+
+
+def test_a_load_that_does_not_end_does_not_hold_up_the_end(served: Served, tmp_path: Path) -> None:
+    """A store is silent, or a pickle never returns: the thread can't be ended, the process can."""
+    pipe = tmp_path / "ann.joblib"
+    os.mkfifo(pipe)
+    served.assign("ann", pipe.as_uri(), prewarm=True)
+    served.start()
+    with pipe.open("wb"):  # open, so that the load has begun; nothing is ever written
+        assert served.child is not None
+        os.kill(served.pid, signal.SIGTERM)
+        child = served.child
+        until(lambda: not child.running, "it has ended")
+    assert "ending in the middle of loads or predictions" in served.log
+    assert '"event": "stopped"' in served.log
 
 
 def test_after_a_restart_those_who_were_answered_last_are_in_memory(served: Served, tmp_path: Path) -> None:
