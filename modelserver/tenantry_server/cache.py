@@ -43,13 +43,8 @@ class Resident:
         spent_s: what predictions in threads have cost and nobody has charged yet, in seconds.
     """
 
-    __slots__ = (
-        "_calls",
-        "call_s",
-        "model",
-        "size_bytes",
-        "spent_s",
-    )  # of a hundred thousand, each dict counts
+    # Of a hundred thousand, each dict counts.
+    __slots__ = ("_calls", "call_s", "model", "size_bytes", "spent_s")
 
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model

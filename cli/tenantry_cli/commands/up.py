@@ -110,16 +110,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
             cache += ["--disk-cache-dir", str(state / "disk-cache")]
         for number in range(servers):
             name = f"server-{number}"
-            own = [
-                "--server-id",
-                name,
-                "--host",
-                host,
-                "--shared-fd",
-                str(shared.fileno()),
-                "--drain-s",
-                "0",
-            ]
+            own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
+            own += ["--drain-s", "0"]  # they stop together: nobody is left to take over
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
         (state / "up.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
         _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
