@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from tenantry import loops
 from tenantry.clock import boot_clock_s
 from tenantry.errors import RegistryUnavailable, ServerIdTaken
 from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
@@ -117,10 +118,10 @@ class RegistryFollower:
                     log.info("registry found again", revision=self._table.revision)
                 self._lost = False
                 self._table.registry_answers = True
-            with contextlib.suppress(TimeoutError):
-                hurried = self._clock_s() < self._hurry_until_s
-                poll_s = min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
-                await asyncio.wait_for(self._wake.wait(), poll_s)
+            hurried = self._clock_s() < self._hurry_until_s
+            await loops.set_within(
+                self._wake, min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
+            )
             self._wake.clear()
 
     async def release(self) -> None:

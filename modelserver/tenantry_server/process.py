@@ -1,7 +1,6 @@
 """One model server as a process: listens, runs the parts, hands over, stops gracefully."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -185,6 +184,5 @@ async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
         elif not told:
             log.info("waiting for the operator to set up the registry", url=repr(engine.url))
         told = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _TABLES_EVERY_S)
+        await loops.set_within(stop, _TABLES_EVERY_S)
     return False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from tenantry import loops
 from tenantry.registry import Assignment, Changes
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.holders import Holders
@@ -49,11 +50,7 @@ class Strays:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            try:
-                await asyncio.wait_for(self._moved.wait(), self._every_s)
-            except TimeoutError:
-                pass
-            else:
+            if await loops.set_within(self._moved, self._every_s):
                 self._moved.clear()
                 await asyncio.sleep(_LET_GO_S)
             await self.let_go()

@@ -232,7 +232,8 @@ class _PatientLock(LeaseLock):
     async def get(self, name: str, namespace: str) -> Any:
         """As LeaseLock, with no answer as an error of the API."""
         try:
-            found = await asyncio.wait_for(super().get(name, namespace), _LEASE_CALL_S)
+            async with asyncio.timeout(_LEASE_CALL_S):
+                found = await super().get(name, namespace)
         except (ClientError, TimeoutError, OSError) as error:
             found = False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
         problem = found[1] if isinstance(found[1], ApiException) and found[1].status != 404 else None
@@ -254,7 +255,8 @@ class _PatientLock(LeaseLock):
         """As LeaseLock, with no answer as a refusal."""
         asked_at_s = boot_clock_s()
         try:
-            done = await asyncio.wait_for(super().update(name, namespace, updated_record), _LEASE_CALL_S)
+            async with asyncio.timeout(_LEASE_CALL_S):
+                done = await super().update(name, namespace, updated_record)
         except (ClientError, TimeoutError, OSError):
             return False
         if done:

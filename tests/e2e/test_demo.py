@@ -5,12 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(600)
 def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
     """2,086 aircraft; it compares each answer with the aircraft's own model and fails on a wrong one."""
     done = _demo(tmp_path)

@@ -208,7 +208,7 @@ def test_applies_go_on_while_the_api_server_restarts(site: Site) -> None:
 
     def apply_all() -> None:
         for n, each in enumerate(declared):
-            until(lambda each=each: _applied(site, each), "applied", timeout_s=60)  # type: ignore[misc]
+            until(lambda each=each: _applied(site, each), "applied")  # type: ignore[misc]
             if n == 3:
                 underway.set()
 
@@ -218,7 +218,7 @@ def test_applies_go_on_while_the_api_server_restarts(site: Site) -> None:
         site.plane.restart_apiserver()
         applying.result(60)
     for n, name in enumerate(names):
-        site.home.until(name, "Ready", timeout_s=60)
+        site.home.until(name, "Ready")
         assert site.answers(name) == [pytest.approx(1.0 + n)] * 2
     assert {name: child.pid for name, child in site.home.children.items() if child.running} == pids
 
@@ -252,9 +252,9 @@ def test_a_watch_that_fell_behind_the_history_loses_neither_an_apply_nor_a_delet
     assert event["object"]["code"] == 410
     site.valve.open()
     for name, slope in (("ida", 2.0), ("kim", 4.0), ("lea", 3.0)):
-        site.home.until(name, "Ready", timeout_s=60)
+        site.home.until(name, "Ready")
         assert site.answers(name) == [pytest.approx(slope)] * 2
-    until(lambda: site.answers("jon") == [None, None], "the deleted one answers nowhere", timeout_s=60)
+    until(lambda: site.answers("jon") == [None, None], "the deleted one answers nowhere")
 
 
 def _compact(plane: ControlPlane) -> None:
@@ -275,8 +275,8 @@ def test_a_restarted_postgresql_costs_no_process_and_no_change(site: Site) -> No
     with postgres_outage.outage(site.database):
         site.home.apply(site.home.publish("mia", 2.0))
         site.home.apply(site.home.publish("ned", 3.0))
-    site.home.until("mia", "Ready", timeout_s=60)
-    site.home.until("ned", "Ready", timeout_s=60)
+    site.home.until("mia", "Ready")
+    site.home.until("ned", "Ready")
     assert site.answers("mia") == [pytest.approx(2.0)] * 2
     assert site.answers("ned") == [pytest.approx(3.0)] * 2
     assert {name: child.pid for name, child in site.home.children.items() if child.running} == pids
@@ -306,9 +306,9 @@ def test_rows_that_somebody_edited_or_deleted_are_put_back(site: Site) -> None:
         "VALUES ('stranger', 'made-up', 1, :other, 1, false)",
         other=before["quin"][1],
     )
-    until(lambda: site.rows() == before, "assignments are put back", timeout_s=60)
-    until(lambda: _claims(site) == claims, "claims are put back", timeout_s=60)
-    until(lambda: _shards(site) == shards, "shards are put back", timeout_s=60)
+    until(lambda: site.rows() == before, "assignments are put back")
+    until(lambda: _claims(site) == claims, "claims are put back")
+    until(lambda: _shards(site) == shards, "shards are put back")
     for n, name in enumerate(("oda", "pia", "quin", "ray")):
         expected = [pytest.approx(1.0 + n)] * 2
         until(lambda name=name, right=expected: site.answers(name) == right, name)  # type: ignore[misc]

@@ -27,7 +27,7 @@ from tests.support.kubectl import Kubectl
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.status_history import StatusHistory
 from tests.support.up import Reply, ask
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 TENANTS = 200
 NAMESPACE = "fleet"
@@ -81,16 +81,22 @@ class Fleet:
         self.apply(declared)
         return self.wait("Ready", declared.name)
 
-    def wait(self, condition: str, *names: str, timeout_s: int = 60) -> dict[str, Any]:
+    def wait(self, condition: str, *names: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """`kubectl wait`, which takes a condition of an older generation for none; the last one named."""
-        waiting = ["wait", f"--for=condition={condition}", f"--timeout={timeout_s}s"]
+        waiting = ["wait", f"--for=condition={condition}", f"--timeout={timeout_s:g}s"]
         self.kubectl.ok(*waiting, "-n", NAMESPACE, "tm", *names)
         return self.get(names[-1])
 
     def wait_for_reason(self, reason: str, name: str) -> dict[str, Any]:
         path = '{.status.conditions[?(@.type=="Ready")].reason}'
         self.kubectl.ok(
-            "wait", f"--for=jsonpath={path}={reason}", "--timeout=60s", "-n", NAMESPACE, "tm", name
+            "wait",
+            f"--for=jsonpath={path}={reason}",
+            f"--timeout={PATIENCE_S:g}s",
+            "-n",
+            NAMESPACE,
+            "tm",
+            name,
         )
         return self.get(name)
 

@@ -153,10 +153,10 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
     assert "tenantry_operator_leading 1.0" in home.probe("/metrics", "first")[1]
     os.kill(first.pid, signal.SIGSTOP)
     home.apply(home.publish("ida", 2.0))
-    found = home.until("ida", "Ready", timeout_s=60)
+    found = home.until("ida", "Ready")
     assert home.leads("second")
     os.kill(first.pid, signal.SIGCONT)
-    until(lambda: not first.running, "the former leader ends", timeout_s=60)
+    until(lambda: not first.running, "the former leader ends")
     said = home.log("first")
     assert "another operator leads since epoch" in said or "the lease could not be renewed" in said
     assert home.get("ida")["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
@@ -179,10 +179,10 @@ def test_the_crd_may_go_and_come_back(plane: ControlPlane, home: Home) -> None:
     home.until("jon", "Ready")
     assert plane.request("DELETE", f"{CRDS}/tenantmodels.tenantry.dev")[0] == 200
     until(lambda: plane.request("GET", TENANT_MODELS)[0] == 404, "the CRD is gone")
-    until(lambda: "can't be listed yet" in home.log("operator"), "the operator notices", timeout_s=60)
+    until(lambda: "can't be listed yet" in home.log("operator"), "the operator notices")
     install_crd(plane)
     home.apply(home.publish("jon", 2.0))
-    home.until("jon", "Ready", timeout_s=60)
+    home.until("jon", "Ready")
     assert home.predict("jon", 1.0) == pytest.approx(2.0)
 
 

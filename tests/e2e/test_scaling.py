@@ -136,7 +136,7 @@ def fleet(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iter
     started.start_operator(env={"TENANTRY_STATEFULSET": "default/pod", "TENANTRY_REBALANCE_AFTER_S": "2"})
     try:
         until(lambda: set(started.servers()) == set(names), "all servers live")
-        until(lambda: started.is_settled(*names), "all have their part", timeout_s=60)
+        until(lambda: started.is_settled(*names), "all have their part")
         for user in USERS:
             started.apply(started.publish(user, slope(user)))
         for user in USERS:
@@ -152,7 +152,7 @@ def test_a_pod_is_drained_before_it_is_told_to_stop_and_comes_back_as_it_went(fl
     with Clients(fleet.servers(), fleet) as clients:
         clients.go_on()
         fleet.scale(3)
-        until(lambda: fleet.is_settled("pod-0", "pod-1", "pod-2"), "pod-3 holds nothing", timeout_s=60)
+        until(lambda: fleet.is_settled("pod-0", "pod-1", "pod-2"), "pod-3 holds nothing")
         assert fleet.shares()["pod-3"].state == "live", "nobody has told it yet"
         clients.go_on()
         del clients.urls["pod-3"]  # as a Service does with a pod that is to go
@@ -163,7 +163,7 @@ def test_a_pod_is_drained_before_it_is_told_to_stop_and_comes_back_as_it_went(fl
         clients.go_on()
         fleet.scale(4)
         fleet.start_server("pod-3")
-        until(lambda: fleet.is_settled("pod-0", "pod-1", "pod-2", "pod-3"), "it has its part", timeout_s=60)
+        until(lambda: fleet.is_settled("pod-0", "pod-1", "pod-2", "pod-3"), "it has its part")
         clients.urls = fleet.servers()
         clients.go_on()
     print(

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tenantry import loops
 from tenantry_server.routes import OnRegistryLoss
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster, scripted_peer
@@ -381,7 +382,7 @@ async def test_who_leaves_ends_the_hop(way: str) -> None:
         asking = asyncio.create_task(ask(servers, way))
         await until_soon(lambda: peer.seen)
         asking.cancel()
-        await asyncio.wait_for(left.wait(), PATIENCE_S)
+        assert await loops.set_within(left, PATIENCE_S)
         await until_soon(lambda: not in_flight(servers, "peer"))
 
 

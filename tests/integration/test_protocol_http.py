@@ -366,7 +366,8 @@ async def test_a_client_that_ends_in_the_middle_leaves_nothing_behind(client: Cl
     )
     writer.write(head + sent)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await reader.read()
     assert answer == b"" or answer.split()[1].startswith(b"4")
     writer.close()
     await neighbour_is_well(client)

@@ -227,7 +227,8 @@ async def test_a_client_that_reads_nothing_is_not_answered_for_ever(wire: Wire) 
     for _ in range(50):
         writer.write(many)
         try:
-            await asyncio.wait_for(writer.drain(), 0.2)
+            async with asyncio.timeout(0.2):
+                await writer.drain()
         except TimeoutError:
             break
     else:

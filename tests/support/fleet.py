@@ -24,12 +24,11 @@ from tenantry.registry.schema import claims
 from tests.support.child_process import Child
 from tests.support.ports import free_ports
 from tests.support.up import TENANTRY
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 OPERATOR = "operator"
 _GROUPS = count(65_501)  # each server its own; nobody's else
-_START_S = 60.0
-_GRACE_S = 30.0
+_GRACE_S = 60.0
 LEASE_S = 3.0  # the shortest that a server takes
 
 
@@ -152,7 +151,7 @@ class Fleet:
         """Tell it to stop, and return at once."""
         os.kill(self.children[name].pid, signal.SIGTERM)
 
-    def until_gone(self, name: str, *, timeout_s: float = 60.0) -> None:
+    def until_gone(self, name: str, *, timeout_s: float = PATIENCE_S) -> None:
         until(lambda: not self.children[name].running, f"{name} is gone", timeout_s=timeout_s)
 
     def close(self) -> None:
@@ -231,7 +230,7 @@ class Fleet:
         moving = any(holding.next_id is not None for holding in shards.values())
         return len(shards) == SHARDS and not moving and set(self.held()) == set(names)
 
-    def until_settled(self, *names: str, timeout_s: float = _START_S) -> None:
+    def until_settled(self, *names: str, timeout_s: float = PATIENCE_S) -> None:
         """Until `settled` by these, or by all that run, and each says that it is ready."""
         wanted = names or tuple(n for n in self.members if n in self.children and self.children[n].running)
         until(

@@ -20,7 +20,7 @@ from tests.support import lines
 from tests.support.balancer import Balancer
 from tests.support.figures import Answer, Figures
 from tests.support.http_client import Connections, Lost, Refused, Silent
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 _T = TypeVar("_T")
 _PATIENCE_S = 15.0  # longer than any server's own budget, so that it is the server that gives up
@@ -88,7 +88,7 @@ class Load:
         """One more server to ask."""
         self._call(lambda: self._balancer.add(name, url))
 
-    def until_answered(self, count: int, *, timeout_s: float = 60.0) -> None:
+    def until_answered(self, count: int, *, timeout_s: float = PATIENCE_S) -> None:
         """Until so many more requests of this phase have ended, well or not."""
         phase = self._phase
         enough = self.figures()[phase].sent + count

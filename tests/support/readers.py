@@ -19,12 +19,12 @@ import aiohttp
 
 from tests.support.control_plane import ControlPlane
 from tests.support.home import TENANT_MODELS
+from tests.support.waiting import PATIENCE_S
 
 _PER_USER = 1000  # versions of one user at most
 _EVERY_S = 0.1
 _AT_ONCE = 20  # to each server as soon as Ready is seen
 _WAITING = 2  # at a server, when it is asked once more: else a sleeper wakes to old requests first
-_PATIENCE_S = 60.0
 _UNAVAILABLE = (503, 504)  # not ready yet, or its budget passed while the server was paused
 
 
@@ -166,7 +166,7 @@ class Readers:
         self._thread.join()
 
     async def _run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         connector = aiohttp.TCPConnector(limit=0)
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._note_sent)

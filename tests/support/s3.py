@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.child_process import Child, ChildFailed
 from tests.support.ports import free_ports
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -123,7 +124,7 @@ def _start(data: Path, config: Path) -> S3Server:
         return True
 
     try:
-        child.wait_ready(ready, timeout_s=60)
+        child.wait_ready(ready, timeout_s=PATIENCE_S)
     except BaseException:
         child.stop(grace_s=2)
         raise

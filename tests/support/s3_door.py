@@ -21,7 +21,8 @@ class Door:
     Attributes:
         url: for the reader.
         gets: path -> how many GETs passed.
-        at_once: the most GETs that were under way at the same moment.
+        at_once: the most GETs that were waited for at the same moment.
+        at_once_of_one: the most of the same path.
     """
 
     def __init__(self, upstream_url: str) -> None:
@@ -30,13 +31,17 @@ class Door:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._open: set[asyncio.Task[None]] = set()
-        self._under_way = 0
-        self.gets: Counter[str] = Counter()
-        self.at_once = 0
+        self._under_way: list[tuple[str, asyncio.StreamReader]] = []
+        self.forget()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self.gets: Counter[str] = Counter()
+        self.at_once = self.at_once_of_one = 0
 
     async def listen(self) -> None:
         """Let everything pass; the address is the same as before."""
@@ -77,17 +82,21 @@ class Door:
     ) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         verb, path, _ = head.decode("latin-1").split(" ", 2)
+        path = path.partition("?")[0]
         if verb == "GET":
-            self.gets[path.partition("?")[0]] += 1
-            self._under_way += 1
-            self.at_once = max(self.at_once, self._under_way)
+            self.gets[path] += 1
+            self._under_way.append((path, reader))
+            waiting = Counter(asked for asked, by in self._under_way if not by.at_eof())
+            self.at_once = max(self.at_once, waiting.total())
+            self.at_once_of_one = max(self.at_once_of_one, waiting[path])
         try:
             to_s3.write(head)
             answer = await from_s3.readuntil(b"\r\n\r\n")
             length = answer.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
             body = await from_s3.readexactly(int(length)) if length and verb != "HEAD" else b""
         finally:
-            self._under_way -= verb == "GET"
+            if verb == "GET":
+                self._under_way.remove((path, reader))
         writer.write(answer + body)
         await writer.drain()
 

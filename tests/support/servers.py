@@ -13,7 +13,7 @@ import joblib
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Assignment, Holding, OperatorRegistry, Server, Writes, migrate, open_engine
 from tests.support.child_process import Child
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 
 class Servers:
@@ -50,7 +50,7 @@ class Servers:
         self.children[server_id] = child
 
     def _wait(self, server_id: str) -> None:
-        self.children[server_id].wait_ready(lambda: server_id in self.live(), timeout_s=60)
+        self.children[server_id].wait_ready(lambda: server_id in self.live(), timeout_s=PATIENCE_S)
 
     def live(self) -> dict[str, Server]:
         """Those whose lease holds."""

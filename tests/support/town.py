@@ -15,7 +15,7 @@ from tests.support.fleet import OPERATOR, Fleet
 from tests.support.load import Load
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.s3_door import Door, Doors
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 PER_S = 500.0
 _WARM_S = 1.2  # of requests before a fault: connections are open, and what is hot is loaded
@@ -109,7 +109,7 @@ class Town:
             load.until_answered(int(_WARM_S * per_s))
             yield load
 
-    def update(self, n: int, load: Load, *, timeout_s: float = 60.0) -> None:
+    def update(self, n: int, load: Load, *, timeout_s: float = PATIENCE_S) -> None:
         """Publish the next version of a tenant, wait for Ready, and hold every later answer to it."""
         self.declare(n)
         self.until_ready(n, load, timeout_s=timeout_s)
@@ -120,7 +120,7 @@ class Town:
         self.census.upload(self._filer_url, [n], version=self.versions[n])
         self.census.declare(n, self.versions[n])
 
-    def until_ready(self, n: int, load: Load, *, timeout_s: float = 60.0) -> None:
+    def until_ready(self, n: int, load: Load, *, timeout_s: float = PATIENCE_S) -> None:
         """Until Ready is said of what was declared last."""
         wanted, user_id = self.versions[n], lines.user_id(n)
         until(

@@ -113,7 +113,7 @@ class Up:
             return False
         return all(reply.status == 200 for reply in replies)
 
-    def until_ready(self, count: int, *, timeout_s: float = 120.0) -> None:
+    def until_ready(self, count: int, *, timeout_s: float = PATIENCE_S) -> None:
         """Until so many tenants are Ready."""
 
         def ready() -> bool:
@@ -160,7 +160,7 @@ def tenantry(
 def ask(request: urllib.request.Request) -> Reply:
     """Send a request; an error status is an answer too."""
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return Reply(answer.status, _json(answer.read()), dict(answer.headers))
     except urllib.error.HTTPError as error:
         return Reply(error.code, _json(error.read()), dict(error.headers))

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """Spent only where a test fails; enough for a process to start while eight others want the two cores."""
 
 
