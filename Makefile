@@ -41,7 +41,7 @@ lint: $(VENV)/.dev ## format and lint
 	$(BIN)/ruff check .
 
 types: $(VENV)/.dev ## strict types
-	$(BIN)/mypy --num-workers 2
+	$(BIN)/mypy
 
 imports: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports

@@ -173,13 +173,18 @@ class ArtifactTruncated(ArtifactError):
 
 
 class ArtifactUnavailable(ArtifactError):
-    """The store did not answer, or answered that it cannot at the moment."""
+    """The store did not answer, or answered that it cannot at the moment.
+
+    Attributes:
+        reached: it answered; where not, another server may reach it.
+    """
 
     reason: ClassVar[str] = "ArtifactUnavailable"
     retryable: ClassVar[bool] = True
 
-    def __init__(self, uri: str, detail: str) -> None:
+    def __init__(self, uri: str, detail: str, *, reached: bool = False) -> None:
         super().__init__(f"the store of {uri} did not answer: {detail}; it will be retried")
+        self.reached = reached
 
 
 class ArtifactTooLarge(ArtifactError):

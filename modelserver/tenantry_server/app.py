@@ -153,9 +153,7 @@ async def _answered(
     try:
         user_id = request.match_info.get("user_id")
         if forwarder is not None and user_id is not None:
-            answer = await forwarder.answer(request, user_id)
-            if answer is not None:
-                return answer
+            return await forwarder.handle(request, user_id, handler)
         return await handler(request)
     except TenantryError as error:
         response = http_errors.of_error(error, body)

@@ -9,14 +9,14 @@ import enum
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import takewhile
 from typing import Any
 
 import structlog
 from aiohttp import HttpVersion11, web
 
-from tenantry.errors import LeaseLost, ModelLoading, ModelNotReady, PredictionTimeout
+from tenantry.errors import ArtifactUnavailable, LeaseLost, ModelLoading, ModelNotReady, PredictionTimeout
 from tenantry_server import deadline, headers
 from tenantry_server.bodies import BODY, Body
 from tenantry_server.holders import Holders
@@ -38,6 +38,8 @@ _PASSED_ON = frozenset({ModelNotReady.reason, ModelLoading.reason})  # no other 
 _NAME = "([A-Za-z0-9._~@:+-]+)"
 _PLAIN_TARGET = re.compile(f"/(?:predict/{_NAME}|v1/models/{_NAME}:predict|v2/models/{_NAME}/infer)")
 _TRIED = web.RequestKey("tried", bool)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Result(enum.StrEnum):
@@ -80,25 +82,39 @@ class Forwarder:
         self._hop_line = f"{headers.HOP}: {peers.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
 
-    async def answer(self, request: web.Request, user_id: str) -> web.Response | None:
-        """Another server's answer, or None: answer it here, within `deadline.left_s`.
+    async def handle(self, request: web.Request, user_id: str, here: Handler) -> web.StreamResponse:
+        """Have a request answered: by who holds the model, else `here`, within `deadline.left_s`.
+
+        Where this server can't reach the model's store, others are asked once more: they may.
 
         Raises:
             LeaseLost: the request wants fresh knowledge, and nobody who was asked has it.
             PredictionTimeout: the time is spent.
             web.HTTPRequestEntityTooLarge, web.RequestPayloadError: the body can't be read.
         """
-        if request.method in _METHODS and headers.HOP not in request.headers and not request.get(_TRIED):
+        mine_to_pass_on = request.method in _METHODS and headers.HOP not in request.headers
+        if mine_to_pass_on and not request.get(_TRIED):
             answer = await self._elsewhere(request, user_id)
             if answer is not None:
-                sent = answer.headers()
-                sent[headers.HOP] = self.peers.server_id
-                return web.Response(status=answer.status, body=answer.body, headers=sent)
+                return self._passed_on(answer)
         if headers.FRESH in request.headers and not self._table.lease_held:
             raise LeaseLost
         if deadline.left_s(request, self._timeout_s) == 0:
             raise PredictionTimeout(deadline.limit_s(request, self._timeout_s))
-        return None
+        about_memory = request.path.startswith(_ABOUT_MEMORY)
+        if not len(self.peers) or not mine_to_pass_on or about_memory or request.get(_TRIED):
+            return await here(request)
+        body = self._body_of(request)  # kept, as it may have to be sent
+        try:
+            return await here(request)
+        except ArtifactUnavailable as error:
+            if error.reached:
+                raise
+            asked = self._asked(request, body)
+            answer = await self._ask_each(asked, self._holders.everybody(user_id), MAX_PEERS)
+            if answer is None:
+                raise
+            return self._passed_on(answer)
 
     def shorten(self, server: web.Server, answered: Callable[[int, float], None]) -> None:
         """Pass plain predictions on before `server` asks its application.
@@ -181,6 +197,11 @@ class Forwarder:
                 log.debug("passed on", peer=peer.server_id, status=answer.status, tried=tried)
             return answer
         return None
+
+    def _passed_on(self, answer: PeerAnswer) -> web.Response:
+        sent = answer.headers()
+        sent[headers.HOP] = self.peers.server_id
+        return web.Response(status=answer.status, body=answer.body, headers=sent)
 
     def _body_of(self, request: web.Request) -> Body:
         body = request.get(BODY)

@@ -10,6 +10,7 @@ from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
 from tenantry_server.app import make_app
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.candidates import CandidateLoader
+from tenantry_server.circuit import CircuitBreaker
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.disk import DiskCache, DiskCachedRepository
 from tenantry_server.follower import RegistryFollower
@@ -138,7 +139,8 @@ def _disk(settings: ServerSettings) -> DiskCache | None:
 def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
     """From the memory, else from the disk, else from where they are published."""
     limit_bytes = settings.max_artifact_bytes
-    s3: ArtifactRepository = S3ModelRepository(make_client(settings.s3_endpoint_url), max_bytes=limit_bytes)
+    client = make_client(settings.s3_endpoint_url)
+    s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
     if disk is not None:
         s3 = DiskCachedRepository(s3, disk)
     return CachedModelRepository(

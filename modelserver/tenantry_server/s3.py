@@ -41,7 +41,7 @@ def make_client(endpoint_url: str | None = None, *, connections: int = 10) -> "S
         "s3",
         endpoint_url=endpoint_url,
         config=Config(
-            connect_timeout=2,  # thrice, and time is left for another server to be asked
+            connect_timeout=1,  # thrice, with pauses, and time is left for another server to be asked
             read_timeout=10,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=connections,
@@ -148,4 +148,4 @@ def explained(error: ClientError | BotoCoreError, model_id: ModelId) -> Artifact
         return ArtifactChanged(model_id.uri, f"ETag {model_id.etag}")
     if status == 400 and model_id.version_id:
         return ArtifactNotFound(model_id.uri, f"{code}: version {model_id.version_id}")
-    return ArtifactUnavailable(model_id.uri, f"HTTP {status} {code}")
+    return ArtifactUnavailable(model_id.uri, f"HTTP {status} {code}", reached=True)

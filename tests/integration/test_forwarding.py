@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tenantry.errors import ArtifactUnavailable
 from tenantry.registry import ServerReport
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster
@@ -316,3 +317,53 @@ async def test_what_was_passed_on_is_counted(three: Cluster, session: aiohttp.Cl
     assert seen["tenantry_forwarded_total", "self"] + seen["tenantry_forwarded_total", "failed_over"] == 1
     assert (seen["tenantry_peers",], seen["tenantry_peers_down",]) == (2, 1)
     assert seen["tenantry_requests_total", "200"] == 2
+
+
+# A server that can't reach the store
+
+AWAY = ArtifactUnavailable("s3://models/bob", "ConnectTimeoutError")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_the_holder_cannot_load_another_server_loads(
+    three: Cluster, session: aiohttp.ClientSession, way: str
+) -> None:
+    """Wherever the request arrives."""
+    three["b"].models.failure = AWAY
+    for node in three.nodes.values():
+        reply = await ask(session, node, way.format("bob"))
+        assert (reply.status, reply.json) == (200, {"predictions": [4.0]})
+        assert reply.server in ("a", "c")
+    assert three["b"].counts == {"answered": 1}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_where_nobody_reaches_the_store_the_reason_is_told(
+    three: Cluster, session: aiohttp.ClientSession, way: str
+) -> None:
+    for node in three.nodes.values():
+        node.models.failure = AWAY
+    for node in three.nodes.values():
+        reply = await ask(session, node, way.format("bob"))
+        assert (reply.status, reply.headers["Tenantry-Reason"]) == (503, "ArtifactUnavailable")
+        assert int(reply.headers["Retry-After"]) >= 1
+        assert reply.server == node.server_id
+    assert [len(node.models.loads) for node in three.nodes.values()] == [1, 1, 1], "each tried once"
+
+
+async def test_what_the_store_itself_refuses_no_other_server_is_asked_for(
+    three: Cluster, session: aiohttp.ClientSession
+) -> None:
+    three["b"].models.failure = ArtifactUnavailable("s3://models/bob", "HTTP 503", reached=True)
+    reply = await ask(session, three["b"], "/predict/bob")
+    assert (reply.status, reply.server) == (503, "b")
+    assert three["b"].counts == {}
+
+
+async def test_a_load_is_about_one_servers_memory_and_not_made_up_for(
+    three: Cluster, session: aiohttp.ClientSession
+) -> None:
+    three["b"].models.failure = AWAY
+    reply = await ask(session, three["b"], "/v2/repository/models/bob/load", b"")
+    assert (reply.status, reply.server) == (503, "b")
+    assert three["a"].models.loads == three["c"].models.loads == []

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tenantry import Model
+from tenantry import Model, TenantryError
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import rendezvous, shard_of
 from tenantry.registry import (
@@ -43,7 +43,9 @@ class Silent(ServerRegistry):
 
 
 class Models(ModelRepository):
-    """Models by their ids, each a new object; counts the loads."""
+    """Models by their ids, each a new object; counts the loads, and fails where a test says how."""
+
+    failure: TenantryError | None = None
 
     def __init__(self, models: Mapping[str, Any]) -> None:
         self._models = models
@@ -51,6 +53,8 @@ class Models(ModelRepository):
 
     def get_model(self, model_id: str) -> Model:
         self.loads.append(model_id)
+        if self.failure is not None:
+            raise self.failure
         made: Model = self._models[model_id]()
         return made
 
