@@ -42,7 +42,7 @@ def make_client(endpoint_url: str | None = None, *, connections: int = 10) -> "S
         endpoint_url=endpoint_url,
         config=Config(
             connect_timeout=1,  # thrice, with pauses, and time is left for another server to be asked
-            read_timeout=10,
+            read_timeout=4,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=connections,
         ),

@@ -78,6 +78,11 @@ class Cluster:
         except ConfigException as error:
             problem = str(error).rstrip(".")
             raise ClusterError(f"no API server is configured: {problem}; set KUBECONFIG") from error
+        except Exception as error:  # whatever the client trips over in a file that is something else
+            file = os.environ.get("KUBECONFIG", "~/.kube/config")
+            raise ClusterError(
+                f"{file} is no kubeconfig ({type(error).__name__}); set KUBECONFIG"
+            ) from error
 
     @staticmethod
     async def _configuration() -> client.Configuration:

@@ -31,24 +31,24 @@ def _alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_outlives_up(home: Path, signum: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("signum", "servers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1), (signal.SIGINT, 1)]
+)
+def test_no_process_outlives_up(home: Path, signum: signal.Signals, servers: int) -> None:
     """Not even when it has no chance to say goodbye."""
     state = home / "state"
-    with ups.running(home / "manifests", state) as up:
-        up.until_ready(1)
-        pids = until(lambda: up.pids if len(up.pids) == 3 else None, "all three have started")
+    with ups.running(home / "manifests", state, servers=servers) as up:
+        pids = until(lambda: up.pids if len(up.pids) == 1 + servers else None, "all have started")
         assert pids is not None
         os.kill(up._child.pid, signum)
         until(lambda: not any(map(_alive, pids.values())), "every process has ended")
     if signum is not signal.SIGKILL:
-        assert [line["event"] for line in up.log].count("stopped") == 3
+        assert [line["event"] for line in up.log].count("stopped") == 1 + servers
 
 
 def test_what_was_started_again_does_not_outlive_up_either(home: Path) -> None:
     """It shares its pipe with processes that have used it in another way meanwhile."""
     with ups.running(home / "manifests", home / "state") as up:
-        up.until_ready(1)
         first = until(lambda: up.pids if len(up.pids) == 3 else None, "all three have started")
         assert first is not None
         for pid in first.values():

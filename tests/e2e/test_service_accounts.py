@@ -71,17 +71,22 @@ class Deployed(Home):
         kinds = ("Namespace", "ServiceAccount", "Lease", "StatefulSet", *roles)
         manifests.create(plane, of_kind(self.documents, *kinds))
         self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
+        for account, token in self.tokens.items():
+            write_kubeconfig(self._kubeconfig(account), plane.url, plane.ca_file, token)
+
+    def _kubeconfig(self, account: str) -> Path:
+        return self.folder / f"{account}.kubeconfig"
 
     def run(self, kind: str, account: str, name: str, **addresses: str) -> Child:
         """Start the container of a workload as a process."""
         workload = the(self.documents, kind, account)
         made = environment(workload, name, {("tenantry-registry", "url"): self.registry_url})
-        kubeconfig = self.folder / f"{account}.kubeconfig"
-        write_kubeconfig(kubeconfig, self.plane.url, self.plane.ca_file, self.tokens[account])
         python, *arguments = container_of(workload)["command"]
         assert python == "python"
         return self.start(
-            name, [sys.executable, *arguments], {**made, **addresses, "KUBECONFIG": str(kubeconfig)}
+            name,
+            [sys.executable, *arguments],
+            {**made, **addresses, "KUBECONFIG": str(self._kubeconfig(account))},
         )
 
     def run_operator(self, name: str) -> Child:

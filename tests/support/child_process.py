@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +91,9 @@ class Child:
     def stop(self, *, grace_s: float) -> None:
         """Ask it to end, and kill it where it has not within `grace_s` seconds. Idempotent."""
         self._process.terminate()
+        self._end(grace_s)
+
+    def _end(self, grace_s: float) -> None:
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -107,6 +110,15 @@ class Child:
     def _with_log(self, what: str) -> str:
         tail = "\n".join(self._output().splitlines()[-LOG_TAIL_LINES:])
         return f"{self._name}: {what}; its log ends:\n{tail}"
+
+
+def stop_all(children: Iterable[Child], *, grace_s: float) -> None:
+    """Ask all to end, then wait for each: one by one, a server would wait for others to take over."""
+    children = list(children)
+    for child in children:
+        child._process.terminate()
+    for child in children:
+        child._end(grace_s)
 
 
 def _spawn(

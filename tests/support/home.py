@@ -16,7 +16,7 @@ from tenantry import TenantModel
 from tenantry.errors import RegistryMismatch
 from tenantry_cli import overview
 from tenantry_server import publish
-from tests.support.child_process import Child
+from tests.support.child_process import Child, stop_all
 from tests.support.control_plane import ControlPlane
 from tests.support.up import TENANTRY, Reply, ask
 from tests.support.waiting import PATIENCE_S, until
@@ -50,8 +50,7 @@ class Home:
 
     def stop(self) -> None:
         """End every process."""
-        for child in self.children.values():
-            child.stop(grace_s=20)
+        stop_all(self.children.values(), grace_s=20)
 
     # Processes
 

@@ -12,7 +12,7 @@ import joblib
 
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Assignment, Holding, OperatorRegistry, Server, Writes, migrate, open_engine
-from tests.support.child_process import Child
+from tests.support.child_process import Child, stop_all
 from tests.support.waiting import PATIENCE_S, until
 
 
@@ -104,6 +104,5 @@ def running(folder: Path, count: int, **env: str) -> Iterator[Servers]:
         servers.start(*(f"server-{number}" for number in range(count)))
         yield servers
     finally:
-        for child in servers.children.values():
-            child.stop(grace_s=10)
+        stop_all(servers.children.values(), grace_s=10)
         servers.engine.dispose()
