@@ -32,6 +32,14 @@ _EXTRAS = {
 }
 
 
+# What such a command imports only when it works, or has its children import: what is missing shows at once.
+_NEEDS = {
+    "up": tuple(_EXTRAS),
+    "serve": tuple(module for module, extra in _EXTRAS.items() if extra == "server"),
+    "publish": tuple(module for module, extra in _EXTRAS.items() if extra == "server"),
+}
+
+
 class _LazyGroup(click.Group):
     """Loads `tenantry_cli.commands.NAME` on use: `--help` stays quick, and works without the extras."""
 
@@ -42,8 +50,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         try:
-            if cmd_name == "up":  # its children need both sides: what is missing shows at once
-                _find(_EXTRAS)
+            _find(_NEEDS.get(cmd_name, ()))
             module = import_module(f"tenantry_cli.commands.{cmd_name}")
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])

@@ -6,7 +6,6 @@ import click
 
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, options
-from tenantry_server.publishing import manifest_path, publish, to_yaml
 
 
 @click.command("publish")
@@ -45,6 +44,12 @@ def command(  # noqa: PLR0913 - click passes each option by name
     folder that `tenantry up` follows. The same in Python: `tenantry_server.publish(model, …)`.
     """
     settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
+    from tenantry_server.publishing import (  # noqa: PLC0415 - seconds, for which no help or error waits
+        manifest_path,
+        publish,
+        to_yaml,
+    )
+
     declared = publish(
         model_file,
         user_id=user_id,

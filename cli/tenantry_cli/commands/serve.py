@@ -7,7 +7,6 @@ import click
 
 from tenantry import logs
 from tenantry_cli import options
-from tenantry_server.process import run
 from tenantry_server.settings import ServerSettings
 
 
@@ -37,4 +36,6 @@ def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> Non
     """
     settings = options.settings(ServerSettings, **given)
     logs.configure(settings.log_level, process=settings.server_id)
+    from tenantry_server.process import run  # noqa: PLC0415 - seconds, for which no help or error waits
+
     run(settings, shared_fd=shared_fd, lifeline=lifeline_fd)
