@@ -94,7 +94,7 @@ def test_postgresql_and_s3_instead_of_sqlite_and_a_folder(
         state = tmp_path / f"state-{slope}"
         if slope == 2.0:
             url = postgres.database()
-        with ups.running(manifests, state, registry_url=url) as up:
+        with ups.running(manifests, state, registry_url=url, servers=1) as up:
             until(lambda up=up: up.tenants("ann"), "seen")  # type: ignore[misc]
             up.until_settled("ann", "Ready")
             wanted = pytest.approx(4 * slope)
