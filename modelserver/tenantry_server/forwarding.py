@@ -92,8 +92,8 @@ class Forwarder:
             PredictionTimeout: the time is spent.
             web.HTTPRequestEntityTooLarge, web.RequestPayloadError: the body can't be read.
         """
-        mine_to_pass_on = request.method in _METHODS and headers.HOP not in request.headers
-        if mine_to_pass_on and not request.get(_TRIED):
+        from_client = request.method in _METHODS and headers.HOP not in request.headers
+        if from_client and not request.get(_TRIED):
             answer = await self._elsewhere(request, user_id)
             if answer is not None:
                 return self._passed_on(answer)
@@ -101,20 +101,10 @@ class Forwarder:
             raise LeaseLost
         if deadline.left_s(request, self._timeout_s) == 0:
             raise PredictionTimeout(deadline.limit_s(request, self._timeout_s))
-        about_memory = request.path.startswith(_ABOUT_MEMORY)
-        if not len(self.peers) or not mine_to_pass_on or about_memory or request.get(_TRIED):
-            return await here(request)
-        body = self._body_of(request)  # kept, as it may have to be sent
-        try:
-            return await here(request)
-        except ArtifactUnavailable as error:
-            if error.reached:
-                raise
-            asked = self._asked(request, body)
-            answer = await self._ask_each(asked, self._holders.everybody(user_id), MAX_PEERS)
-            if answer is None:
-                raise
-            return self._passed_on(answer)
+        others_may = len(self.peers) and not request.path.startswith(_ABOUT_MEMORY)
+        if from_client and others_may and not request.get(_TRIED):
+            return await self._here_or_elsewhere(request, user_id, here)
+        return await here(request)
 
     def shorten(self, server: web.Server, answered: Callable[[int, float], None]) -> None:
         """Pass plain predictions on before `server` asks its application.
@@ -197,6 +187,21 @@ class Forwarder:
                 log.debug("passed on", peer=peer.server_id, status=answer.status, tried=tried)
             return answer
         return None
+
+    async def _here_or_elsewhere(
+        self, request: web.Request, user_id: str, here: Handler
+    ) -> web.StreamResponse:
+        body = self._body_of(request)  # kept, as it may have to be sent
+        try:
+            return await here(request)
+        except ArtifactUnavailable as error:
+            if error.reached:
+                raise
+            asked = self._asked(request, body)
+            answer = await self._ask_each(asked, self._holders.everybody(user_id), MAX_PEERS)
+            if answer is None:
+                raise
+            return self._passed_on(answer)
 
     def _passed_on(self, answer: PeerAnswer) -> web.Response:
         sent = answer.headers()

@@ -1,6 +1,7 @@
 """One model server as a process: listens, runs the parts, hands over, stops gracefully."""
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
 _THREADS_S = 1.0  # for those that are about to end
+_END_S = 10.0  # longer than the registry's driver waits
 _BACKLOG = 1024  # connections that wait while this process is held up: of clients and of peers
 
 WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
@@ -109,6 +111,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     if parts.disk is not None:
         parts.disk.close()
     log.info("stopped", server=settings.server_id)
+    # Whatever holds the process up from here on, a thread that asks the registry, say, has its stack told.
+    faulthandler.dump_traceback_later(_END_S, exit=True)
 
 
 async def _work(

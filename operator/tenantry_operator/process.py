@@ -1,5 +1,6 @@
 """One operator as a process that follows a folder of manifests, and what it shares with a cluster's."""
 
+import faulthandler
 import os
 import select
 import signal
@@ -22,6 +23,8 @@ from tenantry_operator.s3 import S3Resolver
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
+
+_END_S = 15.0  # longer than a look at a store, or giving the Lease back
 
 
 def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None) -> None:
@@ -104,6 +107,8 @@ def work(controller: Controller, source: Callable[[], None], stop: threading.Eve
     if failures:
         raise failures[0]
     log.info("stopped")
+    # Whatever holds the process up from here on, a call to a store, say, has its stack told.
+    faulthandler.dump_traceback_later(_END_S, exit=True)
 
 
 def stop_event(lifeline: int | None) -> threading.Event:

@@ -146,6 +146,40 @@ def test_a_load_that_does_not_end_does_not_hold_up_the_end(served: Served, tmp_p
     assert '"event": "stopped"' in served.log
 
 
+LINGERING = """
+import atexit
+import time
+
+from tenantry import Model
+
+
+class Lingering(Model):
+    def __init__(self):
+        atexit.register(time.sleep, 3600)
+
+    def predict(self, data):
+        return data.to_numpy()[:, 0]
+"""
+
+
+def test_a_library_that_does_not_end_does_not_hold_up_the_end_and_is_named(
+    served: Served, tmp_path: Path
+) -> None:
+    """Everything was handed over by then; the stack says who it was."""
+    (tmp_path / "lingering.py").write_text(LINGERING)
+    (tmp_path / "ann.toml").write_text('class = "lingering:Lingering"')
+    served.assign("ann", (tmp_path / "ann.toml").as_uri(), prewarm=True)
+    served.start({"PYTHONPATH": str(tmp_path)})
+    served.until_ready()
+    assert served.child is not None
+    os.kill(served.pid, signal.SIGTERM)
+    child = served.child
+    until(lambda: not child.running, "it has ended")
+    told = served.log.partition('"event": "stopped"')[2]
+    assert "Timeout (0:00:10)!" in told
+    assert "Current thread" in told or "Thread 0x" in told
+
+
 def test_after_a_restart_those_who_were_answered_last_are_in_memory(served: Served, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.joblib").write_bytes(artifact(float(number)))
