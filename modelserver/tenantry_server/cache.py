@@ -41,22 +41,23 @@ class Resident:
         size_bytes: in the cache's own measure.
         call_s: what a small prediction costs, in seconds; infinite until one was measured.
         spent_s: what predictions in threads have cost and nobody has charged yet, in seconds.
+        requests: that it answered lately: who makes a note of them halves them, so that they age.
     """
 
     # Of a hundred thousand, each dict counts.
-    __slots__ = ("_calls", "call_s", "model", "size_bytes", "spent_s")
+    __slots__ = ("call_s", "model", "requests", "size_bytes", "spent_s")
 
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model
         self.size_bytes = size_bytes
         self.call_s = math.inf
         self.spent_s = 0.0
-        self._calls = 0
+        self.requests = 0
 
     def is_sampled(self) -> bool:
-        """Whether to measure this call: one of sixteen, as the clock costs as much as a small model."""
-        self._calls = (self._calls + 1) & 15
-        return self._calls == 0
+        """Count a request; whether to measure it: one of 16, as a clock costs as much as a small model."""
+        self.requests += 1
+        return not self.requests & 15
 
     def took(self, call_s: float) -> None:
         """Take in one more measured call; a single odd one changes little."""
@@ -153,6 +154,23 @@ class CachedModelRepository(ModelRepository):
         """Up to `limit` of those that would be given up last, the last one first."""
         with self._lock:
             return policies.most_wanted(self._cache, limit)
+
+    def requests(self, *, halve: bool = False) -> dict[str, int]:
+        """Model id -> how many requests it answered lately; those that would be given up last come first.
+
+        The lock is held for a moment for each, so that no request waits for all of them.
+
+        Args:
+            halve: count on from the half of each.
+        """
+        found = {}
+        for model_id in self.most_wanted(len(self)):
+            resident = self.glance(model_id)
+            if resident is not None:
+                found[model_id] = resident.requests
+                if halve:
+                    resident.requests >>= 1  # a request that is counted in between is lost
+        return found
 
     def discard(self, model_id: str) -> None:
         """Forget a model; requests that hold it finish with it."""

@@ -162,6 +162,7 @@ class DataPlane:
                 loaded = True
                 if len(payload) == 0:
                     return Answer(np.empty(0), model_id)
+                resident.requests += 1
                 predictions = await self._lanes.predict(model_id, resident, payload)
                 spent_s, resident.spent_s = resident.spent_s, 0.0
                 self.meter.spent(user_id, spent_s)

@@ -75,7 +75,7 @@ class Handover:
                 *(_ask(session, endpoints.get(holder), held) for holder, held in by_holder.items())
             )
         silent = [holder for holder, users in zip(by_holder, lists, strict=True) if users is None]
-        written: Mapping[str, Sequence[str]] = await self._hot.recall() if silent else {}
+        written: Mapping[str, Mapping[str, int]] = await self._hot.recall() if silent else {}
         told = [users for users in lists if users is not None]
         told += [
             [user_id for user_id in written.get(holder, ()) if shard_of(user_id) in shards]

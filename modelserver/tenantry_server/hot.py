@@ -1,8 +1,9 @@
-"""Knows whom this server answered last, and keeps it in the registry for the time after a restart."""
+"""Knows whom this server answers, how often, and keeps it in the registry for the time after a restart."""
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import nsmallest
 
 import structlog
 
@@ -16,7 +17,10 @@ log = structlog.get_logger(__name__)
 
 
 class HotUsers:
-    """Takes them from the order that the memory keeps anyway: a request costs nothing more.
+    """Those who were asked for most often lately; among equals, whose models would be given up last.
+
+    Requests are counted where models are measured anyway, and halved with each note: at least half of what
+    counts is of the time since the one before.
 
     Args:
         registry: this server's view.
@@ -41,6 +45,7 @@ class HotUsers:
         self._limit = limit
         self._every_s = every_s
         self._kept: list[str] = []
+        self._asked = -1
         self._begun = False
 
     async def run(self, begun: asyncio.Event) -> None:
@@ -65,11 +70,11 @@ class HotUsers:
             await asyncio.to_thread(self._remember, assignments)
 
     async def in_memory(self, shards: Collection[int]) -> list[str]:
-        """The users of these shards whose models are in memory, the most recently used first."""
+        """The users of these shards whose models are in memory, the most important first."""
         return await asyncio.to_thread(self._in_memory, list(self._table), shards)
 
-    async def recall(self) -> Mapping[str, Sequence[str]]:
-        """Server id -> the users that it answered last; empty where the registry does not answer."""
+    async def recall(self) -> Mapping[str, Mapping[str, int]]:
+        """As `ServerRegistry.hot`; empty where the registry does not answer."""
         if not self._limit:
             return {}
         try:
@@ -79,16 +84,26 @@ class HotUsers:
             return {}
 
     def _in_memory(self, assignments: Sequence[Assignment], shards: Collection[int]) -> list[str]:
-        users = self._most_wanted(assignments, len(self._models))
-        return [user_id for user_id in users if shard_of(user_id) in shards]
-
-    def _most_wanted(self, assignments: Sequence[Assignment], limit: int) -> list[str]:
-        place = {model_id: number for number, model_id in enumerate(self._models.most_wanted(limit))}
-        users = sorted((place[a.model_id], a.user_id) for a in assignments if a.model_id in place)
-        return [user_id for _, user_id in users]
+        return list(
+            _by_users(self._models.requests(), [a for a in assignments if shard_of(a.user_id) in shards])
+        )
 
     def _remember(self, assignments: Sequence[Assignment]) -> None:
-        hot = self._most_wanted(assignments, self._limit)[: self._limit]
-        if hot and hot != self._kept:  # a server that was asked nothing knows nothing better
+        asked = self._models.counts.hits + self._models.counts.misses
+        if asked == self._asked:
+            return  # a server that was asked nothing knows nothing better
+        hot = _by_users(self._models.requests(halve=True), assignments, self._limit)
+        if hot and list(hot) != self._kept:
             self._registry.remember_hot(hot)
-            self._kept = hot
+            self._kept = list(hot)
+        self._asked = asked
+
+
+def _by_users(
+    requests: Mapping[str, int], assignments: Iterable[Assignment], limit: int | None = None
+) -> dict[str, int]:
+    """Users by the requests of their models, most first; among equals, in the order of the models."""
+    places = {model_id: place for place, model_id in enumerate(requests)}
+    found = ((-requests[m], places[m], a.user_id) for a in assignments if (m := a.model_id) in places)
+    ranked = sorted(found) if limit is None else nsmallest(limit, found)
+    return {user_id: -negative for negative, _, user_id in ranked}

@@ -6,7 +6,7 @@ version of a model is the candidates' business and no concern of this.
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
@@ -18,8 +18,8 @@ from tenantry_server.warming import SHARE, Warmer
 
 log = structlog.get_logger(__name__)
 
-HotLists = Callable[[], Awaitable[Mapping[str, Sequence[str]]]]
-"""Server id -> the users that it answered last, the most recent first."""
+HotLists = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
+"""Server id -> the users that it answered lately -> how many requests, the most important first."""
 
 WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
 """Shards -> their users whose models those who hold them have in memory, the most recently used first."""
@@ -181,7 +181,7 @@ class Prewarmer:
         seconds = round(time.monotonic() - began_s, 2)
         log.info("prepared shards", shards=len(shards), models=tally.loaded, seconds=seconds)
 
-    def _wanted(self, hot: Mapping[str, Sequence[str]]) -> list[str]:
+    def _wanted(self, hot: Mapping[str, Mapping[str, int]]) -> list[str]:
         """Whom to load for, the most important first; the event loop is held for a millisecond per server.
 
         Pinned tenants of this server's shards; of those shards what any server answered last, as it may
@@ -196,14 +196,16 @@ class Prewarmer:
     def _pinned_in(self, shards: Collection[int]) -> list[str]:
         return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
 
-    def _hot_in(self, hot: Mapping[str, Sequence[str]], shards: Collection[int]) -> list[str]:
-        """Those of these shards, by the best place in any server's list."""
-        rank: dict[str, int] = {}
+    def _hot_in(self, hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:
+        """Those of these shards, by their requests at all servers, then by the best place in any list."""
+        requests: Counter[str] = Counter()
+        places: dict[str, int] = {}
         for users in hot.values():
-            for place, user_id in enumerate(users):
-                if place < rank.get(user_id, len(users)) and shard_of(user_id) in shards:
-                    rank[user_id] = place
-        return sorted(rank, key=rank.__getitem__)
+            for place, (user_id, count) in enumerate(users.items()):
+                if shard_of(user_id) in shards:
+                    requests[user_id] += count
+                    places[user_id] = min(place, places.get(user_id, place))
+        return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
 
     def _shards(self) -> set[int]:
         """Those that this server holds; before it is given any, those that it will be given."""

@@ -50,7 +50,7 @@ class ServerSettings(CommonSettings):
         default=1000,
         ge=0,
         le=100_000,
-        description="How many of the users that were answered last are kept in the registry, and "
+        description="How many of the users that were asked for most often are kept in the registry, and "
         "loaded at the next start; 0: none.",
     )
     hot_every_s: float = Field(

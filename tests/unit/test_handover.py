@@ -141,7 +141,7 @@ async def test_of_a_holder_that_does_not_answer_the_list_in_the_registry_stands_
 ) -> None:
     old, new = await world.server("old"), await world.server("new")
     world.place(ann="old", bob="old")
-    old.registry.remember_hot(["bob", "dan", "ann"])
+    old.registry.remember_hot(dict.fromkeys(["bob", "dan", "ann"], 0))
     if how == "gone":
         assert old.runner is not None
         await old.runner.cleanup()

@@ -29,6 +29,7 @@ from tenantry_server.cache import CachedModelRepository
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.holders import Holders
 from tenantry_server.hot import HotUsers
+from tenantry_server.json_payload import parse
 from tenantry_server.peers import Peers
 from tenantry_server.policies import bounded_cache
 from tenantry_server.prewarm import Prewarmer
@@ -71,7 +72,7 @@ class Models(ModelRepository):
 class Registry(ServerRegistry):
     reachable = True
 
-    def hot(self) -> dict[str, list[str]]:
+    def hot(self) -> dict[str, dict[str, int]]:
         if not self.reachable:
             raise RegistryUnavailable("the registry did not answer: pulled plug")
         return super().hot()
@@ -195,8 +196,8 @@ async def test_what_was_answered_last_is_loaded_too(rig: Rig) -> None:
     """Of another server's list only what this one has taken over; its own may be asked for again."""
     rig.assign(*(row(user_id) for user_id in ("ann", "bob", "cid", "dan", "eve")))
     rig.hold("ann", "bob", "eve", other=("cid", "dan"))
-    rig.registry.remember_hot(["ann", "cid", "gone"])
-    rig.other.remember_hot(["bob", "dan"])
+    rig.registry.remember_hot(dict.fromkeys(["ann", "cid", "gone"], 0))
+    rig.other.remember_hot(dict.fromkeys(["bob", "dan"], 0))
     await rig.first_round()
     assert set(users_of(rig.source.asked)) == {"ann", "bob", "cid"}
 
@@ -207,8 +208,8 @@ async def test_the_most_important_come_first(rig: Rig) -> None:
     rig.assign(*(row(name, pinned=name.startswith("pin")) for name in names))
     rig.hold(*names[:5], other=("else",))
     rig.operator.assign_shards(held({shard_of("hot-other"): ME}))
-    rig.registry.remember_hot(["else", "hot-1", "pin-hot", "hot-2", "pin-warm"])
-    rig.other.remember_hot(["hot-other"])
+    rig.registry.remember_hot(dict.fromkeys(["else", "hot-1", "pin-hot", "hot-2", "pin-warm"], 0))
+    rig.other.remember_hot(dict.fromkeys(["hot-other"], 0))
     await rig.first_round()
     order = users_of(rig.source.asked)
     assert order == ["pin-hot", "pin-warm", "pin-cold", "hot-other", "hot-1", "hot-2", "else"]
@@ -241,7 +242,7 @@ async def test_a_tenth_of_the_memory_is_left(rig: Rig) -> None:
     sizes = {"ann": 30, "bob": 40, "cid": 30, "dan": 15, "eve": 10}
     rig.assign(*(replace(row(name, kib=kib), size_bytes=kib * KIB) for name, kib in sizes.items()))
     rig.hold(*sizes)
-    rig.registry.remember_hot(list(sizes))
+    rig.registry.remember_hot(dict.fromkeys(sizes, 0))
     with capture_logs() as logs:
         await rig.first_round()
     assert users_of(rig.source.asked) == ["ann", "bob", "dan"]
@@ -303,7 +304,7 @@ async def test_failures_hold_up_nothing_and_are_told_of_once(rig: Rig) -> None:
 async def test_without_the_list_of_hot_users_the_pinned_are_loaded(rig: Rig) -> None:
     rig.assign(pinned("ann"), row("bob"))
     rig.hold("ann", "bob")
-    rig.registry.remember_hot(["bob"])
+    rig.registry.remember_hot(dict.fromkeys(["bob"], 0))
     rig.registry.reachable = False
     await rig.first_round()
     assert users_of(rig.source.asked) == ["ann"]
@@ -400,27 +401,61 @@ async def test_whom_it_answered_last_is_kept_in_that_order(rig: Rig) -> None:
         rig.models.touch(f"{name}/1024")
     rig.hot._begun = True
     await rig.hot.remember()
-    assert rig.registry.hot() == {ME: ["ann", "bob", "bob-too", "gus", "fay"]}
+    assert rig.registry.hot() == {ME: dict.fromkeys(["ann", "bob", "bob-too", "gus", "fay"], 0)}
+
+
+async def test_who_is_asked_for_most_often_comes_first_and_old_requests_count_less(rig: Rig) -> None:
+    """A scan of everybody, each once, does not drive out those who are asked for all the time."""
+    rig.assign(*(row(name) for name in ("ann", "bob", "cid")))
+    rig.read()
+    rig.hot._begun = True
+
+    async def ask(name: str, times: int) -> None:
+        for _ in range(times):
+            await rig.plane.predict(name, parse(b'[{"x": 1.0}]'), timeout_s=10)
+
+    await ask("ann", 8)
+    await ask("bob", 2)
+    await ask("cid", 1)
+    await rig.hot.remember()
+    assert rig.registry.hot() == {ME: {"ann": 8, "bob": 2, "cid": 1}}
+    assert await rig.hot.in_memory({shard_of("cid"), shard_of("ann")}) == ["ann", "cid"]
+    for _ in range(5):  # nobody asks, so nothing is known better
+        await rig.hot.remember()
+    await ask("bob", 5)
+    await rig.hot.remember()
+    assert list(rig.registry.hot()[ME].items()) == [("bob", 6), ("ann", 4), ("cid", 0)]
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+async def test_requests_at_all_servers_count_together(rig: Rig) -> None:
+    names = ("ann", "bob", "cid")
+    rig.assign(*map(row, names))
+    rig.hold(*names)
+    rig.registry.remember_hot({"ann": 5, "bob": 4, "cid": 1})
+    rig.other.remember_hot({"bob": 3, "cid": 1})
+    await rig.first_round()
+    assert users_of(rig.source.asked) == ["bob", "ann", "cid"]
 
 
 async def test_nothing_is_kept_before_it_has_prewarmed_or_while_nothing_was_loaded(rig: Rig) -> None:
     """What was hot before a restart must not be lost by another one soon after."""
     rig.assign(row("ann"), row("bob"))
-    rig.registry.remember_hot(["bob"])
+    rig.registry.remember_hot(dict.fromkeys(["bob"], 0))
     rig.read()
     begun = asyncio.Event()
     task = asyncio.create_task(rig.hot.run(begun))
     await rig.plane.load("ann/1024")
     await rig.hot.remember()
-    assert rig.registry.hot() == {ME: ["bob"]}
+    assert rig.registry.hot() == {ME: dict.fromkeys(["bob"], 0)}
     begun.set()
     await until_soon(lambda: rig.hot._begun)
     rig.models.discard("ann/1024")
     await rig.hot.remember()
-    assert rig.registry.hot() == {ME: ["bob"]}
+    assert rig.registry.hot() == {ME: dict.fromkeys(["bob"], 0)}
     await rig.plane.load("ann/1024")
     await rig.hot.remember()
-    assert rig.registry.hot() == {ME: ["ann"]}
+    assert rig.registry.hot() == {ME: dict.fromkeys(["ann"], 0)}
     task.cancel()
 
 
@@ -437,7 +472,7 @@ async def test_it_is_kept_every_now_and_then(rig: Rig) -> None:
 
 
 async def test_none_are_kept_or_read_where_that_is_not_wanted(rig: Rig) -> None:
-    rig.registry.remember_hot(["bob"])
+    rig.registry.remember_hot(dict.fromkeys(["bob"], 0))
     rig.hot = HotUsers(rig.registry, rig.table, rig.models, limit=0, every_s=0.01)
     rig.assign(row("ann"))
     rig.read()
@@ -447,7 +482,7 @@ async def test_none_are_kept_or_read_where_that_is_not_wanted(rig: Rig) -> None:
     await rig.hot.run(begun)
     await rig.hot.remember()
     assert await rig.hot.recall() == {}
-    assert rig.registry.hot() == {ME: ["bob"]}
+    assert rig.registry.hot() == {ME: dict.fromkeys(["bob"], 0)}
 
 
 # Hand-over
@@ -505,7 +540,7 @@ async def test_shards_that_come_take_their_part_of_the_memory_and_no_more(starte
 async def test_of_a_server_that_died_what_it_answered_last_is_loaded(started: Rig) -> None:
     """Nobody is left to ask, and nobody waits for it."""
     started.assign(row("ann"), row("bob"), row("cid"))
-    started.other.remember_hot(["ann", "cid"])
+    started.other.remember_hot(dict.fromkeys(["ann", "cid"], 0))
     started.hold("ann", "bob")
     started.read()
     await until_soon(lambda: "ann/1024" in started.models)
@@ -515,7 +550,7 @@ async def test_of_a_server_that_died_what_it_answered_last_is_loaded(started: Ri
 async def test_a_shard_that_was_prepared_is_not_warmed_twice(started: Rig) -> None:
     started.assign(row("ann"), row("bob"))
     started.warm = ["ann"]
-    started.other.remember_hot(["bob"])
+    started.other.remember_hot(dict.fromkeys(["bob"], 0))
     revision = arriving(started, "ann", "bob")
     await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
     started.hold("ann", "bob")

@@ -125,6 +125,7 @@ hot = Table(
     metadata,
     # Whom a server answered last. One row a server: a thousand would be rewritten every minute.
     Column("server_id", String(253), primary_key=True),
-    Column("user_ids", JSON, nullable=False),  # the most recently used first
+    Column("user_ids", JSON, nullable=False),  # the most important first
     Column("seen_at", Double, nullable=False),
+    Column("requests", JSON),  # of each of the users, lately; null: a server of an older release wrote it
 )

@@ -1,8 +1,9 @@
 """The registry as a model server sees it: what changed, its lease, its reports, whom it answered last."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from itertools import repeat
 
 from sqlalchemy import Engine, delete, select, update
 
@@ -140,24 +141,33 @@ class ServerRegistry:
             connection.execute(upsert(self._engine, t.loads), rows)
             ring(connection, Channel.OPERATOR)
 
-    def remember_hot(self, user_ids: Sequence[str]) -> None:
-        """Keep whom this server answered last, in place of what it kept before.
+    def remember_hot(self, requests: Mapping[str, int]) -> None:
+        """Keep whom this server answered lately, in place of what it kept before.
 
         Args:
-            user_ids: the most recently used first.
+            requests: user id -> how many, the most important first.
         """
-        row = {"server_id": self.server_id, "user_ids": list(user_ids), "seen_at": now_s(self._engine)}
+        row = {
+            "server_id": self.server_id,
+            "user_ids": list(requests),
+            "requests": list(requests.values()),
+            "seen_at": now_s(self._engine),
+        }
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.hot).values(row))
 
-    def hot(self) -> dict[str, list[str]]:
-        """Server id -> the users that it answered last, the most recent first; of every server.
+    def hot(self) -> dict[str, dict[str, int]]:
+        """Server id -> the users that it answered lately -> how many requests, the most important first.
 
-        A user may be gone by now. What a server kept is forgotten a week after it said so.
+        Of every server; 0 requests where a server of an older release does not say. A user may be gone by
+        now. What a server kept is forgotten a week after it said so.
         """
-        query = select(t.hot.c.server_id, t.hot.c.user_ids)
+        query = select(t.hot.c.server_id, t.hot.c.user_ids, t.hot.c.requests)
         with reading(self._engine) as connection:
-            return {row.server_id: row.user_ids for row in connection.execute(query)}
+            return {
+                row.server_id: dict(zip(row.user_ids, row.requests or repeat(0), strict=False))
+                for row in connection.execute(query)
+            }
 
 
 def _storable(text: str, limit: int) -> str:
