@@ -57,8 +57,8 @@ class Outage:
 @pytest.fixture(scope="module")
 def outages(
     database: TcpPostgres, s3: S3Server, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Outage]]:
-    """The minute, for both."""
+) -> dict[str, Outage]:
+    """The minute, for both; their processes have ended by then."""
     folder = tmp_path_factory.mktemp("outages")
     count = ASKED + len(COLD)
     with s3_door.running(s3.url) as one, s3_door.running(s3.url) as two, tcp_postgres.running() as kept:
@@ -68,7 +68,7 @@ def outages(
             for (name, url), doors in zip(urls.items(), (one, two), strict=True)
         }
         try:
-            yield _a_minute(towns, database, two)
+            return _a_minute(towns, database, two)
         finally:
             for town in towns.values():
                 town.close()
