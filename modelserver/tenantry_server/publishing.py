@@ -22,6 +22,8 @@ from tenantry_server.s3 import make_client, publish_bytes
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_STORING_S = 60.0  # a store answers once it has all of it
+
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
     model: Any,
@@ -151,7 +153,7 @@ def _aws_environment() -> frozenset[tuple[str, str]]:
 
 @lru_cache(maxsize=4)  # to make one takes a tenth of a second: as long as to fit a small model
 def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) -> "S3Client":
-    return make_client(endpoint_url)
+    return make_client(endpoint_url, silent_s=_STORING_S)
 
 
 def _artifact(model: Any) -> tuple[bytes, str]:

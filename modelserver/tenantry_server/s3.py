@@ -30,19 +30,22 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
 
 
-def make_client(endpoint_url: str | None = None, *, connections: int = 10) -> "S3Client":
+def make_client(
+    endpoint_url: str | None = None, *, connections: int = 10, silent_s: float = 4.0
+) -> "S3Client":
     """An S3 client with bounded waits; credentials and region as boto3 finds them.
 
     Args:
         endpoint_url: of a server other than Amazon's; None: AWS, or AWS_ENDPOINT_URL_S3.
         connections: kept to the server.
+        silent_s: a server that sends nothing for so long, in seconds, is asked anew; three times in all.
     """
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint_url,
         config=Config(
             connect_timeout=1,  # thrice, with pauses, and time is left for another server to be asked
-            read_timeout=4,
+            read_timeout=silent_s,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=connections,
         ),
