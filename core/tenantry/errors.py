@@ -177,14 +177,16 @@ class ArtifactUnavailable(ArtifactError):
 
     Attributes:
         reached: it answered; where not, another server may reach it.
+        tried: it was asked at all, and not left alone because it could not be reached a moment ago.
     """
 
     reason: ClassVar[str] = "ArtifactUnavailable"
     retryable: ClassVar[bool] = True
 
-    def __init__(self, uri: str, detail: str, *, reached: bool = False) -> None:
+    def __init__(self, uri: str, detail: str, *, reached: bool = False, tried: bool = True) -> None:
         super().__init__(f"the store of {uri} did not answer: {detail}; it will be retried")
         self.reached = reached
+        self.tried = tried
 
 
 class ArtifactTooLarge(ArtifactError):

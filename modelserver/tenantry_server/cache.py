@@ -41,11 +41,11 @@ class Resident:
         size_bytes: in the cache's own measure.
         call_s: what a small prediction costs, in seconds; infinite until one was measured.
         spent_s: what predictions in threads have cost and nobody has charged yet, in seconds.
-        requests: that it answered lately: who makes a note of them halves them, so that they age.
+        requests: that it answered since somebody took note of them.
     """
 
     # Of a hundred thousand, each dict counts.
-    __slots__ = ("call_s", "model", "requests", "size_bytes", "spent_s")
+    __slots__ = ("_calls", "call_s", "model", "requests", "size_bytes", "spent_s")
 
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model
@@ -53,11 +53,13 @@ class Resident:
         self.call_s = math.inf
         self.spent_s = 0.0
         self.requests = 0
+        self._calls = 0
 
     def is_sampled(self) -> bool:
         """Count a request; whether to measure it: one of 16, as a clock costs as much as a small model."""
         self.requests += 1
-        return not self.requests & 15
+        self._calls = (self._calls + 1) & 15
+        return self._calls == 0
 
     def took(self, call_s: float) -> None:
         """Take in one more measured call; a single odd one changes little."""
@@ -155,21 +157,21 @@ class CachedModelRepository(ModelRepository):
         with self._lock:
             return policies.most_wanted(self._cache, limit)
 
-    def requests(self, *, halve: bool = False) -> dict[str, int]:
-        """Model id -> how many requests it answered lately; those that would be given up last come first.
+    def requests(self, *, take: bool = False) -> dict[str, int]:
+        """Model id -> the requests that it answered since they were taken; what would go last comes first.
 
-        The lock is held for a moment for each, so that no request waits for all of them.
+        The lock is held to copy the order, and then for a moment for each.
 
         Args:
-            halve: count on from the half of each.
+            take: count from nothing again.
         """
         found = {}
         for model_id in self.most_wanted(len(self)):
             resident = self.glance(model_id)
             if resident is not None:
                 found[model_id] = resident.requests
-                if halve:
-                    resident.requests >>= 1  # a request that is counted in between is lost
+                if take:
+                    resident.requests = 0  # a request that is counted in between is lost
         return found
 
     def discard(self, model_id: str) -> None:

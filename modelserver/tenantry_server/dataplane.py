@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tenantry import Model, TenantryError
-from tenantry.errors import ModelLoading, PredictionTimeout
+from tenantry.errors import ArtifactUnavailable, ModelLoading, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.backoff import LoadBackoff
 from tenantry_server.cache import CachedModelRepository, Resident
@@ -252,8 +252,12 @@ class DataPlane:
         error = flight.exception()  # seen here, in case everyone who waited has left
         if error is None:
             self._backoff.succeeded(model_id)
-        elif isinstance(error, TenantryError):
+        elif isinstance(error, TenantryError) and not _untried(error):
             self._backoff.failed(model_id, error)
+
+
+def _untried(error: TenantryError) -> bool:
+    return isinstance(error, ArtifactUnavailable) and not error.tried
 
 
 async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:

@@ -37,7 +37,8 @@ _ABOUT_MEMORY = "/v2/repository/"
 _PASSED_ON = frozenset({ModelNotReady.reason, ModelLoading.reason})  # no other server knows better
 _NAME = "([A-Za-z0-9._~@:+-]+)"
 _PLAIN_TARGET = re.compile(f"/(?:predict/{_NAME}|v1/models/{_NAME}:predict|v2/models/{_NAME}/infer)")
-_TRIED = web.RequestKey("tried", bool)
+_TRIED = web.RequestKey("tried", set)
+"""The ids of peers that could not answer, where nobody could."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -93,7 +94,7 @@ class Forwarder:
             web.HTTPRequestEntityTooLarge, web.RequestPayloadError: the body can't be read.
         """
         from_client = request.method in _METHODS and headers.HOP not in request.headers
-        if from_client and not request.get(_TRIED):
+        if from_client and _TRIED not in request:
             answer = await self._elsewhere(request, user_id)
             if answer is not None:
                 return self._passed_on(answer)
@@ -102,7 +103,7 @@ class Forwarder:
         if deadline.left_s(request, self._timeout_s) == 0:
             raise PredictionTimeout(deadline.limit_s(request, self._timeout_s))
         others_may = len(self.peers) and not request.path.startswith(_ABOUT_MEMORY)
-        if from_client and others_may and not request.get(_TRIED):
+        if from_client and others_may:
             return await self._here_or_elsewhere(request, user_id, here)
         return await here(request)
 
@@ -171,6 +172,7 @@ class Forwarder:
             if tried == limit or asked.ends_s <= time.monotonic():
                 break
             tried += 1
+            asked.tried.add(peer.server_id)
             try:
                 answer = await peer.ask(asked)
             except PeerLost:
@@ -197,8 +199,9 @@ class Forwarder:
         except ArtifactUnavailable as error:
             if error.reached:
                 raise
-            asked = self._asked(request, body)
-            answer = await self._ask_each(asked, self._holders.everybody(user_id), MAX_PEERS)
+            tried = request.get(_TRIED, ())
+            others = (p for p in self._holders.everybody(user_id) if p.server_id not in tried)
+            answer = await self._ask_each(self._asked(request, body), others, MAX_PEERS)
             if answer is None:
                 raise
             return self._passed_on(answer)
@@ -221,7 +224,7 @@ class Forwarder:
 
     def _give_up(self, request: web.Request, asked: HopRequest) -> None:
         self.counts[Result.SELF] += 1
-        request[_TRIED] = True
+        request[_TRIED] = asked.tried
         deadline.begin(request, asked.ends_s)
 
 

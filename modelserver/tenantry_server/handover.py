@@ -42,7 +42,7 @@ class Handover:
         self._server_id = server_id
 
     def routes(self) -> list[web.RouteDef]:
-        """``GET /peers/warm?shards=1,2,3``: ``{"users": […]}``, the most recently used first."""
+        """``GET /peers/warm?shards=1,2,3``: ``{"users": […]}``, the most important first."""
 
         async def warm(request: web.Request) -> web.Response:
             users = await self._hot.in_memory(_shards_of(request.query.get("shards", "")))
@@ -57,7 +57,7 @@ class Handover:
             shards: that this server is to take over.
 
         Returns:
-            the most recently used first, of all the holders by turns.
+            the most important first, of all the holders by turns.
         """
         by_holder: dict[str, list[int]] = {}
         for shard in shards:

@@ -43,9 +43,10 @@ class HopRequest:
         body: as given.
         limit_s: how long the whole may take, once the body has come.
         fresh: whether only a server whose lease holds may answer.
+        tried: the ids of those who were asked.
     """
 
-    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s")
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "tried")
 
     def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
         target = request.raw_path.encode("utf-8", "surrogateescape")
@@ -54,6 +55,7 @@ class HopRequest:
         self.limit_s = deadline.limit_s(request, timeout_s)
         self.body = body
         self.fresh = True
+        self.tried: set[str] = set()
 
     @property
     def ends_s(self) -> float:

@@ -22,7 +22,7 @@ HotLists = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
 """Server id -> the users that it answered lately -> how many requests, the most important first."""
 
 WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
-"""Shards -> their users whose models those who hold them have in memory, the most recently used first."""
+"""Shards -> their users whose models those who hold them have in memory, the most important first."""
 
 
 class Prewarmer:

@@ -9,7 +9,6 @@ from botocore.exceptions import (
     ClientError,
     IncompleteReadError,
     NoCredentialsError,
-    ReadTimeoutError,
     ResponseStreamingError,
 )
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def make_client(
-    endpoint_url: str | None = None, *, connections: int = 10, silent_s: float = 4.0
+    endpoint_url: str | None = None, *, connections: int = 10, silent_s: float = 2.0
 ) -> "S3Client":
     """An S3 client with bounded waits; credentials and region as boto3 finds them.
 
@@ -98,10 +97,8 @@ class S3ModelRepository(ArtifactRepository):
         except IncompleteReadError as error:
             seen = int(error.kwargs["actual_bytes"])
             raise ArtifactTruncated(model_id.uri, seen, expected_bytes) from error
-        except (ResponseStreamingError, ReadTimeoutError) as error:
-            if expected_bytes:
-                raise ArtifactTruncated(model_id.uri, 0, expected_bytes) from error
-            raise explained(error, model_id) from error
+        except ResponseStreamingError as error:
+            raise ArtifactTruncated(model_id.uri, 0, expected_bytes) from error
         except (ClientError, BotoCoreError) as error:
             raise explained(error, model_id) from error
         if len(data) != expected_bytes:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import structlog
 
 from tenantry import TenantryError
+from tenantry.errors import ArtifactUnavailable
 from tenantry_server.cache import CachedModelRepository, Resident
 from tenantry_server.routes import RoutingTable
 
 log = structlog.get_logger(__name__)
 
+_TRIES = 4
+_AGAIN_S = 1.0
 _PARALLEL = 3  # of the four threads that load: one is left for whoever asks meanwhile
 SHARE = 0.9
 """Of the memory: what is loaded beyond would soon push out what was loaded first."""
@@ -74,6 +77,17 @@ class Warmer:
             if assignment is not None and assignment.model_id is not None:
                 self._models.touch(assignment.model_id)
 
+    async def _patiently(self, model_id: str) -> Resident:
+        """Where the store can't be reached just now, the next model could not be read either."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._load(model_id)
+            except ArtifactUnavailable as error:
+                if error.reached:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+        return await self._load(model_id)
+
     async def _work(self, users: Iterator[str], tally: Tally, room_bytes: float) -> None:
         for user_id in users:
             assignment = self._table.get(user_id)  # as it is by now
@@ -85,7 +99,7 @@ class Warmer:
                 tally.left += 1
                 continue
             try:
-                resident = await self._load(model_id)
+                resident = await self._patiently(model_id)
             except Exception as error:
                 # A loader is a stranger's code, so whatever it raises. The first one is told of in full.
                 reason = error.reason if isinstance(error, TenantryError) else type(error).__name__

@@ -75,14 +75,9 @@ class Cluster:
         """
         try:
             return await cls._configuration()
-        except ConfigException as error:
+        except (ConfigException, OSError) as error:
             problem = str(error).rstrip(".")
             raise ClusterError(f"no API server is configured: {problem}; set KUBECONFIG") from error
-        except Exception as error:  # whatever the client trips over in a file that is something else
-            file = os.environ.get("KUBECONFIG", "~/.kube/config")
-            raise ClusterError(
-                f"{file} is no kubeconfig ({type(error).__name__}); set KUBECONFIG"
-            ) from error
 
     @staticmethod
     async def _configuration() -> client.Configuration:
@@ -91,9 +86,15 @@ class Cluster:
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         else:
             file = os.environ.get("KUBECONFIG")  # as it is now, not when the client was imported
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=file, client_configuration=configuration
-            )
+            try:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=file, client_configuration=configuration
+                )
+            except (ConfigException, OSError):
+                raise
+            except Exception as error:  # whatever the client trips over in a file that is something else
+                named = file or "~/.kube/config"
+                raise ConfigException(f"{named} is no kubeconfig ({type(error).__name__})") from error
         return configuration
 
     async def __aexit__(

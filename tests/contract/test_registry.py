@@ -316,6 +316,16 @@ def test_a_server_of_an_older_release_says_no_requests(
     assert list(server.hot()["old"].items()) == [("bob", 0), ("ann", 0)]
 
 
+def test_counts_of_others_are_not_taken_for_those_of_whom_an_older_release_wrote(
+    engine: Engine, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    """It writes over a row, and leaves what it does not know."""
+    server.remember_hot({"ann": 7, "bob": 3})
+    with writing(engine) as connection:
+        connection.execute(update(schema.hot).values(user_ids=["cid", "dan", "eve"]))
+    assert server.hot() == {"server-0": {"cid": 0, "dan": 0, "eve": 0}}
+
+
 def test_what_was_hot_long_ago_is_forgotten(
     engine: Engine, operator: OperatorRegistry, server: ServerRegistry
 ) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry.errors import ArtifactUnavailable
 from tenantry.registry import ServerReport
+from tenantry_server import backoff
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster
 from tests.support.cluster import Cluster, Node, user_for
@@ -338,9 +339,24 @@ async def test_what_the_holder_cannot_load_another_server_loads(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_where_nobody_reaches_the_store_the_reason_is_told(
-    three: Cluster, session: aiohttp.ClientSession, way: str
+async def test_where_the_store_is_out_of_reach_here_too_the_next_one_is_asked(
+    session: aiohttp.ClientSession, way: str
 ) -> None:
+    """It would not be asked otherwise: this server comes before it."""
+    user_id = user_for("b", "a", "c")
+    async with cluster.running({user_id: SumModel}, {user_id: "b"}) as servers:
+        for name in ("a", "b"):
+            servers[name].models.failure = AWAY
+        reply = await ask(session, servers["a"], way.format(user_id))
+        assert (reply.status, reply.server) == (200, "c")
+        assert len(servers["b"].models.loads) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_where_nobody_reaches_the_store_the_reason_is_told(
+    three: Cluster, session: aiohttp.ClientSession, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "_FIRST_S", 60.0)
     for node in three.nodes.values():
         node.models.failure = AWAY
     for node in three.nodes.values():

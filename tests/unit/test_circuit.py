@@ -1,9 +1,9 @@
-"""A store that can't be reached is asked once a second, by one load at a time; the others fail at once."""
+"""A bucket that is out of reach is tried once a second, in the background; meanwhile reads fail at once."""
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,8 +11,9 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactNotFound, ArtifactUnavailable
 from tenantry_server.circuit import CircuitBreaker
 from tenantry_server.repositories import ArtifactRepository
+from tests.support.waiting import until
 
-ANN = ModelId("s3://models/ann.joblib")
+ANN, BOB = ModelId("s3://models/ann.joblib"), ModelId("s3://others/bob.joblib")
 
 
 def unreachable() -> bytes:
@@ -20,15 +21,15 @@ def unreachable() -> bytes:
 
 
 class Store(ArtifactRepository):
-    """Answers as it is told, and counts."""
+    """Answers as it is told, for ANN; and counts."""
 
     def __init__(self) -> None:
-        self.reads = 0
+        self.reads: Counter[str] = Counter()
         self.answer: Callable[[], bytes] = lambda: b"bytes"
 
-    def read(self, model_id: ModelId) -> bytes:  # noqa: ARG002 - the interface
-        self.reads += 1
-        return self.answer()
+    def read(self, model_id: ModelId) -> bytes:
+        self.reads[model_id.uri] += 1
+        return self.answer() if model_id == ANN else b"bob"
 
 
 class Rig:
@@ -37,12 +38,22 @@ class Rig:
         self.store = Store()
         self.breaker = CircuitBreaker(self.store, clock_s=lambda: self.now_s)
 
-    def reads(self) -> int:
-        """How often the store is asked by one read, whatever comes of that."""
-        before = self.store.reads
+    def read(self) -> bytes | None:
+        """None: it failed."""
         with contextlib.suppress(ArtifactUnavailable, ArtifactNotFound):
-            self.breaker.read(ANN)
-        return self.store.reads - before
+            return self.breaker.read(ANN)
+        return None
+
+    @property
+    def reads(self) -> int:
+        """How often the store was asked for ann's."""
+        return self.store.reads[ANN.uri]
+
+    def open(self) -> None:
+        """Ann's bucket could not be reached a second ago."""
+        self.store.answer = unreachable
+        self.read()
+        self.now_s += 1.1
 
 
 @pytest.fixture
@@ -52,25 +63,59 @@ def rig() -> Rig:
 
 def test_once_it_could_not_be_reached_nothing_is_tried_for_a_second(rig: Rig) -> None:
     rig.store.answer = unreachable
-    assert rig.reads() == 1
-    with pytest.raises(
-        ArtifactUnavailable, match=r"models/ann.joblib did not answer: .*a moment ago"
-    ) as told:
+    with pytest.raises(ArtifactUnavailable, match="ConnectTimeoutError") as failed:
         rig.breaker.read(ANN)
-    assert not told.value.reached
+    assert failed.value.tried
     rig.now_s += 0.9
-    assert rig.reads() == 0
-    rig.now_s += 0.2
-    assert rig.reads() == 1
-    assert rig.reads() == 0
+    with pytest.raises(ArtifactUnavailable, match=r"ann.joblib did not answer: .*a moment ago") as told:
+        rig.breaker.read(ANN)
+    assert (told.value.reached, told.value.tried, told.value.retry_after_s) == (False, False, 1.0)
+    assert rig.reads == 1
 
 
 def test_when_it_is_reached_again_everything_goes_on(rig: Rig) -> None:
-    rig.store.answer = unreachable
-    rig.reads()
-    rig.now_s += 1.1
+    """Whoever finds that out does not wait for it."""
+    rig.open()
     rig.store.answer = lambda: b"again"
-    assert [rig.breaker.read(ANN) for _ in range(3)] == [b"again"] * 3
+    assert rig.read() is None
+    until(lambda: rig.read() == b"again", "it is reached again")
+
+
+def test_while_it_is_away_it_is_tried_once_a_second(rig: Rig) -> None:
+    rig.open()
+    for tried in range(2, 5):
+        assert [rig.read() for _ in range(5)] == [None] * 5
+        until(lambda tried=tried: rig.reads == tried and not _trials(), "one trial")  # type: ignore[misc]
+        rig.now_s += 1.1
+
+
+def test_nobody_waits_for_a_trial_and_there_is_one_at_a_time(rig: Rig) -> None:
+    rig.open()
+    asked, answers = threading.Event(), threading.Event()
+
+    def answer() -> bytes:
+        asked.set()
+        assert answers.wait(60)
+        return b"late"
+
+    rig.store.answer = answer
+    assert rig.read() is None
+    assert asked.wait(60)
+    rig.now_s += 60
+    try:
+        assert [rig.read() for _ in range(3)] == [None] * 3
+        assert rig.reads == 2
+    finally:
+        answers.set()
+    until(lambda: rig.read() == b"late", "it is reached again")
+
+
+def test_another_bucket_goes_on(rig: Rig) -> None:
+    rig.store.answer = unreachable
+    assert rig.read() is None
+    assert rig.breaker.read(BOB) == b"bob"
+    assert rig.read() is None
+    assert rig.reads == 1
 
 
 @pytest.mark.parametrize(
@@ -81,27 +126,9 @@ def test_a_store_that_says_no_was_reached(rig: Rig, error: Exception) -> None:
         raise error
 
     rig.store.answer = refuse
-    assert [rig.reads(), rig.reads()] == [1, 1]
+    assert [rig.read(), rig.read()] == [None, None]
+    assert rig.reads == 2
 
 
-def test_one_load_tries_again_and_the_others_do_not_wait_for_it(rig: Rig) -> None:
-    rig.store.answer = unreachable
-    rig.reads()
-    rig.now_s += 1.1
-    asked, answers = threading.Event(), threading.Event()
-
-    def answer() -> bytes:
-        asked.set()
-        assert answers.wait(60)
-        return b"late"
-
-    rig.store.answer = answer
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(rig.breaker.read, ANN)
-        assert asked.wait(60)
-        try:
-            assert rig.reads() == 0
-        finally:
-            answers.set()
-        assert trial.result() == b"late"
-    assert rig.breaker.read(ANN) == b"late"
+def _trials() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "trial"]

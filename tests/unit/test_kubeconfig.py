@@ -19,6 +19,12 @@ async def test_a_file_that_is_no_kubeconfig_is_named(
     assert str(tmp_path / "config") in str(raised.value)
 
 
+async def test_a_folder_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"no API server is configured: .*; set KUBECONFIG$"):
+        await Cluster.configured()
+
+
 async def test_no_file_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
     with pytest.raises(ClusterError, match=r"no API server is configured: .*; set KUBECONFIG$"):

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 from structlog.testing import capture_logs
 
 from tenantry import Model
-from tenantry.errors import ArtifactNotFound, RegistryUnavailable
+from tenantry.errors import ArtifactNotFound, ArtifactUnavailable, RegistryUnavailable
 from tenantry.placement import SHARDS, owners, rendezvous, shard_of
 from tenantry.registry import (
     Assignment,
@@ -23,7 +23,9 @@ from tenantry.registry import (
     Writes,
     migrate,
     open_engine,
+    schema,
 )
+from tenantry.registry.engine import writing
 from tenantry_server import warming
 from tenantry_server.cache import CachedModelRepository
 from tenantry_server.dataplane import DataPlane
@@ -56,9 +58,13 @@ class Models(ModelRepository):
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.gate = threading.Event()
+        self.away = 0  # so many loads more do not reach the store
 
     def get_model(self, model_id: str) -> Model:
         self.asked.append(model_id)
+        if self.away:
+            self.away -= 1
+            raise ArtifactUnavailable(model_id, "it could not be reached a moment ago", tried=False)
         name, _, size = model_id.partition("/")
         if name.startswith("bad"):
             raise ArtifactNotFound(model_id)
@@ -425,6 +431,49 @@ async def test_who_is_asked_for_most_often_comes_first_and_old_requests_count_le
     await ask("bob", 5)
     await rig.hot.remember()
     assert list(rig.registry.hot()[ME].items()) == [("bob", 6), ("ann", 4), ("cid", 0)]
+
+
+async def test_counts_outlive_a_restart_and_a_new_version(rig: Rig) -> None:
+    rig.registry.remember_hot({"ann": 40, "bob": 9})
+    rig.assign(row("ann"), row("bob"))
+    rig.hold("ann", "bob")
+    await rig.first_round()
+    rig.hot._begun = True
+    await rig.hot.remember()  # told to stop again, before anybody asked
+    assert rig.registry.hot() == {ME: {"ann": 40, "bob": 9}}
+    rig.assign(replace(row("ann"), model_id="ann/2048"))
+    rig.read()
+    for _ in range(5):
+        await rig.plane.predict("bob", parse(b'[{"x": 1.0}]'), timeout_s=10)
+    await rig.plane.predict("ann", parse(b'[{"x": 1.0}]'), timeout_s=10)
+    await rig.hot.remember()
+    assert list(rig.registry.hot()[ME].items()) == [("ann", 21), ("bob", 9)]
+
+
+async def test_what_stays_the_same_is_written_all_the_same(rig: Rig) -> None:
+    """A row that nobody touches for a week is of a server that nobody asks, and is forgotten."""
+    rig.assign(row("ann"))
+    rig.read()
+    rig.hot._begun = True
+    for _ in range(3):
+        await rig.plane.predict("ann", parse(b'[{"x": 1.0}]'), timeout_s=10)
+        with writing(rig.engine) as connection:
+            connection.execute(delete(schema.hot))
+        await rig.hot.remember()
+        assert rig.registry.hot() == {ME: {"ann": 1}}
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_model(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses at once; without a pause the whole list would have been tried in vain meanwhile."""
+    monkeypatch.setattr(warming, "_AGAIN_S", 0.001)
+    rig.source.away = 3
+    rig.assign(*(row(name) for name in ("ann", "bob")))
+    rig.hold("ann", "bob")
+    rig.registry.remember_hot({"ann": 1, "bob": 1})
+    await rig.first_round()
+    assert len(rig.models) == 2
 
 
 @pytest.mark.usefixtures("one_at_a_time")

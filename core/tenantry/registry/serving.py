@@ -1,9 +1,8 @@
 """The registry as a model server sees it: what changed, its lease, its reports, whom it answered last."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from itertools import repeat
 
 from sqlalchemy import Engine, delete, select, update
 
@@ -165,9 +164,14 @@ class ServerRegistry:
         query = select(t.hot.c.server_id, t.hot.c.user_ids, t.hot.c.requests)
         with reading(self._engine) as connection:
             return {
-                row.server_id: dict(zip(row.user_ids, row.requests or repeat(0), strict=False))
+                row.server_id: dict(zip(row.user_ids, _counts(row.user_ids, row.requests), strict=True))
                 for row in connection.execute(query)
             }
+
+
+def _counts(user_ids: Sequence[str], requests: Sequence[int] | None) -> Sequence[int]:
+    """Those of these users; not those of others, over whom an older release wrote."""
+    return requests if requests and len(requests) == len(user_ids) else [0] * len(user_ids)
 
 
 def _storable(text: str, limit: int) -> str:
