@@ -77,11 +77,19 @@ def _not_404(up: ups.Up, user_id: str) -> ups.Reply | None:
     return None if reply.status == 404 else reply
 
 
-def test_a_restart_serves_what_was_served(home: Path) -> None:
+def test_a_restart_serves_what_was_served_and_another_folder_is_refused(home: Path) -> None:
+    """To go on with it would remove every tenant of the first."""
+    (home / "other").mkdir()
     for _ in range(2):
         with ups.running(home / "manifests", home / "state", servers=1) as up:
             answer = until(lambda up=up: up.instance("ann", 4.0), "served")  # type: ignore[misc]
             assert answer == pytest.approx(8.0)
+            url = up.registry_url
+        other = [str(home / "other"), "--state", str(home / "s2"), "--port", "0", "--registry", url]
+        done = tenantry("up", *other)
+        assert done.returncode == 1
+        told = f"this registry follows folder {home / 'manifests'}, not folder {home / 'other'}"
+        assert told in done.stderr
 
 
 def test_postgresql_and_s3_instead_of_sqlite_and_a_folder(
@@ -109,18 +117,6 @@ def test_a_port_that_is_taken(home: Path) -> None:
     assert done.stderr == (
         f"error: can't listen on 127.0.0.1:{port} (Address already in use); choose another --port\n"
     )
-
-
-def test_a_registry_of_another_folder_is_refused(home: Path) -> None:
-    """To go on would remove every tenant of the other folder."""
-    with ups.running(home / "manifests", home / "state", servers=1) as up:
-        up.until_ready(1)
-        url = up.registry_url
-    (home / "other").mkdir()
-    other = [str(home / "other"), "--state", str(home / "s2"), "--port", "0", "--registry", url]
-    done = tenantry("up", *other)
-    assert done.returncode == 1
-    assert f"this registry follows folder {home / 'manifests'}, not folder {home / 'other'}" in done.stderr
 
 
 def test_losing_most_of_the_folder_needs_a_word(home: Path) -> None:

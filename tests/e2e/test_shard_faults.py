@@ -30,7 +30,7 @@ from tests.support.up import Reply, ask
 TENANTS = 300
 VICTIM = "server-0"
 OTHERS = ("server-1", "server-2")
-AFTER = 1500  # requests: three seconds
+AFTER = 1000  # requests: two seconds
 COLD = range(TENANTS, TENANTS + 6)  # nobody has asked for these
 
 

@@ -24,7 +24,7 @@ from tests.support.resident import resident_bytes
 from tests.support.s3 import S3Server
 from tests.support.town import Town, report
 
-SOAK_S = float(os.environ.get("TENANTRY_SOAK_S", "25"))
+SOAK_S = float(os.environ.get("TENANTRY_SOAK_S", "15"))
 SEED = int(os.environ.get("TENANTRY_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 TENANTS, CHANGED = 300, 40
 SPARED = "server-2"
