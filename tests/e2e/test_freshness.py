@@ -141,6 +141,7 @@ class World:
         ready = self.promises.newest_is_ready
         until(lambda: ready(user_id), f"{user_id} Ready", timeout_s=PATIENCE_S)
         for server in self.paused & set(SERVERS):
+            self.readers.want(server, user_id)
             until(lambda server=server: self.readers.sent(server, user_id), "asked")  # type: ignore[misc]
 
     def agrees(self) -> bool:

@@ -9,7 +9,7 @@ import itertools
 import json
 import ssl
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,12 +19,12 @@ import aiohttp
 
 from tests.support.control_plane import ControlPlane
 from tests.support.home import TENANT_MODELS
-from tests.support.waiting import PATIENCE_S
 
 _PER_USER = 1000  # versions of one user at most
 _EVERY_S = 0.1
 _AT_ONCE = 20  # to each server as soon as Ready is seen
 _WAITING = 2  # at a server, when it is asked once more: else a sleeper wakes to old requests first
+_PATIENCE_S = 60.0
 _UNAVAILABLE = (503, 504)  # not ready yet, or its budget passed while the server was paused
 
 
@@ -146,6 +146,7 @@ class Readers:
         self._users = users
         self._under_way: Counter[str] = Counter()
         self._stop = threading.Event()
+        self._wanted: deque[tuple[str, str]] = deque()
         self.told: Counter[tuple[str, int]] = Counter()  # (server id, HTTP status) -> answers
         self._sent: Counter[tuple[str, str]] = Counter()  # (server id, user id) -> turn that was promised
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="readers")
@@ -160,13 +161,20 @@ class Readers:
         """Whether a request that may rely on the newest Ready is in this server's socket, or answered."""
         return self._sent[server_id, user_id] >= self._promises.promised(user_id)
 
+    def want(self, server_id: str, user_id: str) -> None:
+        """Ask this server for this user soon, however many requests wait there; from any thread.
+
+        Where what is applied is what stands already, no event says Ready, and nobody would ask anew.
+        """
+        self._wanted.append((server_id, user_id))
+
     def stop(self) -> None:
         """Let requests under way end, and check their answers too."""
         self._stop.set()
         self._thread.join()
 
     async def _run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         connector = aiohttp.TCPConnector(limit=0)
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._note_sent)
@@ -178,6 +186,8 @@ class Readers:
             for n in itertools.count():
                 if self._stop.is_set() or watching.done():
                     break
+                while self._wanted:
+                    group.create_task(self._ask(session, *self._wanted.popleft()))
                 users = self._users()
                 for server_id in self._servers if users else ():
                     if self._under_way[server_id] <= _WAITING:
