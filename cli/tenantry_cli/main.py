@@ -33,11 +33,8 @@ _EXTRAS = {
 
 
 # What such a command imports only when it works, or has its children import: what is missing shows at once.
-_NEEDS = {
-    "up": tuple(_EXTRAS),
-    "serve": tuple(module for module, extra in _EXTRAS.items() if extra == "server"),
-    "publish": tuple(module for module, extra in _EXTRAS.items() if extra == "server"),
-}
+_SERVERS = tuple(module for module, extra in _EXTRAS.items() if extra == "server")
+_NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "publish": _SERVERS}
 
 
 class _LazyGroup(click.Group):

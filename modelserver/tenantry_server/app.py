@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from tenantry import TenantryError
 from tenantry_server import headers, http_errors, predict_route, protocols
 from tenantry_server.dataplane import DataPlane
 from tenantry_server.disk import DiskCache
-from tenantry_server.forwarding import Forwarder
+from tenantry_server.forwarding import Forwarder, Handler
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.model_info import ModelInfoRepository
 from tenantry_server.predict_route import PredictRoute
@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 
 SHORTEN: web.AppKey[Callable[[web.Server], None]] = web.AppKey("shorten")
 """Where an application keeps what shortens the way of predictions past it, for the server to call."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
