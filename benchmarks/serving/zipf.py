@@ -10,7 +10,7 @@ from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
 from tenantry import Model
 from tenantry_server import CachedModelRepository, ModelRepository, bounded_cache
-from tenantry_server.memory import size_bytes
+from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.toys import SumModel
 
 _TENANTS = 20_000

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenantry import Model
     from tenantry_server.app import make_app
-    from tenantry_server.cache import CachedModelRepository
+    from tenantry_server.artifacts.repositories import FileSystemModelRepository, ModelRepository
+    from tenantry_server.artifacts.s3 import S3ModelRepository
+    from tenantry_server.assignments.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
     from tenantry_server.formats.sklearn import SklearnModel
     from tenantry_server.formats.tensorflow import TensorFlowModel
-    from tenantry_server.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
-    from tenantry_server.policies import bounded_cache
+    from tenantry_server.memory.eviction import bounded_cache
+    from tenantry_server.memory.model_cache import CachedModelRepository
     from tenantry_server.publishing import publish
-    from tenantry_server.repositories import FileSystemModelRepository, ModelRepository
-    from tenantry_server.s3 import S3ModelRepository
 
 __all__ = [
     "CachedModelRepository",
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CachedModelRepository": "tenantry_server.cache",
-    "FileSystemModelRepository": "tenantry_server.repositories",
+    "CachedModelRepository": "tenantry_server.memory.model_cache",
+    "FileSystemModelRepository": "tenantry_server.artifacts.repositories",
     "Model": "tenantry",
-    "ModelInfoRepository": "tenantry_server.model_info",
-    "ModelRepository": "tenantry_server.repositories",
-    "S3ModelRepository": "tenantry_server.s3",
-    "SQLAlchemyModelInfoRepository": "tenantry_server.model_info",
+    "ModelInfoRepository": "tenantry_server.assignments.model_info",
+    "ModelRepository": "tenantry_server.artifacts.repositories",
+    "S3ModelRepository": "tenantry_server.artifacts.s3",
+    "SQLAlchemyModelInfoRepository": "tenantry_server.assignments.model_info",
     "SklearnModel": "tenantry_server.formats.sklearn",
     "TensorFlowModel": "tenantry_server.formats.tensorflow",
-    "bounded_cache": "tenantry_server.policies",
+    "bounded_cache": "tenantry_server.memory.eviction",
     "make_app": "tenantry_server.app",
     "publish": "tenantry_server.publishing",
 }

@@ -9,14 +9,16 @@ import structlog
 from aiohttp import web
 
 from tenantry import TenantryError
-from tenantry_server import headers, http_errors, predict_route, protocols
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.disk import DiskCache
-from tenantry_server.forwarding import Forwarder, Handler
+from tenantry_server import protocols
+from tenantry_server.artifacts.disk_cache import DiskCache
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
-from tenantry_server.model_info import ModelInfoRepository
-from tenantry_server.predict_route import PredictRoute
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.peers.forwarder import Forwarder, Handler
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.protocols import native
+from tenantry_server.protocols.native import PredictRoute
+from tenantry_server.wire import error_responses, headers
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +83,11 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     async def readyz(_request: web.Request) -> web.Response:
         if ready():
             return web.json_response({"status": "ready"})
-        return http_errors.response(
-            503, "NotReady", "the registry is being read, or models are being loaded", http_errors.native
+        return error_responses.response(
+            503,
+            "NotReady",
+            "the registry is being read, or models are being loaded",
+            error_responses.native,
         )
 
     async def show_metrics(_request: web.Request) -> web.Response:
@@ -102,7 +107,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
     )
     app[SHORTEN] = shorten
-    app.router.add_post(predict_route.PATH, predict.handle)
+    app.router.add_post(native.PATH, predict.handle)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)
@@ -147,24 +152,24 @@ def _is_prediction(path: str) -> bool:
 async def _answered(
     request: web.Request, handler: Handler, forwarder: Forwarder | None
 ) -> web.StreamResponse:
-    body = protocols.error_words(request.path) or http_errors.native
+    body = protocols.error_words(request.path) or error_responses.native
     try:
         user_id = request.match_info.get("user_id")
         if forwarder is not None and user_id is not None:
             return await forwarder.handle(request, user_id, handler)
         return await handler(request)
     except TenantryError as error:
-        response = http_errors.of_error(error, body)
+        response = error_responses.of_error(error, body)
         if response.status == 500:
             log.warning("prediction failed", path=request.path, error=str(error))
         return response
     except web.RequestPayloadError as error:
-        return http_errors.of_broken_body(request, error, body)
+        return error_responses.of_broken_body(request, error, body)
     except web.HTTPException as error:
-        return http_errors.of_http(request, error, body)
+        return error_responses.of_http(request, error, body)
     except ConnectionError:
         raise
     except Exception:
         log.exception("request failed", path=request.path)
         told = "this server failed on the request; its log says why"
-        return http_errors.response(500, "InternalError", told, body)
+        return error_responses.response(500, "InternalError", told, body)

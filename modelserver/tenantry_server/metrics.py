@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.disk import DiskCache
-from tenantry_server.forwarding import Forwarder
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.artifacts.disk_cache import DiskCache
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers.forwarder import Forwarder
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)

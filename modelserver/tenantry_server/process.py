@@ -21,9 +21,9 @@ from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import is_migrated, open_engine
 from tenantry_server.app import SHORTEN
-from tenantry_server.drain import until_handed_over
-from tenantry_server.parts import Parts, assemble
+from tenantry_server.assembly import Parts, assemble
 from tenantry_server.settings import ServerSettings
+from tenantry_server.shards.drain import until_handed_over
 
 log = structlog.get_logger(__name__)
 
@@ -150,12 +150,12 @@ def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
     if not settings.kubernetes_watch:
         return lambda _: asyncio.sleep(0)
     try:
-        from tenantry_server import cluster_watch  # noqa: PLC0415 - its client takes a while to import
+        from tenantry_server.assignments import kubernetes_wakeups  # noqa: PLC0415 - its client takes a while to import
     except ModuleNotFoundError as error:
         raise InvalidSetting(
             f"TENANTRY_KUBERNETES_WATCH needs {error.name}: pip install 'tenantry[kubernetes]'"
         ) from None
-    return partial(cluster_watch.run, settings.namespace)
+    return partial(kubernetes_wakeups.run, settings.namespace)
 
 
 def _stop_event(lifeline: int | None) -> _Stop:

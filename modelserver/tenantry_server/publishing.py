@@ -16,8 +16,8 @@ import yaml
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
+from tenantry_server.artifacts.s3 import make_client, publish_bytes
 from tenantry_server.formats import archive, dump_model, format_of
-from tenantry_server.s3 import make_client, publish_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import Field
 
 from tenantry.settings import CommonSettings
-from tenantry_server.policies import CachePolicy
-from tenantry_server.routes import OnRegistryLoss
+from tenantry_server.assignments.routing_table import OnRegistryLoss
+from tenantry_server.memory.eviction import CachePolicy
 
 
 class ServerSettings(CommonSettings):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tenantry import Model, ModelId
 from tenantry_server.formats import load_model
-from tenantry_server.memory import size_bytes
+from tenantry_server.memory.model_size import size_bytes
 
 _WARM_UP = 6  # the first ones also fill pools that stay
 

@@ -18,9 +18,9 @@ from tenantry.spec import ModelSource
 from tenantry_operator.artifacts import Resolver
 from tenantry_operator.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository
-from tenantry_server.disk import DiskCache, DiskCachedRepository
-from tenantry_server.repositories import ModelRepositoryByScheme
-from tenantry_server.s3 import make_client
+from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
+from tenantry_server.artifacts.repositories import ModelRepositoryByScheme
+from tenantry_server.artifacts.s3 import make_client
 from tests.support import cutting_proxy
 from tests.support.s3 import S3Server
 

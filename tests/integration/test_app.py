@@ -38,8 +38,8 @@ from tenantry_server import (
     make_app,
 )
 from tenantry_server.app import SHORTEN
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.json_payload import parse
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.rows.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
 from tests.support.waiting import until_soon
 

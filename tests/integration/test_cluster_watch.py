@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenantry import TenantModel
-from tenantry_server import cluster_watch
+from tenantry_server.assignments import kubernetes_wakeups
 from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.home import TENANT_MODELS, install_crd
 from tests.support.waiting import PATIENCE_S
@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE_S
 
 @asynccontextmanager
 async def _watching(wake: Callable[[], None]) -> AsyncIterator[None]:
-    watching = asyncio.create_task(cluster_watch.run("default", wake))
+    watching = asyncio.create_task(kubernetes_wakeups.run("default", wake))
     try:
         yield
     finally:
@@ -64,10 +64,10 @@ async def test_without_the_right_to_watch_it_waits_and_says_so_once(
     install_crd(plane)
     write_kubeconfig(tmp_path / "nobody", plane.url, plane.ca_file, plane.tokens["nobody"])
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nobody"))
-    monkeypatch.setattr(cluster_watch, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(kubernetes_wakeups, "_AGAIN_S", 0.01)
     tried = asyncio.Event()
     tries = 0
-    connect = cluster_watch._watch
+    connect = kubernetes_wakeups._watch
 
     async def counted(*args: object) -> None:
         nonlocal tries
@@ -76,7 +76,7 @@ async def test_without_the_right_to_watch_it_waits_and_says_so_once(
             tried.set()
         await connect(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cluster_watch, "_watch", counted)
+    monkeypatch.setattr(kubernetes_wakeups, "_watch", counted)
     async with _watching(lambda: pytest.fail("there was nothing to see")), asyncio.timeout(PATIENCE_S):
         await tried.wait()
     assert capsys.readouterr().out.count("no wake-ups from the API server") == 1

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry.errors import ArtifactUnavailable
 from tenantry.registry import ServerReport
-from tenantry_server import backoff
+from tenantry_server.predicting import load_backoff
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster
 from tests.support.cluster import Cluster, Node, user_for
@@ -356,7 +356,7 @@ async def test_where_the_store_is_out_of_reach_here_too_the_next_one_is_asked(
 async def test_where_nobody_reaches_the_store_the_reason_is_told(
     three: Cluster, session: aiohttp.ClientSession, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "_FIRST_S", 60.0)
+    monkeypatch.setattr(load_backoff, "_FIRST_S", 60.0)
     for node in three.nodes.values():
         node.models.failure = AWAY
     for node in three.nodes.values():

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tenantry import loops
-from tenantry_server.routes import OnRegistryLoss
+from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support import cluster, scripted_peer
 from tests.support.cluster import Cluster, user_for

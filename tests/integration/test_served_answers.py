@@ -35,9 +35,9 @@ from sklearn.tree import DecisionTreeClassifier
 from tenantry import Model, ModelId
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import SHORTEN
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import load_model
-from tenantry_server.model_info import ModelInfoRepository
-from tenantry_server.repositories import ModelRepository
 
 REGRESSORS = [
     LinearRegression,

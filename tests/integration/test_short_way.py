@@ -17,9 +17,9 @@ from tenantry import Model
 from tenantry.errors import ModelNotAssigned
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import SHORTEN
-from tenantry_server.model_info import ModelInfoRepository
-from tenantry_server.predict_route import WholeAnswer
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.protocols.native import WholeAnswer
 from tenantry_server.toys import SumModel
 
 ROW = b'[{"a": 1, "b": 2}]'

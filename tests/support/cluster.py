@@ -24,12 +24,12 @@ from tenantry.registry import (
 )
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import SHORTEN
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.forwarding import Forwarder
-from tenantry_server.holders import Holders
-from tenantry_server.peers import Peers
-from tenantry_server.repositories import ModelRepository
-from tenantry_server.routes import OnRegistryLoss, RoutingTable
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.predicting.dataplane import DataPlane
 
 
 class Silent(ServerRegistry):

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tenantry_server.disk import DiskCache
+from tenantry_server.artifacts.disk_cache import DiskCache
 
 
 def content(key: str) -> bytes:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, ModelTooLarge
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.policies import bounded_cache
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.toys import SumModel
 
 ONE_ROW = pd.DataFrame({"a": [1.0]})

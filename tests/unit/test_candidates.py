@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tenantry.errors import ArtifactInvalid, ArtifactUnavailable
 from tenantry.registry import Assignment, LoadReport, LoadState
-from tenantry_server.cache import Resident
-from tenantry_server.candidates import CandidateLoader
+from tenantry_server.assignments.candidate_loader import CandidateLoader
+from tenantry_server.memory.model_cache import Resident
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
 

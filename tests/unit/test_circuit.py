@@ -9,8 +9,8 @@ import pytest
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactNotFound, ArtifactUnavailable
-from tenantry_server.circuit import CircuitBreaker
-from tenantry_server.repositories import ArtifactRepository
+from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
+from tenantry_server.artifacts.repositories import ArtifactRepository
 from tests.support.waiting import until
 
 ANN, BOB = ModelId("s3://models/ann.joblib"), ModelId("s3://others/bob.joblib")

@@ -48,12 +48,13 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from tenantry import Model
 from tenantry.errors import FeatureMismatch
-from tenantry_server.compiled import fast, linear, proof
-from tenantry_server.compiled.affine import Affine, Guarded, Staged
-from tenantry_server.compiled.base import CannotCompile, Compiled, Picked
-from tenantry_server.compiled.steps import Steps
+from tenantry_server.compiling import linear, proof
+from tenantry_server.compiling.affine import Affine, Guarded, Staged
+from tenantry_server.compiling.base import CannotCompile, Compiled, Picked
+from tenantry_server.compiling.compiler import fast
+from tenantry_server.compiling.steps import Steps
 from tenantry_server.formats.sklearn import SklearnModel
-from tenantry_server.memory import size_bytes
+from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.toys import SumModel
 
 RNG = np.random.default_rng(0)

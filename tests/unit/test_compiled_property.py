@@ -24,8 +24,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 
-from tenantry_server.compiled import fast
-from tenantry_server.compiled.base import Compiled
+from tenantry_server.compiling.base import Compiled
+from tenantry_server.compiling.compiler import fast
 from tenantry_server.formats.sklearn import SklearnModel
 
 Matrix = npt.NDArray[np.float64]

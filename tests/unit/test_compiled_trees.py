@@ -28,12 +28,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from tenantry_server.compiled import fast, forest, proof, trees
-from tenantry_server.compiled.base import CannotCompile, Compiled
-from tenantry_server.compiled.forest import Trees
-from tenantry_server.compiled.steps import Steps
+from tenantry_server.compiling import forest, proof, trees
+from tenantry_server.compiling.base import CannotCompile, Compiled
+from tenantry_server.compiling.compiler import fast
+from tenantry_server.compiling.forest import Trees
+from tenantry_server.compiling.steps import Steps
 from tenantry_server.formats.sklearn import SklearnModel
-from tenantry_server.memory import size_bytes
+from tenantry_server.memory.model_size import size_bytes
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(150, 4)) * [0.01, 1.0, 100.0, 1e4] + [0, 1, 50, 0]
@@ -224,7 +225,7 @@ def test_what_is_not_known_exactly_is_left_alone(estimator: Any) -> None:
 
 def test_without_treelite_the_original_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     model = SklearnModel(RandomForestRegressor(3).fit(ROWS, TARGET))
-    monkeypatch.setitem(sys.modules, "tenantry_server.compiled.forest", None)
+    monkeypatch.setitem(sys.modules, "tenantry_server.compiling.forest", None)
     assert fast(model) is model
 
 

@@ -18,13 +18,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from tenantry import ModelId
-from tenantry_server import disk as disks
-from tenantry_server import disk_room
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.disk import DiskCache, DiskCachedRepository, key_of
+from tenantry_server.artifacts import disk_cache as disks
+from tenantry_server.artifacts import disk_space
+from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository, key_of
+from tenantry_server.artifacts.repositories import ArtifactRepository
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.metrics import ServerMetrics
-from tenantry_server.policies import bounded_cache
-from tenantry_server.repositories import ArtifactRepository
 from tests.support.child_process import Child
 from tests.support.disk_users import content, key
 from tests.support.waiting import until
@@ -214,7 +214,7 @@ def test_what_was_used_least_recently_goes_first(opened: Open, tmp_path: Path) -
     for minutes, name in enumerate(names):
         aged(files(tmp_path)[name], minutes + 1)
     half_bytes = used_bytes(tmp_path) // 2
-    left_bytes, removed = disk_room.shrink(tmp_path / "v1", half_bytes)
+    left_bytes, removed = disk_space.shrink(tmp_path / "v1", half_bytes)
     left = files(tmp_path)
     assert (len(left), used_bytes(tmp_path)) == (40 - removed, left_bytes)
     oldest_left = max(names.index(name) for name in left)
@@ -229,7 +229,7 @@ def test_of_the_same_minute_no_more_goes_than_has_to(opened: Open, tmp_path: Pat
     for path in files(tmp_path).values():
         os.utime(path, (6000, 6000))
     half_bytes = used_bytes(tmp_path) // 2
-    left_bytes, _ = disk_room.shrink(tmp_path / "v1", half_bytes)
+    left_bytes, _ = disk_space.shrink(tmp_path / "v1", half_bytes)
     assert left_bytes == used_bytes(tmp_path)
     assert half_bytes - max(map(len, map(content, names))) <= left_bytes <= half_bytes
 
@@ -274,7 +274,7 @@ def test_a_smaller_bound_is_in_force_at_the_start(opened: Open, tmp_path: Path) 
 def test_while_another_makes_room_nobody_waits(opened: Open, tmp_path: Path) -> None:
     """It may have been paused in the middle. Little is written meanwhile, and nothing large."""
     disk = opened(max_bytes=512 * MIB)
-    with disk_room.alone(tmp_path / "v1" / "lock") as mine:
+    with disk_space.alone(tmp_path / "v1" / "lock") as mine:
         assert mine
         for number in range(400):
             disk.keep(f"{number:064x}", bytes(50_000))
@@ -346,7 +346,7 @@ def test_killed_at_any_point_it_leaves_nothing_that_is_wrong(opened: Open, tmp_p
         aged(left, 2)
     opened(max_bytes=8 * MIB)
     assert list(new.iterdir()) == []
-    with disk_room.alone(tmp_path / "v1" / "lock") as mine:
+    with disk_space.alone(tmp_path / "v1" / "lock") as mine:
         assert mine
 
 
@@ -357,7 +357,7 @@ def test_only_what_nobody_writes_any_more_is_swept(tmp_path: Path) -> None:
         aged(tmp_path / name, 2)
     with (tmp_path / "written").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert disk_room.remove_abandoned(tmp_path, older_than_s=60, now_s=time.time()) == 1
+        assert disk_space.remove_abandoned(tmp_path, older_than_s=60, now_s=time.time()) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"young", "written"}
 
 

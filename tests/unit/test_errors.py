@@ -10,7 +10,7 @@ from tenantry import errors
 from tenantry.errors import TenantryError
 from tenantry.spec import ModelSource
 from tenantry_operator import s3 as operator_s3
-from tenantry_server import s3 as server_s3
+from tenantry_server.artifacts import s3 as server_s3
 
 
 def _all(kind: type[TenantryError]) -> list[type[TenantryError]]:

@@ -27,14 +27,14 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_server import follower as following
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.candidates import CandidateLoader
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.follower import RegistryFollower
-from tenantry_server.policies import bounded_cache
-from tenantry_server.repositories import ModelRepository
-from tenantry_server.routes import RoutingTable
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments import follower as following
+from tenantry_server.assignments.candidate_loader import CandidateLoader
+from tenantry_server.assignments.follower import RegistryFollower
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.toys import SumModel
 from tests.support.shards import held
 from tests.support.waiting import until_soon

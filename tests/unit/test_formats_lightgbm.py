@@ -13,7 +13,7 @@ import pytest
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.formats import load_model
-from tenantry_server.memory import size_bytes
+from tenantry_server.memory.model_size import size_bytes
 from tests.support.growth import bytes_each
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))

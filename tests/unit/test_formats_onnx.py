@@ -19,10 +19,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch
-from tenantry_server import json_payload
 from tenantry_server.formats import load_model
-from tenantry_server.memory import size_bytes
-from tenantry_server.scoring import score
+from tenantry_server.memory.model_size import size_bytes
+from tenantry_server.predicting.scoring import score
+from tenantry_server.rows import json_payload
 from tests.support.growth import bytes_each
 
 ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32).astype(np.float64)

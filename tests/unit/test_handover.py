@@ -20,12 +20,12 @@ from tenantry.registry import (
     open_engine,
 )
 from tenantry_server.app import make_app
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.handover import Handover
-from tenantry_server.hot import HotUsers
-from tenantry_server.policies import bounded_cache
-from tenantry_server.repositories import ModelRepository
-from tenantry_server.routes import RoutingTable
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.shards.hot_users import HotUsers
+from tenantry_server.shards.warm_list import Handover
 from tenantry_server.toys import SumModel
 
 USERS = ("ann", "bob", "cid", "dan")

@@ -7,11 +7,11 @@ import pytest
 from tenantry.errors import ModelNotAssigned
 from tenantry.placement import rendezvous, shard_of
 from tenantry.registry import Assignment, Changes, Holding, Server, ServerReport, open_engine
-from tenantry_server.dataplane import DataPlane, Pace
-from tenantry_server.holders import Holders
-from tenantry_server.peer import Peer
-from tenantry_server.peers import Peers
-from tenantry_server.routes import RoutingTable
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.peer import Peer
+from tenantry_server.predicting.dataplane import DataPlane, Pace
 from tests.support.cluster import Silent, user_for
 
 USER = user_for("b", "c", "me", "d")

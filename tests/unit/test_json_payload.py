@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
-from tenantry_server import json_payload as payloads
+from tenantry_server.rows import json_payload as payloads
 
 
 class Takes(Model):

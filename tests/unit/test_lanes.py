@@ -12,9 +12,9 @@ import pytest
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
-from tenantry_server.cache import Resident
-from tenantry_server.json_payload import JsonPayload
-from tenantry_server.lanes import Lanes
+from tenantry_server.memory.model_cache import Resident
+from tenantry_server.predicting.lanes import Lanes
+from tenantry_server.rows.json_payload import JsonPayload
 from tests.support.waiting import until_soon
 
 

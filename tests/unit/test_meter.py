@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tenantry_server.meter import LoadMeter
+from tenantry_server.predicting.cost_meter import LoadMeter
 
 
 class Clocks:

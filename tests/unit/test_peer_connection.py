@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tenantry_server.peer_connection import PeerAnswer, PeerConnection, PeerLost
+from tenantry_server.peers.connection import PeerAnswer, PeerConnection, PeerLost
 from tests.support.waiting import until_soon
 
 ANSWER = b"HTTP/1.1 200 OK\r\nTenantry-Server: peer\r\nX: 1\r\nContent-Length: 5\r\n\r\n[1.0]"

@@ -8,9 +8,9 @@ from cachetools import Cache, FIFOCache, LFUCache, LRUCache, RRCache, TTLCache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.policies import CachePolicy, bounded_cache, most_wanted
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.memory.eviction import CachePolicy, bounded_cache, most_wanted
+from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.toys import SumModel
 
 

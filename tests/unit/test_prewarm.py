@@ -26,19 +26,19 @@ from tenantry.registry import (
     schema,
 )
 from tenantry.registry.engine import writing
-from tenantry_server import warming
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.holders import Holders
-from tenantry_server.hot import HotUsers
-from tenantry_server.json_payload import parse
-from tenantry_server.peers import Peers
-from tenantry_server.policies import bounded_cache
-from tenantry_server.prewarm import Prewarmer
-from tenantry_server.repositories import ModelRepository
-from tenantry_server.routes import RoutingTable
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.directory import Peers
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.rows.json_payload import parse
+from tenantry_server.shards import warm_loader
+from tenantry_server.shards.hot_users import HotUsers
+from tenantry_server.shards.prewarmer import Prewarmer
+from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.toys import SumModel
-from tenantry_server.warming import Warmer
 from tests.support.shards import held
 from tests.support.waiting import until_soon
 
@@ -167,7 +167,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warming, "_PARALLEL", 1)
+    monkeypatch.setattr(warm_loader, "_PARALLEL", 1)
 
 
 def row(user_id: str, model_id: str | None = None, *, pinned: bool = False, kib: int = 1) -> Assignment:
@@ -467,7 +467,7 @@ async def test_a_store_that_is_away_for_a_moment_costs_no_model(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It refuses at once; without a pause the whole list would have been tried in vain meanwhile."""
-    monkeypatch.setattr(warming, "_AGAIN_S", 0.001)
+    monkeypatch.setattr(warm_loader, "_AGAIN_S", 0.001)
     rig.source.away = 3
     rig.assign(*(row(name) for name in ("ann", "bob")))
     rig.hold("ann", "bob")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
-from tenantry_server import json_payload
-from tenantry_server.dataplane import Answer
-from tenantry_server.payload import Payload
-from tenantry_server.protocols import datatypes, v2_answer
-from tenantry_server.protocols.v2_request import InferRequest, parse
+from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.protocols.v2 import datatypes, infer_answer
+from tenantry_server.protocols.v2.infer_request import InferRequest, parse
+from tenantry_server.rows import json_payload
+from tenantry_server.rows.payload import Payload
 
 LARGEST_ROUND = 1 << 20  # bytes of memory for a body of a few hundred
 
@@ -101,7 +101,7 @@ def check(payload: Payload) -> None:
 
 def check_answers(request: InferRequest) -> None:
     with contextlib.suppress(InvalidRequest):
-        body, length = v2_answer.render(request, Answer(np.ones(2), "file:///m/a"), "ann")
+        body, length = infer_answer.render(request, Answer(np.ones(2), "file:///m/a"), "ann")
         document = json.loads(body[:length])
         assert document.get("id") == request.request_id
 

@@ -13,9 +13,9 @@ import pytest
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
 from tenantry.model import Predictions
-from tenantry_server.dataplane import Answer
-from tenantry_server.protocols import datatypes, v2_answer
-from tenantry_server.protocols.v2_request import InferRequest, parse
+from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.protocols.v2 import datatypes, infer_answer
+from tenantry_server.protocols.v2.infer_request import InferRequest, parse
 
 MODEL_ID = "s3://models/a.joblib#sha256=" + "9f86d081" * 8
 
@@ -380,7 +380,7 @@ def test_unknown_keys_and_parameters_are_left_alone() -> None:
 def answer(predictions: Any, *, model_id: str = MODEL_ID, **more: Any) -> tuple[dict[str, Any], bytes]:
     """The JSON part of the answer, and what follows it."""
     request = asked(tensor([1], [1]), **more)
-    body, length = v2_answer.render(request, Answer(np.asarray(predictions), model_id), "ann")
+    body, length = infer_answer.render(request, Answer(np.asarray(predictions), model_id), "ann")
     return json.loads(body[:length]), b"" if length is None else body[length:]
 
 
@@ -480,4 +480,4 @@ def test_the_id_comes_back_as_it_was() -> None:
     ],
 )
 def test_a_version_is_the_beginning_of_what_pins_it(model_id: str, version: str) -> None:
-    assert v2_answer.version_of(model_id) == version
+    assert infer_answer.version_of(model_id) == version

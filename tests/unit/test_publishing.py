@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactAccessDenied, InvalidManifest
 from tenantry_server import FileSystemModelRepository, S3ModelRepository, publish
+from tenantry_server.artifacts.s3 import make_client
 from tenantry_server.publishing import object_name, write_atomically
-from tenantry_server.s3 import make_client
 from tenantry_server.toys import SumModel
 from tests.support.s3 import S3Server
 

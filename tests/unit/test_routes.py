@@ -18,7 +18,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_server.routes import OnRegistryLoss, RoutingTable
+from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
 from tests.support.shards import held
 
 

@@ -25,11 +25,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch, TenantryError, UnknownFormat
 from tenantry.model import Predictions
-from tenantry_server import json_payload as payloads
-from tenantry_server.dataplane import Answer, DataPlane
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import load_model
-from tenantry_server.model_info import ModelInfoRepository
-from tenantry_server.repositories import ModelRepository
+from tenantry_server.predicting.dataplane import Answer, DataPlane
+from tenantry_server.rows import json_payload as payloads
 from tenantry_server.toys import SumModel
 
 ROWS = np.array([[1.0, 20.0], [2.0, 10.0], [3.0, 40.0], [4.0, 30.0]])

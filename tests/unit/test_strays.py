@@ -17,15 +17,15 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_server import strays as straying
-from tenantry_server.cache import CachedModelRepository
-from tenantry_server.dataplane import DataPlane
-from tenantry_server.holders import Holders
-from tenantry_server.peers import Peers
-from tenantry_server.policies import bounded_cache
-from tenantry_server.repositories import ModelRepository
-from tenantry_server.routes import RoutingTable
-from tenantry_server.strays import Strays
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.directory import Peers
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.shards import misplaced as straying
+from tenantry_server.shards.misplaced import Strays
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
 

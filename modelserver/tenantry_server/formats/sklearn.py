@@ -13,7 +13,7 @@ from sklearn.utils import get_tags
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
-from tenantry_server import compiled
+from tenantry_server.compiling import compiler
 from tenantry_server.formats.trial import try_once
 
 
@@ -91,7 +91,7 @@ def model_of(loaded: Any, model_id: ModelId) -> Model:
         model = SklearnModel(loaded, model_id.method or "predict")
     except ValueError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
-    fast = model if model_id.compile == "off" else compiled.fast(model)
+    fast = model if model_id.compile == "off" else compiler.fast(model)
     if fast is model:  # else both have just answered the same rows
         try_once(model, model.method, model_id)
     return fast

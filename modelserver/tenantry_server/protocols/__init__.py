@@ -10,8 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from tenantry_server.protocols import description, v1, v2
+from tenantry_server.protocols import v1
+from tenantry_server.protocols.openapi import routes as openapi
 from tenantry_server.protocols.service import Service
+from tenantry_server.protocols.v2 import routes as v2
 
 __all__ = ["PREDICTIONS", "Service", "error_words", "routes"]
 
@@ -21,7 +23,7 @@ PREDICTIONS = (":predict", "/infer")
 
 def routes(service: Service) -> list[web.RouteDef]:
     """The routes of every protocol of this package, ready for `web.Application.add_routes`."""
-    return [*v1.routes(service), *v2.routes(service), *description.routes()]
+    return [*v1.routes(service), *v2.routes(service), *openapi.routes()]
 
 
 def error_words(path: str) -> Callable[[str, str], Any] | None:

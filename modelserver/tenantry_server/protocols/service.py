@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from tenantry.errors import InvalidRequest
-from tenantry_server import bodies, deadline, headers
-from tenantry_server.dataplane import Answer, DataPlane
-from tenantry_server.payload import Payload, short
+from tenantry_server.predicting.dataplane import Answer, DataPlane
+from tenantry_server.rows.payload import Payload, short
+from tenantry_server.wire import bodies, deadlines, headers
 
 JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
 _ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
@@ -30,7 +30,7 @@ class Service:
 
     def timeout_s(self, request: web.Request) -> float:
         """What is left of this request's budget, in seconds."""
-        return deadline.left_s(request, self.predict_timeout_s)
+        return deadlines.left_s(request, self.predict_timeout_s)
 
     async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
         """At once where the model is warm and cheap, else when it is its turn.

@@ -1,0 +1,151 @@
+"""The only module of the server's side that speaks to S3: reads artifacts, and publishes them."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ResponseStreamingError,
+)
+
+from tenantry import ModelId
+from tenantry.errors import (
+    ArtifactAccessDenied,
+    ArtifactChanged,
+    ArtifactError,
+    ArtifactNotFound,
+    ArtifactTooLarge,
+    ArtifactTruncated,
+    ArtifactUnavailable,
+)
+from tenantry_server.artifacts.repositories import MAX_ARTIFACT_BYTES, ArtifactRepository
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+
+
+def make_client(
+    endpoint_url: str | None = None, *, connections: int = 10, silent_s: float = 2.0
+) -> "S3Client":
+    """An S3 client with bounded waits; credentials and region as boto3 finds them.
+
+    Args:
+        endpoint_url: of a server other than Amazon's; None: AWS, or AWS_ENDPOINT_URL_S3.
+        connections: kept to the server.
+        silent_s: a server that sends nothing for so long, in seconds, is asked anew; three times in all.
+    """
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        config=Config(
+            connect_timeout=1,  # thrice, with pauses, and time is left for another server to be asked
+            read_timeout=silent_s,
+            retries={"total_max_attempts": 3, "mode": "standard"},
+            max_pool_connections=connections,
+        ),
+    )
+
+
+class S3ModelRepository(ArtifactRepository):
+    """Reads ``s3://`` artifacts, each exactly in the version that its id pins.
+
+    An id with a versionId reads that version; one with an ETag is read with If-Match, so that an
+    object that was overwritten is an error and never another model; a sha256 is checked besides.
+
+    Args:
+        client: from `make_client`.
+        max_bytes: of one artifact.
+
+    Example:
+        >>> import pandas as pd
+        >>> from sklearn.linear_model import LinearRegression
+        >>> from tenantry_server import publish
+        >>> bucket = getfixture("s3_bucket")  # and the environment that boto3 reads
+        >>> fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
+        >>> declared = publish(fitted, user_id="ann", to=f"s3://{bucket}/models")
+        >>> repository = S3ModelRepository(make_client())
+        >>> model = repository.get_model(str(declared.spec.model.pinned()))
+        >>> model.predict(pd.DataFrame({"x": [2.0]})).round(6)
+        array([5.])
+    """
+
+    def __init__(self, client: "S3Client", *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
+        self._client = client
+        self._max_bytes = max_bytes
+
+    def read(self, model_id: ModelId) -> bytes:
+        """GET the pinned version."""
+        bucket, key = split_uri(model_id.uri)
+        request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
+        if model_id.version_id:
+            request["VersionId"] = model_id.version_id
+        if model_id.etag:
+            request["IfMatch"] = f'"{model_id.etag}"'
+        expected_bytes = 0
+        try:
+            answer = self._client.get_object(**request)
+            expected_bytes = answer["ContentLength"]
+            if expected_bytes > self._max_bytes:
+                answer["Body"].close()
+                raise ArtifactTooLarge(model_id.uri, expected_bytes, self._max_bytes)
+            data = answer["Body"].read()
+        except IncompleteReadError as error:
+            seen = int(error.kwargs["actual_bytes"])
+            raise ArtifactTruncated(model_id.uri, seen, expected_bytes) from error
+        except ResponseStreamingError as error:
+            raise ArtifactTruncated(model_id.uri, 0, expected_bytes) from error
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error, model_id) from error
+        if len(data) != expected_bytes:
+            raise ArtifactTruncated(model_id.uri, len(data), expected_bytes)
+        return data
+
+
+def publish_bytes(client: "S3Client", uri: str, data: bytes) -> str | None:
+    """Write a new object under a name that its digest is part of; nothing is ever overwritten.
+
+    Returns:
+        the version id, where the bucket keeps versions.
+
+    Raises:
+        ArtifactError: the store refused, or did not answer.
+    """
+    bucket, key = split_uri(uri)
+    try:
+        answer = client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+    except (ClientError, BotoCoreError) as error:
+        problem = explained(error, ModelId(uri))
+        if isinstance(problem, ArtifactChanged):
+            return None  # these very bytes: an earlier try was stored, and its answer lost
+        raise problem from error
+    return answer.get("VersionId")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``s3://bucket/key`` as (bucket, key)."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def explained(error: ClientError | BotoCoreError, model_id: ModelId) -> ArtifactError:
+    """What a failed call means for the artifact, without credentials or query strings."""
+    if isinstance(error, NoCredentialsError):
+        return ArtifactAccessDenied(model_id.uri, "no AWS credentials were found")
+    if not isinstance(error, ClientError):
+        return ArtifactUnavailable(model_id.uri, type(error).__name__)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = error.response.get("Error", {}).get("Code", "")
+    if status == 404:
+        return ArtifactNotFound(model_id.uri, code)
+    if status in (401, 403):
+        return ArtifactAccessDenied(model_id.uri, code)
+    if status == 412:
+        return ArtifactChanged(model_id.uri, f"ETag {model_id.etag}")
+    if status == 400 and model_id.version_id:
+        return ArtifactNotFound(model_id.uri, f"{code}: version {model_id.version_id}")
+    return ArtifactUnavailable(model_id.uri, f"HTTP {status} {code}", reached=True)

@@ -1,0 +1,149 @@
+"""What a model server is made of, put together from its settings. Starts nothing and listens nowhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from sqlalchemy import Engine
+
+from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
+from tenantry_server.app import make_app
+from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
+from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
+from tenantry_server.artifacts.repositories import (
+    ArtifactRepository,
+    FileSystemModelRepository,
+    ModelRepositoryByScheme,
+)
+from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
+from tenantry_server.assignments.candidate_loader import CandidateLoader
+from tenantry_server.assignments.follower import RegistryFollower
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.settings import ServerSettings
+from tenantry_server.shards.hot_users import HotUsers
+from tenantry_server.shards.misplaced import Strays
+from tenantry_server.shards.prewarmer import Prewarmer
+from tenantry_server.shards.warm_list import Handover
+from tenantry_server.shards.warm_loader import Warmer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Those that a process starts and ends, each as its own module describes it."""
+
+    app: web.Application
+    registry: ServerRegistry
+    table: RoutingTable
+    follower: RegistryFollower
+    candidates: CandidateLoader
+    prewarmer: Prewarmer
+    strays: Strays
+    hot: HotUsers
+    peers: Peers
+    disk: DiskCache | None
+
+
+def assemble(
+    settings: ServerSettings, engine: Engine, *, endpoint: str, stopping: Callable[[], bool]
+) -> Parts:
+    """The parts of one server, wired to one another.
+
+    Args:
+        endpoint: base URL under which its peers reach it.
+        stopping: whether it was told to stop.
+    """
+    own = settings.server_id
+    registry = ServerRegistry(engine, own, endpoint=endpoint, capacity_bytes=settings.cache_bytes)
+    disk = _disk(settings)
+    models = _models(settings, disk)
+    table = RoutingTable(registry, on_loss=settings.on_registry_loss)
+    plane = DataPlane(table, models)
+    peers = Peers(own)
+    holders = Holders(table, peers, plane)
+    forwarder = Forwarder(
+        table,
+        peers,
+        holders,
+        timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
+    handover = Handover(registry, table, hot, server_id=own)
+    prewarmer = Prewarmer(
+        table,
+        Warmer(table, models, plane.load),
+        hot=hot.recall,
+        warm=handover.warm_elsewhere,
+        keeps=holders.keeps,
+        server_id=own,
+        wait_s=settings.prewarm_s,
+    )
+    strays = Strays(table, models, holders)
+
+    def changed(changes: Changes) -> None:
+        prewarmer.changed(changes)
+        strays.changed(changes)
+
+    def servers_read(servers: list[Server]) -> None:
+        if peers.take(servers):
+            prewarmer.servers_changed()
+
+    def report() -> ServerReport:
+        return ServerReport(
+            models.used_bytes,
+            prewarmer.prepared_revision,
+            leaving=stopping(),
+            load=plane.meter.load,
+            busiest=plane.meter.busiest,
+        )
+
+    follower = RegistryFollower(
+        registry,
+        table,
+        models,
+        poll_s=settings.poll_s,
+        lease_s=settings.lease_s,
+        report=report,
+        changed=changed,
+        servers_read=servers_read,
+    )
+    app = make_app(
+        table,
+        models,
+        server_id=own,
+        predict_timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+        data_plane=plane,
+        disk=disk,
+        ready=lambda: table.was_read and prewarmer.done and not stopping(),
+        registry_age_s=lambda: table.age_s,
+        forwarder=forwarder,
+    )
+    app.add_routes(handover.routes())
+    candidates = CandidateLoader(plane.load, own, follower.wake)
+    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, peers, disk)
+
+
+def _disk(settings: ServerSettings) -> DiskCache | None:
+    if settings.disk_cache_dir is None or settings.disk_cache_bytes == 0:
+        return None
+    return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
+
+
+def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
+    """From the memory, else from the disk, else from where they are published."""
+    limit_bytes = settings.max_artifact_bytes
+    client = make_client(settings.s3_endpoint_url)
+    s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
+    if disk is not None:
+        s3 = DiskCachedRepository(s3, disk)
+    return CachedModelRepository(
+        ModelRepositoryByScheme({"file": FileSystemModelRepository(max_bytes=limit_bytes), "s3": s3}),
+        bounded_cache(settings.cache_bytes, settings.cache_policy),
+    )

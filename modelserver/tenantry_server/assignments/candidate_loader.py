@@ -1,0 +1,139 @@
+"""Loads the next model of each user this server owns, beside the one that answers, and reports."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import uniform
+
+import structlog
+
+from tenantry import TenantryError
+from tenantry.registry import Assignment, LoadReport, LoadState
+from tenantry_server.memory.model_cache import Resident
+
+log = structlog.get_logger(__name__)
+
+_PARALLEL = 2  # enough to overlap reading with deserialising; more only delays predictions
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """One wish to load; wished anew after it was forgotten, it is another one.
+
+    Attributes:
+        revision: of the row that asked.
+        answered: a last word was given; only a newer row asks again.
+    """
+
+    user_id: str
+    candidate_id: str
+    revision: int
+    retry_s: float = _FIRST_RETRY_S
+    answered: bool = False
+
+
+class CandidateLoader:
+    """Tries candidates a few at a time and remembers what to tell the operator.
+
+    Args:
+        load: gets a model into the cache, measured.
+        server_id: for the reports.
+        reported: called when there is something to report.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], Awaitable[Resident]],
+        server_id: str,
+        reported: Callable[[], None],
+    ) -> None:
+        self._load = load
+        self._server_id = server_id
+        self._reported = reported
+        self._wanted: dict[str, _Wanted] = {}
+        self._queue: asyncio.Queue[_Wanted] = asyncio.Queue()
+        self._reports: dict[str, LoadReport] = {}
+
+    def want(self, assignment: Assignment) -> None:
+        """Load this candidate, unless that is under way; an older one of the user is forgotten."""
+        candidate_id = assignment.candidate_id
+        if candidate_id is None:
+            self.forget(assignment.user_id)
+        elif not self._is_asked(assignment.user_id, candidate_id, assignment.revision):
+            self.forget(assignment.user_id)
+            wanted = _Wanted(assignment.user_id, candidate_id, assignment.revision)
+            self._wanted[assignment.user_id] = wanted
+            self._queue.put_nowait(wanted)
+
+    def forget(self, user_id: str) -> None:
+        """Nothing to load for this user any more."""
+        self._wanted.pop(user_id, None)
+        self._reports.pop(user_id, None)
+
+    def take_reports(self) -> list[LoadReport]:
+        """What has not been reported yet; give it to `put_back` where the registry refused it."""
+        reports = list(self._reports.values())
+        self._reports.clear()
+        return reports
+
+    def put_back(self, reports: list[LoadReport]) -> None:
+        """Report these later, unless something newer is known by now."""
+        for report in reports:
+            if self._wants(report.user_id, report.model_id):
+                self._reports.setdefault(report.user_id, report)
+
+    def _wants(self, user_id: str, candidate_id: str) -> bool:
+        wanted = self._wanted.get(user_id)
+        return wanted is not None and wanted.candidate_id == candidate_id
+
+    def _is_asked(self, user_id: str, candidate_id: str, revision: int) -> bool:
+        """Whether an answer to this row is on its way, or given."""
+        wanted = self._wanted.get(user_id)
+        if wanted is None or wanted.candidate_id != candidate_id:
+            return False
+        return not wanted.answered or revision <= wanted.revision
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_PARALLEL):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            wanted = await self._queue.get()
+            if self._wanted.get(wanted.user_id) is not wanted:
+                continue
+            report = await self._try(wanted.user_id, wanted.candidate_id)
+            if self._wanted.get(wanted.user_id) is not wanted:
+                continue
+            self._reports[wanted.user_id] = report
+            self._reported()
+            wanted.answered = report.state is not LoadState.RETRYING
+            if report.state is LoadState.RETRYING:
+                delay_s = wanted.retry_s * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+                wanted.retry_s = min(wanted.retry_s * 2, _LAST_RETRY_S)
+                asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, wanted)
+
+    async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
+        try:
+            resident = await self._load(candidate_id)
+        except TenantryError as error:
+            state = LoadState.RETRYING if error.retryable else LoadState.FAILED
+            log.warning("candidate failed", user=user_id, reason=error.reason, error=str(error))
+            return LoadReport(user_id, self._server_id, candidate_id, state, None, error.reason, str(error))
+        except Exception as error:
+            # A loader is a stranger's code: whatever it raises must not end the loop for the others.
+            log.exception("candidate failed", user=user_id)
+            return LoadReport(
+                user_id,
+                self._server_id,
+                candidate_id,
+                LoadState.FAILED,
+                None,
+                "LoadFailed",
+                f"{type(error).__name__}: {error}",
+            )
+        return LoadReport(user_id, self._server_id, candidate_id, LoadState.LOADED, resident.size_bytes)

@@ -1,0 +1,189 @@
+"""Which model answers for whom, in memory, and only for as long as this server may trust it."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import StrEnum
+
+import structlog
+
+from tenantry.clock import boot_clock_s
+from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
+from tenantry.placement import shard_of
+from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
+from tenantry_server.assignments.model_info import ModelInfoRepository
+
+log = structlog.get_logger(__name__)
+
+
+class OnRegistryLoss(StrEnum):
+    """What to answer while the registry is out of reach and the lease has run out."""
+
+    SERVE = "serve"  # the last known model, with a header that says how old the knowledge is
+    REFUSE = "refuse"  # 503
+
+
+class RoutingTable(ModelInfoRepository):
+    """The registry's assignments and shard map, as last read by `RegistryFollower`.
+
+    While the lease holds, answers come from memory. Once it ran out, the operator may have told the
+    world that a newer model answers, so every request asks SQL until the follower has caught up.
+
+    Args:
+        registry: asked once the lease ran out.
+        on_loss: what to do where the registry does not answer either.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+    """
+
+    def __init__(
+        self,
+        registry: ServerRegistry,
+        *,
+        on_loss: OnRegistryLoss = OnRegistryLoss.SERVE,
+        clock_s: Callable[[], float] = boot_clock_s,
+    ) -> None:
+        self._registry = registry
+        self._on_loss = on_loss
+        self._clock_s = clock_s
+        self._assignments: dict[str, Assignment] = {}
+        self._holdings: dict[int, Holding] = {}
+        self._spread: dict[str, int] = {}
+        self._replicated: set[str] = set()
+        self._lease_ends_s = float("-inf")
+        self._read_at_s: float | None = None
+        self._lost = False  # whether the last look-up went unanswered
+        self.registry_answers = True  # as the follower last saw it
+        self.revision = -1
+
+    def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
+        """Take in what changed: from here on no request sees anything older.
+
+        Returns:
+            the assignments that this server should look at for a candidate (the changed ones, and
+            those of shards that changed hands), and the model ids that no longer answer for a user.
+        """
+        old = self._assignments
+        gone: set[str] = set()
+        if changes.complete:
+            kept = {a.user_id for a in changes.assignments}
+            gone.update(a.model_id for a in old.values() if a.user_id not in kept and a.model_id)
+            self._assignments = {user: a for user, a in old.items() if user in kept}
+            self._holdings = {}
+            self._spread = {}
+            self._replicated = set()
+        for assignment in changes.assignments:
+            before = self._assignments.get(assignment.user_id)
+            if before is not None and before.model_id not in (None, assignment.model_id):
+                gone.add(str(before.model_id))
+            if assignment.deleted:
+                self._assignments.pop(assignment.user_id, None)
+            else:
+                self._assignments[assignment.user_id] = assignment
+        if gone:  # several users may share one model
+            gone.difference_update(a.model_id for a in self._assignments.values())
+        self._holdings |= changes.shards
+        self._spread |= changes.spread
+        for user_id in (*(a.user_id for a in changes.assignments), *changes.spread):
+            if self.replicas_of(user_id) > 1:
+                self._replicated.add(user_id)
+            else:
+                self._replicated.discard(user_id)
+        self.revision = changes.revision
+        touched = list(changes.assignments)
+        if changes.shards:
+            touched += [
+                a
+                for a in self._assignments.values()
+                if a.candidate_id is not None and shard_of(a.user_id) in changes.shards
+            ]
+        return touched, gone
+
+    def extend_lease(self, until_s: float) -> None:
+        """Trust the table until `until_s` of the clock; called once the registry has granted it."""
+        self._lease_ends_s = until_s
+        self._read_at_s = self._clock_s()
+
+    @property
+    def lease_held(self) -> bool:
+        """Whether memory may be trusted now."""
+        return self._clock_s() < self._lease_ends_s
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the knowledge is, in seconds, while the registry does not answer; else None."""
+        if self.lease_held or self._read_at_s is None or not self._lost:
+            return None
+        return self._clock_s() - self._read_at_s
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the registry was read at all since this process started."""
+        return self.revision >= 0
+
+    @property
+    def holdings(self) -> Mapping[int, Holding]:
+        """Who holds each shard, as last read."""
+        return self._holdings
+
+    def owner_of(self, user_id: str) -> str | None:
+        """The server that holds this user's shard; None where nobody does."""
+        holding = self._holdings.get(shard_of(user_id))
+        return None if holding is None else holding.server_id
+
+    def replicas_of(self, user_id: str) -> int:
+        """On how many servers this user's model shall be: the larger of what is declared and measured."""
+        assignment = self._assignments.get(user_id)
+        declared = 1 if assignment is None else assignment.replicas
+        return max(declared, self._spread.get(user_id, 1))
+
+    @property
+    def replicated(self) -> Collection[str]:
+        """The users whose model shall be on more servers than one."""
+        return self._replicated
+
+    def get(self, user_id: str) -> Assignment | None:
+        """The row as last read."""
+        return self._assignments.get(user_id)
+
+    def __len__(self) -> int:
+        return len(self._assignments)
+
+    def __iter__(self) -> Iterator[Assignment]:
+        return iter(self._assignments.values())
+
+    def peek(self, user_id: str) -> str | None:
+        """From memory while the lease holds; None: ask SQL."""
+        if not self.lease_held:
+            return None
+        return _answer(user_id, self._assignments.get(user_id))
+
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        """As SQL has it now; where SQL does not answer, as `on_loss` says."""
+        try:
+            assignment = self._lookup(user_id)
+            self._lost = False
+            return _answer(user_id, assignment)
+        except RegistryUnavailable:
+            self._lost = True
+            if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
+                raise
+            return _answer(user_id, self._assignments.get(user_id))
+
+    def _lookup(self, user_id: str) -> Assignment | None:
+        if not self.registry_answers:  # to ask takes seconds then, and all requests share one thread
+            raise RegistryUnavailable(
+                "the registry does not answer, and this server's lease is over; retry, it is asked "
+                "again all the time"
+            )
+        return self._registry.lookup(user_id)
+
+    def assigned(self) -> Mapping[str, str | None]:
+        """As last read."""
+        # list() of a dict is one step to other threads; the loop below is not.
+        return {user: assignment.model_id for user, assignment in list(self._assignments.items())}
+
+
+def _answer(user_id: str, assignment: Assignment | None) -> str:
+    if assignment is None:
+        raise ModelNotAssigned(user_id)
+    if assignment.model_id is None:
+        raise ModelNotReady(user_id)
+    return assignment.model_id

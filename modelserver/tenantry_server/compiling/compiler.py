@@ -1,0 +1,147 @@
+"""Turns fitted scikit-learn estimators into something equal and much faster, or leaves them alone.
+
+Linear models become one matrix product, with scalers and imputers folded in; tree ensembles go through
+treelite. Each is compared with its original before it serves (see `proof`); whatever is unknown, differs
+or goes wrong is served by the original. Nothing here raises to the caller.
+"""
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import structlog
+from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from tenantry import Model
+from tenantry.model import Predictions, Rows
+from tenantry_server.compiling import linear, proof, transformers, trees
+from tenantry_server.compiling.base import CannotCompile, Compiled, Head, Picked
+from tenantry_server.compiling.proof import Noise
+from tenantry_server.compiling.steps import Steps
+
+if TYPE_CHECKING:
+    from tenantry_server.formats.sklearn import SklearnModel
+
+__all__ = ["fast"]
+
+log = structlog.get_logger(__name__)
+
+
+class _Family(Protocol):
+    """A module that reads one kind of estimator."""
+
+    def knows(self, estimator: Any, /) -> bool: ...
+    def build(self, estimator: Any, method: str, steps: Steps, head: Head, /) -> Compiled: ...
+    def probes(self, estimator: Any, steps: Steps, /, *, missing: bool) -> tuple[Rows, Noise]: ...
+
+
+def fast(model: "SklearnModel") -> Model:
+    """A compiled model that was proven equal, or else the model itself.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.linear_model import Ridge
+        >>> from tenantry_server.formats.sklearn import SklearnModel
+        >>> model = SklearnModel(Ridge().fit(np.eye(3), [1.0, 2.0, 3.0]))
+        >>> type(fast(model)).__name__
+        'Affine'
+        >>> bool(np.allclose(fast(model).predict_rows(np.eye(3)), model.predict_rows(np.eye(3))))
+        True
+    """
+    try:
+        return _compiled(model)
+    except CannotCompile as reason:
+        _told(model, str(reason))
+    except Exception as error:  # whatever is wrong with it, the original serves
+        _told(model, repr(error))
+    return model
+
+
+def _told(model: "SklearnModel", reason: str) -> None:
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        kind = type(getattr(model, "estimator", model)).__name__
+        log.debug("model served as it is", estimator=kind, reason=reason)
+
+
+def _compiled(model: "SklearnModel") -> Model:
+    from tenantry_server.formats.sklearn import SklearnModel  # noqa: PLC0415 - it imports this package
+
+    if type(model) is not SklearnModel:
+        raise CannotCompile("not a plain SklearnModel")
+    *before, final = _parts(model.estimator)
+    family = _family_of(final)
+    steps = Steps.none(_count(model, [*before, final]))
+    for part in before:
+        steps = transformers.read(part, steps)
+    takes_missing = get_tags(final).input_tags.allow_nan
+    missing = model.accepts_missing and (steps.fills or takes_missing)
+    compiled = _assembled(model, final, steps, missing=missing)
+    rows, noise = family.probes(final, steps, missing=missing)
+    proof.check(_expected(model, [*before, final], rows), compiled, rows, noise)
+    return compiled
+
+
+def _expected(model: "SklearnModel", parts: list[Any], rows: Rows) -> Predictions:
+    """What the original answers to probe rows.
+
+    It answers a plain array where that can be done, without the names that it was fitted with, which
+    decide nothing but the order of columns: to make a DataFrame and take it apart again would be two
+    thirds of what it costs to load a small model.
+    """
+    with np.errstate(all="ignore"):  # large probes may overflow
+        if model.feature_names is None or any(
+            isinstance(each, Pipeline | ColumnTransformer) for each in parts
+        ):
+            return model.predict_rows(rows)
+        names = [vars(each).pop("feature_names_in_", None) for each in parts]
+        try:
+            return np.asarray(getattr(model.estimator, model.method)(rows))
+        finally:
+            for each, had in zip(parts, names, strict=True):
+                if had is not None:
+                    each.feature_names_in_ = had
+
+
+def _count(model: "SklearnModel", parts: list[Any]) -> int:
+    """How many columns; a pipeline that begins with a step that passes them on does not say it."""
+    if model.feature_count is not None:
+        return model.feature_count
+    counts = (getattr(part, "n_features_in_", None) for part in parts)
+    count = next((count for count in counts if count is not None), None)
+    if count is None:
+        raise CannotCompile("it does not say how many columns it takes")
+    return int(count)
+
+
+def _family_of(estimator: Any) -> _Family:
+    families: tuple[_Family, ...] = (linear, trees)
+    for family in families:
+        if family.knows(estimator):
+            return family
+    raise CannotCompile(f"{type(estimator).__name__} is not compiled")
+
+
+def _assembled(model: "SklearnModel", final: Any, steps: Steps, *, missing: bool) -> Compiled:
+    """Compile for all columns, or for those that a ColumnTransformer does not drop."""
+    names, count = None if model.feature_names is None else tuple(model.feature_names), steps.inputs
+    used = sorted({int(column) for column in steps.columns})
+    if model.numeric or len(used) == count:
+        return _family_of(final).build(final, model.method, steps, Head(names, count, missing))
+    steps = replace(steps, columns=np.searchsorted(used, steps.columns), inputs=len(used))
+    head = Head(names and tuple(names[column] for column in used), len(used), missing)
+    inner = _family_of(final).build(final, model.method, steps, head)
+    return Picked(Head(names, count, accepts_missing=True), inner, used)
+
+
+def _parts(estimator: Any) -> list[Any]:
+    """Transformers and the last estimator; a search is what it found."""
+    if type(estimator) in (GridSearchCV, RandomizedSearchCV):
+        return _parts(estimator.best_estimator_)
+    if type(estimator) is not Pipeline:
+        return [estimator]
+    *before, last = [part for _, part in estimator.steps]
+    return [*before, *_parts(last)]

@@ -1,0 +1,109 @@
+"""A request as it is passed on to a peer: what is kept of it, and what is said beside it."""
+
+import time
+
+from aiohttp import web
+
+from tenantry_server.wire import deadlines, headers
+from tenantry_server.wire.bodies import Body
+
+# About one connection (RFC 9110, 7.6.1), or made anew for the next one.
+_NOT_PASSED_ON = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        headers.HOP.lower().encode(),
+        headers.TIMEOUT_MS.lower().encode(),
+        headers.FRESH.lower().encode(),
+    }
+)
+_DECODED = frozenset({b"gzip", b"deflate", b"br", b"zstd"})  # by aiohttp, before anybody sees the body
+_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
+
+
+class HopRequest:
+    """One request on its way to whichever peer answers it.
+
+    Args:
+        request: as it came.
+        body: of it; what has come is sent, and the rest as it comes.
+        server_id: who passes it on.
+        timeout_s: how long a server of ours takes for one request, unless it names less itself.
+
+    Attributes:
+        body: as given.
+        limit_s: how long the whole may take, once the body has come.
+        fresh: whether only a server whose lease holds may answer.
+        tried: the ids of those who were asked.
+    """
+
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "tried")
+
+    def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
+        target = request.raw_path.encode("utf-8", "surrogateescape")
+        self._first = b"%b %b HTTP/1.1\r\nHost: " % (request.method.encode(), target)
+        self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
+        self.limit_s = deadlines.limit_s(request, timeout_s)
+        self.body = body
+        self.fresh = True
+        self.tried: set[str] = set()
+
+    @property
+    def ends_s(self) -> float:
+        """When it is over, of `time.monotonic`; infinite while its body still comes."""
+        return self.body.whole_at_s + self.limit_s
+
+    def head_for(self, host: bytes) -> bytes:
+        """The request line and headers for the peer at `host`, an empty line at the end."""
+        left_s = min(self.limit_s, self.ends_s - time.monotonic())
+        length = b"Transfer-Encoding: chunked"
+        if self.body.is_whole:
+            length = b"Content-Length: %d" % self.body.length
+        return b"%b%b\r\n%b%b%b\r\n%b: %d\r\n\r\n" % (
+            self._first,
+            host,
+            self._kept,
+            _FRESH if self.fresh else b"",
+            length,
+            _TIMEOUT_MS,
+            max(0, int(left_s * 1e3)),
+        )
+
+
+_FRESH = f"{headers.FRESH}: required\r\n".encode()
+_TIMEOUT_MS = headers.TIMEOUT_MS.encode()
+
+
+def _kept(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Every header that is about the request itself, a line break after each."""
+    dropped = _NOT_PASSED_ON
+    lines = []
+    for name, value in raw_headers:
+        lowered = name.lower()
+        if lowered == b"connection" and value.lower() not in _PLAIN_CONNECTION:
+            return _kept(_without_named(raw_headers, value))
+        if lowered in dropped or (lowered == b"content-encoding" and value.lower() in _DECODED):
+            continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)
+
+
+def _without_named(
+    raw_headers: tuple[tuple[bytes, bytes], ...], connection: bytes
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Without the headers that `Connection` says are about it, nor that `Connection` itself."""
+    named = {token.strip().lower() for token in connection.split(b",")}
+    return tuple(
+        (name, value)
+        for name, value in raw_headers
+        if name.lower() not in named and (name.lower(), value) != (b"connection", connection)
+    )

@@ -1,0 +1,264 @@
+"""One prediction: whose model, get it, run it. Knows no HTTP."""
+
+import asyncio
+import enum
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tenantry import Model, TenantryError
+from tenantry.errors import ArtifactUnavailable, ModelLoading, PredictionTimeout
+from tenantry.model import Predictions
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.predicting.cost_meter import LoadMeter
+from tenantry_server.predicting.lanes import Lanes
+from tenantry_server.predicting.load_backoff import LoadBackoff
+from tenantry_server.predicting.scoring import contained, score
+from tenantry_server.rows.payload import Payload
+
+_T = TypeVar("_T")
+_PREDICT_THREADS = 8  # more than a core needs: a call over its time keeps its thread until it ends
+_LOAD_THREADS = 4
+# A thread costs 50 us and its turns of the interpreter; what takes less than a few of these is
+# quicker without, and holds up nobody for longer than a request's own parsing does.
+_QUICK_CALL_S = 0.0003
+_QUICK_ROWS = 16
+_SLOW_CALL_S = 0.001
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a prediction gave.
+
+    Attributes:
+        predictions: shape (n,) or (n, outputs).
+        model_id: the exact model that gave them.
+    """
+
+    predictions: Predictions
+    model_id: str
+
+
+class Pace(enum.Enum):
+    """How a small prediction for a user would go on this server."""
+
+    UNKNOWN = enum.auto()  # the model is not in memory, or it is not known here which one it is
+    QUICK = enum.auto()  # at once
+    USUAL = enum.auto()  # in a thread, and not for long; or it was never measured
+    SLOW = enum.auto()  # in a thread, longer than passing it on takes
+
+
+class DataPlane:
+    """Predicts for users, with at most one load of a model under way.
+
+    What is in memory and was measured to be quick answers at once; other models are run and loaded in
+    threads, so that neither holds up the event loop: a slow load can't starve predictions, nor a slow
+    model the server's lease.
+
+    Args:
+        model_info_repository: whose model.
+        model_repository: the models; without a CachedModelRepository each request loads its own.
+
+    Attributes:
+        meter: what its predictions cost.
+    """
+
+    def __init__(
+        self, model_info_repository: ModelInfoRepository, model_repository: ModelRepository
+    ) -> None:
+        self._info = model_info_repository
+        self._models = model_repository
+        self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
+        self.meter = LoadMeter()
+        self._loading: dict[str, asyncio.Future[Resident]] = {}
+        self._backoff = LoadBackoff()
+        self._lanes = Lanes(_PREDICT_THREADS)
+        self._load_pool = ThreadPoolExecutor(_LOAD_THREADS, "load")
+        self._info_pool = ThreadPoolExecutor(1, "model-info")
+
+    def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
+        """Score without waiting for anything, where that can be done; None: `predict` it.
+
+        It can where the user's model is known and in memory, only computes, and was quick before, and
+        the rows are few.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed: as `predict`.
+        """
+        found = self.find_quick(user_id)
+        return None if found is None else self.score_quick(user_id, found, payload)
+
+    def find_quick(self, user_id: str) -> tuple[str, Resident] | None:
+        """The model that `predict_now` would ask, and its model id; None: there is none.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+        """
+        if self._cache is None:
+            return None
+        model_id = self._info.peek(user_id)
+        if model_id is None:
+            return None
+        resident = self._cache.peek(model_id)
+        if resident is None or resident.call_s > _QUICK_CALL_S or resident.model.may_block:
+            return None
+        return model_id, resident
+
+    def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
+        """`predict_now` with what `find_quick` found."""
+        model_id, resident = found
+        if not 0 < len(payload) <= _QUICK_ROWS:
+            return None
+        self.meter.spent(user_id, resident.call_s)
+        if not resident.is_sampled():
+            return Answer(score(resident.model, payload), model_id)
+        began_s = time.thread_time()  # a busy machine's other processes are no cost of the model
+        predictions = score(resident.model, payload)
+        resident.took(time.thread_time() - began_s)
+        return Answer(predictions, model_id)
+
+    def pace(self, user_id: str) -> Pace:
+        """How a small prediction would go here; no use of the model.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+        """
+        model_id = None if self._cache is None else self._info.peek(user_id)
+        resident = None if model_id is None or self._cache is None else self._cache.glance(model_id)
+        if resident is None:
+            return Pace.UNKNOWN
+        if resident.call_s > _QUICK_CALL_S or resident.model.may_block:
+            return Pace.SLOW if _SLOW_CALL_S < resident.call_s < math.inf else Pace.USUAL
+        return Pace.QUICK
+
+    async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
+        """Score the rows of `payload` with this user's model, loading it first if it is cold.
+
+        Args:
+            timeout_s: budget in seconds, a load included.
+
+        Raises:
+            ModelNotAssigned: nobody declared a TenantModel for this user.
+            ModelNotReady: one is declared, and no version of it has loaded yet.
+            ModelLoading: the budget is spent, and the model has not loaded; that goes on.
+            ArtifactError, ModelTooLarge: the model can't be loaded.
+            FeatureMismatch: the rows are not what the model takes.
+            PredictionFailed: the model raised.
+            PredictionTimeout: the budget is spent while the model predicts.
+        """
+        loaded = False
+        try:
+            async with asyncio.timeout(timeout_s) as budget:
+                model_id = await self.model_id_of(user_id)
+                resident = await self._resident(model_id)
+                loaded = True
+                if len(payload) == 0:
+                    return Answer(np.empty(0), model_id)
+                resident.requests += 1
+                predictions = await self._lanes.predict(model_id, resident, payload)
+                spent_s, resident.spent_s = resident.spent_s, 0.0
+                self.meter.spent(user_id, spent_s)
+                return Answer(predictions, model_id)
+        except TimeoutError:
+            if not budget.expired():
+                raise  # a repository's own
+            raise (PredictionTimeout(timeout_s) if loaded else ModelLoading(user_id, timeout_s)) from None
+
+    async def model_of(self, user_id: str, *, timeout_s: float) -> tuple[Model, str]:
+        """This user's model, loaded if it is cold, and its model id.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady, ModelLoading, ArtifactError, ModelTooLarge: as `predict`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s) as budget:
+                model_id = await self.model_id_of(user_id)
+                return (await self._resident(model_id)).model, model_id
+        except TimeoutError:
+            if not budget.expired():
+                raise
+            raise ModelLoading(user_id, timeout_s) from None
+
+    async def model_id_of(self, user_id: str) -> str:
+        """Which model answers for this user now.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady, RegistryUnavailable: as the model info repository.
+        """
+        model_id = self._info.peek(user_id)
+        if model_id is None:
+            model_id = await _in(self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id))
+        return model_id
+
+    async def assigned(self) -> Mapping[str, str | None]:
+        """Everyone who has a model, and which, as far as the model info repository can tell."""
+        return await _in(self._info_pool, self._info.assigned)
+
+    def is_loaded(self, model_id: str) -> bool:
+        """Whether this model is in memory now."""
+        return self._cache is not None and model_id in self._cache
+
+    def unload(self, model_id: str) -> None:
+        """Drop it from memory; requests that hold it finish with it, the next one loads it again."""
+        if self._cache is not None:
+            self._cache.discard(model_id)
+
+    async def load(self, model_id: str) -> Resident:
+        """Load a model now, or wait for the load that is under way.
+
+        Raises:
+            ArtifactError, ModelTooLarge: it can't be loaded.
+        """
+        flight = self._loading.get(model_id)
+        if flight is None:
+            loop = asyncio.get_running_loop()
+            flight = loop.run_in_executor(self._load_pool, contained, partial(self._load, model_id))
+            self._loading[model_id] = flight
+            flight.add_done_callback(lambda done: self._landed(model_id, done))
+        # Shielded: whoever gives up waiting must not end the load for the others.
+        return await asyncio.shield(flight)
+
+    def close(self) -> None:
+        """End the threads; calls that run are left to finish."""
+        self._lanes.close()
+        for pool in (self._load_pool, self._info_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _resident(self, model_id: str) -> Resident:
+        resident = None if self._cache is None else self._cache.peek(model_id)
+        if resident is not None:
+            return resident
+        if model_id not in self._loading:
+            self._backoff.check(model_id)
+        return await self.load(model_id)
+
+    def _load(self, model_id: str) -> Resident:
+        if self._cache is not None:
+            return self._cache.get_resident(model_id)
+        return Resident(self._models.get_model(model_id), 0)
+
+    def _landed(self, model_id: str, flight: asyncio.Future[Any]) -> None:
+        del self._loading[model_id]
+        if flight.cancelled():
+            return
+        error = flight.exception()  # seen here, in case everyone who waited has left
+        if error is None:
+            self._backoff.succeeded(model_id)
+        elif isinstance(error, TenantryError) and not _untried(error):
+            self._backoff.failed(model_id, error)
+
+
+def _untried(error: TenantryError) -> bool:
+    return isinstance(error, ArtifactUnavailable) and not error.tried
+
+
+async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
+    return await asyncio.get_running_loop().run_in_executor(pool, contained, call)

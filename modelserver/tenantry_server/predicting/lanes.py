@@ -1,0 +1,143 @@
+"""The calls of one model that need a thread: one at a time, and together where that pays."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from tenantry.model import Predictions
+from tenantry_server.memory.model_cache import Resident
+from tenantry_server.predicting.scoring import Result, contained, score, score_together
+from tenantry_server.rows.payload import Payload
+
+_BATCH_ROWS = 256  # a bound on how long whoever comes first waits for the others' rows
+_SMALL_ROWS = 16  # a call that is measured as "small" has at most so many
+_WORTH = 0.7  # a batch pays if it takes at most this share of its calls one by one
+_ALONE_AGAIN = 64  # calls after a batch that did not pay, before another one is tried
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    resident: Resident
+    payload: Payload
+    done: asyncio.Future[Predictions]
+
+
+class Lanes:
+    """Predicts in a bounded number of threads; a slow model holds up its own requests only.
+
+    Requests for one model wait for one another. Those that wait while a call runs are scored by the
+    next call together (micro-batching without an added delay), if the model's rows are independent
+    and that was seen to be quicker.
+
+    Args:
+        threads: for the calls of all models.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "predict")
+        self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
+
+    async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
+        """Score `payload` when it is its turn; whoever is cancelled before that loses the turn.
+
+        Raises:
+            FeatureMismatch, PredictionFailed: as `scoring.score`.
+        """
+        lane = self._lanes.get(model_id)
+        if lane is None:
+            lane = self._lanes[model_id] = _Lane(self._pool)
+        return await lane.enter(resident, payload)
+
+    def close(self) -> None:
+        """End the threads; calls that run are left to finish."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Lane:
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Job] = deque()
+        self._running = False
+        self._alone_s = 0.0  # the latest small call that ran by itself
+        self._alone_for = 0
+
+    async def enter(self, resident: Resident, payload: Payload) -> Predictions:
+        job = _Job(resident, payload, self._loop.create_future())
+        self._waiting.append(job)
+        if not self._running:
+            self._start()
+        return await job.done
+
+    def _start(self) -> None:
+        jobs = self._next_jobs()
+        self._running = bool(jobs)
+        if not jobs:
+            return
+        call = self._pool.submit(contained, lambda: self._run(jobs))
+
+        def ended(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._finish, jobs, call)
+
+        call.add_done_callback(ended)
+
+    def _next_jobs(self) -> list[_Job]:
+        """The next that still waits, and those that may be scored with it."""
+        jobs: list[_Job] = []
+        rows = 0
+        while self._waiting:
+            job = self._waiting[0]
+            if job.done.done():
+                self._waiting.popleft()
+                continue
+            model = job.resident.model
+            rows += len(job.payload)
+            together = model.independent_rows and model.numeric and self._alone_for == 0
+            if jobs and not (together and model is jobs[0].resident.model and rows <= _BATCH_ROWS):
+                break
+            jobs.append(self._waiting.popleft())
+        return jobs
+
+    def _run(self, jobs: Sequence[_Job]) -> list[Result]:
+        """In a thread, whose own time is measured: to wait for the interpreter is no cost of the model."""
+        resident = jobs[0].resident
+        began_s = time.thread_time()
+        if len(jobs) > 1:
+            together = score_together(resident.model, [job.payload for job in jobs])
+            took_s = time.thread_time() - began_s
+            resident.spent_s += took_s
+            if all(len(job.payload) <= _SMALL_ROWS for job in jobs):
+                self._judge(len(jobs), took_s)
+            return together
+        alone = score(resident.model, jobs[0].payload)
+        took_s = time.thread_time() - began_s
+        resident.spent_s += took_s
+        if len(jobs[0].payload) <= _SMALL_ROWS:
+            self._alone_s = took_s
+            resident.took(took_s)
+        self._alone_for = max(0, self._alone_for - 1)
+        return [alone]
+
+    def _judge(self, calls: int, together_s: float) -> None:
+        if together_s > _WORTH * calls * self._alone_s:
+            self._alone_for = _ALONE_AGAIN
+
+    def _finish(self, jobs: Sequence[_Job], call: Future[list[Result]]) -> None:
+        try:
+            results: Sequence[Result] = call.result()
+        except Exception as error:
+            results = [error] * len(jobs)
+        for job, result in zip(jobs, results, strict=True):
+            if job.done.done():
+                continue
+            if isinstance(result, Exception):
+                job.done.set_exception(result)
+            else:
+                job.done.set_result(result)
+        self._start()

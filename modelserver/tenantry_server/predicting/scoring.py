@@ -1,0 +1,98 @@
+"""Running one model on rows: held against what it takes before, and against the count of rows after."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from tenantry import Model, TenantryError
+from tenantry.errors import FeatureMismatch, PredictionFailed
+from tenantry.model import Predictions, Rows
+from tenantry_server.rows.payload import Payload
+
+Result: TypeAlias = "Predictions | Exception"
+"""What one of several requests got."""
+
+_T = TypeVar("_T")
+# What a model raises because of its rows; where those were checked to be numbers, only values are left.
+_REFUSALS: dict[bool, tuple[type[Exception], ...]] = {
+    True: (ValueError,),
+    False: (ValueError, TypeError, KeyError),
+}
+
+
+def score(model: Model, payload: Payload) -> Predictions:
+    """Predict for all rows of one request.
+
+    Raises:
+        FeatureMismatch: the rows are not what the model takes.
+        PredictionFailed: the model raised, or gave another number of predictions.
+    """
+    if model.numeric:
+        return score_rows(model, payload.matrix(model))
+    frame = payload.frame(model)
+    return _checked(model, lambda: model.predict(frame), len(frame))
+
+
+def score_rows(model: Model, rows: Rows) -> Predictions:
+    """The same for a matrix that was checked already; `model` is numeric."""
+    return _checked(model, lambda: model.predict_rows(rows), len(rows))
+
+
+def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:
+    """Predict for several requests in one call of a numeric model whose rows are independent.
+
+    Returns:
+        for each request its predictions, or what it would have raised alone.
+    """
+    matrices: list[Rows | Exception] = [_or_error(partial(each.matrix, model)) for each in payloads]
+    good = [matrix for matrix in matrices if not isinstance(matrix, Exception)]
+    together = _or_error(lambda: score_rows(model, np.concatenate(good))) if len(good) > 1 else None
+    if together is None or isinstance(together, Exception):
+        # One request's rows may be what it failed on: then each gets its own answer.
+        return [
+            each if isinstance(each, Exception) else _or_error(partial(score_rows, model, each))
+            for each in matrices
+        ]
+    parts = iter(np.split(together, np.cumsum([len(matrix) for matrix in good])[:-1]))
+    return [matrix if isinstance(matrix, Exception) else next(parts) for matrix in matrices]
+
+
+def contained(call: Callable[[], _T]) -> _T:
+    """Keep in its thread what an event loop can't take from a future.
+
+    SystemExit and its like end the loop, StopIteration leaves the future pending for ever, and
+    CancelledError would pass for a cancellation of whoever awaits it.
+    """
+    try:
+        return call()
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration | CancelledError):
+            raise
+        raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error
+
+
+def _or_error(call: Callable[[], _T]) -> _T | Exception:
+    try:
+        return contained(call)
+    except Exception as error:
+        return error
+
+
+def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
+    try:
+        predictions = np.asarray(call())
+    except TenantryError:
+        raise
+    except _REFUSALS[model.numeric] as error:
+        raise FeatureMismatch(f"the model refused these rows: {error}") from error
+    except BaseException as error:  # sys.exit() in a model must not end the server
+        name = type(model).__name__
+        raise PredictionFailed(f"{name} raised {type(error).__name__}: {error}") from error
+    if predictions.ndim == 0 or len(predictions) != expected:
+        raise PredictionFailed(
+            f"{type(model).__name__} returned shape {predictions.shape} for {expected} rows"
+        )
+    return predictions

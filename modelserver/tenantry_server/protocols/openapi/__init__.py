@@ -1,0 +1,1 @@
+"""OpenAPI: a description of every route, and a page that shows it."""

@@ -1,0 +1,157 @@
+"""The JSON schemas of every body, as `components.schemas` of the OpenAPI document."""
+
+from typing import Any
+
+from tenantry_server.protocols.v2 import datatypes
+
+Schema = dict[str, Any]
+
+_NUMBER: Schema = {"type": ["number", "null"]}
+_CELL: Schema = {"type": ["number", "string", "boolean", "null"]}
+_RECORD: Schema = {"type": "object", "additionalProperties": _CELL}
+_ROW: Schema = {"type": "array", "items": _CELL}
+_NAME: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+
+
+def ref(name: str) -> Schema:
+    """A reference to one of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
+    return {"type": "object", "required": required, "properties": properties} | more
+
+
+def _list(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items} | more
+
+
+_METADATA_TENSOR = _object(
+    ["name", "datatype", "shape"],
+    {"name": _NAME, "datatype": ref("Datatype"), "shape": _list({"type": "integer", "minimum": -1})},
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "Rows": {
+        "description": "Rows by name, or in the model's own column order. null is a missing value.",
+        "anyOf": [
+            {"title": "records", "type": "array", "items": _RECORD},
+            _object(["columns", "data"], {"columns": _list(_NAME), "data": _list(_ROW)}, title="columns"),
+            ref("Instances"),
+        ],
+    },
+    "Instances": _object(
+        ["instances"],
+        {"instances": {"anyOf": [_list(_ROW), _list(_RECORD)]}},
+        title="instances",
+    ),
+    "Predictions": _object(["predictions"], {"predictions": _list(ref("Prediction"))}, title="predictions"),
+    "Prediction": {
+        "description": "One a row; of several outputs a list. NaN and infinities are null.",
+        "anyOf": [_CELL, {"type": "array", "items": {}}],
+    },
+    "BareOrNot": {
+        "description": "A list of records is answered with a list.",
+        "anyOf": [_list(ref("Prediction"), title="of records"), ref("Predictions")],
+    },
+    "Error": _object(
+        ["error"],
+        {
+            "error": _object(
+                ["reason", "message"],
+                {
+                    "reason": {"type": "string", "description": "stable; for programs"},
+                    "message": {"type": "string", "description": "what was seen, and what to do"},
+                },
+            )
+        },
+    ),
+    "KServeError": _object(["error"], {"error": {"type": "string", "description": "the message"}}),
+    "Status": _object(["status"], {"status": {"type": "string"}}),
+    "V1Models": _object(["models"], {"models": _list(_NAME)}),
+    "ModelReady": _object(["name", "ready"], {"name": _NAME, "ready": {"const": True}}),
+    "Live": _object(["live"], {"live": {"const": True}}),
+    "Ready": _object(["ready"], {"ready": {"const": True}}),
+    "ServerMetadata": _object(
+        ["name", "version", "extensions"],
+        {"name": _NAME, "version": {"type": "string"}, "extensions": _list({"type": "string"})},
+    ),
+    "ModelMetadata": _object(
+        ["name", "versions", "platform", "inputs", "outputs"],
+        {
+            "name": _NAME,
+            "versions": _list({"type": "string"}),
+            "platform": {"type": "string"},
+            "inputs": _list(_METADATA_TENSOR),
+            "outputs": _list(_METADATA_TENSOR),
+            "feature_names": _list(_NAME, description="the columns of a matrix, in their order"),
+        },
+    ),
+    "Datatype": {"type": "string", "enum": list(datatypes.NAMES)},
+    "Parameters": {
+        "type": ["object", "null"],
+        "properties": {
+            "binary_data_size": _COUNT | {"description": "of an input: its bytes behind the JSON"},
+            "binary_data_output": {"type": "boolean", "description": "of a request: answer in binary"},
+            "binary_data": {"type": "boolean", "description": "of an output: answer in binary"},
+        },
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    },
+    "RequestInput": _object(
+        ["name", "datatype", "shape"],
+        {
+            "name": _NAME,
+            "datatype": ref("Datatype"),
+            "shape": _list(_COUNT, minItems=1, maxItems=2, description="[rows, columns] or [rows]"),
+            "parameters": ref("Parameters"),
+            "data": _list(
+                {"anyOf": [_NUMBER, {"type": ["string", "boolean"]}, _ROW]},
+                description="flat, or nested as the shape is",
+            ),
+        },
+    ),
+    "RequestOutput": _object(["name"], {"name": _NAME, "parameters": ref("Parameters")}),
+    "InferRequest": _object(
+        ["inputs"],
+        {
+            "id": {"type": ["string", "null"], "description": "repeated in the answer"},
+            "parameters": ref("Parameters"),
+            "inputs": _list(ref("RequestInput"), minItems=1),
+            "outputs": _list(ref("RequestOutput")),
+        },
+    ),
+    "InferResponse": _object(
+        ["model_name", "model_version", "outputs"],
+        {
+            "model_name": _NAME,
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": _list(
+                _object(
+                    ["name", "datatype", "shape"],
+                    {
+                        "name": _NAME,
+                        "datatype": ref("Datatype"),
+                        "shape": _list(_COUNT),
+                        "parameters": ref("Parameters"),
+                        "data": _list(_CELL),
+                    },
+                )
+            ),
+        },
+    ),
+    "IndexRequest": _object([], {"ready": {"type": "boolean", "description": "only what is in memory"}}),
+    "Index": _list(
+        _object(
+            ["name", "state", "reason"],
+            {
+                "name": _NAME,
+                "version": {"type": "string"},
+                "state": {"enum": ["READY", "UNAVAILABLE"]},
+                "reason": {"type": "string"},
+            },
+        )
+    ),
+    "RepositoryRequest": {"type": "object", "description": "nothing that is looked at"},
+}

@@ -1,0 +1,59 @@
+"""How a server that was told to stop waits until its shards are in other hands."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from tenantry.errors import RegistryUnavailable
+from tenantry.registry import ServerRegistry
+from tenantry_server.assignments.routing_table import RoutingTable
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 0.1
+
+
+async def until_handed_over(
+    registry: ServerRegistry,
+    table: RoutingTable,
+    *,
+    server_id: str,
+    limit_s: float,
+    hurried: Callable[[], bool] = lambda: False,
+) -> None:
+    """Return once this server holds no shard; it has said before that it is leaving.
+
+    At once where nobody else could hold them, or the registry does not answer; after `limit_s` seconds in
+    any case, as there may be no operator; and when `hurried`.
+    """
+    began_s = time.monotonic()
+    told = False
+    while time.monotonic() - began_s < limit_s and not hurried():
+        held = sum(holding.server_id == server_id for holding in table.holdings.values())
+        if held == 0:
+            break
+        if not await _somebody_stays(registry, server_id):
+            log.info("nobody is there to hand shards over to", shards=held)
+            return
+        if not told:
+            log.info("answering until others have taken over", shards=held, at_most_s=limit_s)
+            told = True
+        await asyncio.sleep(_LOOK_EVERY_S)
+    else:
+        if limit_s > 0:
+            log.warning(
+                "stopping with shards that were not handed over",
+                after_s=round(time.monotonic() - began_s, 1),
+            )
+        return
+    log.info("handed over", seconds=round(time.monotonic() - began_s, 2))
+
+
+async def _somebody_stays(registry: ServerRegistry, server_id: str) -> bool:
+    try:
+        servers = await asyncio.to_thread(registry.servers)
+    except RegistryUnavailable:
+        return False
+    return any(s.live and not s.report.leaving and s.server_id != server_id for s in servers)

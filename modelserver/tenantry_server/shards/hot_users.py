@@ -1,0 +1,116 @@
+"""Knows whom this server answers, how often, and keeps it in the registry for the time after a restart."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import nsmallest
+
+import structlog
+
+from tenantry.errors import RegistryUnavailable
+from tenantry.placement import shard_of
+from tenantry.registry import Assignment, ServerRegistry
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.model_cache import CachedModelRepository
+
+log = structlog.get_logger(__name__)
+
+
+class HotUsers:
+    """Those who were asked for most often lately; among equals, whose models would be given up last.
+
+    Requests are counted where models are measured anyway, for users, whatever version answers. With each
+    note what was counted before is halved.
+
+    Args:
+        registry: this server's view.
+        table: whose models these are.
+        models: the memory.
+        limit: how many users are kept; 0: none, and none are read.
+        every_s: between two writes; what was used since the last one is lost with the process.
+    """
+
+    def __init__(
+        self,
+        registry: ServerRegistry,
+        table: RoutingTable,
+        models: CachedModelRepository,
+        *,
+        limit: int,
+        every_s: float,
+    ) -> None:
+        self._registry = registry
+        self._table = table
+        self._models = models
+        self._limit = limit
+        self._every_s = every_s
+        self._lately: Mapping[str, int] = {}
+        self._noted = False
+        self._begun = False
+
+    async def run(self, begun: asyncio.Event) -> None:
+        """Keep them every now and then, until cancelled.
+
+        Args:
+            begun: nothing is kept before, as the memory does not hold yet what was kept last.
+        """
+        await begun.wait()
+        self._begun = True
+        while self._limit:
+            await asyncio.sleep(self._every_s)
+            await self.remember()
+
+    async def remember(self) -> None:
+        """Keep them now, unless it is too early; a registry that does not answer is not waited for."""
+        if not self._begun or not self._limit:
+            return
+        # Copied here, where nothing changes it meanwhile; sorted in a thread, as there may be many.
+        assignments = list(self._table)
+        with contextlib.suppress(RegistryUnavailable):  # the follower says so
+            await asyncio.to_thread(self._remember, assignments)
+
+    async def in_memory(self, shards: Collection[int]) -> list[str]:
+        """The users of these shards whose models are in memory, the most important first."""
+        return await asyncio.to_thread(self._in_memory, list(self._table), shards)
+
+    async def recall(self) -> Mapping[str, Mapping[str, int]]:
+        """As `ServerRegistry.hot`; empty where the registry does not answer."""
+        if not self._limit:
+            return {}
+        try:
+            hot = await asyncio.to_thread(self._registry.hot)
+        except RegistryUnavailable as error:
+            log.warning("nobody knows what was used last", error=str(error))
+            return {}
+        own = hot.get(self._registry.server_id)
+        if own and not self._begun:  # counted by the process before this one
+            self._lately, self._noted = own, True
+        return hot
+
+    def _in_memory(self, assignments: Sequence[Assignment], shards: Collection[int]) -> list[str]:
+        requests = self._models.requests()
+        asked = [a for a in assignments if a.model_id in requests and shard_of(a.user_id) in shards]
+        counts = {a.user_id: requests[str(a.model_id)] + self._lately.get(a.user_id, 0) for a in asked}
+        return _most(len(asked), asked, requests, counts)
+
+    def _remember(self, assignments: Sequence[Assignment]) -> None:
+        requests = self._models.requests(take=True)
+        if self._noted and not any(requests.values()):
+            return  # a server that was asked nothing knows nothing better
+        asked = [a for a in assignments if a.model_id in requests]
+        counts = {a.user_id: requests[str(a.model_id)] + self._lately.get(a.user_id, 0) // 2 for a in asked}
+        self._lately = {user_id: count for user_id, count in counts.items() if count}
+        hot = _most(self._limit, asked, requests, counts)
+        if hot:
+            self._registry.remember_hot({user_id: counts[user_id] for user_id in hot})
+            self._noted = True
+
+
+def _most(
+    limit: int, assignments: Sequence[Assignment], models: Iterable[str], counts: Mapping[str, int]
+) -> list[str]:
+    """The users with the highest counts; equals in the order of their `models`."""
+    places = {model_id: place for place, model_id in enumerate(models)}
+    found = ((-counts[a.user_id], places[str(a.model_id)], a.user_id) for a in assignments)
+    # Not sorted: of a hundred thousand, that would hold the interpreter for a tenth of a second.
+    return [user_id for *_, user_id in nsmallest(limit, found)]

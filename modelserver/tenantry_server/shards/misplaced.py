@@ -1,0 +1,78 @@
+"""Lets go of models whose users another server holds, so that each model is in one memory."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from tenantry import loops
+from tenantry.registry import Assignment, Changes
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers.choice import Holders
+
+log = structlog.get_logger(__name__)
+
+_LET_GO_S = 5.0  # others may pass requests on for as long as they have not heard who holds them now
+
+
+class Strays:
+    """Drops what this server neither holds, nor is about to, some seconds after shards changed hands.
+
+    A model also strays here where its holder did not answer a request, and this server did.
+
+    Args:
+        table: everybody.
+        models: the memory.
+        holders: tell what belongs here.
+        every_s: between looks where no shard changes hands.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        models: CachedModelRepository,
+        holders: Holders,
+        *,
+        every_s: float = 60.0,
+    ) -> None:
+        self._table = table
+        self._models = models
+        self._holders = holders
+        self._every_s = every_s
+        self._moved = asyncio.Event()
+
+    def changed(self, changes: Changes) -> None:
+        """The table has taken these in; on the event loop."""
+        if changes.shards:
+            self._moved.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            if await loops.set_within(self._moved, self._every_s):
+                self._moved.clear()
+                await asyncio.sleep(_LET_GO_S)
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Drop them now."""
+        if len(self._models) == 0:
+            return
+        assignments = list(self._table)  # copied here, where nothing changes it meanwhile
+        gone = await asyncio.to_thread(self._let_go, assignments)
+        if gone:
+            log.info("let go of models that others hold", models=gone)
+
+    def _let_go(self, assignments: Sequence[Assignment]) -> int:
+        inside = set(self._models.most_wanted(len(self._models)))
+        wanted: set[str] = set()
+        strays: set[str] = set()
+        for assignment in assignments:
+            if assignment.model_id in inside:
+                kept = self._holders.keeps(assignment.user_id)
+                (wanted if kept else strays).add(assignment.model_id)
+        strays -= wanted  # several users may share one model
+        for model_id in strays:
+            self._models.discard(model_id)
+        return len(strays)

@@ -1,0 +1,217 @@
+"""Says whom to load for before anybody asks: at the start, and when shards come to this server.
+
+What was used last is kept by `hot`, and what another server has in memory is told by `handover`. A new
+version of a model is the candidates' business and no concern of this.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+
+import structlog
+
+from tenantry.placement import owners, shard_of
+from tenantry.registry import Changes
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.shards.warm_loader import SHARE, Warmer
+
+log = structlog.get_logger(__name__)
+
+HotLists = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
+"""Server id -> the users that it answered lately -> how many requests, the most important first."""
+
+WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
+"""Shards -> their users whose models those who hold them have in memory, the most important first."""
+
+
+class Prewarmer:
+    """Warms pinned tenants (`spec.prewarm`) of this server's shards, and what was hot of those that come.
+
+    A shard comes in one of two ways. Where another server still answers for it, this one is named the
+    next holder, loads what is warm there, and says so by `prepared_revision`; only then is it handed
+    over. Where the other one is dead, it comes at once, and what it answered last is loaded then.
+    Of users who are on several servers, each of these loads the model when it becomes one of them.
+
+    Args:
+        table: who has which model, and who holds which shard.
+        warmer: loads.
+        hot: what servers answered last, as they wrote down.
+        warm: what servers have in memory now.
+        keeps: whether a user's model belongs here.
+        server_id: this server's.
+        wait_s: after so long it is `done` in any case, and goes on.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        warmer: Warmer,
+        *,
+        hot: HotLists,
+        warm: WarmUsers,
+        keeps: Callable[[str], bool],
+        server_id: str,
+        wait_s: float,
+    ) -> None:
+        self._table = table
+        self._warmer = warmer
+        self._hot = hot
+        self._warm = warm
+        self._keeps = keeps
+        self._server_id = server_id
+        self._wait_s = wait_s
+        self._pinned: defaultdict[int, set[str]] = defaultdict(set)  # by shard
+        self._begun = asyncio.Event()
+        self._due: dict[str, None] = {}
+        self._held: set[int] = set()
+        self._arriving: dict[int, int] = {}  # shard -> the revision that named this server the next holder
+        self._orphans: set[int] = set()  # came without notice
+        self._wake = asyncio.Event()
+        self._waited = False
+        self.first_round_over = asyncio.Event()
+        self.prepared_revision = -1
+
+    @property
+    def done(self) -> bool:
+        """Whether the server may call itself ready."""
+        return self._waited or self.first_round_over.is_set()
+
+    def changed(self, changes: Changes) -> None:
+        """The table has taken these in; on the event loop."""
+        if changes.complete:
+            self._pinned.clear()
+            self._arriving.clear()
+            self._held &= changes.shards.keys()
+        for assignment in changes.assignments:
+            pinned = assignment.prewarm and not assignment.deleted
+            if pinned:
+                self._pinned[shard_of(assignment.user_id)].add(assignment.user_id)
+                if self._table.owner_of(assignment.user_id) == self._server_id:
+                    self._due[assignment.user_id] = None
+            elif not changes.complete:
+                self._pinned[shard_of(assignment.user_id)].discard(assignment.user_id)
+        self._take_shards(changes)
+        if changes.shards:
+            self._take_replicas(self._table.replicated)
+        else:
+            self._take_replicas((*(a.user_id for a in changes.assignments), *changes.spread))
+        self._begun.set()
+        if self._due or self._orphans or self._unprepared:
+            self._wake.set()
+
+    def servers_changed(self) -> None:
+        """Other servers are there than before, so this one may be among those that hold a user's model."""
+        self._take_replicas(self._table.replicated)
+        if self._due:
+            self._wake.set()
+
+    def _take_replicas(self, users: Iterable[str]) -> None:
+        replicated = self._table.replicated
+        self._due.update((user, None) for user in users if user in replicated and self._keeps(user))
+
+    def _take_shards(self, changes: Changes) -> None:
+        for shard, holding in changes.shards.items():
+            if holding.server_id == self._server_id:
+                self._due.update(dict.fromkeys(self._pinned.get(shard, ())))
+                announced = self._arriving.get(shard)
+                prepared = announced is not None and announced <= self.prepared_revision
+                if shard not in self._held and not prepared:
+                    self._orphans.add(shard)
+                self._held.add(shard)
+            else:
+                self._held.discard(shard)
+            if holding.next_id == self._server_id:
+                self._arriving[shard] = holding.revision
+            else:
+                self._arriving.pop(shard, None)
+
+    @property
+    def _unprepared(self) -> bool:
+        return any(revision > self.prepared_revision for revision in self._arriving.values())
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._begun.wait()
+        timer = asyncio.get_running_loop().call_later(self._wait_s, self._stop_waiting)
+        try:
+            await self._first_round()
+        finally:
+            timer.cancel()
+        self.first_round_over.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, {}
+            await self._warmer.warm(due)
+            orphans, self._orphans = self._orphans, set()
+            if orphans:
+                await self._warmer.warm(self._hot_in(await self._hot(), orphans))
+            if self._unprepared:
+                await self._prepare()
+
+    def _stop_waiting(self) -> None:
+        log.warning("ready before everything is prewarmed; that goes on", after_s=self._wait_s)
+        self._waited = True
+
+    async def _first_round(self) -> None:
+        began_s = time.monotonic()
+        hot = await self._hot()
+        self._due.clear()  # up to here all of it is in the table
+        self._orphans.clear()
+        users = self._wanted(hot)
+        tally = await self._warmer.warm(users)
+        self._warmer.touch(reversed(users))  # what matters most was used last: it goes last
+        if users:
+            seconds = round(time.monotonic() - began_s, 2)
+            log.info("prewarmed", models=tally.loaded, bytes=tally.loaded_bytes, seconds=seconds)
+
+    async def _prepare(self) -> None:
+        """Load what is warm where the shards are that are to come, and say so."""
+        began_s = time.monotonic()
+        revision = self._table.revision
+        shards = set(self._arriving)
+        warm = await self._warm(shards)
+        users = list(dict.fromkeys([*self._pinned_in(shards), *warm]))
+        # Beside what is held already: each shard's part of the memory is as large as another's.
+        share = SHARE * len(shards) / (len(shards) + len(self._held))
+        tally = await self._warmer.warm(users, share=share)
+        self._warmer.touch(reversed(users))
+        self.prepared_revision = revision
+        seconds = round(time.monotonic() - began_s, 2)
+        log.info("prepared shards", shards=len(shards), models=tally.loaded, seconds=seconds)
+
+    def _wanted(self, hot: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """Whom to load for, the most important first; the event loop is held for a millisecond per server.
+
+        Pinned tenants of this server's shards; of those shards what any server answered last, as it may
+        have held them; and what this server answered last, whoever holds it: it may be asked again.
+        """
+        mine = self._shards()
+        ranked = self._hot_in(hot, mine)
+        rank = {user_id: place for place, user_id in enumerate(ranked)}
+        pinned = sorted(self._pinned_in(mine), key=lambda user_id: rank.get(user_id, len(rank)))
+        return list(dict.fromkeys([*pinned, *ranked, *hot.get(self._server_id, ())]))
+
+    def _pinned_in(self, shards: Collection[int]) -> list[str]:
+        return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
+
+    def _hot_in(self, hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:
+        """Those of these shards, by their requests at all servers, then by the best place in any list."""
+        requests: Counter[str] = Counter()
+        places: dict[str, int] = {}
+        for users in hot.values():
+            for place, (user_id, count) in enumerate(users.items()):
+                if shard_of(user_id) in shards:
+                    requests[user_id] += count
+                    places[user_id] = min(place, places.get(user_id, place))
+        return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
+
+    def _shards(self) -> set[int]:
+        """Those that this server holds; before it is given any, those that it will be given."""
+        holders = {shard: holding.server_id for shard, holding in self._table.holdings.items()}
+        mine = {shard for shard, server_id in holders.items() if server_id == self._server_id}
+        if mine:
+            return mine
+        soon = owners({*holders.values(), self._server_id})
+        return {shard for shard, server_id in soon.items() if server_id == self._server_id}

@@ -1,0 +1,111 @@
+"""Loads the models of given users, a few at a time and only as many as fit; whom and when others decide."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from tenantry import TenantryError
+from tenantry.errors import ArtifactUnavailable
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+
+log = structlog.get_logger(__name__)
+
+_TRIES = 4
+_AGAIN_S = 1.0
+_PARALLEL = 3  # of the four threads that load: one is left for whoever asks meanwhile
+SHARE = 0.9
+"""Of the memory: what is loaded beyond would soon push out what was loaded first."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one round.
+
+    Attributes:
+        loaded_bytes: in memory, together.
+        left: did not fit.
+    """
+
+    loaded: int = 0
+    loaded_bytes: int = 0
+    failed: int = 0
+    left: int = 0
+
+
+class Warmer:
+    """Gets models into the memory before anybody asks; there they are as any other.
+
+    Args:
+        table: who has which model.
+        models: the memory, whose bound is respected.
+        load: gets a model into the memory.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        models: CachedModelRepository,
+        load: Callable[[str], Awaitable[Resident]],
+    ) -> None:
+        self._table = table
+        self._models = models
+        self._load = load
+
+    async def warm(self, users: Iterable[str], *, share: float = SHARE) -> Tally:
+        """Load what of these is not in memory yet, in this order; failures are counted and told of.
+
+        Args:
+            share: of the memory, how much may be loaded now.
+        """
+        tally = Tally()
+        left = iter(users)
+        room_bytes = self._models.capacity_bytes * share
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_PARALLEL):
+                group.create_task(self._work(left, tally, room_bytes))
+        if tally.failed or tally.left:
+            log.warning("not everything could be prewarmed", failed=tally.failed, without_room=tally.left)
+        return tally
+
+    def touch(self, users: Iterable[str]) -> None:
+        """Count them as used now, the last one as the last."""
+        for user_id in users:
+            assignment = self._table.get(user_id)
+            if assignment is not None and assignment.model_id is not None:
+                self._models.touch(assignment.model_id)
+
+    async def _patiently(self, model_id: str) -> Resident:
+        """Where the store can't be reached just now, the next model could not be read either."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._load(model_id)
+            except ArtifactUnavailable as error:
+                if error.reached:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+        return await self._load(model_id)
+
+    async def _work(self, users: Iterator[str], tally: Tally, room_bytes: float) -> None:
+        for user_id in users:
+            assignment = self._table.get(user_id)  # as it is by now
+            model_id = None if assignment is None else assignment.model_id
+            if assignment is None or model_id is None or model_id in self._models:
+                await asyncio.sleep(0)  # of many, each lets others have their turn
+                continue
+            if tally.loaded_bytes + (assignment.size_bytes or 0) > room_bytes:
+                tally.left += 1
+                continue
+            try:
+                resident = await self._patiently(model_id)
+            except Exception as error:
+                # A loader is a stranger's code, so whatever it raises. The first one is told of in full.
+                reason = error.reason if isinstance(error, TenantryError) else type(error).__name__
+                tell = log.debug if tally.failed else log.warning
+                tell("prewarming failed", user=user_id, reason=reason, error=str(error))
+                tally.failed += 1
+            else:
+                tally.loaded += 1
+                tally.loaded_bytes += resident.size_bytes

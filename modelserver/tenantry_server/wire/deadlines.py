@@ -1,0 +1,34 @@
+"""How long one request may still take.
+
+Every server has a bound of its own; a request may name a smaller one in Tenantry-Timeout-Ms, as a server
+does that passes it on. What was spent before a request is answered here is taken off.
+"""
+
+import time
+
+from aiohttp import web
+
+from tenantry_server.wire import headers
+
+_ENDS_S = web.RequestKey("ends_s", float)
+_DIGITS = 9  # eleven days: more is a mistake, and int() of a megabyte of digits takes its time
+
+
+def limit_s(request: web.BaseRequest, own_s: float) -> float:
+    """The smaller of `own_s` and what the request names; a value that is no number is none."""
+    named = request.headers.get(headers.TIMEOUT_MS)
+    if named is None or len(named) > _DIGITS or not (named.isascii() and named.isdecimal()):
+        return own_s
+    return min(own_s, int(named) / 1e3)
+
+
+def begin(request: web.Request, ends_s: float) -> None:
+    """From here on the request has until `ends_s` of `time.monotonic`."""
+    request[_ENDS_S] = ends_s
+
+
+def left_s(request: web.Request, own_s: float) -> float:
+    """Seconds that are left, 0 where it is over; all of them where `begin` was never called."""
+    limit = limit_s(request, own_s)
+    ends_s = request.get(_ENDS_S)
+    return limit if ends_s is None else max(0.0, min(limit, ends_s - time.monotonic()))

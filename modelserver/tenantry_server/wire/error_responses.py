@@ -1,0 +1,85 @@
+"""The only place where an error becomes an HTTP status, and the bodies that say so."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from tenantry import TenantryError, errors
+from tenantry_server.wire.headers import REASON
+
+ErrorBody = Callable[[str, str], Any]
+"""Of a reason and a message, the JSON document that a protocol answers an error with."""
+
+_STATUS: tuple[tuple[type[TenantryError], int], ...] = (
+    (errors.ModelNotAssigned, 404),
+    (errors.ModelNotReady, 503),
+    (errors.ModelLoading, 503),
+    (errors.ArtifactError, 503),
+    (errors.ModelTooLarge, 507),
+    (errors.InvalidRequest, 422),
+    (errors.PredictionFailed, 500),
+    (errors.PredictionTimeout, 504),
+    (errors.RegistryUnavailable, 503),
+    (errors.LeaseLost, 503),
+)
+_RETRY_AFTER_S = 1
+
+
+def native(reason: str, message: str) -> Any:
+    """The body of Tenantry's own protocol."""
+    return {"error": {"reason": reason, "message": message}}
+
+
+def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
+    """The answer to a request that failed as Tenantry foresaw it."""
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    message = str(error)
+    if error.retry_after_s is None or status != 503:
+        return response(status, error.reason, message, body)
+    wait_s = max(1, math.ceil(error.retry_after_s))
+    message += f"; nothing is tried before {wait_s} s from now"
+    return response(status, error.reason, message, body, {"Retry-After": str(wait_s)})
+
+
+def of_http(request: web.Request, error: web.HTTPException, body: ErrorBody) -> web.Response:
+    """The answer to a request that aiohttp refused: no such route, another method, too large."""
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        told = f"{(error.text or '').rstrip('.')}; send fewer rows at a time"
+        answer = response(413, "RequestTooLarge", told, body)
+        if hdrs.CONTENT_ENCODING in request.headers:
+            # The rest would be decompressed only to be dropped: half a second for 200 MB in 200 KB.
+            request.content.feed_eof()
+            answer.force_close()
+        return answer
+    hint = f"{request.method} {request.path}: {error.reason}"
+    if error.status == 404:
+        hint += "; predictions are at POST /predict/{user_id}"
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return response(error.status, (error.reason or "Error").replace(" ", ""), hint, body, allow)
+
+
+def of_broken_body(request: web.Request, error: web.RequestPayloadError, body: ErrorBody) -> web.Response:
+    """The answer to a body that ended early, or was not what its headers said."""
+    request.content.feed_eof()  # there is nothing left that aiohttp could read to the end
+    problem = str(error.__cause__ or error).split("\n")[-1].strip()
+    answer = response(400, "BadRequest", f"the body could not be read: {problem}", body)
+    answer.force_close()
+    return answer
+
+
+def response(
+    status: int, reason: str, message: str, body: ErrorBody, headers: dict[str, str] | None = None
+) -> web.Response:
+    """An error in a protocol's own form, its reason in a header too; 503 says when to come again."""
+    kept = {REASON: reason}
+    if status == 503:
+        kept["Retry-After"] = str(_RETRY_AFTER_S)
+    return web.Response(
+        status=status,
+        body=orjson.dumps(body(reason, message)),
+        content_type="application/json",
+        headers=kept | (headers or {}),
+    )
