@@ -12,7 +12,7 @@ from tests.support.waiting import until
 from benchmarks.operator.report import Row
 from tenantry import placement
 from tenantry.registry import Holding
-from tenantry_operator.entries import Entries
+from tenantry_operator.control.tracked import Entries
 
 _MAP_S = 1.0
 _START_S = 10.0

@@ -10,14 +10,14 @@ import structlog
 from tenantry import loops
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import OperatorRegistry
-from tenantry_operator import process
-from tenantry_operator.cluster import Cluster
-from tenantry_operator.cluster_side import ClusterSide
-from tenantry_operator.controller import Controller
-from tenantry_operator.election import Election
+from tenantry_operator import runtime
+from tenantry_operator.cluster.client import Cluster
+from tenantry_operator.cluster.election import Election
+from tenantry_operator.cluster.source import ClusterSide
+from tenantry_operator.cluster.statefulset import ScaleWatch
+from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health
-from tenantry_operator.scale import ScaleWatch
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
@@ -35,15 +35,15 @@ def run(settings: OperatorSettings) -> None:
         ClusterError: no API server is configured.
     """
     loops.run(Cluster.configured())  # before this process takes the lead from one that can do better
-    stop = process.stop_event(None)
+    stop = runtime.stop_event(None)
     _prepare_for_many()
     health, metrics = Health(), OperatorMetrics()
-    with process.probes(settings, health, metrics):
+    with runtime.probes(settings, health, metrics):
         if settings.lease is None:
             _follow_cluster(settings, stop, health, metrics, _always)
             return
         health.standing_by = True
-        election = Election(settings.lease, process.identity(), stop)
+        election = Election(settings.lease, runtime.identity(), stop)
         if election.won():
             try:
                 _follow_cluster(settings, stop, health, metrics, election.holds)
@@ -80,14 +80,14 @@ def _follow_cluster(
     )
     controller = Controller(
         registry,
-        process.resolver(settings),
+        runtime.resolver(settings),
         settings,
         metrics,
         side,
         is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
     )
     health.controller, health.standing_by = controller, False
-    process.work(controller, lambda: side.run(controller.submit, stop), stop)
+    runtime.work(controller, lambda: side.run(controller.submit, stop), stop)
 
 
 def _prepare_for_many() -> None:
@@ -103,11 +103,11 @@ def _prepare_for_many() -> None:
 def _leading_at_last(
     settings: OperatorSettings, source: str, stop: threading.Event
 ) -> OperatorRegistry | None:
-    """As `process.leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
+    """As `runtime.leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
     told = False
     while not stop.is_set():
         try:
-            return process.leading(settings, source)
+            return runtime.leading(settings, source)
         except RegistryUnavailable as error:
             if not told:
                 log.warning("waiting for the registry", error=str(error))

@@ -7,12 +7,18 @@
 | Stalled | a person must act: the reason and the message say what is wrong and what to do | otherwise |
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
+
+INVALID_MANIFEST = "InvalidManifest"
+RESOLVING, LOADING, ROLLING_OUT, NO_SERVER = "Resolving", "Loading", "RollingOut", "NoServer"
+UNDER_WAY = (RESOLVING, LOADING, ROLLING_OUT)
+INTERNAL_ERROR = "InternalError"
 
 
 class State(StrEnum):
@@ -87,3 +93,12 @@ def state_in(conditions: Sequence[dict[str, Any]]) -> State | None:
     """The state that a list of conditions expresses; None: none yet, or none of ours."""
     true = {c.get("type") for c in conditions if c.get("status") == "True"}
     return next((state for state in State if state.value in true), None)
+
+
+_KEPT = re.compile(r"\. Version \S+ keeps serving\Z")
+
+
+def told_problem(conditions: Sequence[Mapping[str, Any]]) -> str:
+    """The broken rule that these conditions tell of; empty where they tell of none."""
+    said = next((c for c in conditions if c.get("reason") == INVALID_MANIFEST), {})
+    return _KEPT.sub("", str(said.get("message", "")))

@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from tenantry_operator.controller import Controller
+from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,8 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry import Model, ModelId, errors
 from tenantry.spec import ModelSource
-from tenantry_operator.artifacts import Resolver
-from tenantry_operator.s3 import S3Resolver
+from tenantry_operator.artifacts.resolver import Resolver
+from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.repositories import ModelRepositoryByScheme

@@ -27,14 +27,13 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import reading, writing
 from tenantry.spec import ModelSource
-from tenantry_operator import controller as controllers
-from tenantry_operator import spreading
-from tenantry_operator.artifacts import Resolver
-from tenantry_operator.controller import Controller
-from tenantry_operator.listing import Listing
-from tenantry_operator.lookups import Lookups
+from tenantry_operator.artifacts.lookups import Lookups
+from tenantry_operator.artifacts.resolver import Resolver
+from tenantry_operator.control import controller as controllers
+from tenantry_operator.control.controller import Controller
+from tenantry_operator.declared import Declaration, Listing
+from tenantry_operator.fleet import busy_users
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.reconcile import Declaration
 from tenantry_operator.settings import OperatorSettings
 
 SOURCE = "a test"
@@ -1063,7 +1062,7 @@ def test_to_scale_servers_writes_to_no_tenant(world: World) -> None:
 def test_a_user_who_keeps_a_server_busy_goes_to_several(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spreading, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(busy_users, "_LOOK_EVERY_S", 0.0)
     servers = [Server(world.engine, f"s{n}") for n in range(3)]
     servers[0].busy(ann=0.5, bob=0.1)
     world.step()
@@ -1072,7 +1071,7 @@ def test_a_user_who_keeps_a_server_busy_goes_to_several(
     assert world.gauge("spread_users") == 1
     world.restart()
     assert world.registry.spread() == {"ann": 2}
-    monkeypatch.setattr(spreading, "_DOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(busy_users, "_DOWN_AFTER_S", 0.0)
     servers[0].busy()
     world.step()
     assert world.registry.spread() == {"ann": 1}

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from tenantry.placement import owners
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
 from tenantry.spec import ModelSource
-from tenantry_operator.s3 import S3Resolver
+from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server.artifacts.s3 import make_client
 from tests.support.child_process import Child
 from tests.support.ports import free_ports

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tenantry_operator import scale
-from tenantry_operator.cluster import Cluster
-from tenantry_operator.scale import ScaleWatch
+from tenantry_operator.cluster import statefulset
+from tenantry_operator.cluster.client import Cluster
+from tenantry_operator.cluster.statefulset import ScaleWatch
 from tests.support import valve as valves
 from tests.support.control_plane import ControlPlane, write_kubeconfig
 from tests.support.valve import Valve
@@ -22,7 +22,7 @@ STATEFUL_SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 @pytest.fixture
 def valve(plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valve]:
     """Between the operator and the API server."""
-    monkeypatch.setattr(scale, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(statefulset, "_LOOK_EVERY_S", 0.02)
     with valves.running(plane.url) as valve:
         write_kubeconfig(tmp_path / "kubeconfig", valve.url, plane.ca_file, plane.admin_token)
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))

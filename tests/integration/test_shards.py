@@ -11,9 +11,9 @@ from tenantry import placement
 from tenantry.placement import SHARDS
 from tenantry.registry import Holding, OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
 from tenantry.registry import Server as Listed
+from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
-from tenantry_operator.shards import ShardKeeper
 
 DEBOUNCE_S, HANDOVER_S = 15.0, 30.0
 

@@ -10,11 +10,12 @@ import pytest
 
 from tenantry import TenantModel
 from tenantry.registry import Claim
-from tenantry_operator import conditions, objects, statuses
-from tenantry_operator.cluster import Cluster
+from tenantry_operator import conditions
+from tenantry_operator.cluster import objects, status_writer
+from tenantry_operator.cluster.client import Cluster
+from tenantry_operator.cluster.status_writer import StatusWriter
 from tenantry_operator.conditions import State, Status
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.statuses import StatusWriter
 from tests.support import waiting
 from tests.support.control_plane import ControlPlane
 from tests.support.home import TENANT_MODELS, install_crd
@@ -180,7 +181,7 @@ async def test_whoever_may_not_lead_any_more_writes_nothing(
         asked.set()
         return leading
 
-    monkeypatch.setattr(statuses, "_FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(status_writer, "_FIRST_RETRY_S", 0.05)
     async with at_work(plane, monkeypatch, leads) as desk:
         found = await desk.create("held-back")
         desk.writer.seen(found["metadata"]["uid"], objects.seen(found))
@@ -196,7 +197,7 @@ async def test_whoever_may_not_lead_any_more_writes_nothing(
 async def test_a_status_that_is_refused_keeps_nobody_else_from_theirs(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "_FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(status_writer, "_FIRST_RETRY_S", 0.01)
     async with at_work(plane, monkeypatch) as desk:
         bad, good = await desk.create("bad"), await desk.create("good")
         wrong = claim_for(bad)
@@ -211,7 +212,7 @@ async def test_a_status_that_is_refused_keeps_nobody_else_from_theirs(
 async def test_a_fault_of_ours_about_one_object_keeps_nobody_else_from_theirs(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "_WRITERS", 1)  # so that one that ended would be missed
+    monkeypatch.setattr(status_writer, "_WRITERS", 1)  # so that one that ended would be missed
     async with at_work(plane, monkeypatch) as desk:
         bad, good = await desk.create("bad"), await desk.create("good")
         for document in (bad, good):
@@ -224,7 +225,7 @@ async def test_a_fault_of_ours_about_one_object_keeps_nobody_else_from_theirs(
 async def test_what_is_under_way_is_written_only_if_it_stays_so(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "_UNDER_WAY_S", 0.2)
+    monkeypatch.setattr(status_writer, "_UNDER_WAY_S", 0.2)
     async with at_work(plane, monkeypatch) as desk:
         quick, slow = await desk.create("quick"), await desk.create("slow")
         for document in (quick, slow):

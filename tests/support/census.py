@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from tenantry import ModelId, TenantModel
 from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
 from tenantry.spec import API_VERSION, KIND
-from tenantry_operator import conditions, folder
+from tenantry_operator import conditions
 from tenantry_operator.conditions import State, Status
+from tenantry_operator.folder import source
 from tests.support import lines
 
 _COMMIT = 5_000  # rows
@@ -75,7 +76,7 @@ class Census:
     def _row(self, n: int) -> tuple[Claim, Assignment]:
         declared = self.declared(n)
         user_id, model_id = declared.spec.user_id, str(declared.spec.model.pinned())
-        uid = folder._uid("default", declared.name)
+        uid = source._uid("default", declared.name)
         version = ModelId.parse(model_id).short
         status = Status(
             State.READY,

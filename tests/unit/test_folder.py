@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from tenantry.registry import Claim
-from tenantry_operator import folder as folders
-from tenantry_operator.folder import SETTLE_S, FolderSource
-from tenantry_operator.listing import Listing
-from tenantry_operator.reconcile import Declaration
+from tenantry_operator.declared import Declaration, Listing
+from tenantry_operator.folder import source as folders
+from tenantry_operator.folder.source import SETTLE_S, FolderSource
 
 LONG_AGO_S = 1_700_000_000.0
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tenantry_operator.cluster import Cluster, ClusterError
+from tenantry_operator.cluster.client import Cluster, ClusterError
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "a: [", "clusters: 3", "\0"])

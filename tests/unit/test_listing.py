@@ -2,8 +2,8 @@
 
 import pytest
 
-from tenantry_operator.listing import Listing, prune
-from tenantry_operator.reconcile import Declaration
+from tenantry_operator.control.removal import prune
+from tenantry_operator.declared import Declaration, Listing
 
 
 def declared(uid: str, generation: int) -> Declaration:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tenantry_operator import manifests
-from tenantry_operator.manifests import ManifestFile
+from tenantry_operator.folder import manifest_files
+from tenantry_operator.folder.manifest_files import ManifestFile
 
 GOOD = """\
 apiVersion: tenantry.dev/v1alpha1
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 def read(file: Path, text: str | bytes) -> ManifestFile:
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return manifests.read(file)
+    return manifest_files.read(file)
 
 
 def problem(content: ManifestFile) -> str:
@@ -256,9 +256,9 @@ def test_a_file_name_that_is_no_text_is_shown_escaped(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(file: Path) -> None:
     with file.open("wb") as opened:
         opened.truncate(1 << 30)
-    assert str(manifests.read(file).broken) == f"{file}: is larger than 16 MiB, which no manifest is"
+    assert str(manifest_files.read(file).broken) == f"{file}: is larger than 16 MiB, which no manifest is"
 
 
 def test_a_file_that_is_not_there_is_the_callers_business(file: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        manifests.read(file)
+        manifest_files.read(file)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tenantry_operator.membership import Ordinals
+from tenantry_operator.fleet.membership import Ordinals
 
 
 def stateful_set(replicas: int, **more: Any) -> dict[str, Any]:

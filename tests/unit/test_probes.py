@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tenantry_operator.controller import Controller
+from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
 

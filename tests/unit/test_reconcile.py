@@ -18,15 +18,9 @@ from hypothesis.stateful import (
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, ArtifactInvalid, ArtifactNotFound, InvalidManifest
 from tenantry.registry import Assignment, LoadReport, LoadState, Server, ServerReport
-from tenantry_operator.conditions import State, Status
-from tenantry_operator.reconcile import (
-    Declaration,
-    Observations,
-    Outcome,
-    Waiting,
-    reconcile,
-    told_problem,
-)
+from tenantry_operator.conditions import State, Status, told_problem
+from tenantry_operator.control.reconcile import Observations, Outcome, Waiting, reconcile
+from tenantry_operator.declared import Declaration
 
 USER = "ann"
 URI = "file:///models/ann.joblib"

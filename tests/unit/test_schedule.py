@@ -1,6 +1,6 @@
 """When something is looked at again."""
 
-from tenantry_operator.schedule import Schedule
+from tenantry_operator.control.retry_schedule import Schedule
 
 
 def schedule() -> Schedule:

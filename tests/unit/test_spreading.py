@@ -3,7 +3,7 @@
 import pytest
 
 from tenantry.registry import Server, ServerReport
-from tenantry_operator.spreading import Spreading
+from tenantry_operator.fleet.busy_users import Spreading
 
 
 def servers(*busiest: dict[str, float]) -> list[Server]:

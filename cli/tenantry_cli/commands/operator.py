@@ -7,7 +7,7 @@ import click
 
 from tenantry import logs
 from tenantry_cli import options
-from tenantry_operator import process
+from tenantry_operator import folder_process
 from tenantry_operator.settings import OperatorSettings
 
 
@@ -64,4 +64,4 @@ def command(
 
         cluster_process.run(settings)
     else:
-        process.run(folder, settings, lifeline=lifeline_fd)
+        folder_process.run(folder, settings, lifeline=lifeline_fd)

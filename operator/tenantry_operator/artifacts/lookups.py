@@ -9,7 +9,7 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import ArtifactError, ArtifactUnavailable
 from tenantry.spec import ModelSource
-from tenantry_operator.artifacts import Resolve
+from tenantry_operator.artifacts.resolver import Resolve
 
 log = structlog.get_logger(__name__)
 

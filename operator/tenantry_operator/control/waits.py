@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from tenantry_operator.reconcile import Outcome, Waiting
-from tenantry_operator.schedule import Schedule
+from tenantry_operator.control.reconcile import Outcome, Waiting
+from tenantry_operator.control.retry_schedule import Schedule
 
 
 class Waits:

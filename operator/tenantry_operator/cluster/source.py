@@ -11,13 +11,11 @@ import structlog
 
 from tenantry import loops
 from tenantry.registry import Claim
-from tenantry_operator import informer, objects
-from tenantry_operator.cluster import PAGE, Cluster, ClusterError
-from tenantry_operator.controller import Observer
-from tenantry_operator.listing import Listing
+from tenantry_operator.cluster import informer, objects
+from tenantry_operator.cluster.client import PAGE, Cluster, ClusterError
+from tenantry_operator.cluster.status_writer import StatusWriter
+from tenantry_operator.declared import Declaration, Listing, Observer
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.reconcile import Declaration
-from tenantry_operator.statuses import StatusWriter
 
 log = structlog.get_logger(__name__)
 

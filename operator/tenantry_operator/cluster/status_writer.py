@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import structlog
 
 from tenantry.registry import Claim
-from tenantry_operator import objects
-from tenantry_operator.cluster import Cluster, ClusterError, Conflict, Gone
+from tenantry_operator.cluster import objects
+from tenantry_operator.cluster.client import Cluster, ClusterError, Conflict, Gone
+from tenantry_operator.cluster.objects import Seen
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.objects import Seen
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from tenantry.registry import Claim
 from tenantry.spec import ModelSource
 from tenantry_operator import conditions
 from tenantry_operator.conditions import State, Status
-from tenantry_operator.reconcile import Declaration
+from tenantry_operator.declared import Declaration
 
 _TENANT_BYTES = 1024  # a tenant's rows in the tables of a server, beside its model
 

@@ -1,13 +1,39 @@
-"""What a source says is declared, and what may be concluded from something that is missing."""
+"""The port between the sources and the loop: what is declared goes in, what was decided comes out.
+
+A source (a folder, a cluster) hands over Listings of Declarations; an Observer hears what the loop decided.
+Refuses to know either side.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from tenantry_operator.reconcile import Declaration
+from tenantry import TenantModel
+from tenantry.errors import InvalidManifest
+from tenantry.registry import Claim
 
-_ALWAYS_ALLOWED = 50
-_SHARE_ALLOWED = 0.05
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A TenantModel as its source shows it, valid or not.
+
+    Attributes:
+        uid: identity; a document that is deleted and made again has the same in a folder.
+        generation: grows with every change of the spec.
+        created_at: seconds since the epoch; the older of two rivals for a user wins.
+        model: the parsed document; None where it breaks a rule.
+        problem: the rule it breaks; None where it is valid.
+        origin: the file that it stands in; empty on Kubernetes.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    created_at: float
+    model: TenantModel | None
+    problem: InvalidManifest | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +74,11 @@ class Listing:
         return cls(declared, absent, deleted, complete)
 
 
-@dataclass(frozen=True, slots=True)
-class Prune:
-    """Which known TenantModels to remove.
+class Observer:
+    """Hears of what was committed, in the controller's thread; this one does nothing with it."""
 
-    Attributes:
-        uids: to be removed now.
-        refused: so many are missing at once that a person must confirm it; empty otherwise.
-    """
+    def decided(self, claim: Claim) -> None:
+        """This is what is said of a TenantModel now."""
 
-    uids: frozenset[str]
-    refused: frozenset[str]
-
-
-def prune(known: Collection[str], absent: AbstractSet[str], *, allow_mass_delete: bool) -> Prune:
-    """Decide what a listing allows to remove: a folder that was moved away must not end every tenant.
-
-    Args:
-        known: uids in the registry.
-        absent: uids that the source is sure to hold no more.
-        allow_mass_delete: a person confirmed it.
-
-    Example:
-        >>> prune(range(100), set(range(60)), allow_mass_delete=False).uids
-        frozenset()
-        >>> len(prune(range(100), set(range(50)), allow_mass_delete=False).uids)
-        50
-    """
-    gone = frozenset(uid for uid in known if uid in absent)
-    allowed = max(_ALWAYS_ALLOWED, int(len(known) * _SHARE_ALLOWED))
-    if len(gone) > allowed and not allow_mass_delete:
-        return Prune(frozenset(), gone)
-    return Prune(gone, frozenset())
+    def removed(self, uids: Collection[str]) -> None:
+        """Nothing is said of these any more."""

@@ -4,8 +4,8 @@ import asyncio
 
 import structlog
 
-from tenantry_operator.cluster import Cluster, ClusterError
-from tenantry_operator.membership import Ordinals
+from tenantry_operator.cluster.client import Cluster, ClusterError
+from tenantry_operator.fleet.membership import Ordinals
 
 log = structlog.get_logger(__name__)
 

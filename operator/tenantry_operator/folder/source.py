@@ -19,10 +19,10 @@ import watchfiles
 
 from tenantry.errors import InvalidManifest
 from tenantry.registry.rows import Claim
-from tenantry_operator import manifests
-from tenantry_operator.listing import Listing
-from tenantry_operator.manifests import Document, ManifestFile
-from tenantry_operator.reconcile import Declaration, told_problem
+from tenantry_operator.conditions import told_problem
+from tenantry_operator.declared import Declaration, Listing
+from tenantry_operator.folder import manifest_files
+from tenantry_operator.folder.manifest_files import Document, ManifestFile
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +142,7 @@ class FolderSource:
         signs = (status.st_mtime_ns, status.st_size, status.st_ino)
         if before is not None and before.signs == signs:
             return before
-        content = manifests.read(Path(path))
+        content = manifest_files.read(Path(path))
         # Written again within one tick of the file system's clock, it would show no sign of it.
         fresh = abs(now_s - status.st_mtime) < SETTLE_S
         if before is not None and content.broken is not None and fresh:

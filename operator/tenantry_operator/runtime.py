@@ -1,4 +1,4 @@
-"""One operator as a process that follows a folder of manifests, and what it shares with a cluster's."""
+"""What both processes of the operator share: stop signals, probes, leadership, and threads."""
 
 import faulthandler
 import os
@@ -8,46 +8,20 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import structlog
 
 from tenantry.registry import OperatorRegistry, migrate, open_engine
-from tenantry_operator import folder as folders
-from tenantry_operator.artifacts import Resolver
-from tenantry_operator.controller import Controller
-from tenantry_operator.folder import FolderSource
+from tenantry_operator.artifacts.resolver import Resolver
+from tenantry_operator.artifacts.s3 import S3Resolver
+from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
-from tenantry_operator.s3 import S3Resolver
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
 _END_S = 15.0  # longer than a look at a store, or giving the Lease back
-
-
-def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None) -> None:
-    """Keep the registry in step with a folder of manifests until SIGTERM or SIGINT.
-
-    Args:
-        lifeline: a pipe that closes when the process that started this one is gone; then stop.
-
-    Raises:
-        RegistryMismatch: the registry's URL, version or source is not usable.
-        RegistryUnavailable: the registry did not answer at the start.
-        LeadershipLost: another operator took over; nothing more was written.
-    """
-    stop = stop_event(lifeline)
-    folder = folder.absolute()
-    health, metrics = Health(), OperatorMetrics()
-    with probes(settings, health, metrics):
-        registry = leading(settings, f"folder {folder}")
-        metrics.leading.set(1)
-        controller = Controller(registry, resolver(settings), settings, metrics)
-        health.controller = controller
-        source = FolderSource(folder, registry.claims())
-        work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
 
 
 def probes(

@@ -8,7 +8,7 @@ import structlog
 
 from tenantry import TenantryError, loops
 from tenantry.clock import boot_clock_s
-from tenantry_operator.cluster import LEASE_S, Cluster
+from tenantry_operator.cluster.client import LEASE_S, Cluster
 
 log = structlog.get_logger(__name__)
 

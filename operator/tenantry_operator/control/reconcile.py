@@ -6,39 +6,24 @@ Ready is said when every live server has put that revision in force. So no serve
 model that works for one that doesn't, and Ready can't be early.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Any
 
-from tenantry import ModelId, TenantModel
-from tenantry.errors import ArtifactError, InvalidManifest
+from tenantry import ModelId
+from tenantry.errors import ArtifactError
 from tenantry.registry.rows import Assignment, LoadReport, LoadState, Server
-from tenantry_operator.conditions import State, Status
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """A TenantModel as its source shows it, valid or not.
-
-    Attributes:
-        uid: identity; a document that is deleted and made again has the same in a folder.
-        generation: grows with every change of the spec.
-        created_at: seconds since the epoch; the older of two rivals for a user wins.
-        model: the parsed document; None where it breaks a rule.
-        problem: the rule it breaks; None where it is valid.
-        origin: the file that it stands in; empty on Kubernetes.
-    """
-
-    uid: str
-    namespace: str
-    name: str
-    generation: int
-    created_at: float
-    model: TenantModel | None
-    problem: InvalidManifest | None = None
-    origin: str = ""
+from tenantry_operator.conditions import (
+    INTERNAL_ERROR,
+    INVALID_MANIFEST,
+    LOADING,
+    NO_SERVER,
+    RESOLVING,
+    ROLLING_OUT,
+    State,
+    Status,
+)
+from tenantry_operator.declared import Declaration
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +102,14 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
         unresolved = _unresolved(declared, user_id, serving, seen.artifact)
         outcome = _withdrawing(declared, seen, serving, unresolved)
     elif seen.artifact is None:
-        outcome = _reconciling(declared, serving, _RESOLVING, "looking at the artifact", Waiting.RETRY)
+        outcome = _reconciling(declared, serving, RESOLVING, "looking at the artifact", Waiting.RETRY)
     else:
         outcome = _roll_out(declared, seen, user_id, str(seen.artifact), serving)
     return _held_as_wished(declared, serving, outcome)
 
 
-INVALID_MANIFEST = "InvalidManifest"
-_RESOLVING, _LOADING, _ROLLING_OUT, _NO_SERVER = "Resolving", "Loading", "RollingOut", "NoServer"
-UNDER_WAY = (_RESOLVING, _LOADING, _ROLLING_OUT)
 _IMMUTABLE = "UserIdImmutable"
 _CONFLICT = "UserIdConflict"
-INTERNAL_ERROR = "InternalError"
 _ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
 
 
@@ -193,7 +174,7 @@ def _roll_out(
                 model_id=wanted,
                 size_bytes=report.size_bytes,
             )
-            status = _status(declared, promoted, State.RECONCILING, _ROLLING_OUT, _WORDS_ROLLING_OUT)
+            status = _status(declared, promoted, State.RECONCILING, ROLLING_OUT, _WORDS_ROLLING_OUT)
             return Outcome(status, Waiting.ACKS, promoted)
         case LoadState.RETRYING:
             return _reconciling(declared, serving, report.reason, report.message, Waiting.LOAD)
@@ -217,7 +198,7 @@ def _unreported(declared: Declaration, seen: Observations, serving: Assignment) 
         # A person acted, so ask again; until a server says otherwise, it is what failed before.
         said = replace(before, observed_generation=declared.generation)
         return Outcome(said, Waiting.LOAD, asked)
-    if before.state is State.READY or before.reason in (_LOADING, _NO_SERVER) or not current:
+    if before.state is State.READY or before.reason in (LOADING, NO_SERVER) or not current:
         return _loading(declared, seen, serving, None)
     return Outcome(before, Waiting.LOAD)  # what a server said last; it may try again
 
@@ -226,14 +207,14 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     """The wanted model is everybody's: is it in force everywhere?"""
     if serving.candidate_id is not None:
         back = _next(serving, declared, candidate_id=None)
-        status = _status(declared, back, State.RECONCILING, _ROLLING_OUT, "going back")
+        status = _status(declared, back, State.RECONCILING, ROLLING_OUT, "going back")
         return Outcome(status, Waiting.ACKS, back)
     before = seen.before
     if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
         return Outcome(before)
     behind = [s.server_id for s in seen.servers if s.acked_revision < serving.revision]
     if behind or not seen.servers:
-        reason = _ROLLING_OUT if behind else _NO_SERVER
+        reason = ROLLING_OUT if behind else NO_SERVER
         message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _WORDS_NO_SERVER
         told = _status(declared, serving, State.RECONCILING, reason, message)
         return Outcome(told, Waiting.ACKS, acks=serving.revision)
@@ -248,9 +229,9 @@ _WORDS_NO_SERVER = "no model server is running; start one, and it will be loaded
 def _loading(
     declared: Declaration, seen: Observations, serving: Assignment | None, write: Assignment | None
 ) -> Outcome:
-    reason, message = _NO_SERVER, _WORDS_NO_SERVER
+    reason, message = NO_SERVER, _WORDS_NO_SERVER
     if seen.servers:
-        reason, message = _LOADING, "a server is loading it" + _kept(serving)
+        reason, message = LOADING, "a server is loading it" + _kept(serving)
     told = _status(declared, serving, State.RECONCILING, reason, message)
     return Outcome(told, Waiting.LOAD, write)
 
@@ -285,15 +266,6 @@ def _kept(serving: Assignment | None) -> str:
     if serving is None or serving.model_id is None:
         return ""
     return f". Version {ModelId.parse(serving.model_id).short} keeps serving"
-
-
-_KEPT = re.compile(r"\. Version \S+ keeps serving\Z")
-
-
-def told_problem(conditions: Sequence[Mapping[str, Any]]) -> str:
-    """The broken rule that these conditions tell of; empty where they tell of none."""
-    said = next((c for c in conditions if c.get("reason") == INVALID_MANIFEST), {})
-    return _KEPT.sub("", str(said.get("message", "")))
 
 
 def _status(

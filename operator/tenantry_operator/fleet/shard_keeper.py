@@ -14,7 +14,7 @@ import structlog
 from tenantry import placement
 from tenantry.placement import SHARDS
 from tenantry.registry import Holding, OperatorRegistry, Server
-from tenantry_operator.membership import Membership, Standing
+from tenantry_operator.fleet.membership import Membership, Standing
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 

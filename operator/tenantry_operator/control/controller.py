@@ -7,7 +7,7 @@ artifact store is asked from others.
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import islice
@@ -24,23 +24,19 @@ from tenantry.registry import (
     OperatorRegistry,
     Writes,
 )
-from tenantry_operator import conditions, drift
-from tenantry_operator.artifacts import Resolve
-from tenantry_operator.conditions import State, Status
-from tenantry_operator.entries import Entries, Entry
-from tenantry_operator.fleet import Fleet
-from tenantry_operator.listing import Listing, prune
-from tenantry_operator.lookups import Lookups
+from tenantry_operator import conditions
+from tenantry_operator.artifacts.lookups import Lookups
+from tenantry_operator.artifacts.resolver import Resolve
+from tenantry_operator.conditions import INTERNAL_ERROR, INVALID_MANIFEST, State, Status
+from tenantry_operator.control import repair
+from tenantry_operator.control.reconcile import Observations, Outcome, reconcile
+from tenantry_operator.control.removal import prune
+from tenantry_operator.control.tracked import Entries, Entry
+from tenantry_operator.control.waits import Waits
+from tenantry_operator.declared import Listing, Observer
+from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
-from tenantry_operator.reconcile import (
-    INTERNAL_ERROR,
-    INVALID_MANIFEST,
-    Observations,
-    Outcome,
-    reconcile,
-)
 from tenantry_operator.settings import OperatorSettings
-from tenantry_operator.waits import Waits
 
 log = structlog.get_logger(__name__)
 
@@ -48,16 +44,6 @@ _GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 _LOOK_UP_TO_S = 0.25  # a store that answers at once is waited for: one decision instead of two
-
-
-class Observer:
-    """Hears of what was committed, in the controller's thread; this one does nothing with it."""
-
-    def decided(self, claim: Claim) -> None:
-        """This is what is said of a TenantModel now."""
-
-    def removed(self, uids: Collection[str]) -> None:
-        """Nothing is said of these any more."""
 
 
 class Controller:
@@ -244,7 +230,7 @@ class Controller:
         users = {user for uid in uids if (user := self._entries[uid].user_id) is not None}
         # Also where somebody stands behind: what answers now must not go on until that one has loaded.
         rows = [row for row in self._registry.assignments(users).values() if row.uid in uids]
-        tombstones = [drift.ended(row) for row in rows if not row.deleted]
+        tombstones = [repair.ended(row) for row in rows if not row.deleted]
         self._registry.commit(Writes(forgotten=uids, assignments=tombstones))
         for uid in uids:
             self._metrics.moved(self._entries[uid].state, None)
@@ -262,7 +248,7 @@ class Controller:
             self._entries[uid].look = True
             self._dirty.add(uid)
         if now_s >= self._resync_at_s:
-            drift.repair(self._registry, self._entries)
+            repair.repair(self._registry, self._entries)
             self._fleet.restore_shards()
             self._dirty |= set(self._entries)
             self._resync_at_s = now_s + self._settings.resync_s

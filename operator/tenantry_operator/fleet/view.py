@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tenantry.registry import LoadReport, LoadState, OperatorRegistry, Server
+from tenantry_operator.fleet.busy_users import Spreading
+from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
-from tenantry_operator.shards import ShardKeeper
-from tenantry_operator.spreading import Spreading
 
 log = structlog.get_logger(__name__)
 

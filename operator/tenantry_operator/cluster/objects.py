@@ -12,8 +12,8 @@ from tenantry.errors import InvalidManifest
 from tenantry.registry.rows import Claim
 from tenantry.spec import TenantModel
 from tenantry_operator import conditions
-from tenantry_operator.conditions import State
-from tenantry_operator.reconcile import UNDER_WAY, Declaration
+from tenantry_operator.conditions import UNDER_WAY, State
+from tenantry_operator.declared import Declaration
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import structlog
 
 from tenantry.registry import Assignment, OperatorRegistry, Writes
-from tenantry_operator.entries import Entries
+from tenantry_operator.control.tracked import Entries
 
 log = structlog.get_logger(__name__)
 

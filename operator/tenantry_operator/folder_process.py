@@ -1,0 +1,34 @@
+"""One operator as a process that follows a folder of manifests."""
+
+from pathlib import Path
+
+from tenantry_operator import runtime
+from tenantry_operator.control.controller import Controller
+from tenantry_operator.folder import source as folders
+from tenantry_operator.folder.source import FolderSource
+from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.probes import Health
+from tenantry_operator.settings import OperatorSettings
+
+
+def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None) -> None:
+    """Keep the registry in step with a folder of manifests until SIGTERM or SIGINT.
+
+    Args:
+        lifeline: a pipe that closes when the process that started this one is gone; then stop.
+
+    Raises:
+        RegistryMismatch: the registry's URL, version or source is not usable.
+        RegistryUnavailable: the registry did not answer at the start.
+        LeadershipLost: another operator took over; nothing more was written.
+    """
+    stop = runtime.stop_event(lifeline)
+    folder = folder.absolute()
+    health, metrics = Health(), OperatorMetrics()
+    with runtime.probes(settings, health, metrics):
+        registry = runtime.leading(settings, f"folder {folder}")
+        metrics.leading.set(1)
+        controller = Controller(registry, runtime.resolver(settings), settings, metrics)
+        health.controller = controller
+        source = FolderSource(folder, registry.claims())
+        runtime.work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
