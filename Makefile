@@ -50,7 +50,7 @@ unit: $(VENV)/.dev ## the quick tests only
 	$(BIN)/pytest tests/unit
 
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
-	$(BIN)/python -m tests.support.envtest
+	$(BIN)/python -m tests.support.kubernetes.envtest
 
 bench: $(VENV)/.dev ## the model server beside Flask, MLServer and Ray Serve, one table, ten minutes; ARGS=--help
 	$(BIN)/python -m benchmarks.serving $(ARGS)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support import postgres as _postgres
-from tests.support import s3 as _s3
-from tests.support.postgres import PostgresServer
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.databases import postgres as _postgres
+from tests.support.databases.postgres import PostgresServer
+from tests.support.stores import s3 as _s3
+from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.control_plane import ControlPlane
-from tests.support.envtest_assets import provide
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.envtest_assets import provide
 
 _HERE = Path(__file__).parent
 # The files that wait longest are begun first, so that no worker is left alone with one at the end.

@@ -5,10 +5,10 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.support import postgres
-from tests.support.control_plane import ControlPlane
-from tests.support.envtest_assets import provide
-from tests.support.home import Home, install_crd
+from tests.support.databases import postgres
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.envtest_assets import provide
+from tests.support.kubernetes.home import Home, install_crd
 
 from benchmarks.operator import latency, throughput
 from benchmarks.operator.cluster import Cluster

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
-from tests.support.control_plane import ControlPlane
-from tests.support.home import TENANT_MODELS
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.home import TENANT_MODELS
 
 _T = TypeVar("_T")
 CONCURRENCY = 32

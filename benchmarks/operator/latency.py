@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import aiohttp
-from tests.support.home import TENANT_MODELS, Home
+from tests.support.kubernetes.home import TENANT_MODELS, Home
 from tests.support.waiting import until
 
 from benchmarks.operator.cluster import Cluster

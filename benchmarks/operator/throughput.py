@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.support.home import Home
+from tests.support.kubernetes.home import Home
 from tests.support.waiting import until
 
 from benchmarks.operator.cluster import Cluster

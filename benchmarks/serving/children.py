@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.child_process import Child
+from tests.support.processes.child_process import Child
 from tests.support.waiting import until
 
 from benchmarks.serving.cores import SERVER_CORE, pinned

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from tests.support import s3
-from tests.support.s3 import S3Server
+from tests.support.stores import s3
+from tests.support.stores.s3 import S3Server
 
 from benchmarks.operator.report import quantile
 from benchmarks.serving import ours, store

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.support.child_process import ChildFailed
-from tests.support.ports import free_ports
+from tests.support.network.ports import free_ports
+from tests.support.processes.child_process import ChildFailed
 
 from benchmarks.serving import children
 from benchmarks.serving.endpoint import JSON, Ask, Endpoint, by_path

@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
-from tests.support import s3
+from tests.support.stores import s3
 
 from benchmarks.operator.report import quantile
 from benchmarks.serving import ours, store

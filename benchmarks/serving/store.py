@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 from benchmarks.serving.tenants import Tenants
 from tenantry import ModelId

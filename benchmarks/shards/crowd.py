@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from tests.support import tcp_postgres
-from tests.support.census import Census
-from tests.support.fleet import Fleet
-from tests.support.resident import resident_bytes
+from tests.support.databases import tcp_postgres
+from tests.support.load.resident import resident_bytes
+from tests.support.processes.fleet import Fleet
+from tests.support.tenants.census import Census
 from tests.support.waiting import until
 
 from benchmarks.operator.report import Row

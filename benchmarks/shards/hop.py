@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 import uvloop
-from tests.support import lines, tcp_postgres
-from tests.support.census import Census
-from tests.support.fleet import Fleet
-from tests.support.http_client import Connections
+from tests.support.databases import tcp_postgres
+from tests.support.network.http_client import Connections
+from tests.support.processes.fleet import Fleet
+from tests.support.tenants import lines
+from tests.support.tenants.census import Census
 
 from benchmarks.operator.report import Row, quantile
 from tenantry.placement import shard_of

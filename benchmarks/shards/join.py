@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import lines, tcp_postgres
-from tests.support.census import Census
-from tests.support.figures import Phase
-from tests.support.fleet import Fleet
-from tests.support.load import Load
+from tests.support.databases import tcp_postgres
+from tests.support.load.figures import Phase
+from tests.support.load.steady import Load
+from tests.support.processes.fleet import Fleet
+from tests.support.tenants import lines
+from tests.support.tenants.census import Census
 
 from benchmarks.operator.report import Row
 from tenantry.placement import shard_of

@@ -18,8 +18,8 @@ import yaml
 from tenantry.settings import CommonSettings
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.settings import ServerSettings
-from tests.support.control_plane import ControlPlane
-from tests.support.manifests import (
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.manifests import (
     BASE,
     KIND,
     NAMESPACE,

@@ -21,8 +21,8 @@ from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelR
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.repositories import ModelRepositoryByScheme
 from tenantry_server.artifacts.s3 import make_client
-from tests.support import cutting_proxy
-from tests.support.s3 import S3Server
+from tests.support.network import cutting_proxy
+from tests.support.stores.s3 import S3Server
 
 
 def artifact(slope: float) -> bytes:

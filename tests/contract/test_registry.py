@@ -26,8 +26,8 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry_server import SQLAlchemyModelInfoRepository
-from tests.support.postgres import PostgresServer
-from tests.support.shards import held
+from tests.support.databases.postgres import PostgresServer
+from tests.support.tenants.shards import held
 from tests.support.waiting import until
 
 

@@ -15,7 +15,7 @@ import yaml
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
-from tests.support.control_plane import ControlPlane
+from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.waiting import until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"

@@ -20,9 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from tenantry_server import publish
-from tests.support import up
 from tests.support.environments import environment
-from tests.support.up import Up
+from tests.support.processes import up
+from tests.support.processes.up import Up
 
 pytestmark = pytest.mark.timeout(1800)  # the first run on a machine installs the clients
 

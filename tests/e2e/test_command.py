@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry import TenantModel
 from tenantry_cli.main import cli
-from tests.support.up import tenantry
+from tests.support.processes.up import tenantry
 
 COMMANDS = ("up", "get", "predict", "publish", "serve", "operator")
 

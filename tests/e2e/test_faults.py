@@ -16,12 +16,13 @@ from sqlalchemy import text
 
 from tenantry import TenantModel
 from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate, open_engine
-from tests.support import loopback_http, postgres, postgres_outage, valve
-from tests.support.control_plane import ControlPlane, write_kubeconfig
-from tests.support.envtest_assets import provide
-from tests.support.home import CRDS, TENANT_MODELS, Home, install_crd
-from tests.support.postgres import PostgresServer
-from tests.support.valve import Valve
+from tests.support.databases import postgres, postgres_outage
+from tests.support.databases.postgres import PostgresServer
+from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
+from tests.support.kubernetes.envtest_assets import provide
+from tests.support.kubernetes.home import CRDS, TENANT_MODELS, Home, install_crd
+from tests.support.network import loopback_http, valve
+from tests.support.network.valve import Valve
 from tests.support.waiting import until
 
 SERVERS = ("server-0", "server-1")

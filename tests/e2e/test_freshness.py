@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tenantry import TenantModel
 from tenantry.registry import OperatorRegistry, migrate, open_engine
-from tests.support import loopback_http, ports
-from tests.support.control_plane import ControlPlane
-from tests.support.envtest_assets import provide
-from tests.support.home import TENANT_MODELS, Home, install_crd
-from tests.support.postgres import PostgresServer
-from tests.support.readers import Promises, Readers
+from tests.support.databases.postgres import PostgresServer
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.envtest_assets import provide
+from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
+from tests.support.load.readers import Promises, Readers
+from tests.support.network import loopback_http, ports
 from tests.support.waiting import until
 
 SERVERS = ("server-0", "server-1", "server-2")

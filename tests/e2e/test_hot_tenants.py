@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import up as ups
-from tests.support.up import Up
+from tests.support.processes import up as ups
+from tests.support.processes.up import Up
 from tests.support.waiting import until
 
 SERVERS = {"server-0", "server-1"}

@@ -21,12 +21,12 @@ from examples.nycflights.aircraft import FEATURES, Aircraft
 from tenantry import TenantModel
 from tenantry_server import publish
 from tenantry_server.publishing import object_name, to_yaml
-from tests.support.control_plane import ControlPlane
-from tests.support.home import Home, install_crd
-from tests.support.kubectl import Kubectl
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
-from tests.support.status_history import StatusHistory
-from tests.support.up import Reply, ask
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.home import Home, install_crd
+from tests.support.kubernetes.kubectl import Kubectl
+from tests.support.kubernetes.status_history import StatusHistory
+from tests.support.processes.up import Reply, ask
+from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.waiting import PATIENCE_S, until
 
 TENANTS = 200

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tenantry import TenantModel
-from tests.support import ports
-from tests.support.control_plane import ControlPlane, write_kubeconfig
-from tests.support.home import CRDS, TENANT_MODELS, Home, install_crd
+from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
+from tests.support.kubernetes.home import CRDS, TENANT_MODELS, Home, install_crd
+from tests.support.network import ports
 from tests.support.waiting import until
 
 

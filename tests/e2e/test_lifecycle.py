@@ -9,9 +9,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
-from tests.support import up as ups
-from tests.support.postgres import PostgresServer
-from tests.support.up import tenantry
+from tests.support.databases.postgres import PostgresServer
+from tests.support.processes import up as ups
+from tests.support.processes.up import tenantry
 from tests.support.waiting import until
 
 

@@ -16,8 +16,8 @@ from examples.nycflights.aircraft import FEATURES, Aircraft, fleet
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
-from tests.support import up as ups
-from tests.support.up import Up, tenantry
+from tests.support.processes import up as ups
+from tests.support.processes.up import Up, tenantry
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)

@@ -15,8 +15,8 @@ import pytest
 
 from tenantry.registry import Claim, OperatorRegistry, open_engine
 from tenantry_cli import shards
-from tests.support.control_plane import ControlPlane
-from tests.support.home import Home, install_crd
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.home import Home, install_crd
 from tests.support.waiting import until
 
 STATEFUL_SETS = "/apis/apps/v1/namespaces/default/statefulsets"

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support import manifests
-from tests.support.child_process import Child
-from tests.support.control_plane import ControlPlane, write_kubeconfig
-from tests.support.envtest_assets import provide
-from tests.support.home import TENANT_MODELS, Home, install_crd
-from tests.support.manifests import NAMESPACE, Document, container_of, environment, of_kind, the
-from tests.support.ports import free_ports
-from tests.support.postgres import PostgresServer
-from tests.support.up import ask
+from tests.support.databases.postgres import PostgresServer
+from tests.support.kubernetes import manifests
+from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
+from tests.support.kubernetes.envtest_assets import provide
+from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
+from tests.support.kubernetes.manifests import NAMESPACE, Document, container_of, environment, of_kind, the
+from tests.support.network.ports import free_ports
+from tests.support.processes.child_process import Child
+from tests.support.processes.up import ask
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1800)  # the first run on a machine builds the API server

@@ -14,18 +14,22 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import firewall, lines, s3_door, tcp_postgres, waiting
-from tests.support.census import Census
-from tests.support.control_plane import ControlPlane
-from tests.support.figures import Figures
-from tests.support.firewall import Firewall
-from tests.support.fleet import Fleet
-from tests.support.home import Home, install_crd
-from tests.support.load import Load
-from tests.support.s3 import S3Server
-from tests.support.tcp_postgres import TcpPostgres
-from tests.support.town import Town, report
-from tests.support.up import Reply, ask
+from tests.support import waiting
+from tests.support.databases import tcp_postgres
+from tests.support.databases.tcp_postgres import TcpPostgres
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.home import Home, install_crd
+from tests.support.load.figures import Figures
+from tests.support.load.steady import Load
+from tests.support.load.town import Town, report
+from tests.support.network import firewall
+from tests.support.network.firewall import Firewall
+from tests.support.processes.fleet import Fleet
+from tests.support.processes.up import Reply, ask
+from tests.support.stores import s3_door
+from tests.support.stores.s3 import S3Server
+from tests.support.tenants import lines
+from tests.support.tenants.census import Census
 
 TENANTS = 300
 VICTIM = "server-0"

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support import lines, s3_door, tcp_postgres
-from tests.support.figures import Figures
-from tests.support.fleet import OPERATOR
-from tests.support.s3 import S3Server
-from tests.support.tcp_postgres import TcpPostgres
-from tests.support.town import Town, report
-from tests.support.up import Reply, ask
+from tests.support.databases import tcp_postgres
+from tests.support.databases.tcp_postgres import TcpPostgres
+from tests.support.load.figures import Figures
+from tests.support.load.town import Town, report
+from tests.support.processes.fleet import OPERATOR
+from tests.support.processes.up import Reply, ask
+from tests.support.stores import s3_door
+from tests.support.stores.s3 import S3Server
+from tests.support.tenants import lines
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)  # a minute each, and what it takes to get there

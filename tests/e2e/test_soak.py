@@ -16,13 +16,16 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenantry.errors import RegistryUnavailable
-from tests.support import firewall, lines, s3_door, tcp_postgres
-from tests.support.chaos import Chaos
-from tests.support.firewall import Firewall
-from tests.support.load import Load
-from tests.support.resident import resident_bytes
-from tests.support.s3 import S3Server
-from tests.support.town import Town, report
+from tests.support.databases import tcp_postgres
+from tests.support.load.chaos import Chaos
+from tests.support.load.resident import resident_bytes
+from tests.support.load.steady import Load
+from tests.support.load.town import Town, report
+from tests.support.network import firewall
+from tests.support.network.firewall import Firewall
+from tests.support.stores import s3_door
+from tests.support.stores.s3 import S3Server
+from tests.support.tenants import lines
 
 SOAK_S = float(os.environ.get("TENANTRY_SOAK_S", "15"))
 SEED = int(os.environ.get("TENANTRY_TEST_SEED") or random.SystemRandom().randrange(1 << 32))

@@ -1,0 +1,1 @@
+"""Real PostgreSQL servers, and outages of them."""

@@ -1,0 +1,1 @@
+"""A real API server, kubectl, and what a person does with them."""

@@ -1,0 +1,129 @@
+"""The manifests as `kubectl apply -k` would send them, and what they say of a pod.
+
+Owns: rendering, where the API server takes each document, the environment that a kubelet would make.
+Refuses: judging them; that is the tests'.
+"""
+
+import base64
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.kubectl import provide
+
+ROOT = Path(__file__).parents[3]
+MANIFESTS = ROOT / "manifests"
+BASE, KIND, PRODUCTION = (MANIFESTS / folder for folder in ("base", "overlays/kind", "overlays/production"))
+NAMESPACE = "tenantry"
+
+Document = dict[str, Any]
+
+
+def rendered(folder: Path) -> list[Document]:
+    """Every document of a kustomization, as kubectl builds it."""
+    done = subprocess.run(
+        [provide(), "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr  # such as of a deprecated field
+    documents = list(yaml.safe_load_all(done.stdout))
+    for secret in of_kind(documents, "Secret"):  # kustomize folds long values
+        secret["data"] = {key: "".join(value.split()) for key, value in secret["data"].items()}
+    return documents
+
+
+def of_kind(documents: Iterable[Document], *kinds: str) -> list[Document]:
+    return [document for document in documents if document["kind"] in kinds]
+
+
+def the(documents: Iterable[Document], kind: str, name: str) -> Document:
+    """The one of this kind and name."""
+    (found,) = (each for each in of_kind(documents, kind) if each["metadata"]["name"] == name)
+    return found
+
+
+def title(document: Document) -> str:
+    """As kubectl says it: Deployment/tenantry-operator."""
+    return f"{document['kind']}/{document['metadata']['name']}"
+
+
+def workloads(documents: Iterable[Document]) -> list[Document]:
+    return of_kind(documents, "Deployment", "StatefulSet")
+
+
+def pod_of(workload: Document) -> Document:
+    """Its pods' spec."""
+    return dict(workload["spec"]["template"]["spec"])
+
+
+def labels_of(workload: Document) -> dict[str, str]:
+    """Its pods' labels."""
+    return dict(workload["spec"]["template"]["metadata"]["labels"])
+
+
+def container_of(workload: Document) -> Document:
+    """The only container of its pods."""
+    (container,) = pod_of(workload)["containers"]
+    return dict(container)
+
+
+def environment(
+    workload: Document, pod_name: str, secrets: Mapping[tuple[str, str], str]
+) -> dict[str, str]:
+    """What a kubelet would put into the container's environment: references, then $(NAME) of those before.
+
+    Args:
+        secrets: (name, key) -> value.
+    """
+    fields = {"metadata.name": pod_name, "metadata.namespace": workload["metadata"]["namespace"]}
+    made: dict[str, str] = {}
+    for entry in container_of(workload)["env"]:
+        source = entry.get("valueFrom", {})
+        if "fieldRef" in source:
+            value = fields[source["fieldRef"]["fieldPath"]]
+        elif "secretKeyRef" in source:
+            value = secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
+        else:
+            value = re.sub(r"\$\((\w+)\)", lambda found: made[found[1]], entry["value"])
+        made[entry["name"]] = value
+    return made
+
+
+def secrets_in(documents: Iterable[Document]) -> dict[tuple[str, str], str]:
+    """(name, key) -> value, of the Secrets among them."""
+    return {
+        (secret["metadata"]["name"], key): base64.b64decode(value).decode()
+        for secret in of_kind(documents, "Secret")
+        for key, value in secret["data"].items()
+    }
+
+
+def collection(plane: ControlPlane, document: Document) -> tuple[str, Document]:
+    """The path where this API server takes such documents, and the document in a version that it serves.
+
+    policy/v1 came with 1.21; before, the same PodDisruptionBudget was policy/v1beta1.
+    """
+    version = document["apiVersion"]
+    if version == "policy/v1" and plane.version_info < (1, 21):
+        version = "policy/v1beta1"
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    status, served = plane.request("GET", group)
+    assert status == 200, f"{version} is not served: {served}"
+    (resource,) = (
+        each for each in served["resources"] if each["kind"] == document["kind"] and "/" not in each["name"]
+    )
+    namespace = f"/namespaces/{document['metadata']['namespace']}" if resource["namespaced"] else ""
+    return f"{group}{namespace}/{resource['name']}", {**document, "apiVersion": version}
+
+
+def create(plane: ControlPlane, documents: Iterable[Document]) -> None:
+    """POST them, in their order; what stands there already stays."""
+    for document in documents:
+        path, body = collection(plane, document)
+        status, answer = plane.request("POST", path, body)
+        assert status in (201, 409), f"{title(document)}: {answer}"

@@ -1,0 +1,1 @@
+"""Load, faults, and what became of the requests."""

@@ -1,0 +1,1 @@
+"""Clients, proxies and firewalls on the loopback interface."""

@@ -1,0 +1,1 @@
+"""Servers, operators and whole fleets, in this process or in their own."""

@@ -1,0 +1,1 @@
+"""Tenants whose answers are known."""

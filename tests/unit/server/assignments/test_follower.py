@@ -1,0 +1,406 @@
+"""The follower over a real registry: in force first, then acknowledged, and never trusted too long."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tenantry import Model
+from tenantry.errors import ArtifactInvalid, ModelNotAssigned, RegistryUnavailable
+from tenantry.placement import SHARDS
+from tenantry.registry import (
+    Assignment,
+    Changes,
+    LoadReport,
+    LoadState,
+    OperatorRegistry,
+    Server,
+    ServerRegistry,
+    ServerReport,
+    Writes,
+    migrate,
+    open_engine,
+)
+from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments import follower as following
+from tenantry_server.assignments.candidate_loader import CandidateLoader
+from tenantry_server.assignments.follower import RegistryFollower
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.toys import SumModel
+from tests.support.tenants.shards import held
+from tests.support.waiting import until_soon
+
+LEASE_S = 10.0
+
+
+class Clock:
+    """Goes on when told."""
+
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def nothing() -> None:
+    """Happens between two statements where no test says otherwise."""
+
+
+class Registry(ServerRegistry):
+    """Can be out of reach, and lets a test act just where another process would."""
+
+    reachable = True
+    before_renewal: Callable[[], None] = staticmethod(nothing)
+    after_reading: Callable[[], object] = staticmethod(nothing)
+    complete_reads = 0
+
+    def everything(self) -> Changes:
+        self._check()
+        self.complete_reads += 1
+        changes = super().everything()
+        self.after_reading()
+        return changes
+
+    def changes_since(self, revision: int) -> Changes:
+        self._check()
+        changes = super().changes_since(revision)
+        self.after_reading()
+        return changes
+
+    def renew(self, *, lease_s: float, acked_revision: int, report: ServerReport) -> None:
+        self._check()
+        self.before_renewal()
+        super().renew(lease_s=lease_s, acked_revision=acked_revision, report=report)
+
+    def report(self, reports: list[LoadReport]) -> None:
+        self._check()
+        super().report(reports)
+
+    def _check(self) -> None:
+        if not self.reachable:
+            raise RegistryUnavailable("the registry did not answer: pulled plug")
+
+
+class Models(ModelRepository):
+    """Every id is a model, but for those that begin with bad."""
+
+    def get_model(self, model_id: str) -> Model:
+        if model_id.startswith("bad"):
+            raise ArtifactInvalid(model_id, "bad")
+        return SumModel()
+
+
+class Rig:
+    """One server's parts around a registry, and the operator at the other side of it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.operator = OperatorRegistry(engine, "test")
+        self.operator.lead("a test")
+        self.clock = Clock()
+        self.registry = Registry(engine, "server-0", endpoint="http://127.0.0.1:1", capacity_bytes=1 << 20)
+        self.table = RoutingTable(self.registry, clock_s=self.clock)
+        self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
+        self.plane = DataPlane(self.table, self.models)
+        self.follower = RegistryFollower(
+            self.registry, self.table, self.models, poll_s=0.005, lease_s=LEASE_S, clock_s=self.clock
+        )
+        self.candidates = CandidateLoader(self.plane.load, "server-0", self.follower.wake)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(self.follower.run(self.candidates)),
+            asyncio.create_task(self.candidates.run()),
+        ]
+        try:
+            yield
+            assert not [task for task in tasks if task.done()]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self.plane.close()
+            self.registry.reachable = True
+            await self.follower.release()
+
+    def assign(self, *rows: Assignment) -> int:
+        """Returns: the last revision that was given."""
+        return max(self.operator.commit(Writes(assignments=rows)).values())
+
+    def own_all(self) -> None:
+        self.operator.assign_shards(held(dict.fromkeys(range(SHARDS), "server-0")))
+
+    @property
+    def seen(self) -> Server:
+        """This server, as the operator sees it."""
+        (server,) = self.operator.servers()
+        return server
+
+    def acked(self, revision: int) -> bool:
+        return [server.acked_revision for server in self.operator.servers()] == [revision]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def rig(path: Path) -> Rig:
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    return Rig(engine)
+
+
+def row(user_id: str, model_id: str | None, candidate_id: str | None = None) -> Assignment:
+    return Assignment(user_id, f"uid-{user_id}", 1, model_id, candidate_id)
+
+
+def tombstone(user_id: str) -> Assignment:
+    return replace(row(user_id, None), deleted=True)
+
+
+async def test_a_change_is_in_force_and_then_acknowledged(rig: Rig) -> None:
+    acked: list[tuple[int, str | None]] = []
+    rig.registry.before_renewal = lambda: acked.append((rig.table.revision, rig.table.peek("ann")))
+    first = rig.assign(row("ann", "a1"))
+    async with rig.running():
+        await until_soon(lambda: rig.acked(first))
+        assert rig.table.peek("ann") == "a1"
+        second = rig.assign(row("ann", "a2"))
+        await until_soon(lambda: rig.acked(second))
+    assert acked[-1] == (second, "a2")
+
+
+async def test_the_lease_is_renewed_once_a_second_and_not_at_every_look(rig: Rig) -> None:
+    renewals: list[float] = []
+    rig.registry.before_renewal = lambda: renewals.append(rig.clock.now_s)
+    looks: list[float] = []
+    rig.registry.after_reading = lambda: looks.append(rig.clock.now_s)
+    async with rig.running():
+        await until_soon(lambda: rig.acked(0))
+        began, looked = len(renewals), len(looks)
+        await until_soon(lambda: len(looks) > looked + 10)
+        assert len(renewals) == began
+        rig.clock.now_s += 1.0
+        await until_soon(lambda: len(renewals) == began + 1)
+        assert rig.seen.lease_left_s > LEASE_S - 5
+
+
+async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speaks(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host vanished, say: the driver gives up after seconds, for which each request would wait too."""
+    monkeypatch.setattr(following, "_SILENT_S", 0.05)
+    rig.assign(row("ann", "a1"))
+    speaks = threading.Event()
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        rig.registry.after_reading = lambda: speaks.wait(30)
+        try:
+            await until_soon(lambda: not rig.table.registry_answers)
+            rig.clock.now_s += LEASE_S
+            assert rig.table.get_model_id_by_user_id("ann") == "a1"
+            assert rig.table.age_s is not None
+        finally:
+            speaks.set()
+        await until_soon(lambda: rig.table.registry_answers and rig.table.lease_held)
+
+
+async def test_the_lease_is_given_up_before_the_registry_gives_it_up(rig: Rig) -> None:
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        rig.registry.reachable = False
+        rig.clock.now_s += LEASE_S - 0.99
+        assert not rig.table.lease_held
+        assert rig.seen.live
+
+
+async def test_a_candidate_of_its_own_shard_is_loaded_and_reported(rig: Rig) -> None:
+    rig.own_all()
+    rig.assign(row("ann", "a1", "a2"), row("bob", None, "bad"))
+    async with rig.running():
+        await until_soon(lambda: len(rig.operator.reports()) == 2)
+        reports = {report.user_id: report for report in rig.operator.reports()}
+        assert (reports["ann"].state, reports["ann"].model_id) == (LoadState.LOADED, "a2")
+        assert (reports["ann"].size_bytes or 0) > 0
+        assert (reports["bob"].state, reports["bob"].reason) == (LoadState.FAILED, "ArtifactInvalid")
+        assert rig.models.peek("a2") is not None
+        assert rig.table.peek("ann") == "a1"
+
+
+async def test_a_candidate_of_anothers_shard_is_left_to_it_until_it_changes_hands(rig: Rig) -> None:
+    revision = rig.assign(row("ann", "a1", "a2"))
+    async with rig.running():
+        await until_soon(lambda: rig.acked(revision))
+        assert rig.models.peek("a2") is None
+        rig.own_all()
+        await until_soon(rig.operator.reports)
+        assert rig.models.peek("a2") is not None
+
+
+async def test_a_model_that_no_longer_answers_leaves_memory(rig: Rig) -> None:
+    rig.assign(row("ann", "a1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        rig.models.get_model("a1")
+        revision = rig.assign(row("ann", "a2"))
+        await until_soon(lambda: rig.acked(revision))
+        assert rig.models.peek("a1") is None
+
+
+async def test_a_wake_up_is_heard_long_before_the_next_look(rig: Rig) -> None:
+    rig.follower._poll_s = 600.0
+    rig.own_all()
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        rig.assign(row("ann", None, "a1"))
+        rig.follower.wake()
+        await until_soon(rig.operator.reports)  # the loader's own wake-up carried the report
+
+
+async def test_reports_wait_while_the_registry_is_lost(rig: Rig) -> None:
+    rig.own_all()
+    rig.assign(row("ann", None, "a1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        await until_soon(rig.operator.reports)
+        rig.operator.commit(Writes(answered=rig.operator.reports()))
+        changes = rig.assign(row("bob", None, "b1"))
+        await until_soon(lambda: rig.table.revision == changes)
+        rig.registry.reachable = False
+        rig.candidates.want(row("cid", None, "c1"))
+        await until_soon(lambda: rig.models.peek("c1") is not None)
+        await until_soon(lambda: rig.follower._lost)
+        rig.registry.reachable = True
+        await until_soon(lambda: {"cid"} <= {report.user_id for report in rig.operator.reports()})
+
+
+async def test_a_lost_registry_is_found_again_and_everything_is_read(rig: Rig) -> None:
+    """A tombstone may be swept while nobody holds it back: only a complete read shows the gap."""
+    rig.assign(row("ann", "a1"), row("bob", "b1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        reads = rig.registry.complete_reads
+        rig.registry.reachable = False
+        await until_soon(lambda: rig.follower._lost)
+        rig.clock.now_s += LEASE_S
+        ServerRegistry.release(rig.registry)  # as its lease ends at the registry
+        rig.assign(tombstone("ann"), row("bob", "b2"))
+        assert rig.operator.sweep(forget_servers_s=60) == 1
+        assert rig.table.peek("ann") is None
+        rig.registry.reachable = True
+        await until_soon(lambda: rig.table.lease_held)
+        assert rig.registry.complete_reads == reads + 1
+        assert rig.table.peek("bob") == "b2"
+        with pytest.raises(ModelNotAssigned):
+            rig.table.peek("ann")
+
+
+async def test_a_short_loss_within_the_lease_changes_nothing(rig: Rig) -> None:
+    rig.assign(row("ann", "a1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        reads = rig.registry.complete_reads
+        rig.registry.reachable = False
+        await until_soon(lambda: rig.follower._lost)
+        assert rig.table.peek("ann") == "a1"
+        rig.registry.reachable = True
+        await until_soon(lambda: not rig.follower._lost)
+        assert rig.registry.complete_reads == reads
+
+
+async def test_a_registry_restored_from_a_backup_is_read_whole(rig: Rig, path: Path) -> None:
+    """Its revisions begin again below those that were seen, and a difference would show nothing."""
+    rig.assign(row("ann", "a1"))
+    backup = sqlite3.connect(":memory:")
+    with closing(sqlite3.connect(path)) as live:
+        live.backup(backup)
+    rig.assign(row("ann", "a2"), row("bob", "b1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held and rig.table.peek("ann") == "a2")
+        with closing(sqlite3.connect(path)) as live:
+            backup.backup(live)
+        await until_soon(lambda: rig.table.peek("ann") == "a1")
+        with pytest.raises(ModelNotAssigned):
+            rig.table.peek("bob")
+    backup.close()
+
+
+class Hasty:
+    """An operator that commits at every chance, and says Ready as soon as nobody holds it back."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.version = 0
+        self.ready = 0
+
+    def step(self) -> None:
+        """Commit; the wait for acknowledgements ends at once where no lease holder is behind."""
+        self.version += 1
+        revision = self.rig.assign(row("ann", str(self.version)))
+        behind = [s for s in self.rig.operator.servers() if s.live and s.acked_revision < revision]
+        if not behind:
+            self.ready = self.version
+        self.check()
+
+    def check(self) -> None:
+        answer = self.rig.table.peek("ann")
+        assert answer is None or int(answer) >= self.ready, f"{answer} answers after Ready for {self.ready}"
+
+
+async def test_what_became_ready_before_the_lease_began_is_read_first(rig: Rig) -> None:
+    """The operator waits for lease holders only; a server that joins was not one of them."""
+    hasty = Hasty(rig)
+    hasty.step()
+
+    def meanwhile() -> None:
+        rig.registry.after_reading = nothing
+        hasty.step()
+
+    rig.registry.after_reading = meanwhile
+    rig.follower._poll_s = 600.0
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        hasty.check()
+        rig.follower.wake()
+        await until_soon(lambda: rig.table.peek("ann") == "2")
+
+
+async def test_a_lease_that_ended_while_it_was_renewed_is_not_trusted(rig: Rig) -> None:
+    """A renewal that waits behind a lock may come to the registry after the old lease is over."""
+    hasty = Hasty(rig)
+    hasty.step()
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held and rig.acked(1))
+
+        def late() -> None:
+            rig.registry.before_renewal = nothing
+            rig.clock.now_s += 2.0
+            ServerRegistry.release(rig.registry)  # as its lease ends at the registry
+            hasty.step()
+            assert hasty.ready == 2
+
+        rig.registry.before_renewal = late
+        rig.clock.now_s += LEASE_S - 1.5
+        await until_soon(lambda: rig.registry.before_renewal is nothing)
+        await until_soon(lambda: hasty.ready == 2)
+        while rig.table.revision < 2:
+            hasty.check()
+            await asyncio.sleep(0)
+        await until_soon(lambda: rig.table.peek("ann") == "2")
+
+
+async def test_a_released_server_is_waited_for_by_nobody(rig: Rig) -> None:
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+    assert rig.operator.servers() == []
