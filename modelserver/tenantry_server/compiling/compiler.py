@@ -6,8 +6,9 @@ or goes wrong is served by the original. Nothing here raises to the caller.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -16,19 +17,40 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from tenantry import Model
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling import linear, proof, transformers, trees
 from tenantry_server.compiling.base import CannotCompile, Compiled, Head, Picked
 from tenantry_server.compiling.proof import Noise
 from tenantry_server.compiling.steps import Steps
 
-if TYPE_CHECKING:
-    from tenantry_server.formats.sklearn import SklearnModel
-
 __all__ = ["fast"]
 
 log = structlog.get_logger(__name__)
+
+
+class FittedModel(Protocol):
+    """What is read of a model to compile it; `SklearnModel` is one.
+
+    Attributes:
+        estimator: fitted, and asked by `method`, a name.
+        feature_names: the columns in their order; None: it was fitted without names.
+        feature_count: how many columns; None: the estimator does not say.
+        accepts_missing: whether a value may be NaN.
+        numeric: whether every column is a number.
+    """
+
+    estimator: Any
+    method: str
+    feature_names: Sequence[str] | None
+    feature_count: int | None
+    accepts_missing: bool
+    numeric: bool
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        """Score a matrix, float64, shape (n, features)."""
+
+
+_M = TypeVar("_M", bound=FittedModel)
 
 
 class _Family(Protocol):
@@ -39,7 +61,7 @@ class _Family(Protocol):
     def probes(self, estimator: Any, steps: Steps, /, *, missing: bool) -> tuple[Rows, Noise]: ...
 
 
-def fast(model: "SklearnModel") -> Model:
+def fast(model: _M) -> Compiled | _M:
     """A compiled model that was proven equal, or else the model itself.
 
     Example:
@@ -61,17 +83,13 @@ def fast(model: "SklearnModel") -> Model:
     return model
 
 
-def _told(model: "SklearnModel", reason: str) -> None:
+def _told(model: FittedModel, reason: str) -> None:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         kind = type(getattr(model, "estimator", model)).__name__
         log.debug("model served as it is", estimator=kind, reason=reason)
 
 
-def _compiled(model: "SklearnModel") -> Model:
-    from tenantry_server.formats.sklearn import SklearnModel  # noqa: PLC0415 - it imports this package
-
-    if type(model) is not SklearnModel:
-        raise CannotCompile("not a plain SklearnModel")
+def _compiled(model: FittedModel) -> Compiled:
     *before, final = _parts(model.estimator)
     family = _family_of(final)
     steps = Steps.none(_count(model, [*before, final]))
@@ -85,7 +103,7 @@ def _compiled(model: "SklearnModel") -> Model:
     return compiled
 
 
-def _expected(model: "SklearnModel", parts: list[Any], rows: Rows) -> Predictions:
+def _expected(model: FittedModel, parts: list[Any], rows: Rows) -> Predictions:
     """What the original answers to probe rows.
 
     It answers a plain array where that can be done, without the names that it was fitted with, which
@@ -106,7 +124,7 @@ def _expected(model: "SklearnModel", parts: list[Any], rows: Rows) -> Prediction
                     each.feature_names_in_ = had
 
 
-def _count(model: "SklearnModel", parts: list[Any]) -> int:
+def _count(model: FittedModel, parts: list[Any]) -> int:
     """How many columns; a pipeline that begins with a step that passes them on does not say it."""
     if model.feature_count is not None:
         return model.feature_count
@@ -125,7 +143,7 @@ def _family_of(estimator: Any) -> _Family:
     raise CannotCompile(f"{type(estimator).__name__} is not compiled")
 
 
-def _assembled(model: "SklearnModel", final: Any, steps: Steps, *, missing: bool) -> Compiled:
+def _assembled(model: FittedModel, final: Any, steps: Steps, *, missing: bool) -> Compiled:
     """Compile for all columns, or for those that a ColumnTransformer does not drop."""
     names, count = None if model.feature_names is None else tuple(model.feature_names), steps.inputs
     used = sorted({int(column) for column in steps.columns})

@@ -91,6 +91,7 @@ def model_of(loaded: Any, model_id: ModelId) -> Model:
         model = SklearnModel(loaded, model_id.method or "predict")
     except ValueError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
+    # Exactly a SklearnModel: a subclass may answer otherwise, and `fast` reads no more than the estimator.
     fast = model if model_id.compile == "off" else compiler.fast(model)
     if fast is model:  # else both have just answered the same rows
         try_once(model, model.method, model_id)

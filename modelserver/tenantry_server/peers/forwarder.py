@@ -23,8 +23,8 @@ from tenantry_server.peers.connection import PeerAnswer, PeerLost
 from tenantry_server.peers.directory import Peers
 from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.peer import Peer
-from tenantry_server.protocols.native import WholeAnswer
 from tenantry_server.wire import deadlines, headers
+from tenantry_server.wire.answers import WholeAnswer
 from tenantry_server.wire.bodies import BODY, Body
 
 log = structlog.get_logger(__name__)

@@ -16,11 +16,11 @@ from tenantry.model import Predictions
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.wire import bodies, deadlines, headers
+from tenantry_server.wire.answers import WholeAnswer
 
 PATH = "/predict/{user_id}"
 _PREFIX = "/predict/"
 _PLAIN_TARGET = re.compile(r"/predict/[A-Za-z0-9._~@:+-]+")
-_UNSENT_BYTES = 1 << 16  # waits for a client that reads slower than it asks
 
 
 class PredictRoute:
@@ -95,7 +95,7 @@ class PredictRoute:
 
         server.request_handler = handler
 
-    def _at_once(self, user_id: str, body: bytes) -> "WholeAnswer | None":
+    def _at_once(self, user_id: str, body: bytes) -> WholeAnswer | None:
         if len(body) > self._max_body_bytes:
             return None
         began_s = time.perf_counter()
@@ -123,45 +123,6 @@ class PredictRoute:
             self._date = formatdate(now_s, usegmt=True)
             self._date_until_s = int(now_s) + 1.0
         return self._date
-
-
-class WholeAnswer(web.StreamResponse):
-    """An answer that is already the bytes of its head and body, for a connection that stays open.
-
-    What an access log asks for is there; it has no headers to add to.
-    """
-
-    def __init__(self, wire: bytes, body_length: int, status: int = 200) -> None:
-        self._wire = wire
-        self._length = body_length
-        self._code = status
-
-    @property
-    def status(self) -> int:
-        """Of the answer."""
-        return self._code
-
-    @property
-    def body_length(self) -> int:
-        """Bytes, the head not counted."""
-        return self._length
-
-    @property
-    def keep_alive(self) -> bool | None:
-        """Only such connections get one."""
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Send all of it."""
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the client has gone")
-        transport.write(self._wire)
-        if transport.get_write_buffer_size() > _UNSENT_BYTES:
-            await request.writer.drain()
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to send."""
 
 
 def to_json(predictions: Predictions, *, bare: bool) -> bytes:

@@ -308,16 +308,11 @@ class _Doubled(Ridge):  # type: ignore[misc]
         return 2 * super().predict(rows)
 
 
-class _Wrapped(SklearnModel):
-    pass
-
-
 @pytest.mark.parametrize(
     "model",
     [
         SklearnModel(_Doubled().fit(FRAME, TARGET)),
         SklearnModel(make_pipeline(StandardScaler(), _Doubled()).fit(FRAME, TARGET)),
-        _Wrapped(Ridge().fit(FRAME, TARGET)),
         SklearnModel(make_pipeline(MinMaxScaler(clip=True), Ridge()).fit(FRAME, TARGET)),
         SklearnModel(make_pipeline(PolynomialFeatures(), Ridge()).fit(FRAME, TARGET)),
         SklearnModel(make_pipeline(FunctionTransformer(np.log1p), Ridge()).fit(abs(ROWS), TARGET)),
