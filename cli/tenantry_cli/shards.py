@@ -109,8 +109,8 @@ def place_of(engine: Engine, user_id: str) -> Place:
     row = registry.assignments([user_id]).get(user_id)
     count = max(1 if row is None else row.replicas, registry.spread().get(user_id, 1))
     live = {server.server_id for server in registry.servers() if server.live}
-    others = placement.rendezvous(shard, live - {holding.server_id})
-    return Place(user_id, shard, holding, [holding.server_id, *others][:count])
+    order = placement.rendezvous(shard, live)
+    return Place(user_id, shard, holding, placement.holders(holding.server_id, order, count))
 
 
 def _tenants(engine: Engine) -> tuple[Counter[int], Counter[int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tenantry import TenantryError
+from tenantry import TenantryError, backoff
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     start_at_s: float = 0.0
-    delay_s: float = _FIRST_DELAY_S
+    failures: int = 0
     deaths: int = 0
 
 
@@ -124,18 +124,19 @@ class Supervisor:
         if child.process.returncode in (_USAGE, MISCONFIGURED):
             raise MisconfiguredError(child.name)
         if now_s - child.started_s >= _STEADY_S:
-            child.delay_s = _FIRST_DELAY_S
+            child.failures = 0
+        child.failures += 1
+        wait_s = backoff.delay_s(child.failures, first_s=_FIRST_DELAY_S, last_s=_LAST_DELAY_S)
         log.warning(
             "died",
             name=child.name,
             pid=child.process.pid,
             how=_how(child.process.returncode),
-            again_in_s=child.delay_s,
+            again_in_s=round(wait_s, 2),
         )
         child.process = None
         child.deaths += 1
-        child.start_at_s = now_s + child.delay_s
-        child.delay_s = min(child.delay_s * 2, _LAST_DELAY_S)
+        child.start_at_s = now_s + wait_s
 
 
 def _how(returncode: int) -> str:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import structlog
 
@@ -44,6 +46,58 @@ def configure(level: str, *, process: str = "") -> None:
     root.setLevel(level.upper())
     for noisy in ("botocore", "boto3", "urllib3", "alembic", "asyncio", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class OnChange:
+    """Logs what was seen, once until it changes: a state that lasts must not fill the log.
+
+    Args:
+        log: where it is logged.
+
+    Example:
+        >>> from structlog.testing import capture_logs
+        >>> with capture_logs() as lines:
+        ...     registry = OnChange(structlog.get_logger())
+        ...     for _ in range(3):
+        ...         registry.warning("registry lost", error="no route to host")
+        ...     registry.over("registry found again")
+        ...     registry.over("registry found again")
+        >>> [line["event"] for line in lines]
+        ['registry lost', 'registry found again']
+    """
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._last: Hashable = None
+
+    def info(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
+        """Log at info, unless this was the last that was logged here."""
+        self._once(self._log.info, event, key, fields)
+
+    def warning(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
+        """Log at warning, unless this was the last that was logged here.
+
+        Args:
+            key: what has to differ for another line; None: the event.
+        """
+        self._once(self._log.warning, event, key, fields)
+
+    def error(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
+        """Log at error, unless this was the last that was logged here."""
+        self._once(self._log.error, event, key, fields)
+
+    def over(self, event: str | None = None, **fields: Any) -> bool:
+        """End the state: log `event` at info if one was logged before; return whether it was."""
+        was, self._last = self._last is not None, None
+        if was and event is not None:
+            self._log.info(event, **fields)
+        return was
+
+    def _once(self, write: Callable[..., Any], event: str, key: Hashable, fields: dict[str, Any]) -> None:
+        seen = (event, key)
+        if seen != self._last:
+            self._last = seen
+            write(event, **fields)
 
 
 def _named(process: str) -> structlog.typing.Processor:

@@ -7,9 +7,10 @@ with Bounded Loads" (Mirrokni, Thorup and Zadimoghaddam, 2018): a server that is
 A weight is a whole number, bytes where they are known: sums are exact, so the same map comes out again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 
 SHARDS = 1024
 """Fixed for the life of a registry: the shard of a user is part of the stored map."""
@@ -58,6 +59,22 @@ def rendezvous(shard: int, server_ids: Collection[str]) -> list[str]:
         {'d'}
     """
     return sorted(server_ids, key=lambda server: (_scores(server)[shard], server), reverse=True)
+
+
+def holders(owner_id: str, order: Iterable[str], count: int) -> list[str]:
+    """Return the servers that hold the model of one user, the owner of the user's shard first.
+
+    Args:
+        owner_id: the server that the stored map gives the shard to.
+        order: servers that may hold it, in rendezvous order for that shard.
+        count: on how many servers the model is to be.
+
+    Example:
+        >>> holders("b", ["a", "b", "c"], 2)
+        ['b', 'a']
+    """
+    others = (server_id for server_id in order if server_id != owner_id)
+    return [owner_id, *islice(others, count - 1)]
 
 
 def owners(server_ids: Collection[str]) -> dict[int, str]:

@@ -1,14 +1,11 @@
 """One model server as a process: listens, runs the parts, hands over, stops gracefully."""
 
 import asyncio
-import faulthandler
+import contextlib
 import gc
 import os
 import signal
 import socket
-import sys
-import threading
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -17,9 +14,9 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry import loops
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import is_migrated, open_engine
+from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server.app import SHORTEN
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.settings import ServerSettings
@@ -37,17 +34,11 @@ WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 def _leave_threads() -> None:
-    """End the process where a load or a prediction does not end; Python itself would wait for it."""
-    ends_s = time.monotonic() + _THREADS_S
-    others = [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]
-    for thread in others:
-        thread.join(max(0.0, ends_s - time.monotonic()))
-    busy = sorted(thread.name for thread in others if thread.is_alive())
+    """End the process although a load or a prediction does not end; Python itself would wait for it."""
+    busy = leave_threads(_THREADS_S)
     if busy:
         log.warning("ending in the middle of loads or predictions", threads=busy)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        exit_now()
 
 
 class _Stop(asyncio.Event):
@@ -72,7 +63,7 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
         InvalidSetting: the cluster can't be watched, as the client for it is not installed.
         OSError: the address can't be listened on.
     """
-    loops.run(_serve(settings, shared_fd, lifeline))
+    run_async(_serve(settings, shared_fd, lifeline))
     _leave_threads()
 
 
@@ -111,8 +102,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     if parts.disk is not None:
         parts.disk.close()
     log.info("stopped", server=settings.server_id)
-    # Whatever holds the process up from here on, a thread that asks the registry, say, has its stack told.
-    faulthandler.dump_traceback_later(_END_S, exit=True)
+    exit_within(_END_S)
 
 
 async def _work(
@@ -166,10 +156,10 @@ def _stop_event(lifeline: int | None) -> _Stop:
     if lifeline is not None:
 
         def parent_left() -> None:
-            loop.remove_reader(lifeline)
-            stop.ask()
+            with contextlib.suppress(RuntimeError):  # the loop has closed: this process is ending
+                loop.call_soon_threadsafe(stop.ask)
 
-        loop.add_reader(lifeline, parent_left)  # nobody ever writes: readable means closed
+        when_closed(lifeline, parent_left)
     return stop
 
 
@@ -188,5 +178,5 @@ async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
         elif not told:
             log.info("waiting for the operator to set up the registry", url=repr(engine.url))
         told = True
-        await loops.set_within(stop, _TABLES_EVERY_S)
+        await set_within(stop, _TABLES_EVERY_S)
     return False

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
-from tenantry import loops
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import OperatorRegistry
+from tenantry.runtime import run_async
 from tenantry_operator import runtime
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.election import Election
@@ -34,7 +34,7 @@ def run(settings: OperatorSettings) -> None:
         LeaseLost: another one may have.
         ClusterError: no API server is configured.
     """
-    loops.run(Cluster.configured())  # before this process takes the lead from one that can do better
+    run_async(Cluster.configured())  # before this process takes the lead from one that can do better
     stop = runtime.stop_event(None)
     _prepare_for_many()
     health, metrics = Health(), OperatorMetrics()

@@ -1,8 +1,6 @@
 """What both processes of the operator share: stop signals, probes, leadership, and threads."""
 
-import faulthandler
 import os
-import select
 import signal
 import socket
 import threading
@@ -12,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import structlog
 
 from tenantry.registry import OperatorRegistry, migrate, open_engine
+from tenantry.runtime import exit_within, when_closed
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_operator.control.controller import Controller
@@ -81,8 +80,7 @@ def work(controller: Controller, source: Callable[[], None], stop: threading.Eve
     if failures:
         raise failures[0]
     log.info("stopped")
-    # Whatever holds the process up from here on, a call to a store, say, has its stack told.
-    faulthandler.dump_traceback_later(_END_S, exit=True)
+    exit_within(_END_S)
 
 
 def stop_event(lifeline: int | None) -> threading.Event:
@@ -91,12 +89,5 @@ def stop_event(lifeline: int | None) -> threading.Event:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     if lifeline is not None:
-        threading.Thread(target=_until_closed, args=(lifeline, stop), daemon=True).start()
+        when_closed(lifeline, stop.set)
     return stop
-
-
-def _until_closed(lifeline: int, stop: threading.Event) -> None:
-    # Nobody ever writes: readable means that the other end is closed. Not a plain read, as another
-    # process that shares the pipe may have made it one that does not block.
-    select.select([lifeline], [], [])
-    stop.set()

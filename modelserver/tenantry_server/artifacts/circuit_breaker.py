@@ -8,8 +8,8 @@ from contextlib import suppress
 import structlog
 
 from tenantry import ModelId
-from tenantry.clock import boot_clock_s
 from tenantry.errors import ArtifactUnavailable
+from tenantry.runtime import boot_clock_s
 from tenantry_server.artifacts.repositories import ArtifactRepository
 
 log = structlog.get_logger(__name__)

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from random import uniform
 
 import structlog
 
-from tenantry import TenantryError
+from tenantry import TenantryError, backoff
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.memory.model_cache import Resident
 
@@ -30,7 +29,7 @@ class _Wanted:
     user_id: str
     candidate_id: str
     revision: int
-    retry_s: float = _FIRST_RETRY_S
+    failures: int = 0
     answered: bool = False
 
 
@@ -113,9 +112,9 @@ class CandidateLoader:
             self._reported()
             wanted.answered = report.state is not LoadState.RETRYING
             if report.state is LoadState.RETRYING:
-                delay_s = wanted.retry_s * uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
-                wanted.retry_s = min(wanted.retry_s * 2, _LAST_RETRY_S)
-                asyncio.get_running_loop().call_later(delay_s, self._queue.put_nowait, wanted)
+                wanted.failures += 1
+                wait_s = backoff.delay_s(wanted.failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
+                asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, wanted)
 
     async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
         try:

@@ -10,10 +10,9 @@ from typing import TypeVar
 
 import structlog
 
-from tenantry import loops
-from tenantry.clock import boot_clock_s
 from tenantry.errors import RegistryUnavailable, ServerIdTaken
 from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
+from tenantry.runtime import boot_clock_s, set_within
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -119,9 +118,7 @@ class RegistryFollower:
                 self._lost = False
                 self._table.registry_answers = True
             hurried = self._clock_s() < self._hurry_until_s
-            await loops.set_within(
-                self._wake, min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
-            )
+            await set_within(self._wake, min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s)
             self._wake.clear()
 
     async def release(self) -> None:

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 import structlog
 
-from tenantry.clock import boot_clock_s
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
+from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.model_info import ModelInfoRepository
 
 log = structlog.get_logger(__name__)

@@ -95,10 +95,7 @@ class Peers:
         Args:
             count: on how many servers the model shall be.
         """
-        if count == 1:
-            return [owner_id]
-        others = [server_id for server_id in self.order(shard) if server_id != owner_id]
-        return [owner_id, *others[: count - 1]]
+        return [owner_id] if count == 1 else placement.holders(owner_id, self.order(shard), count)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._peers)

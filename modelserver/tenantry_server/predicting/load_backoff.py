@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import uniform
 
 from cachetools import LRUCache
 
-from tenantry import TenantryError
-from tenantry.clock import boot_clock_s
+from tenantry import TenantryError, backoff
+from tenantry.runtime import boot_clock_s
 
 _FIRST_S = 0.5
 _LAST_S = 30.0
@@ -61,7 +60,7 @@ class LoadBackoff:
         """Count a failure and wait longer than after the one before."""
         before = self._failures.get(model_id)
         failures = 1 if before is None else before.failures + 1
-        wait_s = min(_FIRST_S * 2 ** (failures - 1), _LAST_S) * uniform(0.8, 1.2)  # noqa: S311 - jitter
+        wait_s = backoff.delay_s(failures, first_s=_FIRST_S, last_s=_LAST_S)
         error.retry_after_s = wait_s
         self._failures[model_id] = _Failure(error, failures, self._clock_s() + wait_s)
 

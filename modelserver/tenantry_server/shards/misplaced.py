@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from tenantry import loops
 from tenantry.registry import Assignment, Changes
+from tenantry.runtime import set_within
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.choice import Holders
@@ -50,7 +50,7 @@ class Strays:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            if await loops.set_within(self._moved, self._every_s):
+            if await set_within(self._moved, self._every_s):
                 self._moved.clear()
                 await asyncio.sleep(_LET_GO_S)
             await self.let_go()

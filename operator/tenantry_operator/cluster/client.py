@@ -19,7 +19,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError, __version__
-from tenantry.clock import boot_clock_s
+from tenantry.runtime import boot_clock_s
 from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 log = structlog.get_logger(__name__)

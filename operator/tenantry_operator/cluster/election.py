@@ -6,8 +6,8 @@ import threading
 
 import structlog
 
-from tenantry import TenantryError, loops
-from tenantry.clock import boot_clock_s
+from tenantry import TenantryError
+from tenantry.runtime import boot_clock_s, run_async
 from tenantry_operator.cluster.client import LEASE_S, Cluster
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class Election:
     def _run(self) -> None:
         failure: TenantryError = LeaseLost()
         try:
-            loops.run(self._hold())
+            run_async(self._hold())
         except TenantryError as error:
             failure = error
         except Exception:

@@ -13,7 +13,7 @@ from typing import Any
 
 import kopf
 
-from tenantry import loops
+from tenantry.runtime import run_async
 from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 Hand = Callable[[Mapping[str, Any], bool], None]
@@ -66,7 +66,7 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
         finally:
             telling.cancel()
 
-    loops.run(until_stopped())
+    run_async(until_stopped())
 
 
 def _not_about_signals(record: logging.LogRecord) -> bool:

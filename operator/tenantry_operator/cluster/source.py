@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from tenantry import loops
 from tenantry.registry import Claim
+from tenantry.runtime import run_async
 from tenantry_operator.cluster import informer, objects
 from tenantry_operator.cluster.client import PAGE, Cluster, ClusterError
 from tenantry_operator.cluster.status_writer import StatusWriter
@@ -86,7 +86,7 @@ class ClusterSide(Observer):
             submit: takes listings; called from several threads.
         """
         self._submit = submit
-        loops.run(self._run(stop))
+        run_async(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> None:
         async with Cluster(self._namespace) as cluster:

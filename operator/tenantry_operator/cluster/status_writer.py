@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from tenantry import backoff
 from tenantry.registry import Claim
 from tenantry_operator.cluster import objects
 from tenantry_operator.cluster.client import Cluster, ClusterError, Conflict, Gone
@@ -24,7 +25,7 @@ _LEADS_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    after_s: float
+    failures: int
     timer: asyncio.TimerHandle
 
 
@@ -145,13 +146,14 @@ class StatusWriter:
     def _retry(self, uid: str, problem: str) -> None:
         """Later, and less and less often: an API server may refuse a status for good."""
         former = self._retries.get(uid)
-        retry_s = _FIRST_RETRY_S if former is None else min(2 * former.after_s, _LAST_RETRY_S)
+        failures = 1 if former is None else former.failures + 1
+        retry_s = backoff.delay_s(failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
         if former is not None:
             former.timer.cancel()
         tell = log.warning if former is None else log.debug
         tell("status not written yet", uid=uid, error=problem)
         timer = asyncio.get_running_loop().call_later(retry_s, self._enqueue, uid)
-        self._retries[uid] = _Retry(retry_s, timer)
+        self._retries[uid] = _Retry(failures, timer)
 
     def _forget_retry(self, uid: str) -> None:
         former = self._retries.pop(uid, None)

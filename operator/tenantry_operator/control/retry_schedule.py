@@ -1,7 +1,8 @@
 """When to look at something again: in memory, with backoff and jitter, and nothing lost or doubled."""
 
 import heapq
-from random import uniform
+
+from tenantry import backoff
 
 
 class Schedule:
@@ -31,8 +32,8 @@ class Schedule:
             return
         tries = self._tries.get(key, 0)
         self._tries[key] = tries + 1
-        delay_s = min(self._first_s * 2 ** min(tries, 30), self._last_s)
-        self._put(key, now_s + delay_s * uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
+        wait_s = backoff.delay_s(tries + 1, first_s=self._first_s, last_s=self._last_s)
+        self._put(key, now_s + wait_s)
 
     def after(self, key: str, now_s: float, delay_s: float) -> None:
         """Once, `delay_s` from now; forgets earlier failures."""

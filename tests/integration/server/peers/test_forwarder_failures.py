@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tenantry import loops
+from tenantry.runtime import set_within
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.network import scripted_peer
@@ -383,7 +383,7 @@ async def test_who_leaves_ends_the_hop(way: str) -> None:
         asking = asyncio.create_task(ask(servers, way))
         await until_soon(lambda: peer.seen)
         asking.cancel()
-        assert await loops.set_within(left, PATIENCE_S)
+        assert await set_within(left, PATIENCE_S)
         await until_soon(lambda: not in_flight(servers, "peer"))
 
 

@@ -19,8 +19,8 @@ from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import SHORTEN
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.protocols.native import WholeAnswer
 from tenantry_server.toys import SumModel
+from tenantry_server.wire.answers import WholeAnswer
 
 ROW = b'[{"a": 1, "b": 2}]'
 BODY_BYTES = 200_000

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.clock import boot_clock_s
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import (
@@ -18,6 +17,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
+from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
 from tests.support.tenants.shards import held
 

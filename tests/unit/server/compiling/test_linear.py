@@ -329,7 +329,7 @@ def test_what_is_not_known_exactly_is_left_alone(model: SklearnModel) -> None:
 
 def test_what_is_no_estimator_at_all_is_left_alone() -> None:
     model = SumModel()
-    assert fast(model) is model  # type: ignore[arg-type]
+    assert fast(model) is model  # type: ignore[type-var]
 
 
 def test_a_wrong_reading_is_found_out_and_the_original_serves(monkeypatch: pytest.MonkeyPatch) -> None:

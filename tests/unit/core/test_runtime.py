@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from tenantry import loops
+from tenantry.runtime import set_within
 
 
 async def test_an_event_that_is_set_in_time_is_told_from_one_that_is_not() -> None:
     event = asyncio.Event()
-    assert not await loops.set_within(event, 0.001)
+    assert not await set_within(event, 0.001)
     asyncio.get_running_loop().call_soon(event.set)
-    assert await loops.set_within(event, 60.0)
+    assert await set_within(event, 60.0)
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -21,7 +21,7 @@ async def test_a_cancellation_just_as_the_event_is_set_is_not_lost(turns: int) -
 
     async def follow() -> None:
         while True:
-            await loops.set_within(event, 60.0)
+            await set_within(event, 60.0)
             event.clear()
 
     following = asyncio.create_task(follow())
