@@ -86,12 +86,11 @@ class OnChange:
         """Log at error, unless this was the last that was logged here."""
         self._once(self._log.error, event, key, fields)
 
-    def over(self, event: str | None = None, **fields: Any) -> bool:
-        """End the state: log `event` at info if one was logged before; return whether it was."""
-        was, self._last = self._last is not None, None
-        if was and event is not None:
+    def over(self, event: str | None = None, **fields: Any) -> None:
+        """End the state; log `event` at info if one was logged before."""
+        if self._last is not None and event is not None:
             self._log.info(event, **fields)
-        return was
+        self._last = None
 
     def _once(self, write: Callable[..., Any], event: str, key: Hashable, fields: dict[str, Any]) -> None:
         seen = (event, key)
