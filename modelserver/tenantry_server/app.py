@@ -16,14 +16,13 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.protocols import native
-from tenantry_server.protocols.native import PredictRoute
+from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import error_responses, headers
 
 log = structlog.get_logger(__name__)
 
-SHORTEN: web.AppKey[Callable[[web.Server], None]] = web.AppKey("shorten")
-"""Where an application keeps what shortens the way of predictions past it, for the server to call."""
+FAST_PATH = web.AppKey("fast_path", FastPath)
+"""Where an application keeps its fast path, for the process to install on the server."""
 
 
 def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
@@ -69,13 +68,6 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     """
     plane = data_plane or DataPlane(model_info_repository, model_repository)
     metrics = ServerMetrics(model_repository, disk, forwarder)
-    predict = PredictRoute(
-        plane,
-        server_id=server_id,
-        timeout_s=predict_timeout_s,
-        max_body_bytes=max_body_bytes,
-        answered=metrics.answered,
-    )
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -97,17 +89,17 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         yield
         plane.close()
 
-    def shorten(server: web.Server) -> None:
-        if forwarder is not None:
-            forwarder.shorten(server, metrics.answered)
-        predict.shorten(server)  # the last one is asked first
-
     app = web.Application(
         client_max_size=max_body_bytes,
         middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
     )
-    app[SHORTEN] = shorten
-    app.router.add_post(native.PATH, predict.handle)
+    app[FAST_PATH] = FastPath(
+        plane,
+        forwarder,
+        server_id=server_id,
+        max_body_bytes=max_body_bytes,
+        answered=metrics.answered,
+    )
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)

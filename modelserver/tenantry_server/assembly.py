@@ -21,9 +21,9 @@ from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers.choice import Holders
-from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.hot_users import HotUsers
@@ -45,7 +45,7 @@ class Parts:
     prewarmer: Prewarmer
     strays: Strays
     hot: HotUsers
-    peers: Peers
+    directory: Directory
     disk: DiskCache | None
 
 
@@ -64,12 +64,11 @@ def assemble(
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
-    peers = Peers(own)
-    holders = Holders(table, peers, plane)
+    directory = Directory(own)
+    view = FleetView(table, directory, plane)
     forwarder = Forwarder(
-        table,
-        peers,
-        holders,
+        view,
+        directory,
         timeout_s=settings.predict_timeout_s,
         max_body_bytes=settings.max_body_bytes,
     )
@@ -80,18 +79,18 @@ def assemble(
         Warmer(table, models, plane.load),
         hot=hot.recall,
         warm=handover.warm_elsewhere,
-        keeps=holders.keeps,
+        keeps=view.keeps,
         server_id=own,
         wait_s=settings.prewarm_s,
     )
-    strays = Strays(table, models, holders)
+    strays = Strays(table, models, view)
 
     def changed(changes: Changes) -> None:
         prewarmer.changed(changes)
         strays.changed(changes)
 
     def servers_read(servers: list[Server]) -> None:
-        if peers.take(servers):
+        if directory.update(servers):
             prewarmer.servers_changed()
 
     def report() -> ServerReport:
@@ -122,12 +121,12 @@ def assemble(
         data_plane=plane,
         disk=disk,
         ready=lambda: table.was_read and prewarmer.done and not stopping(),
-        registry_age_s=lambda: table.age_s,
+        registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
     )
     app.add_routes(handover.routes())
     candidates = CandidateLoader(plane.load, own, follower.wake)
-    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, peers, disk)
+    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, directory, disk)
 
 
 def _disk(settings: ServerSettings) -> DiskCache | None:

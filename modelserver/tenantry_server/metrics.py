@@ -114,12 +114,12 @@ class _ForwardCollector(Collector):
             forwarded.add_metric([result], count)
         yield forwarded
         yield GaugeMetricFamily(
-            "tenantry_peers", "Other servers whose lease holds.", self._forwarder.peers.live
+            "tenantry_peers", "Other servers whose lease holds.", self._forwarder.directory.live
         )
         yield GaugeMetricFamily(
             "tenantry_peers_down",
             "Servers whose lease holds, and that do not answer this one.",
-            self._forwarder.peers.down,
+            self._forwarder.directory.down,
         )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
-from tenantry_server.app import SHORTEN
+from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
@@ -86,7 +86,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     )
     await runner.setup()
     if runner.server is not None:
-        parts.app[SHORTEN](runner.server)
+        parts.app[FAST_PATH].install(runner.server)
     sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
     for listening in sockets:
         listening.setblocking(False)
@@ -97,7 +97,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         await _work(parts, settings, wake_ups, stop, runner)
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
-    parts.peers.close()
+    parts.directory.close()
     await parts.follower.release()
     if parts.disk is not None:
         parts.disk.close()

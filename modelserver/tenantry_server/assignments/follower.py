@@ -104,19 +104,19 @@ class RegistryFollower:
             try:
                 await self._follow(candidates, reports)
             except ServerIdTaken:
-                self._table.extend_lease(float("-inf"))  # from here on memory is not trusted
+                self._table.contact.name_taken()  # from here on memory is not trusted
                 raise
             except RegistryUnavailable as error:
                 candidates.put_back(reports)
                 if not self._lost:
                     log.warning("registry lost", error=str(error))
                 self._lost = True
-                self._table.registry_answers = False
+                self._table.contact.fell_silent()
             else:
                 if self._lost:
                     log.info("registry found again", revision=self._table.revision)
                 self._lost = False
-                self._table.registry_answers = True
+                self._table.contact.answered()
             hurried = self._clock_s() < self._hurry_until_s
             await set_within(self._wake, min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s)
             self._wake.clear()
@@ -137,14 +137,14 @@ class RegistryFollower:
             # tombstones may be gone by now, so everything is read.
             await self._renew(began_s)
             self._put_in_force(await self._in_thread(self._registry.everything), candidates)
-            self._table.extend_lease(self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S)
+            self._table.contact.renewed(until_s=self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S)
         if reports:
             await self._in_thread(lambda: self._registry.report(reports))
         if self._renewal_due(began_s):
             await self._renew(began_s)
             if self._table.lease_held:  # still, so it never ended; else begin anew
                 # Counted from before the database was asked, so it ends before the database's own.
-                self._table.extend_lease(began_s + self._lease_s - _LEASE_MARGIN_S)
+                self._table.contact.renewed(until_s=began_s + self._lease_s - _LEASE_MARGIN_S)
 
     async def _changes(self) -> Changes:
         revision = self._table.revision
@@ -195,7 +195,7 @@ class RegistryFollower:
             silent.cancel()
 
     def _fell_silent(self) -> None:
-        self._table.registry_answers = False
+        self._table.contact.fell_silent()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

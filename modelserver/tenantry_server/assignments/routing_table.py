@@ -9,6 +9,7 @@ from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
 from tenantry.runtime import boot_clock_s
+from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.model_info import ModelInfoRepository
 
 log = structlog.get_logger(__name__)
@@ -42,15 +43,11 @@ class RoutingTable(ModelInfoRepository):
     ) -> None:
         self._registry = registry
         self._on_loss = on_loss
-        self._clock_s = clock_s
+        self.contact = RegistryContact(clock_s=clock_s)
         self._assignments: dict[str, Assignment] = {}
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
-        self._lease_ends_s = float("-inf")
-        self._read_at_s: float | None = None
-        self._lost = False  # whether the last look-up went unanswered
-        self.registry_answers = True  # as the follower last saw it
         self.revision = -1
 
     def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
@@ -96,22 +93,10 @@ class RoutingTable(ModelInfoRepository):
             ]
         return touched, gone
 
-    def extend_lease(self, until_s: float) -> None:
-        """Trust the table until `until_s` of the clock; called once the registry has granted it."""
-        self._lease_ends_s = until_s
-        self._read_at_s = self._clock_s()
-
     @property
     def lease_held(self) -> bool:
         """Whether memory may be trusted now."""
-        return self._clock_s() < self._lease_ends_s
-
-    @property
-    def age_s(self) -> float | None:
-        """How old the knowledge is, in seconds, while the registry does not answer; else None."""
-        if self.lease_held or self._read_at_s is None or not self._lost:
-            return None
-        return self._clock_s() - self._read_at_s
+        return self.contact.lease_held
 
     @property
     def was_read(self) -> bool:
@@ -151,27 +136,27 @@ class RoutingTable(ModelInfoRepository):
 
     def peek(self, user_id: str) -> str | None:
         """From memory while the lease holds; None: ask SQL."""
-        if not self.lease_held:
+        if not self.contact.lease_held:
             return None
         return _answer(user_id, self._assignments.get(user_id))
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
-        """As SQL has it now; where SQL does not answer, as `on_loss` says."""
+        """Return what SQL says now; where SQL does not answer, what `on_loss` says."""
         try:
             assignment = self._lookup(user_id)
-            self._lost = False
-            return _answer(user_id, assignment)
         except RegistryUnavailable:
-            self._lost = True
+            self.contact.looked_up(answered=False)
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
                 raise
             return _answer(user_id, self._assignments.get(user_id))
+        self.contact.looked_up(answered=True)
+        return _answer(user_id, assignment)
 
     def _lookup(self, user_id: str) -> Assignment | None:
-        if not self.registry_answers:  # to ask takes seconds then, and all requests share one thread
+        if not self.contact.registry_answers:  # asking takes seconds then, and all requests share a thread
             raise RegistryUnavailable(
-                "the registry does not answer, and this server's lease is over; retry, it is asked "
-                "again all the time"
+                "the registry does not answer, and this server's lease is over; retry: this server asks "
+                "the registry again several times a second"
             )
         return self._registry.lookup(user_id)
 

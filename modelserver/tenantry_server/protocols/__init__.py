@@ -1,4 +1,4 @@
-"""Wire protocols beside the server's own: KServe V1, Open Inference Protocol V2, and their description.
+"""Wire protocols: Tenantry's own, KServe V1, Open Inference Protocol V2, and a description of all.
 
 Each module turns requests of one protocol into a Payload, and an Answer into that protocol's words. In
 both, the model's name is the user id. What is refused is raised as a TenantryError; only the
@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tenantry_server.protocols import v1
+from tenantry_server.protocols import native, v1
 from tenantry_server.protocols.openapi import routes as openapi
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import routes as v2
@@ -23,7 +23,7 @@ PREDICTIONS = (":predict", "/infer")
 
 def routes(service: Service) -> list[web.RouteDef]:
     """The routes of every protocol of this package, ready for `web.Application.add_routes`."""
-    return [*v1.routes(service), *v2.routes(service), *openapi.routes()]
+    return [*native.routes(service), *v1.routes(service), *v2.routes(service), *openapi.routes()]
 
 
 def error_words(path: str) -> Callable[[str, str], Any] | None:

@@ -9,7 +9,7 @@ from tenantry.registry import Assignment, Changes
 from tenantry.runtime import set_within
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers.choice import Holders
+from tenantry_server.peers.view import FleetView
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Strays:
         self,
         table: RoutingTable,
         models: CachedModelRepository,
-        holders: Holders,
+        holders: FleetView,
         *,
         every_s: float = 60.0,
     ) -> None:

@@ -89,6 +89,20 @@ BODY = web.RequestKey("body", Body)
 """Where a request keeps it once somebody began to read it."""
 
 
+def begun(request: web.Request, limit_bytes: int) -> Body:
+    """Return the body that a request keeps, and begin to keep it where nothing has read it yet.
+
+    Args:
+        limit_bytes: of the whole.
+    """
+    body = request.get(BODY)
+    if body is None:
+        content = request.content
+        arrived = content.read_nowait() if content.is_eof() and content.exception() is None else None
+        body = request[BODY] = Body(request, limit_bytes, arrived)
+    return body
+
+
 async def whole(request: web.Request) -> bytes:
     """The whole body, whoever began to read it.
 

@@ -37,7 +37,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
-from tenantry_server.app import SHORTEN
+from tenantry_server.app import FAST_PATH
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.toys import ErrorModel, SumModel
@@ -181,7 +181,7 @@ async def client(tenants: Tenants, request: pytest.FixtureRequest) -> AsyncItera
             runner = client.server.runner
             assert runner is not None
             assert runner.server is not None
-            app[SHORTEN](runner.server)
+            app[FAST_PATH].install(runner.server)
         yield client
 
 

@@ -3,7 +3,6 @@
 Owns what a follower would do: who holds what, whose lease holds, who the others are. A test says it.
 """
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,13 +21,14 @@ from tenantry.registry import (
     ServerReport,
     open_engine,
 )
+from tenantry.runtime import boot_clock_s
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
-from tenantry_server.app import SHORTEN
+from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
-from tenantry_server.peers.choice import Holders
-from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 
 
@@ -76,13 +76,12 @@ class Node:
         self.models = Models(models)
         self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20))
         self.plane = DataPlane(self.table, self.cache)
-        self.peers = Peers(server_id)
+        self.peers = Directory(server_id)
         self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
         self.forwarder = Forwarder(
-            self.table,
+            FleetView(self.table, self.peers, self.plane),
             self.peers,
-            Holders(self.table, self.peers, self.plane),
             timeout_s=self.timeout_s,
             max_body_bytes=self.max_body_bytes,
         )
@@ -93,7 +92,7 @@ class Node:
             predict_timeout_s=self.timeout_s,
             max_body_bytes=self.max_body_bytes,
             data_plane=self.plane,
-            registry_age_s=lambda: self.table.age_s,
+            registry_age_s=lambda: self.table.contact.age_s,
             forwarder=self.forwarder,
         )
         self.port = 0
@@ -113,7 +112,7 @@ class Node:
         runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         assert runner.server is not None
-        self.app[SHORTEN](runner.server)
+        self.app[FAST_PATH].install(runner.server)
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         self.port = runner.addresses[0][1]
         self._runner = runner
@@ -126,8 +125,12 @@ class Node:
 
     def lease(self, *, held: bool) -> None:
         """Whether its lease holds; where not, its follower has seen that SQL does not answer."""
-        self.table.extend_lease(time.clock_gettime(time.CLOCK_BOOTTIME) + 3600 if held else 0.0)
-        self.table.registry_answers = held
+        contact = self.table.contact
+        contact.renewed(until_s=boot_clock_s() + 3600 if held else 0.0)
+        if held:
+            contact.answered()
+        else:
+            contact.fell_silent()
 
 
 class Cluster:
@@ -166,7 +169,7 @@ class Cluster:
             for name, url in urls.items()
         ]
         for node in self.nodes.values():
-            node.peers.take(servers)
+            node.peers.update(servers)
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]

@@ -389,7 +389,7 @@ async def test_who_leaves_ends_the_hop(way: str) -> None:
 
 def in_flight(servers: Cluster, name: str) -> int:
     """Requests that a passed on to another and that are not answered."""
-    peer = servers["a"].peers.get(name)
+    peer = servers["a"].peers.peers.get(name)
     return 0 if peer is None else peer.in_flight
 
 

@@ -34,7 +34,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tenantry import Model, ModelId
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
-from tenantry_server.app import SHORTEN
+from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import load_model
@@ -116,7 +116,7 @@ async def test_served_answers_are_scikit_learns_own() -> None:
         runner = client.server.runner
         assert runner is not None
         assert runner.server is not None
-        app[SHORTEN](runner.server)
+        app[FAST_PATH].install(runner.server)
         for seed in range(100):
             estimator, method, rows = drawn(seed)
             shelf.held[f"user-{seed}"] = estimator, method

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from tenantry import Model
 from tenantry.errors import ModelNotAssigned
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
-from tenantry_server.app import SHORTEN
+from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.toys import SumModel
@@ -101,7 +101,7 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
     async with TestServer(app) as server:
         assert server.runner is not None
         assert server.runner.server is not None
-        app[SHORTEN](server.runner.server)
+        app[FAST_PATH].install(server.runner.server)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         wire = Wire(reader, writer, short)
         for user_id in ("ann", "bob", "slow", "odd", "a.b~c@d:e+f-1"):

@@ -207,13 +207,13 @@ async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speak
         await until_soon(lambda: rig.table.lease_held)
         rig.registry.after_reading = lambda: speaks.wait(30)
         try:
-            await until_soon(lambda: not rig.table.registry_answers)
+            await until_soon(lambda: not rig.table.contact.registry_answers)
             rig.clock.now_s += LEASE_S
             assert rig.table.get_model_id_by_user_id("ann") == "a1"
-            assert rig.table.age_s is not None
+            assert rig.table.contact.age_s is not None
         finally:
             speaks.set()
-        await until_soon(lambda: rig.table.registry_answers and rig.table.lease_held)
+        await until_soon(lambda: rig.table.contact.registry_answers and rig.table.lease_held)
 
 
 async def test_the_lease_is_given_up_before_the_registry_gives_it_up(rig: Rig) -> None:

@@ -87,7 +87,7 @@ def whole(revision: int, *rows: Assignment, shards: dict[int, str] | None = None
 
 
 def trusted(table: RoutingTable, clock: Clock, lease_s: float = 10.0) -> RoutingTable:
-    table.extend_lease(clock.now_s + lease_s)
+    table.contact.renewed(until_s=clock.now_s + lease_s)
     return table
 
 
@@ -176,7 +176,7 @@ def test_memory_answers_while_the_lease_holds(
     trusted(table, clock, 10.0)
     clock.now_s += 9.99
     assert table.peek("ann") == "a1"
-    assert (table.lease_held, table.age_s, registry.asked) == (True, None, 0)
+    assert (table.lease_held, table.contact.age_s, registry.asked) == (True, None, 0)
 
 
 def test_memory_never_answers_after_the_lease(
@@ -190,7 +190,7 @@ def test_memory_never_answers_after_the_lease(
     assert table.peek("ann") is None
     assert table.peek("nobody") is None
     assert table.get_model_id_by_user_id("ann") == "a2"
-    assert (table.lease_held, table.age_s) == (False, None), "what SQL says now has no age"
+    assert (table.lease_held, table.contact.age_s) == (False, None), "what SQL says now has no age"
 
 
 def test_sql_answers_as_it_stands_once_the_lease_is_lost(
@@ -213,7 +213,7 @@ def test_without_lease_and_registry_the_last_known_model_answers(
     trusted(table, clock, 10.0)
     registry.reachable = False
     clock.now_s += 25.0
-    assert (table.get_model_id_by_user_id("ann"), table.age_s) == ("a1", 25.0)
+    assert (table.get_model_id_by_user_id("ann"), table.contact.age_s) == ("a1", 25.0)
     with pytest.raises(ModelNotAssigned):
         table.get_model_id_by_user_id("nobody")
 
@@ -231,7 +231,7 @@ def test_a_server_that_never_read_the_registry_does_not_guess(
 ) -> None:
     """It would answer 404 for a user who has a model."""
     registry.reachable = False
-    assert (table.was_read, table.lease_held, table.age_s) == (False, False, None)
+    assert (table.was_read, table.lease_held, table.contact.age_s) == (False, False, None)
     with pytest.raises(RegistryUnavailable):
         table.get_model_id_by_user_id("ann")
 

@@ -1,183 +1,155 @@
-"""Whom a server turns to: holders by their load, then the rest in one order for all, itself at last."""
+"""Where a request is answered: holders by their load, then others in one order for all, then here."""
 
-import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tenantry.errors import ModelNotAssigned
-from tenantry.placement import rendezvous, shard_of
-from tenantry.registry import Assignment, Changes, Holding, Server, ServerReport, open_engine
-from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.peers.choice import Holders
-from tenantry_server.peers.directory import Peers
-from tenantry_server.peers.peer import Peer
-from tenantry_server.predicting.dataplane import DataPlane, Pace
-from tests.support.processes.cluster import Silent, user_for
+from tenantry import placement
+from tenantry.placement import shard_of
+from tenantry.registry import Holding
+from tenantry_server.assignments.contact import Contact
+from tenantry_server.peers.choice import Ask, Here, Request, Route, belongs_here, choose, rescue
+from tenantry_server.predicting.dataplane import Pace
 
-USER = user_for("b", "c", "me", "d")
-OTHERS = ("b", "c", "d")
+ME = "me"
+USER = "ann"
 
 
-class Plane(DataPlane):
-    """Says what a test says of a user's model."""
+@dataclass
+class Peer:
+    """One peer as the choice sees it."""
 
-    def __init__(self) -> None:
-        self.said: Pace | Exception = Pace.UNKNOWN
+    usable: bool = True
+    leased: bool = True
+    busyness: float = 0.0
 
-    def pace(self, user_id: str) -> Pace:  # noqa: ARG002 - the interface
-        if isinstance(self.said, Exception):
-            raise self.said
+
+@dataclass
+class View:
+    """A fleet in which `ranking` is the rendezvous order of every shard."""
+
+    owner: str | None = "b"
+    next_owner: str | None = None
+    replicas: int = 1
+    ranking: Sequence[str] = ("b", "c", ME, "d")
+    peers: Mapping[str, Peer] = field(default_factory=lambda: {name: Peer() for name in "bcd"})
+    contact: Contact = Contact.FRESH
+    own_load: float = 0.0
+    said: Pace | None = Pace.UNKNOWN
+    me: str = ME
+
+    def holding(self, shard: int) -> Holding | None:
+        assert shard == shard_of(USER)
+        return None if self.owner is None else Holding(self.owner, self.next_owner)
+
+    def replicas_of(self, user_id: str) -> int:
+        assert user_id == USER
+        return self.replicas
+
+    def holders(self, shard: int, owner_id: str, count: int) -> Sequence[str]:
+        return placement.holders(owner_id, self.order(shard), count)
+
+    def order(self, shard: int) -> Sequence[str]:
+        assert shard == shard_of(USER)
+        return self.ranking
+
+    def pace(self, user_id: str) -> Pace | None:
+        assert user_id == USER
         return self.said
 
-
-class Choice:
-    """One server named "me" among others, and its choice for USER."""
-
-    def __init__(self, owner: str | None = "b", *, replicas: int = 1) -> None:
-        registry = Silent(open_engine("sqlite://"), "me", endpoint="", capacity_bytes=1)
-        self.table = RoutingTable(registry)
-        shards = {} if owner is None else {shard_of(USER): Holding(owner)}
-        row = Assignment(USER, "uid", 1, "model", replicas=replicas)
-        self.table.take(Changes(1, complete=True, assignments=[row], shards=shards))
-        self.peers = Peers("me")
-        self.plane = Plane()
-        self.holders = Holders(self.table, self.peers, self.plane)
-        self.hear()
-
-    def hear(self, dead: str = "", **reports: ServerReport) -> None:
-        """What the registry says of the servers; `dead` has no lease."""
-        self.peers.take(
-            [
-                Server(
-                    name,
-                    f"http://{name}",
-                    1,
-                    -1.0 if name == dead else 9.0,
-                    1,
-                    reports.get(name, ServerReport()),
-                )
-                for name in ("me", *OTHERS)
-            ]
-        )
-
-    def peer(self, server_id: str) -> Peer:
-        peer = self.peers.get(server_id)
-        assert peer is not None
-        return peer
-
-    @property
-    def order(self) -> list[str] | None:
-        steps = self.holders.elsewhere(USER)
-        return None if steps is None else [peer.server_id for peer in steps]
+    def with_peers(self, **peers: Peer) -> "View":
+        return replace(self, peers={**self.peers, **peers})
 
 
-@pytest.fixture(autouse=True)
-def chance() -> None:
-    random.seed(1)
+def asked(route: Route) -> list[Sequence[str]]:
+    """The peers of each step of a route."""
+    steps: list[Sequence[str]] = []
+    while isinstance(route, Ask):
+        steps.append(list(route.peers))
+        route = route.then
+    return steps
 
 
-def test_the_holder_is_asked_and_then_those_that_come_before_this_server() -> None:
-    assert rendezvous(shard_of(USER), ["me", *OTHERS]) == ["b", "c", "me", "d"]
-    assert Choice().order == ["b", "c"]
+LEASELESS, DOWN = Peer(leased=False), Peer(usable=False)
+NOBODY: dict[str, Peer] = {}
+CASES: dict[str, tuple[View, Request, list[list[str]]]] = {
+    "the owner, then those that come before this server": (View(), Request(USER), [["b", "c"]]),
+    "an owner out of order comes first": (View("d"), Request(USER), [["d", "b", "c"]]),
+    "the owner answers itself": (View(ME), Request(USER), []),
+    "a holder answers itself": (View("d", replicas=4), Request(USER), []),
+    "no shard map": (View(None), Request(USER), []),
+    "no peers": (View(peers=NOBODY), Request(USER), []),
+    "a quick model in memory": (View(said=Pace.QUICK), Request(USER), []),
+    "a usual model in memory": (View(said=Pace.USUAL), Request(USER), [["b", "c"]]),
+    "a slow model in memory": (View(said=Pace.SLOW), Request(USER), [["b", "c"]]),
+    "what is in memory is the holder's to say": (
+        View(said=Pace.QUICK),
+        Request(USER, about_memory=True),
+        [["b", "c"]],
+    ),
+    "a user without a model": (View(said=None), Request(USER), []),
+    "a peer that is down": (View().with_peers(c=DOWN), Request(USER), [["b"]]),
+    "the owner is down, the next one answers": (View().with_peers(b=DOWN), Request(USER), [["c"]]),
+    "all before this server are down": (View().with_peers(b=DOWN, c=DOWN), Request(USER), [[]]),
+    "a peer that the registry does not know": (View("gone"), Request(USER), [["b", "c"]]),
+    "a peer without a lease is left out": (View().with_peers(b=LEASELESS), Request(USER), [["c"]]),
+    "passed on already": (View(), Request(USER, from_client=False), []),
+    "asked in vain already": (View(), Request(USER, asked_in_vain=True), []),
+    "two holders before the others": (View("d", replicas=2), Request(USER), [["d", "b", "c"]]),
+    "lapsed, but the registry answers": (View(contact=Contact.LAPSED), Request(USER), [["b", "c"]]),
+    "silent: everybody with a lease, then the nearest": (
+        View(contact=Contact.SILENT).with_peers(b=LEASELESS),
+        Request(USER),
+        [["c", "d"], ["b", "c"]],
+    ),
+    "silent, and the owner itself": (
+        View(ME, contact=Contact.SILENT),
+        Request(USER),
+        [["b", "c", "d"]],
+    ),
+    "silent, and without a shard map": (
+        View(None, contact=Contact.SILENT),
+        Request(USER),
+        [["b", "c", "d"]],
+    ),
+}
 
 
-def test_a_holder_out_of_order_comes_first_all_the_same() -> None:
-    """The cap on bytes gave it the shard."""
-    assert Choice("d").order == ["d", "b", "c"]
+@pytest.mark.parametrize(("view", "request_", "steps"), CASES.values(), ids=CASES.keys())
+def test_peers_are_asked_in_order(view: View, request_: Request, steps: list[list[str]]) -> None:
+    assert asked(choose(request_, view)) == steps
 
 
-def test_a_holder_answers_itself() -> None:
-    assert Choice("me").order is None
-    assert Choice("d", replicas=4).order is None
-
-
-def test_without_a_shard_map_everybody_answers_itself() -> None:
-    assert Choice(None).order is None
-
-
-def test_a_quick_model_in_memory_needs_nobody_else() -> None:
-    choice = Choice()
-    choice.plane.said = Pace.QUICK
-    assert choice.order is None
-    assert choice.holders.elsewhere(USER, held_only=True) is not None
-    for pace in (Pace.USUAL, Pace.SLOW):
-        choice.plane.said = pace
-        assert choice.order == ["b", "c"]
-
-
-def test_nobody_else_knows_a_user_whom_the_registry_does_not_know() -> None:
-    choice = Choice()
-    choice.plane.said = ModelNotAssigned(USER)
-    assert choice.order is None
-
-
-def test_who_has_no_lease_by_the_registry_is_not_asked() -> None:
-    choice = Choice()
-    choice.hear(dead="b")
-    assert choice.order == ["c"]
-
-
-def test_who_is_down_is_not_asked() -> None:
-    choice = Choice()
-    choice.peer("c").up = False
-    assert choice.order == ["b"]
-
-
-def test_who_said_that_its_lease_is_over_is_asked_only_where_nobody_has_one() -> None:
-    choice = Choice()
-    choice.peer("b").has_no_lease()
-    assert choice.order == ["c"]
-    steps = choice.holders.elsewhere(USER, leased=False)
-    assert steps is not None
-    assert [peer.server_id for peer in steps] == ["b", "c"]
-
-
-def test_who_leaves_is_asked_for_what_it_still_holds() -> None:
-    choice = Choice()
-    choice.hear(b=ServerReport(leaving=True), c=ServerReport(leaving=True))
-    assert choice.order == ["b"]
-
-
-def test_who_goes_down_while_another_is_asked_is_passed_by() -> None:
-    choice = Choice()
-    steps = choice.holders.elsewhere(USER)
-    assert steps is not None
-    assert next(steps).server_id == "b"
-    choice.peer("c").up = False
-    assert list(steps) == []
-
-
-def test_several_holders_are_asked_before_the_others() -> None:
-    order = Choice("d", replicas=2).order
-    assert order is not None
-    assert (set(order[:2]), order[2:]) == ({"d", "b"}, ["c"])
+def test_without_a_lease_anywhere_only_the_first_step_demands_one() -> None:
+    """The registry is out of reach: fresh knowledge is looked for first, then the model in a memory."""
+    route = choose(Request(USER), View(contact=Contact.SILENT))
+    assert isinstance(route, Ask)
+    assert isinstance(route.then, Ask)
+    assert (route.fresh, route.at_most, route.share) == (True, 3, 0.5)
+    assert (route.then.fresh, route.then.at_most, route.then.share) == (False, 2, 1.0)
+    demanding = choose(Request(USER, wants_fresh=True), View(contact=Contact.SILENT))
+    assert asked(demanding) == [["b", "c", "d"]]
 
 
 @pytest.mark.parametrize(("load", "first"), [(0.5, "b"), (0.0, "d")])
 def test_of_two_holders_the_less_busy_is_asked_first(load: float, first: str) -> None:
-    choice = Choice("d", replicas=2)
-    choice.hear(d=ServerReport(load=load), b=ServerReport(load=0.3))
-    assert {(choice.order or [""])[0] for _ in range(20)} == {first}
-
-
-def test_requests_that_are_there_and_unanswered_count_before_the_next_report() -> None:
-    choice = Choice("d", replicas=2)
-    choice.hear(d=ServerReport(load=0.3))
-    choice.peer("b").in_flight = 4
-    assert {(choice.order or [""])[0] for _ in range(20)} == {"d"}
+    view = View("d", replicas=2).with_peers(d=Peer(busyness=load), b=Peer(busyness=0.3))
+    assert {asked(choose(Request(USER, draw=draw), view))[0][0] for draw in range(20)} == {first}
 
 
 def test_of_equal_holders_each_gets_its_part() -> None:
-    choice = Choice("d", replicas=3)
-    firsts = [(choice.order or [""])[0] for _ in range(300)]
-    assert min(firsts.count(name) for name in ("b", "c", "d")) > 50
+    view = View("d", replicas=3)
+    firsts = [asked(choose(Request(USER, draw=draw), view))[0][0] for draw in range(300)]
+    assert {name: firsts.count(name) for name in "bcd"} == dict.fromkeys("bcd", 100)
 
 
-def test_the_most_busy_of_three_is_never_first() -> None:
-    """Of any two that chance picks it is the busier one."""
-    choice = Choice("d", replicas=3)
-    choice.hear(c=ServerReport(load=0.9))
-    assert {(choice.order or [""])[0] for _ in range(50)} == {"b", "d"}
+def test_the_busiest_of_three_is_never_first() -> None:
+    """Of any two that the draw picks, it is the busier one."""
+    view = View("d", replicas=3).with_peers(c=Peer(busyness=0.9))
+    assert {asked(choose(Request(USER, draw=draw), view))[0][0] for draw in range(60)} == {"b", "d"}
 
 
 @pytest.mark.parametrize(
@@ -193,42 +165,79 @@ def test_the_most_busy_of_three_is_never_first() -> None:
 def test_a_busy_holder_gives_slow_models_away(
     pace: Pace, own: float, other: float, given_away: bool
 ) -> None:
-    choice = Choice("me", replicas=2)
-    choice.plane.said = pace
-    choice.hear(me=ServerReport(load=own), b=ServerReport(load=other))
-    assert choice.order == (["b"] if given_away else None)
+    view = View(ME, replicas=2, own_load=own, said=pace).with_peers(b=Peer(busyness=other))
+    assert asked(choose(Request(USER), view)) == ([["b"]] if given_away else [])
 
 
-def test_whoever_may_know_more_is_asked_the_holders_first() -> None:
-    """Those that leave, too; who said that it knows no more is not."""
-    choice = Choice("d")
-    choice.hear(c=ServerReport(leaving=True))
-    assert [peer.server_id for peer in choice.holders.everybody(USER)] == ["d", "b", "c"]
-    choice.peer("b").has_no_lease()
-    assert [peer.server_id for peer in choice.holders.everybody(USER)] == ["d", "c"]
+def test_a_rescue_asks_every_other_server_once_the_holders_first() -> None:
+    view = View("d").with_peers(b=LEASELESS)
+    assert asked(rescue(Request(USER), view, ())) == [["d", "c"]]
+    assert asked(rescue(Request(USER), view, {"d"})) == [["c"]]
 
 
-async def test_a_server_whose_address_is_none_hurts_no_other() -> None:
-    """Its operator's mistake is read by every server, once a second."""
-    peers = Peers("me")
-    names = {
-        "b": "http://host:port",
-        "c": "http://[::1",
-        "d": f"http://{'x' * 70}.example:80",
-        "e": "http://e",
-    }
-    peers.take([Server(name, url, 1, 9.0, 1, ServerReport()) for name, url in names.items()])
-    assert [name for name in names if peers.get(name) is not None] == ["d", "e"]
-    unlikely = peers.get("d")
-    assert unlikely is not None
-    assert not await unlikely._answers()
-    peers.close()
+@pytest.mark.parametrize(
+    ("route", "may_rescue"),
+    [
+        (choose(Request(USER), View(ME)), True),
+        (choose(Request(USER, asked_in_vain=True), View()), True),
+        (choose(Request(USER, about_memory=True), View(ME)), False),
+        (choose(Request(USER, from_client=False), View()), False),
+        (choose(Request(USER), View(peers=NOBODY)), False),
+    ],
+)
+def test_peers_may_rescue_a_prediction_of_a_client(route: Route, may_rescue: bool) -> None:
+    assert route == Here(may_rescue=may_rescue)
 
 
-def test_a_server_at_a_new_address_is_another_peer() -> None:
-    choice = Choice()
-    before = choice.peer("b")
-    before.up = False
-    choice.peers.take([Server("b", "http://elsewhere", 1, 9.0, 1, ServerReport())])
-    assert choice.peer("b") is not before
-    assert choice.peers.get("c") is None, "it was forgotten by the registry"
+@pytest.mark.parametrize(
+    ("view", "belongs"),
+    [
+        (View(None), True),
+        (View(ME), True),
+        (View("b", next_owner=ME), True),
+        (View("b"), False),
+        (View("b", replicas=2), False),
+        (View("b", replicas=3), True),
+    ],
+)
+def test_a_model_belongs_where_its_user_is_or_will_be_answered(view: View, belongs: bool) -> None:
+    assert belongs_here(USER, view) is belongs
+
+
+NAMES = ("b", "c", "d", "e")
+states = st.builds(Peer, st.booleans(), st.booleans(), st.floats(0, 1))
+views = st.builds(
+    View,
+    owner=st.sampled_from([None, ME, *NAMES, "gone"]),
+    next_owner=st.sampled_from([None, ME, *NAMES]),
+    replicas=st.integers(1, 8),
+    ranking=st.permutations((ME, *NAMES)).map(lambda order: order[:4] if ME in order[:4] else [ME]),
+    peers=st.dictionaries(st.sampled_from(NAMES), states),
+    contact=st.sampled_from(Contact),
+    own_load=st.floats(0, 1),
+    said=st.sampled_from([None, *Pace]),
+)
+requests = st.builds(
+    Request,
+    st.just(USER),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+
+
+@given(requests, views)
+def test_a_route_never_asks_this_server_nor_twice_and_ends_here(request_: Request, view: View) -> None:
+    route = choose(request_, view)
+    questions = []
+    while isinstance(route, Ask):
+        assert ME not in route.peers
+        assert all(view.peers[name].usable for name in route.peers)
+        questions += [(name, route.fresh) for name in route.peers]
+        assert route.at_most >= 1
+        route = route.then
+    assert len(questions) == len(set(questions)), "no peer is asked the same question twice"
+    assert isinstance(route, Here)
+    assert request_.from_client or not questions

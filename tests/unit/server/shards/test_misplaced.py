@@ -21,8 +21,8 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers.choice import Holders
-from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.directory import Directory
+from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.shards import misplaced as straying
 from tenantry_server.shards.misplaced import Strays
@@ -46,7 +46,7 @@ class Rig:
         self.registry = ServerRegistry(self.engine, ME, endpoint="http://me", capacity_bytes=1)
         self.table = RoutingTable(self.registry)
         self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
-        holders = Holders(self.table, Peers(ME), DataPlane(self.table, self.models))
+        holders = FleetView(self.table, Directory(ME), DataPlane(self.table, self.models))
         self.strays = Strays(self.table, self.models, holders)
 
     def load(self, *users: str) -> None:

@@ -30,8 +30,8 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers.choice import Holders
-from tenantry_server.peers.directory import Peers
+from tenantry_server.peers.directory import Directory
+from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.shards import warm_loader
@@ -100,7 +100,7 @@ class Rig:
         self.models = CachedModelRepository(self.source, cache)
         self.plane = DataPlane(self.table, self.models)
         self.hot = HotUsers(self.registry, self.table, self.models, limit=5, every_s=600)
-        self.peers = Peers(ME)
+        self.peers = Directory(ME)
         self.warm: list[str] = []  # in the memory of whoever holds them
         self.prewarmer = self.make_prewarmer(wait_s=600)
 
@@ -113,7 +113,7 @@ class Rig:
             Warmer(self.table, self.models, self.plane.load),
             hot=self.hot.recall,
             warm=warm,
-            keeps=Holders(self.table, self.peers, self.plane).keeps,
+            keeps=FleetView(self.table, self.peers, self.plane).keeps,
             server_id=ME,
             wait_s=wait_s,
         )
@@ -628,12 +628,12 @@ async def test_a_server_that_becomes_one_of_several_loads_then(started: Rig) -> 
     started.other.renew(lease_s=60, acked_revision=0, report=ServerReport())
     third = ServerRegistry(started.engine, best, endpoint="http://third", capacity_bytes=1)
     third.renew(lease_s=60, acked_revision=0, report=ServerReport())
-    started.peers.take(started.registry.servers())
+    started.peers.update(started.registry.servers())
     started.assign(replace(row(name), replicas=2))
     started.read()
     await asyncio.sleep(0.05)
     assert started.source.asked == []
     third.release()
-    assert started.peers.take(started.registry.servers())
+    assert started.peers.update(started.registry.servers())
     started.prewarmer.servers_changed()
     await until_soon(lambda: users_of(started.source.asked) == [name])

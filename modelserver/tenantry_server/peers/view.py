@@ -1,0 +1,66 @@
+"""This server's view of the fleet: the routing table, the directory and the data plane in one."""
+
+from collections.abc import Mapping
+
+from tenantry import TenantryError
+from tenantry.registry import Holding
+from tenantry_server.assignments.contact import Contact
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.peers import choice
+from tenantry_server.peers.directory import Directory
+from tenantry_server.peers.peer import Peer
+from tenantry_server.predicting.dataplane import DataPlane, Pace
+
+
+class FleetView:
+    """What `choice` asks for, as it stands at each moment.
+
+    Args:
+        table: who holds which shard, and on how many servers a user's model is to be.
+        directory: the other servers.
+        plane: what this server has in its model cache.
+    """
+
+    def __init__(self, table: RoutingTable, directory: Directory, plane: DataPlane) -> None:
+        self._table = table
+        self._directory = directory
+        self._plane = plane
+        self.me = directory.server_id
+        self.replicas_of = table.replicas_of
+        self.holders = directory.holders
+        self.order = directory.order
+
+    @property
+    def contact(self) -> Contact:
+        """As `choice.View`."""
+        return self._table.contact.state
+
+    @property
+    def lease_held(self) -> bool:
+        """Whether the contact is fresh."""
+        return self._table.contact.lease_held
+
+    @property
+    def own_load(self) -> float:
+        """As `choice.View`."""
+        return self._directory.own_load
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """As `choice.View`."""
+        return self._directory.peers
+
+    def holding(self, shard: int) -> Holding | None:
+        """As `choice.View`."""
+        return self._table.holdings.get(shard)
+
+    def pace(self, user_id: str) -> Pace | None:
+        """As `choice.View`."""
+        try:
+            return self._plane.pace(user_id)
+        except TenantryError:
+            return None  # nobody has a model for this user, and no other server knows more
+
+    def keeps(self, user_id: str) -> bool:
+        """Return whether this user's model belongs in this server's model cache, now or soon."""
+        return choice.belongs_here(user_id, self)
