@@ -1,4 +1,4 @@
-"""The aiohttp application: its routes, and what every answer has in common."""
+"""The aiohttp application: its routes, and what all answers have in common."""
 
 import logging
 import time
@@ -38,23 +38,23 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     registry_age_s: Callable[[], float | None] = lambda: None,
     forwarder: Forwarder | None = None,
 ) -> web.Application:
-    """A server of every user's own model, ready for `aiohttp.web.run_app`.
+    """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
     Routes: ``POST /predict/{user_id}``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``, and those of
     `tenantry_server.protocols`, all described at ``/openapi.json`` and ``/docs``. Every error is JSON,
-    ``{"error": {"reason": …, "message": …}}``, or as its protocol has it.
+    ``{"error": {"reason": …, "message": …}}``, or has the form of its protocol.
 
     Args:
-        model_info_repository: whose model.
+        model_info_repository: from users to models.
         model_repository: the models; wrap it in a CachedModelRepository.
         server_id: shown in the header Tenantry-Server.
         predict_timeout_s: for one request, a cold load included.
         max_body_bytes: a larger body is answered with 413.
         data_plane: made of the two repositories where it is None, and closed with the application.
-        disk: the tier below the memory, shown in the metrics.
-        ready: what /readyz answers.
-        registry_age_s: shown in a header where it is not None: how old the knowledge is that
-            answers, while the registry is out of reach.
+        disk: the disk cache, shown in the metrics.
+        ready: returns what /readyz answers.
+        registry_age_s: returns how old the knowledge is that answers, while the registry is out of
+            reach; shown in a header where it is not None.
         forwarder: passes on what other servers should answer; None: everything is answered here.
 
     Example:
@@ -68,6 +68,30 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     """
     plane = data_plane or DataPlane(model_info_repository, model_repository)
     metrics = ServerMetrics(model_repository, disk, forwarder)
+
+    async def closed(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        plane.close()
+
+    app = web.Application(
+        client_max_size=max_body_bytes,
+        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
+    )
+    app[FAST_PATH] = FastPath(
+        plane,
+        forwarder,
+        server_id=server_id,
+        max_body_bytes=max_body_bytes,
+        answered=metrics.answered,
+    )
+    app.add_routes(_probes(ready, metrics))
+    app.add_routes(protocols.routes(protocols.Service(plane, predict_timeout_s, ready)))
+    app.cleanup_ctx.append(closed)
+    return app
+
+
+def _probes(ready: Callable[[], bool], metrics: ServerMetrics) -> list[web.RouteDef]:
+    """Make the routes of the kubelet, of a load balancer, and of Prometheus."""
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -85,27 +109,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     async def show_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    async def closed(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        plane.close()
-
-    app = web.Application(
-        client_max_size=max_body_bytes,
-        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
-    )
-    app[FAST_PATH] = FastPath(
-        plane,
-        forwarder,
-        server_id=server_id,
-        max_body_bytes=max_body_bytes,
-        answered=metrics.answered,
-    )
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", show_metrics)
-    app.add_routes(protocols.routes(protocols.Service(plane, predict_timeout_s, ready)))
-    app.cleanup_ctx.append(closed)
-    return app
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
 
 
 def _errors_as_json(
@@ -114,7 +118,7 @@ def _errors_as_json(
     registry_age_s: Callable[[], float | None],
     forwarder: Forwarder | None,
 ) -> Any:
-    """Answers every failure in one form, and counts and logs predictions."""
+    """Make the middleware that answers failures in one form, and counts and logs predictions."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -163,5 +167,5 @@ async def _answered(
         raise
     except Exception:
         log.exception("request failed", path=request.path)
-        told = "this server failed on the request; its log says why"
-        return error_responses.response(500, "InternalError", told, body)
+        message = "this server failed on the request; its log says why"
+        return error_responses.response(500, "InternalError", message, body)

@@ -1,4 +1,4 @@
-"""Which model answers for whom, in memory, and only for as long as this server may trust it."""
+"""Which model answers for which user: the registry in memory, while this server may trust it."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
@@ -16,22 +16,26 @@ log = structlog.get_logger(__name__)
 
 
 class OnRegistryLoss(StrEnum):
-    """What to answer while the registry is out of reach and the lease has run out."""
+    """What to answer while the registry is out of reach and the lease is over."""
 
-    SERVE = "serve"  # the last known model, with a header that says how old the knowledge is
+    SERVE = "serve"  # the last known model, with a header that says how old this knowledge is
     REFUSE = "refuse"  # 503
 
 
 class RoutingTable(ModelInfoRepository):
     """The registry's assignments and shard map, as last read by `RegistryFollower`.
 
-    While the lease holds, answers come from memory. Once it ran out, the operator may have told the
-    world that a newer model answers, so every request asks SQL until the follower has caught up.
+    While the lease holds, answers come from memory. Once it is over, the operator may have said Ready for a
+    newer model, so every request asks SQL until the follower has caught up.
 
     Args:
-        registry: asked once the lease ran out.
+        registry: asked once the lease is over.
         on_loss: what to do where the registry does not answer either.
         clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Attributes:
+        contact: whether this table may be trusted now.
+        revision: of the newest change in the table; -1 before the first reading.
     """
 
     def __init__(
@@ -50,12 +54,12 @@ class RoutingTable(ModelInfoRepository):
         self._replicated: set[str] = set()
         self.revision = -1
 
-    def take(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
-        """Take in what changed: from here on no request sees anything older.
+    def apply(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
+        """Apply changes: from here on no request sees anything older.
 
         Returns:
-            the assignments that this server should look at for a candidate (the changed ones, and
-            those of shards that changed hands), and the model ids that no longer answer for a user.
+            the assignments whose candidates this server should check (the changed ones, and those of
+            shards that moved), and the model ids that no longer answer for any user.
         """
         old = self._assignments
         gone: set[str] = set()
@@ -100,32 +104,32 @@ class RoutingTable(ModelInfoRepository):
 
     @property
     def was_read(self) -> bool:
-        """Whether the registry was read at all since this process started."""
+        """Whether the registry was read since this process started."""
         return self.revision >= 0
 
     @property
     def holdings(self) -> Mapping[int, Holding]:
-        """Who holds each shard, as last read."""
+        """Which server holds each shard, as last read."""
         return self._holdings
 
     def owner_of(self, user_id: str) -> str | None:
-        """The server that holds this user's shard; None where nobody does."""
+        """Return the server that this user's shard belongs to; None before the first map."""
         holding = self._holdings.get(shard_of(user_id))
         return None if holding is None else holding.server_id
 
     def replicas_of(self, user_id: str) -> int:
-        """On how many servers this user's model shall be: the larger of what is declared and measured."""
+        """Return on how many servers the user's model is to be: declared or measured, the larger."""
         assignment = self._assignments.get(user_id)
         declared = 1 if assignment is None else assignment.replicas
         return max(declared, self._spread.get(user_id, 1))
 
     @property
     def replicated(self) -> Collection[str]:
-        """The users whose model shall be on more servers than one."""
+        """The users whose model is to be on more servers than one."""
         return self._replicated
 
     def get(self, user_id: str) -> Assignment | None:
-        """The row as last read."""
+        """Return the user's row, as last read."""
         return self._assignments.get(user_id)
 
     def __len__(self) -> int:
@@ -135,7 +139,7 @@ class RoutingTable(ModelInfoRepository):
         return iter(self._assignments.values())
 
     def peek(self, user_id: str) -> str | None:
-        """From memory while the lease holds; None: ask SQL."""
+        """Return the model id from memory while the lease holds; None: ask SQL."""
         if not self.contact.lease_held:
             return None
         return _answer(user_id, self._assignments.get(user_id))
@@ -161,7 +165,7 @@ class RoutingTable(ModelInfoRepository):
         return self._registry.lookup(user_id)
 
     def assigned(self) -> Mapping[str, str | None]:
-        """As last read."""
+        """Return every user with the model that answers, as last read."""
         # list() of a dict is one step to other threads; the loop below is not.
         return {user: assignment.model_id for user, assignment in list(self._assignments.items())}
 

@@ -1,11 +1,11 @@
 """One kept-alive HTTP/1.1 connection to a peer, and the bytes that go over it.
 
-Owns the wire: one request at a time, an answer with a Content-Length, read whole. Refuses what none of
-our servers sends (chunked or interim answers, pipelining): that counts as a lost connection, as does an
-answer that another server gave.
+Owns the wire: one request at a time, and an answer with a Content-Length, read whole. Refuses what no
+server of ours sends (chunked or interim answers, pipelining), and an answer of another server: each counts
+as a lost connection.
 
-Why not a general client: beyond the bare bytes on a socket an exchange takes 15 us of processor time here,
-and 114 with aiohttp's ClientSession; a small prediction takes some 60, its server included.
+Why not a general client: beyond the bare bytes on a socket, an exchange costs 15 us of CPU here, and 114 us
+with aiohttp's ClientSession. A small prediction costs about 60 us, its server included.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from tenantry_server.wire import headers
 
 MAX_ANSWER_BYTES = 256 << 20
-"""A larger answer is not passed on; whoever asked gets it from this server itself."""
+"""A larger answer is not passed on: the client gets it from this server itself."""
 
 _MAX_HEAD_BYTES = 1 << 16
 _JOINED_BYTES = 1 << 16  # smaller bodies are copied behind their head: one call of the system
@@ -41,23 +41,23 @@ _CLOSE = re.compile(rb"\r\nconnection:[^\r]*close")
 
 
 class PeerLost(Exception):
-    """A peer did not answer: no connection, one that broke, or nothing that a server of ours says.
+    """A peer did not answer: no connection, a broken one, or bytes that no server of ours sends.
 
     Args:
-        stale: nothing had come, and the connection had been kept from before: it may have been closed
+        stale: the connection was kept from before, and nothing was received: it may have been closed
             while the request was on its way, so another connection may work.
     """
 
-    def __init__(self, what: str, *, stale: bool = False) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
         self.stale = stale
 
 
 class PeerAnswer:
-    """What a peer answered.
+    """An answer of a peer.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         head: the status line and the headers, a line break after each.
         body: all of it.
     """
@@ -71,11 +71,11 @@ class PeerAnswer:
 
     @property
     def reason(self) -> str:
-        """Of an error, as the peer named it; else empty."""
+        """The reason that the peer gave for an error; else empty."""
         return self.headers().get(headers.REASON, "")
 
     def passed_on(self, added: bytes) -> bytes:
-        """The bytes for whoever asked.
+        """Return the bytes for the client.
 
         Args:
             added: header lines, a line break after each.
@@ -83,7 +83,7 @@ class PeerAnswer:
         return b"%b%b\r\n%b" % (self._kept(), added, self.body)
 
     def headers(self) -> CIMultiDict[str]:
-        """Those that are not about the connection, nor the length of the body."""
+        """Return the headers, without those about the connection and the length of the body."""
         found: CIMultiDict[str] = CIMultiDict()
         for line in self._kept().decode("utf-8", "surrogateescape").split("\r\n")[1:-1]:
             name, _, value = line.partition(":")
@@ -93,15 +93,15 @@ class PeerAnswer:
 
     def _kept(self) -> bytes:
         if _is_plain(self.head.lower()):
-            return self.head  # a tenth of the cost: most have nothing about the connection
+            return self.head  # a tenth of the cost: most answers say nothing about the connection
         return _HOP_BY_HOP.sub(b"", self.head)
 
 
 class PeerConnection(asyncio.Protocol):
-    """A connection that was opened, until it is lost.
+    """An open connection, until it is lost.
 
     Args:
-        server_id: who is expected there; an answer that does not name it is none.
+        server_id: the expected server; an answer that names another one is refused.
     """
 
     def __init__(self, server_id: str) -> None:
@@ -117,11 +117,11 @@ class PeerConnection(asyncio.Protocol):
         self._keeps = True
         self._writable: asyncio.Future[None] | None = None
         self.idle_since_s = 0.0
-        self.waits_since_s: float | None = None  # when the peer was last heard, while it is its turn
+        self.waits_since_s: float | None = None  # when the peer was last heard; None: it waits for us
 
     @property
     def reusable(self) -> bool:
-        """Whether it may be asked again."""
+        """Whether another request may be sent."""
         return self._keeps and self._transport is not None and self._answer is None
 
     async def ask(self, head: bytes, body: bytes) -> PeerAnswer:
@@ -143,7 +143,7 @@ class PeerConnection(asyncio.Protocol):
         return await answer
 
     async def ask_in_pieces(self, head: bytes, pieces: AsyncIterator[bytes]) -> PeerAnswer:
-        """The same for a body that still comes; it goes out in chunks.
+        """Send a request whose body still arrives, in chunks, and read its answer.
 
         Raises:
             PeerLost: there will be no answer.
@@ -155,7 +155,7 @@ class PeerConnection(asyncio.Protocol):
         try:
             await asyncio.wait((answer, sending), return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
-                self._keeps = False  # it knows its answer before it has read everything
+                self._keeps = False  # the peer answered before it read everything
             elif not answer.done():
                 sending.result()
             return await answer
@@ -164,14 +164,14 @@ class PeerConnection(asyncio.Protocol):
                 sending.cancel()
                 await asyncio.wait((sending,))
             elif not sending.cancelled():
-                sending.exception()  # seen here, in case the answer ended it
+                sending.exception()  # retrieved, in case the answer ended it
             if not answer.done():
                 answer.cancel()
             elif not answer.cancelled():
                 answer.exception()
 
     def fail(self, error: PeerLost) -> None:
-        """Give up on it, and on what it was asked."""
+        """Close the connection; the request under way gets `error`."""
         self._keeps = False
         self.waits_since_s = None
         if self._transport is not None:
@@ -182,16 +182,14 @@ class PeerConnection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
-    # What the event loop calls
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has another base class
 
     def data_received(self, data: bytes) -> None:
-        """A piece of an answer; most come in one."""
+        """Read a piece of an answer; most answers arrive in one."""
         if self._answer is None or self._answer.done():
-            self.fail(PeerLost("it said something that it was not asked"))
+            self.fail(PeerLost("unsolicited data from the peer"))
             return
         self.waits_since_s = time.monotonic()
         if self._head:
@@ -203,7 +201,7 @@ class PeerConnection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 if len(data) > _MAX_HEAD_BYTES:
-                    self.fail(PeerLost("its headers do not end"))
+                    self.fail(PeerLost("its headers are too long"))
                 elif not self._received:
                     self._received += data
                 return
@@ -218,18 +216,18 @@ class PeerConnection(asyncio.Protocol):
             self._end(bytes(self._received))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, whoever closed it."""
+        """Fail the request under way, if there is one."""
         self._transport = None
         heard = bool(self._head or self._received)
         why = "closed" if exc is None else f"{type(exc).__name__}: {exc}"
         self.fail(PeerLost(f"the connection was lost ({why})", stale=self._used and not heard))
 
     def pause_writing(self) -> None:
-        """The peer reads slower than the body comes."""
+        """Hold back: the peer reads slower than the body arrives."""
         self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Go on: the peer has caught up."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -252,7 +250,7 @@ class PeerConnection(asyncio.Protocol):
             self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
             if self._writable is not None:
                 await self._writable
-            self.waits_since_s = None  # now it waits for us
+            self.waits_since_s = None  # now the peer waits for us
         self._write(b"0\r\n\r\n")
         self.waits_since_s = time.monotonic()
 
@@ -260,10 +258,10 @@ class PeerConnection(asyncio.Protocol):
         lowered = head.lower()
         status, length = head[9:12], _length_in(lowered)
         if not head.startswith(b"HTTP/1.1 ") or not status.isdigit() or self._named not in head:
-            self.fail(PeerLost("another answered in its place"))
+            self.fail(PeerLost("another server answered in its place"))
             return False
         if length is None:
-            self.fail(PeerLost("its answer does not say how long it is"))
+            self.fail(PeerLost("its answer has no Content-Length"))
             return False
         self._head = head
         self._status = int(status)
@@ -277,7 +275,7 @@ class PeerConnection(asyncio.Protocol):
 
     def _end(self, body: bytes) -> None:
         if len(body) > self._missing_bytes:
-            self.fail(PeerLost("its answer is longer than it said"))
+            self.fail(PeerLost("its answer is longer than its Content-Length"))
             return
         answer, self._answer = self._answer, None
         self.waits_since_s = None
@@ -289,7 +287,7 @@ class PeerConnection(asyncio.Protocol):
 
 
 def _length_in(lowered_head: bytes) -> int | None:
-    """The value of Content-Length; None where there is none that is a number of a sane size."""
+    """Return Content-Length; None where it is missing, or not a number of a sane size."""
     at = lowered_head.find(_LENGTH) + len(_LENGTH)
     if at < len(_LENGTH):
         return None
@@ -298,5 +296,5 @@ def _length_in(lowered_head: bytes) -> int | None:
 
 
 def _is_plain(lowered_head: bytes) -> bool:
-    """Whether no header is about the connection."""
+    """Return whether no header is about the connection."""
     return not any(name in lowered_head for name in _ABOUT_CONNECTION)

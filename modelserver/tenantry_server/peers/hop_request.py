@@ -1,4 +1,4 @@
-"""A request as it is passed on to a peer: what is kept of it, and what is said beside it."""
+"""A request as it is passed on to a peer: which headers stay, and which are added."""
 
 import time
 
@@ -7,7 +7,7 @@ from aiohttp import web
 from tenantry_server.wire import deadlines, headers
 from tenantry_server.wire.bodies import Body
 
-# About one connection (RFC 9110, 7.6.1), or made anew for the next one.
+# About one connection (RFC 9110, 7.6.1), or written again for the next one.
 _NOT_PASSED_ON = frozenset(
     {
         b"connection",
@@ -26,24 +26,24 @@ _NOT_PASSED_ON = frozenset(
         headers.FRESH.lower().encode(),
     }
 )
-_DECODED = frozenset({b"gzip", b"deflate", b"br", b"zstd"})  # by aiohttp, before anybody sees the body
+_DECODED = frozenset({b"gzip", b"deflate", b"br", b"zstd"})  # by aiohttp, before any handler sees the body
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 class HopRequest:
-    """One request on its way to whichever peer answers it.
+    """One request on its way to the peer that answers it.
 
     Args:
-        request: as it came.
-        body: of it; what has come is sent, and the rest as it comes.
-        server_id: who passes it on.
-        timeout_s: how long a server of ours takes for one request, unless it names less itself.
+        request: as it arrived.
+        body: of the request; what has arrived is sent, and the rest as it arrives.
+        server_id: the server that passes it on.
+        timeout_s: how long a server takes for one request, unless the request names less.
 
     Attributes:
         body: as given.
-        limit_s: how long the whole may take, once the body has come.
+        limit_s: how long the request may take, once its body has arrived.
         fresh: whether only a server whose lease holds may answer.
-        tried: the ids of those who were asked.
+        tried: the ids of the peers that were asked.
     """
 
     __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "tried")
@@ -59,11 +59,11 @@ class HopRequest:
 
     @property
     def ends_s(self) -> float:
-        """When it is over, of `time.monotonic`; infinite while its body still comes."""
+        """When the time is over, of `time.monotonic`; infinite while the body still arrives."""
         return self.body.whole_at_s + self.limit_s
 
     def head_for(self, host: bytes) -> bytes:
-        """The request line and headers for the peer at `host`, an empty line at the end."""
+        """Return the request line and headers for the peer at `host`, an empty line at the end."""
         left_s = min(self.limit_s, self.ends_s - time.monotonic())
         length = b"Transfer-Encoding: chunked"
         if self.body.is_whole:
@@ -84,7 +84,7 @@ _TIMEOUT_MS = headers.TIMEOUT_MS.encode()
 
 
 def _kept(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Every header that is about the request itself, a line break after each."""
+    """Return every header that is about the request itself, a line break after each."""
     dropped = _NOT_PASSED_ON
     lines = []
     for name, value in raw_headers:
@@ -100,7 +100,7 @@ def _kept(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 def _without_named(
     raw_headers: tuple[tuple[bytes, bytes], ...], connection: bytes
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """Without the headers that `Connection` says are about it, nor that `Connection` itself."""
+    """Leave out the headers that `Connection` names, and that `Connection` itself."""
     named = {token.strip().lower() for token in connection.split(b",")}
     return tuple(
         (name, value)

@@ -1,14 +1,14 @@
-"""An answer that is already bytes, for those who built it without aiohttp's response."""
+"""An answer that is already bytes, built without aiohttp's response."""
 
 from aiohttp import web
 
-_UNSENT_BYTES = 1 << 16  # waits for a client that reads slower than it asks
+_UNSENT_BYTES = 1 << 16  # more than this waits for a client that reads slowly
 
 
 class WholeAnswer(web.StreamResponse):
-    """An answer that is already the bytes of its head and body, for a connection that stays open.
+    """The bytes of a head and a body, for a connection that stays open.
 
-    What an access log asks for is there; it has no headers to add to.
+    It has what an access log asks for, and no headers to add to.
     """
 
     def __init__(self, wire: bytes, body_length: int, status: int = 200) -> None:
@@ -18,21 +18,21 @@ class WholeAnswer(web.StreamResponse):
 
     @property
     def status(self) -> int:
-        """Of the answer."""
+        """The HTTP status."""
         return self._code
 
     @property
     def body_length(self) -> int:
-        """Bytes, the head not counted."""
+        """Bytes of the body."""
         return self._length
 
     @property
     def keep_alive(self) -> bool | None:
-        """Only such connections get one."""
+        """Always True: only connections that stay open get such an answer."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Send all of it."""
+        """Send the whole answer."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
@@ -41,4 +41,4 @@ class WholeAnswer(web.StreamResponse):
             await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to send."""
+        """Do nothing: the whole answer was sent."""

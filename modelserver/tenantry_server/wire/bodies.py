@@ -1,7 +1,7 @@
-"""The body of a request: read once, kept, and never more of it than the application's limit.
+"""The body of a request: read once, kept, and never longer than the application's limit.
 
-It can be sent to a peer while it still comes, sent again to another one, and read by a handler here
-after that. Refuses to know what it says.
+It can be sent to a peer while it still arrives, sent again to another peer, and then be read by a handler
+here. Refuses to parse it.
 """
 
 import math
@@ -12,15 +12,15 @@ from aiohttp import web
 
 
 class Body:
-    """What came of a body so far.
+    """The part of a body that has arrived so far.
 
     Args:
-        request: whose body; decompressed by aiohttp already.
-        limit_bytes: of the whole.
-        whole: the body, where it has all come and was taken from the request.
+        request: the request; aiohttp has decompressed its body already.
+        limit_bytes: of the whole body.
+        whole: the body, where all of it has arrived and was read from the request.
 
     Attributes:
-        whole_at_s: when the last of it came, of `time.monotonic`; infinite before.
+        whole_at_s: when the last of it arrived, of `time.monotonic`; infinite before.
     """
 
     __slots__ = ("_limit_bytes", "_pieces", "_read_bytes", "_request", "whole_at_s")
@@ -34,20 +34,20 @@ class Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has come."""
+        """Whether all of it has arrived."""
         return self.whole_at_s < math.inf
 
     @property
     def length(self) -> int:
-        """Bytes that have come."""
+        """Bytes that have arrived."""
         return self._read_bytes
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """What has come, and then the rest as it comes; may be begun again at any time.
+        """Iterate over what has arrived, and then over the rest as it arrives; may be begun again.
 
         Raises:
-            web.HTTPRequestEntityTooLarge: it is over the limit.
-            web.RequestPayloadError: it is not what its headers say, or ended early.
+            web.HTTPRequestEntityTooLarge: the body is over the limit.
+            web.RequestPayloadError: the body is not what its headers say, or ended early.
         """
         sent = 0
         while True:
@@ -59,7 +59,7 @@ class Body:
             await self._read()
 
     async def whole(self) -> bytes:
-        """All of it.
+        """Wait for all of it, and return it.
 
         Raises:
             web.HTTPRequestEntityTooLarge, web.RequestPayloadError: as `pieces`.
@@ -86,7 +86,7 @@ class Body:
 
 
 BODY = web.RequestKey("body", Body)
-"""Where a request keeps it once somebody began to read it."""
+"""Where a request keeps its body once something began to read it."""
 
 
 def begun(request: web.Request, limit_bytes: int) -> Body:
@@ -104,11 +104,11 @@ def begun(request: web.Request, limit_bytes: int) -> Body:
 
 
 async def whole(request: web.Request) -> bytes:
-    """The whole body, whoever began to read it.
+    """Return the whole body, also where something began to read it.
 
     Raises:
-        web.HTTPRequestEntityTooLarge: it is over the application's limit.
-        web.RequestPayloadError: it is not what its headers say, or ended early.
+        web.HTTPRequestEntityTooLarge: the body is over the application's limit.
+        web.RequestPayloadError: the body is not what its headers say, or ended early.
     """
     body = request.get(BODY)
     return await request.read() if body is None else await body.whole()

@@ -1,7 +1,7 @@
 """How long one request may still take.
 
-Every server has a bound of its own; a request may name a smaller one in Tenantry-Timeout-Ms, as a server
-does that passes it on. What was spent before a request is answered here is taken off.
+Every server has a limit of its own. A request may name a smaller one in the header Tenantry-Timeout-Ms, as
+a server that passes it on does. Time that was spent before a request is answered here is subtracted.
 """
 
 import time
@@ -15,7 +15,7 @@ _DIGITS = 9  # eleven days: more is a mistake, and int() of a megabyte of digits
 
 
 def limit_s(request: web.BaseRequest, own_s: float) -> float:
-    """The smaller of `own_s` and what the request names; a value that is no number is none."""
+    """Return the smaller of `own_s` and the limit that the request names, if that is a number."""
     named = request.headers.get(headers.TIMEOUT_MS)
     if named is None or len(named) > _DIGITS or not (named.isascii() and named.isdecimal()):
         return own_s
@@ -23,12 +23,12 @@ def limit_s(request: web.BaseRequest, own_s: float) -> float:
 
 
 def begin(request: web.Request, ends_s: float) -> None:
-    """From here on the request has until `ends_s` of `time.monotonic`."""
+    """Give the request time until `ends_s` of `time.monotonic`."""
     request[_ENDS_S] = ends_s
 
 
 def left_s(request: web.Request, own_s: float) -> float:
-    """Seconds that are left, 0 where it is over; all of them where `begin` was never called."""
+    """Return the seconds that are left, 0 where none are; the whole limit before `begin` is called."""
     limit = limit_s(request, own_s)
     ends_s = request.get(_ENDS_S)
     return limit if ends_s is None else max(0.0, min(limit, ends_s - time.monotonic()))

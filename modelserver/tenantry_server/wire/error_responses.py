@@ -1,4 +1,4 @@
-"""The only place where an error becomes an HTTP status, and the bodies that say so."""
+"""The only place where an error becomes an HTTP status and a body."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tenantry import TenantryError, errors
 from tenantry_server.wire.headers import REASON
 
 ErrorBody = Callable[[str, str], Any]
-"""Of a reason and a message, the JSON document that a protocol answers an error with."""
+"""From a reason and a message to the JSON document with which a protocol answers an error."""
 
 _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelNotAssigned, 404),
@@ -29,26 +29,26 @@ _RETRY_AFTER_S = 1
 
 
 def native(reason: str, message: str) -> Any:
-    """The body of Tenantry's own protocol."""
+    """Return the body of Tenantry's own protocol."""
     return {"error": {"reason": reason, "message": message}}
 
 
 def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
-    """The answer to a request that failed as Tenantry foresaw it."""
+    """Return the answer to a request that failed with an error of ours."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     message = str(error)
     if error.retry_after_s is None or status != 503:
         return response(status, error.reason, message, body)
     wait_s = max(1, math.ceil(error.retry_after_s))
-    message += f"; nothing is tried before {wait_s} s from now"
+    message += f"; the next attempt is in {wait_s} s"
     return response(status, error.reason, message, body, {"Retry-After": str(wait_s)})
 
 
 def of_http(request: web.Request, error: web.HTTPException, body: ErrorBody) -> web.Response:
-    """The answer to a request that aiohttp refused: no such route, another method, too large."""
+    """Return the answer to a request that aiohttp refused: no such route, wrong method, too large."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        told = f"{(error.text or '').rstrip('.')}; send fewer rows at a time"
-        answer = response(413, "RequestTooLarge", told, body)
+        message = f"{(error.text or '').rstrip('.')}; send fewer rows at a time"
+        answer = response(413, "RequestTooLarge", message, body)
         if hdrs.CONTENT_ENCODING in request.headers:
             # The rest would be decompressed only to be dropped: half a second for 200 MB in 200 KB.
             request.content.feed_eof()
@@ -62,10 +62,10 @@ def of_http(request: web.Request, error: web.HTTPException, body: ErrorBody) -> 
 
 
 def of_broken_body(request: web.Request, error: web.RequestPayloadError, body: ErrorBody) -> web.Response:
-    """The answer to a body that ended early, or was not what its headers said."""
+    """Return the answer to a body that ended early, or was not what its headers said."""
     request.content.feed_eof()  # there is nothing left that aiohttp could read to the end
     problem = str(error.__cause__ or error).split("\n")[-1].strip()
-    answer = response(400, "BadRequest", f"the body could not be read: {problem}", body)
+    answer = response(400, "BadRequest", f"can't read the body: {problem}", body)
     answer.force_close()
     return answer
 
@@ -73,7 +73,7 @@ def of_broken_body(request: web.Request, error: web.RequestPayloadError, body: E
 def response(
     status: int, reason: str, message: str, body: ErrorBody, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """An error in a protocol's own form, its reason in a header too; 503 says when to come again."""
+    """Return an error in a protocol's own form; its reason is a header too, and 503 says when to retry."""
     kept = {REASON: reason}
     if status == 503:
         kept["Retry-After"] = str(_RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""The headers of our own: those that answers carry, and those by which servers speak to one another."""
+"""Tenantry's own headers: those of answers, and those that servers send one another."""
 
 from urllib.parse import quote
 
@@ -12,5 +12,5 @@ FRESH = "Tenantry-Fresh"
 
 
 def value_of(model_id: str) -> str:
-    """A model id as a header's value: itself, unless a line break or its like would end the header."""
+    """Return a model id as the value of a header: quoted where a line break would end the header."""
     return model_id if model_id.isprintable() else quote(model_id, safe=":/?#=&")

@@ -409,7 +409,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         POST | {"data": b"plain", "headers": {"Content-Encoding": "gzip"}},
         400,
         "BadRequest",
-        "the body could not be read",
+        "can't read the body",
     ),
     "wrong method": ("/predict/ridge", {"method": "GET"}, 405, "MethodNotAllowed", "GET /predict/ridge"),
     "wrong method elsewhere": ("/healthz", POST, 405, "MethodNotAllowed", "POST /healthz"),

@@ -153,7 +153,7 @@ class Cluster:
             for user_id in holders
         ]
         for node in self.nodes.values():
-            node.table.take(Changes(1, complete=True, assignments=rows, shards=shards))
+            node.table.apply(Changes(1, complete=True, assignments=rows, shards=shards))
             node.lease(held=True)
 
     def introduce(self, others: Mapping[str, str] | None = None, **reports: ServerReport) -> None:

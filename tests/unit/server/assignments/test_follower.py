@@ -280,7 +280,7 @@ async def test_reports_wait_while_the_registry_is_lost(rig: Rig) -> None:
         rig.registry.reachable = False
         rig.candidates.want(row("cid", None, "c1"))
         await until_soon(lambda: rig.models.peek("c1") is not None)
-        await until_soon(lambda: rig.follower._lost)
+        await until_soon(lambda: not rig.table.contact.registry_answers)
         rig.registry.reachable = True
         await until_soon(lambda: {"cid"} <= {report.user_id for report in rig.operator.reports()})
 
@@ -292,7 +292,7 @@ async def test_a_lost_registry_is_found_again_and_everything_is_read(rig: Rig) -
         await until_soon(lambda: rig.table.lease_held)
         reads = rig.registry.complete_reads
         rig.registry.reachable = False
-        await until_soon(lambda: rig.follower._lost)
+        await until_soon(lambda: not rig.table.contact.registry_answers)
         rig.clock.now_s += LEASE_S
         ServerRegistry.release(rig.registry)  # as its lease ends at the registry
         rig.assign(tombstone("ann"), row("bob", "b2"))
@@ -312,10 +312,10 @@ async def test_a_short_loss_within_the_lease_changes_nothing(rig: Rig) -> None:
         await until_soon(lambda: rig.table.lease_held)
         reads = rig.registry.complete_reads
         rig.registry.reachable = False
-        await until_soon(lambda: rig.follower._lost)
+        await until_soon(lambda: not rig.table.contact.registry_answers)
         assert rig.table.peek("ann") == "a1"
         rig.registry.reachable = True
-        await until_soon(lambda: not rig.follower._lost)
+        await until_soon(lambda: rig.table.contact.registry_answers)
         assert rig.registry.complete_reads == reads
 
 

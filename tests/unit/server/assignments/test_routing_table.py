@@ -92,24 +92,24 @@ def trusted(table: RoutingTable, clock: Clock, lease_s: float = 10.0) -> Routing
 
 
 def test_a_difference_changes_its_users_only(table: RoutingTable, clock: Clock) -> None:
-    table.take(whole(1, row("ann", "a1"), row("bob", "b1")))
-    table.take(changed(2, row("ann", "a2")))
+    table.apply(whole(1, row("ann", "a1"), row("bob", "b1")))
+    table.apply(changed(2, row("ann", "a2")))
     trusted(table, clock)
     assert (table.peek("ann"), table.peek("bob"), table.revision) == ("a2", "b1", 2)
 
 
 def test_an_index_holds_whoever_has_a_model_or_will(table: RoutingTable) -> None:
     """And is a copy: whoever writes it out does so in a thread, while the table goes on changing."""
-    table.take(whole(1, row("ann", "a1"), row("bob", None), row("eve", "e1")))
+    table.apply(whole(1, row("ann", "a1"), row("bob", None), row("eve", "e1")))
     listed = table.assigned()
-    table.take(changed(2, replace(row("eve", None), deleted=True)))
+    table.apply(changed(2, replace(row("eve", None), deleted=True)))
     assert listed == {"ann": "a1", "bob": None, "eve": "e1"}
     assert table.assigned() == {"ann": "a1", "bob": None}
 
 
 def test_a_tombstone_ends_a_users_model(table: RoutingTable, clock: Clock) -> None:
-    table.take(whole(1, row("ann", "a1")))
-    _, gone = table.take(changed(2, replace(row("ann", None), deleted=True)))
+    table.apply(whole(1, row("ann", "a1")))
+    _, gone = table.apply(changed(2, replace(row("ann", None), deleted=True)))
     assert gone == {"a1"}
     with pytest.raises(ModelNotAssigned):
         trusted(table, clock).peek("ann")
@@ -118,8 +118,8 @@ def test_a_tombstone_ends_a_users_model(table: RoutingTable, clock: Clock) -> No
 
 def test_who_is_not_in_a_complete_read_is_gone(table: RoutingTable, clock: Clock) -> None:
     """The tombstone may have been swept while this server was away."""
-    table.take(whole(1, row("ann", "a1"), row("bob", "b1")))
-    _, gone = table.take(whole(9, row("bob", "b1")))
+    table.apply(whole(1, row("ann", "a1"), row("bob", "b1")))
+    _, gone = table.apply(whole(9, row("bob", "b1")))
     assert gone == {"a1"}
     with pytest.raises(ModelNotAssigned):
         trusted(table, clock).peek("ann")
@@ -127,52 +127,52 @@ def test_who_is_not_in_a_complete_read_is_gone(table: RoutingTable, clock: Clock
 
 
 def test_a_model_without_a_loaded_version_is_not_ready(table: RoutingTable, clock: Clock) -> None:
-    table.take(whole(1, row("ann", None, "a1")))
+    table.apply(whole(1, row("ann", None, "a1")))
     with pytest.raises(ModelNotReady):
         trusted(table, clock).peek("ann")
 
 
 def test_a_candidate_never_answers(table: RoutingTable, clock: Clock) -> None:
-    table.take(whole(1, row("ann", "a1", "a2")))
+    table.apply(whole(1, row("ann", "a1", "a2")))
     assert trusted(table, clock).peek("ann") == "a1"
 
 
 def test_replaced_models_are_gone_and_unchanged_ones_are_not(table: RoutingTable) -> None:
-    table.take(whole(1, row("ann", "a1"), row("bob", "b1"), row("cid", None, "c1")))
-    _, gone = table.take(changed(2, row("ann", "a2"), row("bob", "b1", "b2"), row("cid", "c1")))
+    table.apply(whole(1, row("ann", "a1"), row("bob", "b1"), row("cid", None, "c1")))
+    _, gone = table.apply(changed(2, row("ann", "a2"), row("bob", "b1", "b2"), row("cid", "c1")))
     assert gone == {"a1"}
-    _, gone = table.take(changed(3, row("ann", None, "a3")))
+    _, gone = table.apply(changed(3, row("ann", None, "a3")))
     assert gone == {"a2"}
 
 
 @pytest.mark.parametrize("leaving", [row("ann", "own"), replace(row("ann", None), deleted=True)])
 def test_a_model_that_others_still_use_is_not_gone(table: RoutingTable, leaving: Assignment) -> None:
     """New users may share one model until they have their own."""
-    table.take(whole(1, row("ann", "shared"), row("bob", "shared")))
-    assert table.take(changed(2, leaving))[1] == set()
-    assert table.take(changed(3, replace(row("bob", None), deleted=True)))[1] == {"shared"}
+    table.apply(whole(1, row("ann", "shared"), row("bob", "shared")))
+    assert table.apply(changed(2, leaving))[1] == set()
+    assert table.apply(changed(3, replace(row("bob", None), deleted=True)))[1] == {"shared"}
 
 
 def test_candidates_of_shards_that_changed_hands_are_looked_at(table: RoutingTable) -> None:
     """Their new owner has to load them, though their rows did not change."""
     ann, bob, cid = row("ann", "a1", "a2"), row("bob", "b1", "b2"), row("cid", "c1")
     everyone = dict.fromkeys(range(SHARDS), "server-1")
-    table.take(whole(1, ann, bob, cid, shards=everyone))
-    touched, _ = table.take(changed(2, shards={shard_of("ann"): "server-0", shard_of("cid"): "server-0"}))
+    table.apply(whole(1, ann, bob, cid, shards=everyone))
+    touched, _ = table.apply(changed(2, shards={shard_of("ann"): "server-0", shard_of("cid"): "server-0"}))
     assert touched == [ann]
     assert [table.owner_of(user) for user in ("ann", "bob")] == ["server-0", "server-1"]
 
 
 def test_a_complete_read_replaces_the_shard_map(table: RoutingTable) -> None:
-    table.take(whole(5, shards={shard_of("ann"): "server-0"}))
-    table.take(whole(1))
+    table.apply(whole(5, shards={shard_of("ann"): "server-0"}))
+    table.apply(whole(1))
     assert table.owner_of("ann") is None
 
 
 def test_memory_answers_while_the_lease_holds(
     table: RoutingTable, registry: Unsteady, clock: Clock
 ) -> None:
-    table.take(whole(1, row("ann", "a1")))
+    table.apply(whole(1, row("ann", "a1")))
     trusted(table, clock, 10.0)
     clock.now_s += 9.99
     assert table.peek("ann") == "a1"
@@ -183,7 +183,7 @@ def test_memory_never_answers_after_the_lease(
     table: RoutingTable, operator: OperatorRegistry, clock: Clock
 ) -> None:
     """The operator may have told the world that a newer model answers."""
-    table.take(whole(1, row("ann", "a1")))
+    table.apply(whole(1, row("ann", "a1")))
     trusted(table, clock, 10.0)
     operator.commit(Writes(assignments=[row("ann", "a2")]))
     clock.now_s += 10.0
@@ -209,7 +209,7 @@ def test_sql_answers_as_it_stands_once_the_lease_is_lost(
 def test_without_lease_and_registry_the_last_known_model_answers(
     table: RoutingTable, registry: Unsteady, clock: Clock
 ) -> None:
-    table.take(whole(1, row("ann", "a1")))
+    table.apply(whole(1, row("ann", "a1")))
     trusted(table, clock, 10.0)
     registry.reachable = False
     clock.now_s += 25.0
@@ -220,7 +220,7 @@ def test_without_lease_and_registry_the_last_known_model_answers(
 
 def test_without_lease_and_registry_it_refuses_where_told_so(registry: Unsteady, clock: Clock) -> None:
     table = RoutingTable(registry, on_loss=OnRegistryLoss.REFUSE, clock_s=clock)
-    table.take(whole(1, row("ann", "a1")))
+    table.apply(whole(1, row("ann", "a1")))
     registry.reachable = False
     with pytest.raises(RegistryUnavailable):
         table.get_model_id_by_user_id("ann")

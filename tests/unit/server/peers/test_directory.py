@@ -73,7 +73,7 @@ async def test_a_server_whose_address_is_unusable_hurts_no_other() -> None:
     }
     directory.update([Server(name, url, 1, 9.0, 1, ServerReport()) for name, url in names.items()])
     assert list(directory.peers) == ["d", "e"]
-    assert not await directory.peers["d"]._answers_probe()
+    assert not await directory.peers["d"]._connections.probe(0.5)
     directory.close()
 
 
@@ -90,7 +90,7 @@ def test_the_view_is_the_table_the_directory_and_the_model_cache_in_one() -> Non
     registry = Silent(open_engine("sqlite://"), "me", endpoint="", capacity_bytes=1)
     table = RoutingTable(registry, clock_s=lambda: 0.0)
     row = Assignment(USER, "uid", 1, "model", replicas=2)
-    table.take(Changes(1, complete=True, assignments=[row], shards={shard_of(USER): Holding("d")}))
+    table.apply(Changes(1, complete=True, assignments=[row], shards={shard_of(USER): Holding("d")}))
     cache = CachedModelRepository(Models({}), bounded_cache(1 << 20))
     view = FleetView(table, known(me=ServerReport(load=0.7)), DataPlane(table, cache))
     assert (view.me, view.own_load, set(view.peers)) == ("me", 0.7, set(OTHERS))

@@ -59,7 +59,7 @@ class Rig:
     def place(self, **holdings: Holding) -> Changes:
         self.operator.assign_shards({shard_of(user): holding for user, holding in holdings.items()})
         changes = self.registry.everything()
-        self.table.take(changes)
+        self.table.apply(changes)
         return changes
 
     @property
@@ -123,6 +123,6 @@ async def test_all_shards_may_go(rig: Rig) -> None:
     users = [f"user-{number}" for number in range(200)]
     rig.load(*users)
     rig.operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(OTHER)))
-    rig.table.take(rig.registry.everything())
+    rig.table.apply(rig.registry.everything())
     await rig.strays.let_go()
     assert rig.inside == set()

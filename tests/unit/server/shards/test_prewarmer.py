@@ -130,12 +130,12 @@ class Rig:
         """As the follower does."""
         first = not self.table.was_read
         changes = self.registry.everything() if first else self.registry.changes_since(self.table.revision)
-        self.table.take(changes)
+        self.table.apply(changes)
         self.prewarmer.changed(changes)
 
     def read_everything(self) -> None:
         changes = self.registry.everything()
-        self.table.take(changes)
+        self.table.apply(changes)
         self.prewarmer.changed(changes)
 
     @asynccontextmanager

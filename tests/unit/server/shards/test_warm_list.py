@@ -60,7 +60,7 @@ class Server:
         self.registry.renew(lease_s=60, acked_revision=0, report=ServerReport())
 
     def read(self) -> None:
-        self.table.take(self.registry.everything())
+        self.table.apply(self.registry.everything())
 
     def use(self, *users: str) -> None:
         for user in users:

@@ -1,0 +1,154 @@
+"""The connections to one peer: kept alive while in use, opened a few at a time, closed when idle.
+
+Refuses to judge whether the peer lives: it says what happened to a connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from tenantry_server.peers.connection import PeerAnswer, PeerConnection, PeerLost
+from tenantry_server.wire.bodies import Body
+
+_CONNECT_S = 0.5
+_IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may do so after a minute
+_OPENING = 16  # connections at once: a server's backlog holds 128, of all its clients
+
+
+class Forwarded(Protocol):
+    """A request as it is passed on to any peer."""
+
+    body: Body
+
+    @property
+    def ends_s(self) -> float:
+        """When it is over, of `time.monotonic`; infinite while its body still arrives."""
+
+    def head_for(self, host: bytes) -> bytes:
+        """Return the request line and headers for the peer at `host`, an empty line at the end."""
+
+
+class NoConnection(PeerLost):
+    """The peer could not be connected to."""
+
+
+class ConnectionPool:
+    """Sends requests to one peer, each over a connection that no other request uses meanwhile.
+
+    Args:
+        server_id: the peer's name, which every answer of it carries.
+        endpoint: its base URL.
+        up: whether opening a connection is worth trying.
+
+    Raises:
+        ValueError: `endpoint` is not a URL.
+    """
+
+    def __init__(self, server_id: str, endpoint: str, up: Callable[[], bool]) -> None:
+        url = urlsplit(endpoint)
+        self._server_id = server_id
+        self._endpoint = endpoint
+        self._up = up
+        self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        self._tls = True if url.scheme == "https" else None
+        self._host = url.netloc.encode()
+        self._idle: list[PeerConnection] = []
+        self._busy: dict[PeerConnection, Forwarded] = {}
+        self._opening = asyncio.Semaphore(_OPENING)
+
+    def under_way(self) -> Iterator[tuple[PeerConnection, Forwarded]]:
+        """Iterate over the requests that have no answer yet, each with its connection."""
+        return iter(list(self._busy.items()))
+
+    async def ask(self, request: Forwarded) -> PeerAnswer:
+        """Send a request and read its answer; replace a connection that was closed meanwhile, once.
+
+        Raises:
+            NoConnection: the peer could not be connected to.
+            PeerLost: no answer came.
+        """
+        connection = self._reused()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, request)
+            except PeerLost as lost:
+                if not lost.stale:
+                    raise
+        return await self._exchange(await self._connection(), request)
+
+    async def probe(self, timeout_s: float) -> bool:
+        """Return whether the peer answers a probe in time.
+
+        The probe has a connection of its own, so that it also shows whether the peer accepts any.
+        """
+        head = b"GET /healthz HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % self._host
+        connection: PeerConnection | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._connected()
+                return (await connection.ask(head, b"")).status == 200
+        except (OSError, TimeoutError, UnicodeError, PeerLost):
+            return False
+        finally:
+            if connection is not None:
+                connection.fail(PeerLost("the probe is over"))
+
+    def prune(self) -> None:
+        """Close the connections that no request needed for a while."""
+        before_s = time.monotonic() - _IDLE_S
+        old = [c for c in self._idle if c.idle_since_s < before_s or not c.reusable]
+        self._idle = [c for c in self._idle if c not in old]
+        for connection in old:
+            connection.fail(PeerLost("idle for too long"))
+
+    def drop(self, why: str) -> None:
+        """Close every connection; requests that wait for an answer get PeerLost."""
+        for connection in [*self._idle, *self._busy]:
+            connection.fail(PeerLost(why))
+        self._idle.clear()
+
+    def _reused(self) -> PeerConnection | None:
+        while self._idle:
+            connection = self._idle.pop()  # the latest: the others grow old and are closed
+            if connection.reusable:
+                return connection
+        return None
+
+    async def _connection(self) -> PeerConnection:
+        async with self._opening:
+            if not self._up():
+                raise PeerLost("the peer is down")
+            freed = self._reused()
+            return await self._open() if freed is None else freed
+
+    async def _open(self) -> PeerConnection:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                return await self._connected()
+        except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: not a host name
+            why = str(error) or f"not within {_CONNECT_S:g} s"
+            raise NoConnection(f"no connection to {self._endpoint}: {why}") from None
+
+    async def _connected(self) -> PeerConnection:
+        host, port = self._address
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: PeerConnection(self._server_id), host, port, ssl=self._tls
+        )
+        return connection
+
+    async def _exchange(self, connection: PeerConnection, request: Forwarded) -> PeerAnswer:
+        self._busy[connection] = request
+        head = request.head_for(self._host)
+        try:
+            if request.body.is_whole:
+                return await connection.ask(head, await request.body.whole())
+            return await connection.ask_in_pieces(head, request.body.pieces())
+        finally:
+            del self._busy[connection]
+            if connection.reusable:
+                connection.idle_since_s = time.monotonic()
+                self._idle.append(connection)
+            else:
+                connection.fail(PeerLost("no request waits for it"))
