@@ -105,7 +105,7 @@ USER_ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), USER_ROUTES, ids=[path for _, path, _ in USER_ROUTES])
-async def test_whatever_names_a_user_is_passed_on_and_answered_the_same(
+async def test_every_route_that_names_a_user_is_passed_on_and_answered_the_same(
     three: Cluster, session: aiohttp.ClientSession, method: str, path: str, body: Any
 ) -> None:
     answers = []
@@ -118,9 +118,7 @@ async def test_whatever_names_a_user_is_passed_on_and_answered_the_same(
     assert three["a"].counts == {"answered": 1}
 
 
-async def test_load_and_unload_are_about_the_holders_memory(
-    three: Cluster, session: aiohttp.ClientSession
-) -> None:
+async def test_load_and_unload_reach_the_holder(three: Cluster, session: aiohttp.ClientSession) -> None:
     """Also where another server has the model and would answer a prediction with it."""
     for _ in range(3):
         await ask(session, three["a"], "/predict/bob", headers={"Tenantry-Hop": "test"})
@@ -133,7 +131,7 @@ async def test_load_and_unload_are_about_the_holders_memory(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_is_in_memory_and_quick_is_answered_where_it_arrives(
+async def test_a_quick_model_in_memory_answers_where_the_request_arrives(
     three: Cluster, session: aiohttp.ClientSession, way: str
 ) -> None:
     for _ in range(3):
@@ -143,7 +141,7 @@ async def test_what_is_in_memory_and_quick_is_answered_where_it_arrives(
     assert (reply.server, reply.hop, three["a"].counts) == ("a", None, {})
 
 
-async def test_what_is_in_memory_and_slow_is_answered_by_its_holder(
+async def test_a_slow_model_in_memory_is_left_to_its_holder(
     three: Cluster, session: aiohttp.ClientSession
 ) -> None:
     await ask(session, three["a"], "/predict/slow", headers={"Tenantry-Hop": "test"})
@@ -160,14 +158,16 @@ async def test_a_request_is_passed_on_once(
     assert all(node.counts == {} for node in three.nodes.values())
 
 
-async def test_nobodys_model_is_looked_for_nowhere(three: Cluster, session: aiohttp.ClientSession) -> None:
+async def test_a_request_for_an_unknown_user_is_not_passed_on(
+    three: Cluster, session: aiohttp.ClientSession
+) -> None:
     reply = await ask(session, three["a"], "/predict/nobody")
     assert (reply.status, reply.server, three["a"].counts) == (404, "a", {})
     assert reply.headers["Tenantry-Reason"] == "ModelNotAssigned"
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_errors_come_back_as_the_holder_words_them(
+async def test_an_error_of_the_holder_reaches_the_client_unchanged(
     three: Cluster, session: aiohttp.ClientSession, way: str
 ) -> None:
     path = way.format("bob")
@@ -180,7 +180,7 @@ async def test_errors_come_back_as_the_holder_words_them(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_compressed_and_chunked_bodies_arrive_as_they_were(
+async def test_compressed_and_chunked_bodies_arrive_unchanged(
     three: Cluster, session: aiohttp.ClientSession, way: str
 ) -> None:
     plain = json.dumps(ROWS).encode()
@@ -199,7 +199,7 @@ async def test_compressed_and_chunked_bodies_arrive_as_they_were(
             assert (reply.status, reply.json, reply.server) == (200, {"predictions": [4.0]}, "b")
 
 
-async def test_a_body_is_passed_on_while_it_comes(three: Cluster, session: aiohttp.ClientSession) -> None:
+async def test_a_body_is_passed_on_while_it_arrives(three: Cluster, session: aiohttp.ClientSession) -> None:
     """And bounded on the way, before all of it has come."""
     many = {"instances": [[0.5, 2.0]] * (LONG_BODY_BYTES // 12)}
 
@@ -303,7 +303,7 @@ async def test_a_busy_holder_gives_a_slow_model_to_another_one(session: aiohttp.
         assert (await ask(session, three["b"], f"/predict/{user}")).server == "b"
 
 
-async def test_what_was_passed_on_is_counted(three: Cluster, session: aiohttp.ClientSession) -> None:
+async def test_passed_on_requests_are_counted(three: Cluster, session: aiohttp.ClientSession) -> None:
     await ask(session, three["a"], "/predict/bob")
     await three["c"].stop()
     await ask(session, three["a"], "/predict/cid")
@@ -326,7 +326,7 @@ AWAY = ArtifactUnavailable("s3://models/bob", "ConnectTimeoutError")
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_the_holder_cannot_load_another_server_loads(
+async def test_a_model_that_the_holder_cannot_load_is_loaded_by_another_server(
     three: Cluster, session: aiohttp.ClientSession, way: str
 ) -> None:
     """Wherever the request arrives."""
@@ -353,7 +353,7 @@ async def test_where_the_store_is_out_of_reach_here_too_the_next_one_is_asked(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_where_nobody_reaches_the_store_the_reason_is_told(
+async def test_the_reason_reaches_the_client_where_no_server_reaches_the_store(
     three: Cluster, session: aiohttp.ClientSession, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_backoff, "_FIRST_S", 60.0)
@@ -367,16 +367,14 @@ async def test_where_nobody_reaches_the_store_the_reason_is_told(
     assert [len(node.models.loads) for node in three.nodes.values()] == [1, 1, 1], "each tried once"
 
 
-async def test_what_the_store_itself_refuses_no_other_server_is_asked_for(
-    three: Cluster, session: aiohttp.ClientSession
-) -> None:
+async def test_a_refusal_of_the_store_is_final(three: Cluster, session: aiohttp.ClientSession) -> None:
     three["b"].models.failure = ArtifactUnavailable("s3://models/bob", "HTTP 503", reached=True)
     reply = await ask(session, three["b"], "/predict/bob")
     assert (reply.status, reply.server) == (503, "b")
     assert three["b"].counts == {}
 
 
-async def test_a_load_is_about_one_servers_memory_and_not_made_up_for(
+async def test_a_failed_load_request_is_not_passed_to_another_server(
     three: Cluster, session: aiohttp.ClientSession
 ) -> None:
     three["b"].models.failure = AWAY

@@ -62,10 +62,10 @@ class Answers:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_what_a_dead_or_paused_peer_was_asked_is_answered_by_another(
+async def test_requests_to_a_dead_or_paused_peer_are_answered_by_another_server(
     running: Servers, victim: str, session: aiohttp.ClientSession, how: signal.Signals
 ) -> None:
-    """Every request that was in flight there, and those that follow; nobody sees an error."""
+    """Every request in flight there, and those that follow; no client sees an error."""
     at_first = Answers(session, running.url("server-0"))
     assert set(await at_first.all()) == {victim}
     asking = asyncio.create_task(at_first.all())
@@ -84,10 +84,10 @@ async def test_what_a_dead_or_paused_peer_was_asked_is_answered_by_another(
         for _ in range(100):  # each takes the model's time
             if victim in set(await at_first.all()):
                 return
-        pytest.fail("nobody asks a server that went on")
+        pytest.fail("the server that went on was asked by nobody")
 
 
-async def test_a_server_that_is_stopped_in_order_leaves_no_request_behind(
+async def test_a_server_that_is_stopped_gracefully_drops_no_request(
     running: Servers, victim: str, session: aiohttp.ClientSession
 ) -> None:
     at_first = Answers(session, running.url("server-0"))

@@ -87,7 +87,7 @@ WRONG = {
     "another server": ANSWER.replace(b"peer", b"p33r"),
     "no server": ANSWER.replace(b"Tenantry-Server", b"Server"),
     "no length": ANSWER.replace(b"Content-Length: 5", b"Connection: close"),
-    "a length that is no number": ANSWER.replace(b"Length: 5", b"Length: -5"),
+    "a length that is not a number": ANSWER.replace(b"Length: 5", b"Length: -5"),
     "a body that would not fit": ANSWER.replace(b"Length: 5", b"Length: 999999999999"),
     "a longer body": ANSWER + b"!",
     "no HTTP": b"220 smtp.example ESMTP\r\n\r\n",
@@ -134,7 +134,7 @@ async def test_only_an_old_connection_that_said_nothing_may_have_been_closed_mea
         with pytest.raises(PeerLost) as lost:
             await made.ask(ASKED, b"")
         assert lost.value.stale
-    for first in (b"", ANSWER[:-1]):  # anew, and in the middle of an answer
+    for first in (b"", ANSWER[:-1]):  # at the start, and in the middle of an answer
         answers[:] = [first]
 
         def cut(writer: asyncio.StreamWriter) -> None:

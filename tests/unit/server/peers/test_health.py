@@ -35,7 +35,7 @@ def test_the_table_is_complete() -> None:
 
 
 @pytest.mark.parametrize(("before", "event"), TABLE)
-def test_each_event_leads_to_one_state_and_news_is_told_once(before: Health, event: str) -> None:
+def test_each_event_leads_to_one_state_and_news_is_reported_once(before: Health, event: str) -> None:
     health = PeerHealth()
     health.state = before
     news = EVENTS[event](health)
