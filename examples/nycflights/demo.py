@@ -9,69 +9,37 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from examples.nycflights.aircraft import FEATURES, Aircraft, fleet
+from examples.nycflights.running import (
+    Place,
+    WrongStepError,
+    empty,
+    predict,
+    ready_generations,
+    server_endpoints,
+    serving,
+    until,
+)
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tenantry.registry import open_engine
-from tenantry_cli import overview
 from tenantry_server import publish
 
 console = Console(highlight=False)
-_PATIENCE_S = 120.0
 _SAMPLE = 8
-
-
-class WrongStepError(Exception):
-    """A step of the demonstration did not do what it shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server said."""
-
-    status: int
-    body: Any
-    model_id: str
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the demonstration keeps its files."""
-
-    root: Path
-
-    @property
-    def manifests(self) -> Path:
-        """The folder that `tenantry up` follows."""
-        return self.root / "manifests"
-
-    @property
-    def models(self) -> Path:
-        """The model repository."""
-        return self.root / "models"
-
-    @property
-    def state(self) -> Path:
-        """The registry, and `up.json`."""
-        return self.root / "state"
 
 
 def main() -> int:
@@ -79,11 +47,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the table")
     parser.add_argument("--tenants", type=int, help="only the first N aircraft")
-    parser.add_argument("--folder", type=Path, default=Path("demo-data"), help="made anew each time")
+    parser.add_argument("--folder", type=Path, default=Path("demo-data"), help="made again each time")
     parser.add_argument("--port", type=int, default=0, help="0: one that the system chooses")
     chosen = parser.parse_args()
     place = Place(chosen.folder.absolute())
-    _empty(place.root)
+    empty(place.root)
     try:
         with console.status("reading 336,776 flights"):
             aircraft = fleet(chosen.tenants)
@@ -106,7 +74,7 @@ def train_all(aircraft: Sequence[Aircraft], place: Place) -> list[float]:
     """Train, publish and declare one model for each aircraft.
 
     Returns:
-        what each model itself says of its aircraft's newest flight, in minutes.
+        the prediction of each model for its aircraft's newest flight, in minutes.
     """
     expected = []
     with _bar() as progress, ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -139,41 +107,17 @@ def check_all(aircraft: Sequence[Aircraft], expected: Sequence[float], url: str)
     console.print(f"{len(aircraft):,} of {len(aircraft):,} answers equal the tenant's own model")
 
 
-@contextlib.contextmanager
-def serving(place: Place, port: int = 0) -> Iterator[str]:
-    """`tenantry up` as a process of its own; gives the address of its servers."""
-    command = [sys.executable, "-m", "tenantry_cli", "up", str(place.manifests)]
-    command += ["--state", str(place.state), "--port", str(port), "--log-level", "warning"]
-    (place.state / "up.json").unlink(missing_ok=True)
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        told = place.state / "up.json"
-        until(lambda: told.exists() or process.poll() is not None, "tenantry up did not start")
-        if process.poll() is not None:
-            raise WrongStepError(f"`tenantry up` ended with exit status {process.returncode}")
-        yield str(json.loads(told.read_text())["url"])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
 def wait_until_ready(place: Place, expected: int) -> None:
-    """Until the registry says Ready for every tenant."""
-    engine = open_engine(f"sqlite:///{place.state}/registry.db")
-
-    def ready() -> int:
-        return sum(tenant.ready == "True" for tenant in overview.tenants(engine))
-
+    """Wait until the registry says Ready for every tenant."""
     with _bar() as progress:
         task = progress.add_task("loading and checking", total=expected)
 
         def all_ready() -> bool:
-            count = ready()
+            count = len(ready_generations(place))
             progress.update(task, completed=count)
             return count >= expected
 
         until(all_ready, "not every tenant became Ready", every_s=0.5)
-    engine.dispose()
 
 
 def show(aircraft: Sequence[Aircraft], place: Place, url: str) -> None:
@@ -187,12 +131,12 @@ def show(aircraft: Sequence[Aircraft], place: Place, url: str) -> None:
         table.add_row(*_checked(one, one.train(), url))
     updated, deleted = sample[0], sample[-1]
     before = predict(url, updated.tail_number, updated.rows())
-    servers = _server_pids(place)
+    servers = server_endpoints(place)
     took_s = _update(updated, place, url)
     table.add_section()
     table.add_row(*_checked(updated, updated.train(alpha=1000.0), url))
     console.print(table)
-    if _server_pids(place) != servers:
+    if server_endpoints(place) != servers:
         raise WrongStepError("a server was restarted by an update")
     after = predict(url, updated.tail_number, updated.rows())
     console.print(
@@ -237,15 +181,8 @@ def _update(aircraft: Aircraft, place: Place, url: str) -> float:
     )
     took_s = time.monotonic() - began_s
     # One server answering is not all of them: Ready says when no older answer is left.
-    until(lambda: _is_ready(place, aircraft.tail_number), "the update never became Ready")
+    until(lambda: ready_generations(place, aircraft.tail_number) == [2], "the update never became Ready")
     return took_s
-
-
-def _is_ready(place: Place, user_id: str) -> bool:
-    engine = open_engine(f"sqlite:///{place.state}/registry.db")
-    tenant = overview.tenants(engine, like=user_id)[0]
-    engine.dispose()
-    return tenant.ready == "True" and tenant.claim.generation == 2
 
 
 def _delete(aircraft: Aircraft, place: Place, url: str) -> float:
@@ -266,28 +203,14 @@ def _delete(aircraft: Aircraft, place: Place, url: str) -> float:
     return time.monotonic() - began_s
 
 
-def predict(url: str, user_id: str, rows: list[dict[str, float]]) -> Answer:
-    """One request."""
-    request = urllib.request.Request(f"{url}/predict/{user_id}", data=json.dumps(rows).encode())
-    began_s = time.perf_counter()
-    try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            body = json.loads(reply.read())
-            ms = (time.perf_counter() - began_s) * 1e3
-            return Answer(reply.status, body, reply.headers["Tenantry-Model-Id"], ms)
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, json.loads(error.read()), "", 0.0)
-
-
 def _print_cache(place: Place) -> None:
     table = Table("server", "models in memory", "cache", "hits", "cold loads", "evictions", title="servers")
-    engine = open_engine(f"sqlite:///{place.state}/registry.db")
-    for server in overview.servers(engine):
-        with urllib.request.urlopen(f"{server.endpoint}/metrics", timeout=30) as reply:
+    for server_id, endpoint in server_endpoints(place).items():
+        with urllib.request.urlopen(f"{endpoint}/metrics", timeout=30) as reply:
             lines = [line.rsplit(" ", 1) for line in reply.read().decode().splitlines()]
         values = {line[0]: float(line[1]) for line in lines if not line[0].startswith("#")}
         table.add_row(
-            server.server_id,
+            server_id,
             f"{values['tenantry_cache_models']:,.0f}",
             f"{values['tenantry_cache_bytes'] / 2**20:.1f} MiB",
             *(
@@ -295,16 +218,7 @@ def _print_cache(place: Place) -> None:
                 for name in ("hits", "cold_loads", "evictions")
             ),
         )
-    engine.dispose()
     console.print(table)
-
-
-def _server_pids(place: Place) -> str:
-    """Who serves, with a sign that changes when one restarts."""
-    engine = open_engine(f"sqlite:///{place.state}/registry.db")
-    seen = sorted((server.server_id, server.endpoint) for server in overview.servers(engine))
-    engine.dispose()
-    return repr(seen)
 
 
 def _stay(aircraft: Aircraft, url: str) -> None:
@@ -313,29 +227,6 @@ def _stay(aircraft: Aircraft, url: str) -> None:
     console.print(f"  curl -d '{body}' {url}/predict/{aircraft.tail_number}\n", soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-
-
-def until(true: Callable[[], bool], otherwise: str, *, every_s: float = 0.02) -> None:
-    """Wait for a condition.
-
-    Raises:
-        WrongStepError: it did not come true within two minutes.
-    """
-    give_up_s = time.monotonic() + _PATIENCE_S
-    while not true():
-        if time.monotonic() > give_up_s:
-            raise WrongStepError(otherwise)
-        time.sleep(every_s)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an earlier run left, and nothing else."""
-    mark = folder / ".made-by-the-demo"
-    if folder.exists() and any(folder.iterdir()) and not mark.exists():
-        raise SystemExit(f"{folder} holds files of yours; choose another --folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    mark.touch()
 
 
 def _bar() -> Progress:

@@ -21,6 +21,7 @@ from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers import warm_query
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetView
@@ -29,7 +30,7 @@ from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import Strays
 from tenantry_server.shards.prewarmer import Prewarmer
-from tenantry_server.shards.warm_list import Handover
+from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
 
 
@@ -73,12 +74,12 @@ def assemble(
         max_body_bytes=settings.max_body_bytes,
     )
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
-    handover = Handover(registry, table, hot, server_id=own)
+    warm_list = WarmList(registry, table, hot, server_id=own)
     prewarmer = Prewarmer(
         table,
         Warmer(table, models, plane.load),
         hot=hot.recall,
-        warm=handover.warm_elsewhere,
+        warm=warm_list.users_of,
         keeps=view.keeps,
         server_id=own,
         wait_s=settings.prewarm_s,
@@ -124,7 +125,7 @@ def assemble(
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
     )
-    app.add_routes(handover.routes())
+    app.add_routes(warm_query.routes(hot.in_memory))
     candidates = CandidateLoader(plane.load, own, follower.wake)
     return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, directory, disk)
 

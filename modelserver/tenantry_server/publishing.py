@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 import yaml
 
-from tenantry import TenantModel
+from tenantry import TenantModel, files
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
 from tenantry_server.artifacts.s3 import make_client, publish_bytes
@@ -92,7 +91,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         publish_bytes(_client(s3_endpoint_url, _aws_environment()), uri, data)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        files.replace(path, data)
     if manifests is not None:
         write_manifest(declared, Path(manifests))
     return declared
@@ -102,7 +101,7 @@ def write_manifest(declared: TenantModel, folder: Path) -> Path:
     """Write ``NAME.yaml`` in one step, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = manifest_path(declared, folder)
-    write_atomically(path, to_yaml(declared).encode())
+    files.replace(path, to_yaml(declared).encode())
     return path
 
 
@@ -130,21 +129,6 @@ def object_name(user_id: str) -> str:
     if plain and plain == user_id:
         return plain
     return f"{plain or 'user'}-{hashlib.sha256(user_id.encode()).hexdigest()[:10]}"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write, flush to disk, then rename: after a crash the old file stands, or the new one, whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _aws_environment() -> frozenset[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 
-from tenantry.registry import Claim, OperatorRegistry, open_engine
+from tenantry.registry import Claim, RegistryReader
 from tenantry_cli import shards
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import Home, install_crd
@@ -51,11 +51,8 @@ class Fleet(Home):
 
     def shares(self) -> dict[str, shards.Share]:
         """What each server holds."""
-        engine = open_engine(self.registry_url)
-        try:
-            return {share.server_id: share for share in shards.shard_map(engine).shares}
-        finally:
-            engine.dispose()
+        with RegistryReader.of_existing(self.registry_url) as registry:
+            return {share.server_id: share for share in shards.shard_map(registry).shares}
 
     def is_settled(self, *names: str) -> bool:
         """Whether exactly these hold shards, and none is being handed over."""
@@ -64,11 +61,8 @@ class Fleet(Home):
         return holders == set(names) and not any(share.arriving for share in shares)
 
     def claims(self) -> list[Claim]:
-        engine = open_engine(self.registry_url)
-        try:
-            return sorted(OperatorRegistry(engine, "test").claims(), key=lambda claim: claim.uid)
-        finally:
-            engine.dispose()
+        with RegistryReader.of_existing(self.registry_url) as registry:
+            return sorted(registry.claims(), key=lambda claim: claim.uid)
 
 
 class Clients:

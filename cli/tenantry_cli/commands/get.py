@@ -6,6 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, options, overview, server_tables, shards
 from tenantry_cli.overview import Tenant
@@ -36,17 +37,17 @@ def command(name: str | None, user: str | None, output: str, *, unready: bool, *
     if user is not None and name != "shards":
         raise click.UsageError(f"only `tenantry get shards` takes a second name, not {user!r}")
     settings = options.settings(CommonSettings, **given)
-    engine = overview.open_existing(settings.registry_url)
+    registry = RegistryReader.of_existing(settings.registry_url)
     if name == "servers":
-        server_tables.show_servers(overview.servers(engine), output)
+        server_tables.show_servers(overview.live_servers(registry), output)
         return
     if name == "shards":
         if user is None:
-            server_tables.show_shards(shards.shard_map(engine), output)
+            server_tables.show_shards(shards.shard_map(registry), output)
         else:
-            server_tables.show_place(shards.place_of(engine, user), output)
+            server_tables.show_place(shards.place_of(registry, user), output)
         return
-    found = overview.tenants(engine, like=name)
+    found = overview.tenants(registry, named=name)
     if name is not None and not found:
         raise click.ClickException(f"no TenantModel is named {name!r} or has this userId")
     shown = [tenant for tenant in found if not unready or tenant.ready != "True"]

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, options, overview
 
@@ -61,7 +62,7 @@ def command(
 
 
 def _any_server(settings: CommonSettings) -> str:
-    servers = overview.servers(overview.open_existing(settings.registry_url))
+    servers = overview.live_servers(RegistryReader.of_existing(settings.registry_url))
     if not servers:
         raise click.ClickException("no model server is running; start one, or give --url")
     return servers[0].endpoint

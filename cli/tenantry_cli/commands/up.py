@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 import structlog
 
-from tenantry import logs
+from tenantry import files, logs
 from tenantry.errors import RegistryUnavailable
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options, overview
+from tenantry_cli import console, options
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.settings import ServerSettings
@@ -113,7 +113,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             own += ["--drain-s", "0"]  # they stop together: nobody is left to take over
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
-        (state / "up.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        files.replace(state / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
         _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
         supervisor.run(_Stop(settings.registry_url))
         _announce("Stopped.")
@@ -132,7 +132,7 @@ class _Stop:
 
     def __init__(self, registry_url: str) -> None:
         self._asked = False
-        self._engine = open_engine(registry_url)
+        self._registry = RegistryReader(open_engine(registry_url))
         self._told = (-1, -1)
         self._tell_at_s = 0.0
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -149,7 +149,7 @@ class _Stop:
 
     def _tell(self) -> None:
         try:
-            counts = overview.ready_count(self._engine)
+            counts = self._registry.count_claims()
         except RegistryUnavailable:
             return  # the operator and the servers say so themselves
         if counts != self._told and counts[1]:

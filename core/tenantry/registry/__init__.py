@@ -1,10 +1,12 @@
 """The SQL tables that say who has which model: how servers and the operator talk to each other.
 
-`ServerRegistry` and `OperatorRegistry` are the two views; each holds the statements of its side.
+`ServerRegistry` and `OperatorRegistry` are the views of the two sides, each with the statements of its own;
+`RegistryReader` is for everybody else.
 """
 
 from tenantry.registry.engine import is_migrated, migrate, open_engine
 from tenantry.registry.operating import OperatorRegistry, Writes
+from tenantry.registry.reading import RegistryReader
 from tenantry.registry.rows import (
     Assignment,
     Changes,
@@ -25,6 +27,7 @@ __all__ = [
     "LoadReport",
     "LoadState",
     "OperatorRegistry",
+    "RegistryReader",
     "Server",
     "ServerRegistry",
     "ServerReport",

@@ -1,30 +1,25 @@
 """The registry as the operator sees it: every write under its epoch, every change with a revision."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
+from tenantry.registry.reading import RegistryReader, chunks
+from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState
 from tenantry.registry.sql import (
-    assignment_from,
-    claim_from,
     holding_from,
-    servers_in,
     upsert,
     values_of,
 )
 from tenantry.registry.wakeups import Channel, listen, ring
 
-_T = TypeVar("_T")
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has nothing that is hot
-_IN_LIST = 500  # bound parameters of one statement: well under SQLite's 32,766
 _HEARD = ("user_id", "server_id", "model_id", "state")
 
 
@@ -45,7 +40,7 @@ class Writes:
     answered: Sequence[LoadReport] = ()
 
 
-class OperatorRegistry:
+class OperatorRegistry(RegistryReader):
     """Reads and writes as the leader; a leader that was replaced is refused by its epoch.
 
     Every method blocks on SQL, and raises RegistryUnavailable where the database does not answer.
@@ -56,7 +51,7 @@ class OperatorRegistry:
     """
 
     def __init__(self, engine: Engine, holder: str) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._holder = holder
         self._epoch: int | None = None
 
@@ -111,7 +106,7 @@ class OperatorRegistry:
             if writes.claims:
                 rows = [values_of(claim) for claim in writes.claims]
                 connection.execute(upsert(self._engine, t.claims), rows)
-            for uids in _chunks(writes.forgotten):
+            for uids in chunks(writes.forgotten):
                 connection.execute(delete(t.claims).where(t.claims.c.uid.in_(uids)))
             for revision, assignment in enumerate(writes.assignments, start=last + 1):
                 revisions[assignment.user_id] = revision
@@ -130,11 +125,6 @@ class OperatorRegistry:
                     [{f"heard_{n}": str(getattr(r, n)) for n in _HEARD} for r in writes.answered],
                 )
         return revisions
-
-    def shards(self) -> dict[int, Holding]:
-        """The shard map as it is written; empty before the first server came."""
-        with reading(self._engine) as connection:
-            return {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
 
     def assign_shards(self, holdings: Mapping[int, Holding]) -> dict[int, Holding]:
         """Write the shards whose holder or next holder changed, all under one revision.
@@ -156,12 +146,6 @@ class OperatorRegistry:
                 ring(connection, Channel.SERVERS)
         return changed
 
-    def spread(self) -> dict[str, int]:
-        """User id -> on how many servers their model shall be, of those that `set_spread` named."""
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(t.spread.c.user_id, t.spread.c.replicas))
-            return {row.user_id: row.replicas for row in rows}
-
     def set_spread(self, replicas: Mapping[str, int]) -> None:
         """Say on how many servers these users' models shall be, by what was measured; 1: as all others."""
         if not replicas:
@@ -181,30 +165,6 @@ class OperatorRegistry:
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when a server has something to say, where the database can tell."""
         listen(self._engine, Channel.OPERATOR, heard, stop)
-
-    def claims(self) -> list[Claim]:
-        """Every TenantModel that the operator knows."""
-        with reading(self._engine) as connection:
-            return [claim_from(row) for row in connection.execute(select(t.claims))]
-
-    def assignments(self, user_ids: Collection[str]) -> dict[str, Assignment]:
-        """The rows of these users, tombstones included."""
-        found: dict[str, Assignment] = {}
-        with reading(self._engine) as connection:
-            for chunk in _chunks(list(user_ids)):
-                query = select(t.assignments).where(t.assignments.c.user_id.in_(chunk))
-                found |= {row.user_id: assignment_from(row) for row in connection.execute(query)}
-        return found
-
-    def assigned(self) -> dict[str, Assignment]:
-        """Every row that is no tombstone, by user id."""
-        query = select(t.assignments).where(t.assignments.c.deleted.is_(False))
-        with reading(self._engine) as connection:
-            return {row.user_id: assignment_from(row) for row in connection.execute(query)}
-
-    def servers(self) -> list[Server]:
-        """Every server that has not been forgotten, live or not."""
-        return servers_in(self._engine)
 
     def reports(self) -> list[LoadReport]:
         """What servers said of candidates and nobody has answered yet."""
@@ -247,8 +207,3 @@ class OperatorRegistry:
                 )
             )
         return gone.rowcount
-
-
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), _IN_LIST):
-        yield items[start : start + _IN_LIST]

@@ -12,12 +12,11 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from tenantry import ModelId
+from tenantry import ModelId, s3_errors
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactChanged,
     ArtifactError,
-    ArtifactNotFound,
     ArtifactTooLarge,
     ArtifactTruncated,
     ArtifactUnavailable,
@@ -133,19 +132,13 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def explained(error: ClientError | BotoCoreError, model_id: ModelId) -> ArtifactError:
-    """What a failed call means for the artifact, without credentials or query strings."""
+    """Return what a failed call means for the artifact, without credentials or query strings."""
     if isinstance(error, NoCredentialsError):
         return ArtifactAccessDenied(model_id.uri, "no AWS credentials were found")
     if not isinstance(error, ClientError):
         return ArtifactUnavailable(model_id.uri, type(error).__name__)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
-    if status == 404:
-        return ArtifactNotFound(model_id.uri, code)
-    if status in (401, 403):
-        return ArtifactAccessDenied(model_id.uri, code)
-    if status == 412:
-        return ArtifactChanged(model_id.uri, f"ETag {model_id.etag}")
-    if status == 400 and model_id.version_id:
-        return ArtifactNotFound(model_id.uri, f"{code}: version {model_id.version_id}")
-    return ArtifactUnavailable(model_id.uri, f"HTTP {status} {code}", reached=True)
+    return s3_errors.of_status(
+        status, model_id.uri, code=code, version_id=model_id.version_id, etag=model_id.etag
+    )

@@ -7,10 +7,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from tenantry import s3_errors
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactError,
-    ArtifactNotFound,
     ArtifactUnavailable,
 )
 from tenantry.model_id import ModelId
@@ -76,9 +76,5 @@ def _explained(error: ClientError | BotoCoreError, source: ModelSource) -> Artif
     if not isinstance(error, ClientError):
         return ArtifactUnavailable(source.uri, type(error).__name__)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    version = f"version {source.version_id}" if source.version_id else ""
-    if status == 404 or (status == 400 and source.version_id):
-        return ArtifactNotFound(source.uri, version)
-    if status in (401, 403):
-        return ArtifactAccessDenied(source.uri)
-    return ArtifactUnavailable(source.uri, f"HTTP {status}")
+    code = error.response.get("Error", {}).get("Code", "")
+    return s3_errors.of_status(status, source.uri, code=code, version_id=source.version_id or None)

@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry import TenantModel
 from tenantry.errors import RegistryMismatch
+from tenantry.registry import RegistryReader
 from tenantry_cli import overview
 from tenantry_server import publish
 from tests.support.kubernetes.control_plane import ControlPlane
@@ -94,13 +95,10 @@ class Home:
     def servers(self) -> dict[str, str]:
         """Base URL of each live server, by its id; none where there is no registry yet."""
         try:
-            engine = overview.open_existing(self.registry_url)
+            with RegistryReader.of_existing(self.registry_url) as registry:
+                return {server.server_id: server.endpoint for server in overview.live_servers(registry)}
         except RegistryMismatch:
             return {}
-        try:
-            return {server.server_id: server.endpoint for server in overview.servers(engine)}
-        finally:
-            engine.dispose()
 
     # The cluster
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenantry.registry import RegistryReader
 from tenantry_cli import overview
 from tenantry_cli.commands.get import as_document
 from tests.support.processes.child_process import Child
@@ -91,19 +92,13 @@ class Up:
 
     def tenants(self, like: str | None = None) -> list[dict[str, Any]]:
         """As `get`, read in this process: quick enough to ask again and again."""
-        engine = overview.open_existing(self.registry_url)
-        try:
-            return [as_document(tenant) for tenant in overview.tenants(engine, like=like)]
-        finally:
-            engine.dispose()
+        with RegistryReader.of_existing(self.registry_url) as registry:
+            return [as_document(tenant) for tenant in overview.tenants(registry, named=like)]
 
     def servers(self) -> list[str]:
         """Base URLs of the live servers."""
-        engine = overview.open_existing(self.registry_url)
-        try:
-            return [server.endpoint for server in overview.servers(engine)]
-        finally:
-            engine.dispose()
+        with RegistryReader.of_existing(self.registry_url) as registry:
+            return [server.endpoint for server in overview.live_servers(registry)]
 
     def all_reachable(self) -> bool:
         """Whether every live server answers that it is ready."""

@@ -14,7 +14,7 @@ from tenantry_server.artifacts import s3 as server_s3
 
 
 def _all(kind: type[TenantryError]) -> list[type[TenantryError]]:
-    below = [c for c in kind.__subclasses__() if c.__module__ == errors.__name__]
+    below = [c for c in kind.__subclasses__() if c.__module__.startswith("tenantry.errors.")]
     return below + [deeper for c in below for deeper in _all(c)]
 
 

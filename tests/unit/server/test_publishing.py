@@ -1,7 +1,6 @@
 """Publishing: the artifact whole and under a new name, then a manifest that names exactly it."""
 
 import hashlib
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,7 +15,7 @@ from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactAccessDenied, InvalidManifest
 from tenantry_server import FileSystemModelRepository, S3ModelRepository, publish
 from tenantry_server.artifacts.s3 import make_client
-from tenantry_server.publishing import object_name, write_atomically
+from tenantry_server.publishing import object_name
 from tenantry_server.toys import SumModel
 from tests.support.stores.s3 import S3Server
 
@@ -130,39 +129,6 @@ def test_every_user_id_has_a_valid_name_of_its_own(user_ids: list[str]) -> None:
 @given(name=st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z0-9]{1,5}){0,3}", fullmatch=True))
 def test_a_user_id_that_is_a_name_stays_as_it_is(name: str) -> None:
     assert object_name(name) == name
-
-
-def test_a_reader_sees_the_old_file_or_the_new_one_and_never_half(tmp_path: Path) -> None:
-    path = tmp_path / "ann.yaml"
-    versions = [bytes([65 + number]) * 2_000_000 for number in range(8)]
-    write_atomically(path, versions[0])
-    done = threading.Event()
-    halves: list[bytes] = []
-
-    def watch() -> None:
-        while not done.is_set():
-            seen = path.read_bytes()
-            if seen not in versions:
-                halves.append(seen[:80])
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for version in versions:
-        write_atomically(path, version)
-    done.set()
-    watcher.join()
-    assert halves == []
-    assert [each.name for each in tmp_path.iterdir()] == ["ann.yaml"]
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
-    path = tmp_path / "ann.yaml"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, 17)  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["ann.yaml"]
 
 
 def test_to_s3_it_is_read_back_by_its_pinned_id(s3: S3Server, s3_bucket: str, tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
-from tenantry_server.shards.warm_list import Handover
+from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.toys import SumModel
 
 USERS = ("ann", "bob", "cid", "dan")
@@ -39,18 +40,18 @@ class Models(ModelRepository):
 class Server:
     """One server's part in a hand-over, listening."""
 
-    def __init__(self, world: "World", server_id: str) -> None:
-        self.engine = open_engine(world.url)
+    def __init__(self, fleet: "Fleet", server_id: str) -> None:
+        self.engine = open_engine(fleet.url)
         self.registry = ServerRegistry(self.engine, server_id, endpoint="", capacity_bytes=1)
         self.table = RoutingTable(self.registry)
         self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
         self.hot = HotUsers(self.registry, self.table, self.models, limit=10, every_s=600)
-        self.handover = Handover(self.registry, self.table, self.hot, server_id=server_id)
+        self.warm_list = WarmList(self.registry, self.table, self.hot, server_id=server_id)
         self.runner: web.AppRunner | None = None
 
     async def listen(self) -> None:
         app = make_app(self.table, self.models)
-        app.add_routes(self.handover.routes())
+        app.add_routes(warm_query.routes(self.hot.in_memory))
         self.runner = web.AppRunner(app)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
@@ -72,7 +73,7 @@ class Server:
         self.engine.dispose()
 
 
-class World:
+class Fleet:
     def __init__(self, folder: Path) -> None:
         self.url = f"sqlite:///{folder}/registry.db"
         self.engine = open_engine(self.url)
@@ -100,36 +101,36 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
-    yield world
-    for server in world.servers:
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    yield fleet
+    for server in fleet.servers:
         await server.close()
-    world.engine.dispose()
+    fleet.engine.dispose()
 
 
 def shards_of(*users: str) -> list[int]:
     return [shard_of(user) for user in users]
 
 
-async def test_the_holder_tells_what_is_warm_the_most_recently_used_first(world: World) -> None:
+async def test_the_holder_tells_what_is_warm_the_most_recently_used_first(fleet: Fleet) -> None:
     """Of the shards that were asked about, and only what is in memory."""
-    old, new = await world.server("old"), await world.server("new")
-    world.place(ann="old", bob="old", cid="old", dan="old")
+    old, new = await fleet.server("old"), await fleet.server("new")
+    fleet.place(ann="old", bob="old", cid="old", dan="old")
     old.use("ann", "bob", "dan")
     old.use("ann")
-    assert await new.handover.warm_elsewhere(shards_of("ann", "bob", "cid")) == ["ann", "bob"]
+    assert await new.warm_list.users_of(shards_of("ann", "bob", "cid")) == ["ann", "bob"]
 
 
-async def test_several_holders_tell_by_turns(world: World) -> None:
-    one, two = await world.server("one"), await world.server("two")
-    new = await world.server("new")
-    world.place(ann="one", bob="two", cid="two", dan="one")
+async def test_several_holders_tell_by_turns(fleet: Fleet) -> None:
+    one, two = await fleet.server("one"), await fleet.server("two")
+    new = await fleet.server("new")
+    fleet.place(ann="one", bob="two", cid="two", dan="one")
     one.use("ann", "dan")
     two.use("bob", "cid")
-    told = await new.handover.warm_elsewhere(shards_of(*USERS))
-    assert set(told) == set(USERS)
-    assert {frozenset(told[:2]), frozenset(told[2:])} == {
+    users = await new.warm_list.users_of(shards_of(*USERS))
+    assert set(users) == set(USERS)
+    assert {frozenset(users[:2]), frozenset(users[2:])} == {
         frozenset({"dan", "cid"}),
         frozenset({"ann", "bob"}),
     }
@@ -137,10 +138,10 @@ async def test_several_holders_tell_by_turns(world: World) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "unknown"])
 async def test_of_a_holder_that_does_not_answer_the_list_in_the_registry_stands_in(
-    world: World, how: str
+    fleet: Fleet, how: str
 ) -> None:
-    old, new = await world.server("old"), await world.server("new")
-    world.place(ann="old", bob="old")
+    old, new = await fleet.server("old"), await fleet.server("new")
+    fleet.place(ann="old", bob="old")
     old.registry.remember_hot(dict.fromkeys(["bob", "dan", "ann"], 0))
     if how == "gone":
         assert old.runner is not None
@@ -148,24 +149,24 @@ async def test_of_a_holder_that_does_not_answer_the_list_in_the_registry_stands_
     else:
         old.registry.release()
     with capture_logs() as logs:
-        assert await new.handover.warm_elsewhere(shards_of("ann", "bob")) == ["bob", "ann"]
+        assert await new.warm_list.users_of(shards_of("ann", "bob")) == ["bob", "ann"]
     assert [line["event"] for line in logs] == (
-        ["a server does not say what is warm there"] if how == "gone" else []
+        ["a server does not say which models are warm there"] if how == "gone" else []
     )
 
 
-async def test_a_shard_that_is_ours_or_nobodys_is_not_asked_about(world: World) -> None:
-    new = await world.server("new")
-    world.place(ann="new")
+async def test_a_shard_that_is_ours_or_nobodys_is_not_asked_about(fleet: Fleet) -> None:
+    new = await fleet.server("new")
+    fleet.place(ann="new")
     new.use("ann")
-    assert await new.handover.warm_elsewhere(shards_of("ann", "bob")) == []
+    assert await new.warm_list.users_of(shards_of("ann", "bob")) == []
 
 
 @pytest.mark.parametrize(
     "query", ["", "?shards=", "?shards=1024", "?shards=-1", "?shards=1,,2", "?shards=x"]
 )
-async def test_a_question_that_makes_no_sense_is_refused(world: World, query: str) -> None:
-    old = await world.server("old")
+async def test_a_question_that_makes_no_sense_is_refused(fleet: Fleet, query: str) -> None:
+    old = await fleet.server("old")
     async with aiohttp.ClientSession() as session, session.get(f"{old.url}/peers/warm{query}") as reply:
         assert reply.status == 422
         assert (await reply.json())["error"]["reason"] == "InvalidRequest"

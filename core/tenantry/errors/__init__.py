@@ -1,0 +1,105 @@
+"""Every error that Tenantry raises on purpose, by what it means to the reader.
+
+    TenantryError
+    ├── InvalidManifest          a TenantModel document breaks a rule; a person must edit it
+    ├── ModelNotAssigned         no TenantModel names this user
+    │   └── VersionNotFound          one does, and the requested version does not answer
+    ├── ModelNotReady            assigned, and no version of it has loaded yet
+    ├── ArtifactError            the bytes behind a model id
+    │   ├── ArtifactNotFound         nothing there (yet)
+    │   ├── ArtifactAccessDenied     the store refused our credentials
+    │   ├── ArtifactChanged          other bytes stand where the pinned ones stood
+    │   ├── ArtifactDigestMismatch   the bytes read do not have the pinned sha256
+    │   ├── ArtifactTruncated        the body ended early
+    │   ├── ArtifactUnavailable      the store did not answer
+    │   ├── ArtifactTooLarge         over the limit for one artifact
+    │   └── ArtifactInvalid          the bytes are not a model that this server can read
+    │       ├── UnknownFormat            no loader for this format or suffix
+    │       └── FormatNotInstalled       the library of its format is not installed here
+    ├── ModelTooLarge            loaded, and larger than the whole cache
+    ├── InvalidRequest           the request body
+    │   └── FeatureMismatch          its columns, rows or values are not what the model takes
+    ├── PredictionFailed         the model itself raised
+    ├── PredictionTimeout        the time for this request is spent
+    ├── ModelLoading             the time for this request was spent before its model had loaded
+    ├── RegistryUnavailable      the SQL registry did not answer
+    ├── LeaseLost                fresh knowledge is asked for, and this server's lease is over
+    ├── RegistryMismatch         the registry belongs to another version or another source
+    ├── ServerIdTaken            another model server runs under the same name
+    ├── InvalidSetting           a TENANTRY_* variable or an option breaks its rule
+    └── LeadershipLost           another operator holds a newer epoch; this one must stop writing
+
+`reason` is public: HTTP bodies, conditions and metrics carry it. `retryable` says whether time alone can
+mend the cause; an error that is not retryable waits for a person. An error does not know its HTTP status or
+condition: only the server's wire and the operator's reconciler map it.
+"""
+
+from tenantry.errors.artifacts import (
+    ArtifactAccessDenied,
+    ArtifactChanged,
+    ArtifactDigestMismatch,
+    ArtifactError,
+    ArtifactInvalid,
+    ArtifactNotFound,
+    ArtifactTooLarge,
+    ArtifactTruncated,
+    ArtifactUnavailable,
+    FormatNotInstalled,
+    ModelTooLarge,
+    UnknownFormat,
+)
+from tenantry.errors.base import (
+    TenantryError,
+)
+from tenantry.errors.declared import (
+    InvalidManifest,
+    ModelNotAssigned,
+    ModelNotReady,
+    VersionNotFound,
+)
+from tenantry.errors.processes import (
+    InvalidSetting,
+    LeadershipLost,
+    LeaseLost,
+    RegistryMismatch,
+    RegistryUnavailable,
+    ServerIdTaken,
+)
+from tenantry.errors.requests import (
+    FeatureMismatch,
+    InvalidRequest,
+    ModelLoading,
+    PredictionFailed,
+    PredictionTimeout,
+)
+
+__all__ = [
+    "ArtifactAccessDenied",
+    "ArtifactChanged",
+    "ArtifactDigestMismatch",
+    "ArtifactError",
+    "ArtifactInvalid",
+    "ArtifactNotFound",
+    "ArtifactTooLarge",
+    "ArtifactTruncated",
+    "ArtifactUnavailable",
+    "FeatureMismatch",
+    "FormatNotInstalled",
+    "InvalidManifest",
+    "InvalidRequest",
+    "InvalidSetting",
+    "LeadershipLost",
+    "LeaseLost",
+    "ModelLoading",
+    "ModelNotAssigned",
+    "ModelNotReady",
+    "ModelTooLarge",
+    "PredictionFailed",
+    "PredictionTimeout",
+    "RegistryMismatch",
+    "RegistryUnavailable",
+    "ServerIdTaken",
+    "TenantryError",
+    "UnknownFormat",
+    "VersionNotFound",
+]

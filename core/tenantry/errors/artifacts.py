@@ -1,0 +1,151 @@
+"""Errors about the bytes behind a model id, and the model in them."""
+
+from typing import ClassVar
+
+from tenantry.errors.base import TenantryError
+
+
+class ArtifactError(TenantryError):
+    """Something about the bytes behind a model id."""
+
+    reason: ClassVar[str] = "ArtifactError"
+
+
+class ArtifactNotFound(ArtifactError):
+    """The store answered, and holds nothing under this name."""
+
+    reason: ClassVar[str] = "ArtifactNotFound"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, uri: str, detail: str = "") -> None:
+        super().__init__(
+            f"no artifact at {uri}{f' ({detail})' if detail else ''}; "
+            "publish it there, or correct spec.model.uri"
+        )
+
+
+class ArtifactAccessDenied(ArtifactError):
+    """The store refused the credentials of this process."""
+
+    reason: ClassVar[str] = "ArtifactAccessDenied"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, uri: str, detail: str = "") -> None:
+        super().__init__(
+            f"access to {uri} was denied{f' ({detail})' if detail else ''}; "
+            "grant read access to the credentials that this process runs with"
+        )
+
+
+class ArtifactChanged(ArtifactError):
+    """The object was overwritten since its version was pinned."""
+
+    reason: ClassVar[str] = "ArtifactChanged"
+
+    def __init__(self, uri: str, pinned: str) -> None:
+        super().__init__(
+            f"{uri} no longer holds the version that was pinned ({pinned}); publish new versions "
+            "under new names, or set spec.refreshInterval to follow an object that is overwritten"
+        )
+
+
+class ArtifactDigestMismatch(ArtifactError):
+    """The bytes that were read do not have the sha256 that was asked for."""
+
+    reason: ClassVar[str] = "ArtifactDigestMismatch"
+
+    def __init__(self, uri: str, expected: str, seen: str) -> None:
+        super().__init__(
+            f"{uri} has sha256 {seen}, expected {expected}; nothing was deserialised. "
+            "Publish the right bytes, or correct the pin"
+        )
+
+
+class ArtifactTruncated(ArtifactError):
+    """The body ended before its announced length."""
+
+    reason: ClassVar[str] = "ArtifactTruncated"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, uri: str, seen_bytes: int, expected_bytes: int) -> None:
+        super().__init__(
+            f"reading {uri} ended after {seen_bytes} of {expected_bytes} bytes; it will be retried"
+        )
+
+
+class ArtifactUnavailable(ArtifactError):
+    """The store did not answer, or answered that it cannot at the moment.
+
+    Attributes:
+        reached: it answered; where not, another server may reach it.
+        tried: it was asked at all, and not left alone because it could not be reached a moment ago.
+    """
+
+    reason: ClassVar[str] = "ArtifactUnavailable"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, uri: str, detail: str, *, reached: bool = False, tried: bool = True) -> None:
+        super().__init__(f"the store of {uri} did not answer: {detail}; it will be retried")
+        self.reached = reached
+        self.tried = tried
+
+
+class ArtifactTooLarge(ArtifactError):
+    """The artifact is larger than this process may read."""
+
+    reason: ClassVar[str] = "ArtifactTooLarge"
+
+    def __init__(self, uri: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{uri} has {size_bytes} bytes, the limit is {limit_bytes}; "
+            "raise TENANTRY_MAX_ARTIFACT_BYTES or publish a smaller model"
+        )
+
+
+class ArtifactInvalid(ArtifactError):
+    """The bytes are there and whole, and are no model that this server can read."""
+
+    reason: ClassVar[str] = "ArtifactInvalid"
+
+    def __init__(self, uri: str, problem: str) -> None:
+        super().__init__(f"{uri} is not a usable model: {problem}")
+
+
+class UnknownFormat(ArtifactInvalid):
+    """No loader is registered for the format or the suffix."""
+
+    reason: ClassVar[str] = "UnknownFormat"
+
+    def __init__(self, uri: str, seen: str, known: str) -> None:
+        super().__init__(uri, f"no loader for {seen}; this server knows {known}")
+
+
+class FormatNotInstalled(ArtifactInvalid):
+    """The server knows the format, and the library that reads it can't be imported here.
+
+    Args:
+        library: what could not be imported, such as ``onnxruntime``.
+        extra: of our own distribution, which brings it.
+        problem: what the import said.
+    """
+
+    reason: ClassVar[str] = "FormatNotInstalled"
+
+    def __init__(self, uri: str, library: str, extra: str, problem: str) -> None:
+        super().__init__(
+            uri,
+            f"here, because it needs {library}, which can't be imported ({problem}); where the servers "
+            f"run: pip install 'tenantry[{extra}]'",
+        )
+
+
+class ModelTooLarge(TenantryError):
+    """The loaded model does not fit the whole cache."""
+
+    reason: ClassVar[str] = "ModelTooLarge"
+
+    def __init__(self, model_id: str, size_bytes: int, capacity_bytes: int) -> None:
+        super().__init__(
+            f"{model_id} takes {size_bytes} bytes in memory, the cache holds {capacity_bytes}; "
+            "raise TENANTRY_CACHE_BYTES or publish a smaller model"
+        )

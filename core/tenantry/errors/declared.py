@@ -1,0 +1,60 @@
+"""Errors about what is declared: documents, and users without a model."""
+
+from typing import ClassVar
+
+from tenantry.errors.base import TenantryError
+
+
+class InvalidManifest(TenantryError):
+    """A TenantModel document breaks a rule of its type.
+
+    Args:
+        field: dotted path of the value that breaks it, such as ``spec.model.uri``.
+        problem: what was seen and what is allowed.
+        line: 1-based line in the file, where one is known.
+    """
+
+    reason: ClassVar[str] = "InvalidManifest"
+
+    def __init__(self, field: str, problem: str, *, line: int | None = None) -> None:
+        super().__init__(f"{field}: {problem}" if field else problem)
+        self.field = field
+        self.line = line
+
+
+class ModelNotAssigned(TenantryError):
+    """The registry answered, and holds no model for this user."""
+
+    reason: ClassVar[str] = "ModelNotAssigned"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"no model is assigned to user {user_id!r}; apply a TenantModel with this userId")
+        self.user_id = user_id
+
+
+class VersionNotFound(ModelNotAssigned):
+    """The path names a version, and another one answers for this user."""
+
+    reason: ClassVar[str] = "VersionNotFound"
+
+    def __init__(self, user_id: str, asked: str, current: str) -> None:
+        TenantryError.__init__(
+            self,
+            f"version {asked[:40]!r} does not answer for user {user_id!r}, {current!r} does; ask for "
+            "that one, or leave the version out of the path",
+        )
+        self.user_id = user_id
+
+
+class ModelNotReady(TenantryError):
+    """The user has a TenantModel, and no version of it has been loaded successfully yet."""
+
+    reason: ClassVar[str] = "ModelNotReady"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(
+            f"the model of user {user_id!r} has not loaded yet; retry shortly, "
+            f"or see why with `tenantry get {user_id}`"
+        )
+        self.user_id = user_id

@@ -1,0 +1,47 @@
+"""Errors about one request."""
+
+from typing import ClassVar
+
+from tenantry.errors.base import TenantryError
+
+
+class InvalidRequest(TenantryError):
+    """The request body cannot be understood."""
+
+    reason: ClassVar[str] = "InvalidRequest"
+
+
+class FeatureMismatch(InvalidRequest):
+    """The rows are not what the model was fitted with."""
+
+    reason: ClassVar[str] = "FeatureMismatch"
+
+
+class PredictionFailed(TenantryError):
+    """The model raised while it predicted on rows that passed every check."""
+
+    reason: ClassVar[str] = "PredictionFailed"
+
+
+class PredictionTimeout(TenantryError):
+    """The budget of this request is spent; a load that was under way goes on."""
+
+    reason: ClassVar[str] = "PredictionTimeout"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
+
+
+class ModelLoading(TenantryError):
+    """The budget of this request was spent before the model had loaded; the load goes on."""
+
+    reason: ClassVar[str] = "ModelLoading"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, user_id: str, timeout_s: float) -> None:
+        super().__init__(
+            f"the model of user {user_id!r} is still being loaded after {timeout_s:g} s; the load goes on, "
+            "so retry shortly"
+        )
+        self.user_id = user_id

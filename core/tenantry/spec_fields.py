@@ -1,0 +1,84 @@
+"""The types of a TenantModel's fields: each with a rule, and the words for whatever breaks it."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Strict
+from pydantic_core import PydanticCustomError
+
+
+def _rule(pattern: str, words: str, *, max_length: int = 253) -> AfterValidator:
+    """A pattern, and the sentence that a person reads when a value breaks it."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if len(value) > max_length or compiled.fullmatch(value) is None:
+            raise PydanticCustomError("rule", "must be {words}", {"words": words})
+        return value
+
+    return AfterValidator(check)
+
+
+_Text = Annotated[str, Strict()]
+UserId = Annotated[
+    _Text,
+    _rule(
+        r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,252}",
+        "1 to 253 characters of A-Z a-z 0-9 . _ ~ @ : + - and begin with a letter or a digit",
+    ),
+]
+ArtifactUri = Annotated[
+    _Text,
+    _rule(
+        r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^?#\x00-\x1f\x7f]+",
+        "s3://BUCKET/KEY or file:///ABSOLUTE/PATH without ? and # (a version goes into versionId), "
+        "at most 1,100 characters",
+        max_length=1100,
+    ),
+]
+Format = Annotated[
+    _Text, _rule(r"[a-z][a-z0-9-]{0,30}", "a loader's name, such as sklearn: lower case, digits, -")
+]
+Sha256 = Annotated[_Text, _rule(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
+VersionId = Annotated[_Text, _rule(r"[A-Za-z0-9._+/=-]+", "an S3 object version id", max_length=1024)]
+Duration = Annotated[
+    _Text,
+    _rule(
+        r"(0*[1-9][0-9]{0,4}h([0-9]{1,5}m)?([0-9]{1,5}s)?"
+        r"|0*[1-9][0-9]{0,4}m([0-9]{1,5}s)?|0*[1-9][0-9]{0,4}s)",
+        "a duration above zero, such as 30s, 5m or 1h30m",
+    ),
+]
+
+
+MOST_REPLICAS = 100
+
+
+def _replicas(value: Any) -> Any:
+    """A whole number as JSON has it, 2.0 included; True is none."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value not in range(1, MOST_REPLICAS + 1)
+    ):
+        words = f"a whole number from 1 to {MOST_REPLICAS}"
+        raise PydanticCustomError("rule", "must be {words}", {"words": words})
+    return int(value)
+
+
+Replicas = Annotated[int, BeforeValidator(_replicas)]
+
+ObjectName = Annotated[
+    str,
+    _rule(
+        r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+        "a DNS subdomain: lower-case letters, digits, - and ., at most 253 characters",
+    ),
+]
+Namespace = Annotated[
+    str,
+    _rule(
+        r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "a DNS label: lower-case letters, digits and -, at most 63 characters",
+    ),
+]

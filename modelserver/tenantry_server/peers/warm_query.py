@@ -1,0 +1,74 @@
+"""`GET /peers/warm`: one server asks another which users of some shards have their models in memory there.
+
+Owns the path and both ends of the exchange. Refuses to decide whom to ask, and what to load.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from tenantry.errors import InvalidRequest
+from tenantry.placement import SHARDS
+
+log = structlog.get_logger(__name__)
+
+PATH = "/peers/warm"
+_ANSWER_S = 5.0
+
+
+def routes(warm_users: Callable[[Collection[int]], Awaitable[Sequence[str]]]) -> list[web.RouteDef]:
+    """Return the route ``GET /peers/warm?shards=1,2,3``, which answers ``{"users": […]}``.
+
+    Args:
+        warm_users: from shards to their users whose models are in memory, the most important first.
+    """
+
+    async def warm(request: web.Request) -> web.Response:
+        users = await warm_users(_shards_of(request.query.get("shards", "")))
+        return web.json_response({"users": list(users)})
+
+    return [web.get(PATH, warm)]
+
+
+async def ask(shards: Mapping[str, Collection[int]]) -> dict[str, list[str] | None]:
+    """Ask servers, all at once, each about some shards.
+
+    Args:
+        shards: base URL of a server -> shards.
+
+    Returns:
+        base URL -> users, the most important first; None where the server did not answer.
+    """
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        lists = await asyncio.gather(*(_ask_one(session, url, asked) for url, asked in shards.items()))
+    return dict(zip(shards, lists, strict=True))
+
+
+async def _ask_one(session: aiohttp.ClientSession, url: str, shards: Collection[int]) -> list[str] | None:
+    query = {"shards": ",".join(map(str, sorted(shards)))}
+    try:
+        async with session.get(url + PATH, params=query) as response:
+            response.raise_for_status()
+            document = await response.json()
+            return [str(user_id) for user_id in document["users"]]
+    except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError) as error:
+        log.warning(
+            "a server does not say which models are warm there", url=url, error=type(error).__name__
+        )
+        return None
+
+
+def _shards_of(text: str) -> set[int]:
+    """Return the shards that a query names.
+
+    Raises:
+        InvalidRequest: they are not shards.
+    """
+    parts = text.split(",")
+    if all(part.isascii() and part.isdigit() and len(part) <= 4 and int(part) < SHARDS for part in parts):
+        return {int(part) for part in parts}
+    raise InvalidRequest(f"shards must be numbers from 0 to {SHARDS - 1} with commas between them")
