@@ -25,6 +25,7 @@ from tenantry.registry import (
     schema,
 )
 from tenantry.registry.engine import _alembic_config, reading, writing
+from tenantry.status import State, Status
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
 from tests.support.tenants.shards import held
@@ -217,8 +218,9 @@ def test_a_registry_follows_one_source(engine: Engine, operator: OperatorRegistr
 
 
 def test_claims_come_back_as_they_were(operator: OperatorRegistry) -> None:
-    conditions = [{"type": "Ready", "status": "False", "message": "é\n'"}]
-    claim = Claim("u", "ns", "n", None, 1732282800.123456, 3, None, 2, "m", 5, conditions, "a/b.yaml")
+    said = Status(State.STALLED, "InvalidManifest", "é\n'", 2, "m#sha256=1", 5, keeps=True)
+    since = {"Ready": "2026-11-27T00:00:00Z", "Stalled": "2026-11-27T01:00:00Z"}
+    claim = Claim("u", "ns", "n", None, 1732282800.123456, 3, None, said, since, "a/b.yaml")
     operator.commit(Writes(claims=[claim]))
     assert operator.claims() == [claim]
     operator.commit(Writes(forgotten=["u", "unknown"]))

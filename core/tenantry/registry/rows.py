@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tenantry import status
+from tenantry.status import Status
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -44,7 +47,8 @@ class Claim:
 
     Attributes:
         spec: the newest valid ``spec`` as a plain document; None where none was ever valid.
-        conditions: the conditions as they would stand on a Kubernetes object.
+        status: as it was given last; None: none yet, or it was edited by hand.
+        since: type of each condition -> when it became what it is, RFC 3339.
         origin: the file that it stands in, relative to its folder; empty on Kubernetes.
     """
 
@@ -55,11 +59,29 @@ class Claim:
     created_at: float
     generation: int
     spec: dict[str, Any] | None
-    observed_generation: int = -1
-    model_id: str | None = None
-    size_bytes: int | None = None
-    conditions: list[dict[str, Any]] = field(default_factory=list)
+    status: Status | None = None
+    since: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""
+
+    @property
+    def observed_generation(self) -> int:
+        """The generation that the status is about; -1 where there is none."""
+        return -1 if self.status is None else self.status.observed_generation
+
+    @property
+    def model_id(self) -> str | None:
+        """What answers for the user by the status."""
+        return None if self.status is None else self.status.model_id
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of that model in memory."""
+        return None if self.status is None else self.status.size_bytes
+
+    @property
+    def conditions(self) -> list[dict[str, Any]]:
+        """The status as conditions, written again each time."""
+        return [] if self.status is None else status.conditions(self.status, self.since)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
+from tenantry import status
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading
 from tenantry.registry.rows import Assignment, Claim, Holding, Server, ServerReport
@@ -28,7 +29,11 @@ def values_of(row: Assignment | Claim | Holding) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _COLUMNS[type(row)]}
 
 
-_COLUMNS = {kind: [column.name for column in fields(kind)] for kind in (Assignment, Claim, Holding)}
+_COLUMNS: dict[type, list[str]] = {
+    Assignment: [column.name for column in fields(Assignment)],
+    Holding: [column.name for column in fields(Holding)],
+    Claim: [column.name for column in t.claims.columns],
+}
 
 
 def assignment_from(row: Row[Any]) -> Assignment:
@@ -72,4 +77,21 @@ def holding_from(row: Row[Any]) -> Holding:
 
 def claim_from(row: Row[Any]) -> Claim:
     """A row of `claims`."""
-    return Claim(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name, in spite of the underscore
+    said, since = status.read(
+        row.conditions,
+        observed_generation=row.observed_generation,
+        model_id=row.model_id,
+        size_bytes=row.size_bytes,
+    )
+    return Claim(
+        uid=row.uid,
+        namespace=row.namespace,
+        name=row.name,
+        user_id=row.user_id,
+        created_at=row.created_at,
+        generation=row.generation,
+        spec=row.spec,
+        status=said,
+        since=since,
+        origin=row.origin,
+    )

@@ -11,8 +11,8 @@ from typing import Any
 from tenantry.errors import InvalidManifest
 from tenantry.registry.rows import Claim
 from tenantry.spec import TenantModel
-from tenantry_operator import conditions
-from tenantry_operator.conditions import UNDER_WAY, State
+from tenantry.status import State
+from tenantry_operator.conditions import UNDER_WAY
 from tenantry_operator.declared import Declaration
 
 
@@ -90,9 +90,9 @@ _STATUS_FIELDS = ("observedGeneration", "modelId", "sizeBytes", "conditions")
 
 def is_under_way(claim: Claim) -> bool:
     """Whether it waits for nothing but its turn: the operator and the servers are at it."""
-    return any(condition.get("reason") in UNDER_WAY for condition in claim.conditions)
+    return claim.status is not None and claim.status.reason in UNDER_WAY
 
 
 def is_settled(claim: Claim) -> bool:
     """Whether this is worth a write at once: what time alone will change is written only if it stays."""
-    return conditions.state_in(claim.conditions) in (State.READY, State.STALLED)
+    return claim.status is not None and claim.status.state in (State.READY, State.STALLED)

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
 from tenantry.registry.rows import Assignment, LoadReport, LoadState, Server
+from tenantry.status import State, Status
 from tenantry_operator.conditions import (
     INTERNAL_ERROR,
     INVALID_MANIFEST,
@@ -20,8 +21,6 @@ from tenantry_operator.conditions import (
     NO_SERVER,
     RESOLVING,
     ROLLING_OUT,
-    State,
-    Status,
 )
 from tenantry_operator.declared import Declaration
 
@@ -229,11 +228,13 @@ _WORDS_NO_SERVER = "no model server is running; start one, and it will be loaded
 def _loading(
     declared: Declaration, seen: Observations, serving: Assignment | None, write: Assignment | None
 ) -> Outcome:
-    reason, message = NO_SERVER, _WORDS_NO_SERVER
     if seen.servers:
-        reason, message = LOADING, "a server is loading it" + _kept(serving)
-    told = _status(declared, serving, State.RECONCILING, reason, message)
-    return Outcome(told, Waiting.LOAD, write)
+        status = _status(
+            declared, serving, State.RECONCILING, LOADING, "a server is loading it", keeps=True
+        )
+    else:
+        status = _status(declared, serving, State.RECONCILING, NO_SERVER, _WORDS_NO_SERVER)
+    return Outcome(status, Waiting.LOAD, write)
 
 
 def _next(serving: Assignment, declared: Declaration, *, candidate_id: str | None) -> Assignment:
@@ -253,29 +254,30 @@ def _is_about(before: Status, declared: Declaration, state: State) -> bool:
 def _reconciling(
     declared: Declaration, serving: Assignment | None, reason: str, message: str, waiting: Waiting
 ) -> Outcome:
-    told = message + _kept(serving)
-    return Outcome(_status(declared, serving, State.RECONCILING, reason, told), waiting)
+    status = _status(declared, serving, State.RECONCILING, reason, message, keeps=True)
+    return Outcome(status, waiting)
 
 
 def _stalled(declared: Declaration, serving: Assignment | None, reason: str, message: str) -> Outcome:
-    told = message + _kept(serving)
-    return Outcome(_status(declared, serving, State.STALLED, reason, told))
-
-
-def _kept(serving: Assignment | None) -> str:
-    if serving is None or serving.model_id is None:
-        return ""
-    return f". Version {ModelId.parse(serving.model_id).short} keeps serving"
+    return Outcome(_status(declared, serving, State.STALLED, reason, message, keeps=True))
 
 
 def _status(
-    declared: Declaration, serving: Assignment | None, state: State, reason: str, message: str
+    declared: Declaration,
+    serving: Assignment | None,
+    state: State,
+    reason: str,
+    message: str,
+    *,
+    keeps: bool = False,
 ) -> Status:
+    model_id = None if serving is None else serving.model_id
     return Status(
         state,
         reason,
         message,
         declared.generation,
-        None if serving is None else serving.model_id,
+        model_id,
         None if serving is None else serving.size_bytes,
+        keeps=keeps and model_id is not None,
     )

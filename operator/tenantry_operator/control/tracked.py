@@ -9,8 +9,7 @@ from tenantry.errors import ArtifactError
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Claim
 from tenantry.spec import ModelSource
-from tenantry_operator import conditions
-from tenantry_operator.conditions import State, Status
+from tenantry.status import State, Status, since
 from tenantry_operator.declared import Declaration
 
 _TENANT_BYTES = 1024  # a tenant's rows in the tables of a server, beside its model
@@ -77,23 +76,12 @@ class Entry:
     @property
     def state(self) -> State | None:
         """Where it stood last; None: nothing was said of it yet."""
-        return None if self.claim is None else conditions.state_in(self.claim.conditions)
+        return None if self.status is None else self.status.state
 
     @property
     def status(self) -> Status | None:
         """What was said of it last."""
-        claim, state = self.claim, self.state
-        if claim is None or state is None:
-            return None
-        said = claim.conditions[0]
-        return Status(
-            state,
-            said.get("reason", ""),
-            said.get("message", ""),
-            claim.observed_generation,
-            claim.model_id,
-            claim.size_bytes,
-        )
+        return None if self.claim is None else self.claim.status
 
     def ready_with(self) -> ModelId | None:
         """What it was pinned to when it became ready, if that was for this very spec."""
@@ -121,10 +109,8 @@ class Entry:
             created_at=declared.created_at,
             generation=declared.generation,
             spec=spec if spec is not None or before is None else before.spec,
-            observed_generation=status.observed_generation,
-            model_id=status.model_id,
-            size_bytes=status.size_bytes,
-            conditions=conditions.merge(before.conditions if before else [], status, wall_s),
+            status=status,
+            since=since(self.status, {} if before is None else before.since, status, wall_s),
             origin=declared.origin,
         )
 

@@ -19,7 +19,7 @@ import watchfiles
 
 from tenantry.errors import InvalidManifest
 from tenantry.registry.rows import Claim
-from tenantry_operator.conditions import told_problem
+from tenantry_operator.conditions import INVALID_MANIFEST
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.folder import manifest_files
 from tenantry_operator.folder.manifest_files import Document, ManifestFile
@@ -67,8 +67,10 @@ class FolderSource:
         self._clock_s = clock_s
         self._files: dict[str, _Read] = {}
         self._known = {
-            c.uid: _Known(c.generation, c.created_at, c.origin, c.spec, told_problem(c.conditions))
-            for c in claims
+            claim.uid: _Known(
+                claim.generation, claim.created_at, claim.origin, claim.spec, _problem_of(claim)
+            )
+            for claim in claims
         }
         self._missing_since_s: dict[str, float] = {}
         self._listing = Listing({}, complete=True)
@@ -259,6 +261,12 @@ class FolderSource:
             declared[uid] = self._versioned(
                 Declaration(uid, "default", origin, 0, now_s, None, broken, origin)
             )
+
+
+def _problem_of(claim: Claim) -> str:
+    """The rule that the manifest broke when it was read last; empty where it broke none."""
+    status = claim.status
+    return "" if status is None or status.reason != INVALID_MANIFEST else status.message
 
 
 def _unreadable(before: _Read | None, path: str, error: OSError) -> _Read:

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from tenantry import ModelId, TenantModel
 from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
 from tenantry.spec import API_VERSION, KIND
-from tenantry_operator import conditions
-from tenantry_operator.conditions import State, Status
+from tenantry.status import State, Status, since
 from tenantry_operator.folder import source
 from tests.support.tenants import lines
 
@@ -95,10 +94,8 @@ class Census:
             created_at=now_s,
             generation=1,
             spec=declared.to_manifest()["spec"],
-            observed_generation=1,
-            model_id=model_id,
-            size_bytes=self.size_bytes(n),
-            conditions=conditions.merge([], status, now_s),
+            status=status,
+            since=since(None, {}, status, now_s),
             origin=self._file_of(n),
         )
         return claim, Assignment(user_id, uid, 1, model_id, size_bytes=self.size_bytes(n))

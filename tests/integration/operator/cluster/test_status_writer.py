@@ -10,11 +10,10 @@ import pytest
 
 from tenantry import TenantModel
 from tenantry.registry import Claim
-from tenantry_operator import conditions
+from tenantry.status import State, Status, since
 from tenantry_operator.cluster import objects, status_writer
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.status_writer import StatusWriter
-from tenantry_operator.conditions import State, Status
 from tenantry_operator.metrics import OperatorMetrics
 from tests.support import waiting
 from tests.support.kubernetes.control_plane import ControlPlane
@@ -63,10 +62,8 @@ def claim_for(document: dict[str, Any], state: State = State.READY, reason: str 
         created_at=0.0,
         generation=metadata["generation"],
         spec=document["spec"],
-        observed_generation=metadata["generation"],
-        model_id=status.model_id,
-        size_bytes=status.size_bytes,
-        conditions=conditions.merge([], status, 0.0),
+        status=status,
+        since=since(None, {}, status, 0.0),
     )
 
 
@@ -200,8 +197,7 @@ async def test_a_status_that_is_refused_keeps_nobody_else_from_theirs(
     monkeypatch.setattr(status_writer, "_FIRST_RETRY_S", 0.01)
     async with at_work(plane, monkeypatch) as desk:
         bad, good = await desk.create("bad"), await desk.create("good")
-        wrong = claim_for(bad)
-        wrong.conditions[0]["status"] = "Perhaps"
+        wrong = replace(claim_for(bad), since={"Ready": "long ago"})
         for document, claim in ((bad, wrong), (good, claim_for(good))):
             desk.writer.seen(document["metadata"]["uid"], objects.seen(document))
             desk.writer.decided(claim)
@@ -217,7 +213,8 @@ async def test_a_fault_of_ours_about_one_object_keeps_nobody_else_from_theirs(
         bad, good = await desk.create("bad"), await desk.create("good")
         for document in (bad, good):
             desk.writer.seen(document["metadata"]["uid"], objects.seen(document))
-        desk.writer.decided(replace(claim_for(bad), size_bytes=object()))  # type: ignore[arg-type]
+        strange = Status(State.READY, "Ready", "fine", 1, None, object())  # type: ignore[arg-type]
+        desk.writer.decided(replace(claim_for(bad), status=strange))
         desk.writer.decided(claim_for(good))
         await until(lambda: desk.writes() == 1, "the good one is written")
 

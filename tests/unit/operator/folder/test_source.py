@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tenantry.registry import Claim
+from tenantry.status import State, Status
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.folder import source as folders
 from tenantry_operator.folder.source import SETTLE_S, FolderSource
@@ -81,7 +82,7 @@ def only(listing: Listing) -> Declaration:
     return declared
 
 
-def claim_of(declared: Declaration, conditions: list[dict[str, Any]] | None = None) -> Claim:
+def claim_of(declared: Declaration, status: Status | None = None) -> Claim:
     """What the registry would remember of it."""
     return Claim(
         uid=declared.uid,
@@ -91,7 +92,7 @@ def claim_of(declared: Declaration, conditions: list[dict[str, Any]] | None = No
         created_at=declared.created_at,
         generation=declared.generation,
         spec=None if declared.model is None else declared.model.to_manifest()["spec"],
-        conditions=conditions or [],
+        status=status,
         origin=declared.origin,
     )
 
@@ -159,8 +160,11 @@ def test_a_restart_is_no_new_generation_of_an_invalid_document(folder: Folder) -
     """Its status would change with every restart."""
     folder.write("a.yaml", manifest("ann", user="b b"))
     before = only(folder.scan())
-    message = f"{before.problem}. Version abcdefgh keeps serving"
-    folder.restart([claim_of(before, [{"type": "Ready", "reason": "InvalidManifest", "message": message}])])
+    serving = "file:///m.joblib#sha256=abcdefgh"
+    problem = str(before.problem)
+    folder.restart(
+        [claim_of(before, Status(State.STALLED, "InvalidManifest", problem, 1, serving, keeps=True))]
+    )
     assert only(folder.scan()).generation == before.generation == 1
 
 

@@ -1,0 +1,92 @@
+"""Writes decisions in one transaction, and then tells the observer, the metrics and the log."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
+from tenantry.status import State
+from tenantry_operator.conditions import INVALID_MANIFEST
+from tenantry_operator.control.reconcile import Outcome
+from tenantry_operator.control.tracked import Entries, Entry
+from tenantry_operator.control.waits import Waits
+from tenantry_operator.declared import Observer
+from tenantry_operator.metrics import OperatorMetrics
+
+log = structlog.get_logger(__name__)
+
+
+class Committer:
+    """Puts outcomes in force.
+
+    Args:
+        registry: led by this operator.
+        entries: every TenantModel that the operator knows.
+        waits: what each waits for afterwards.
+        metrics: of the operator.
+        observer: hears of each new status.
+    """
+
+    def __init__(
+        self,
+        registry: OperatorRegistry,
+        entries: Entries,
+        waits: Waits,
+        metrics: OperatorMetrics,
+        observer: Observer,
+    ) -> None:
+        self._registry = registry
+        self._entries = entries
+        self._waits = waits
+        self._metrics = metrics
+        self._observer = observer
+
+    def commit(self, outcomes: Mapping[str, Outcome], answered: Sequence[LoadReport], now_s: float) -> None:
+        """Write what changed; nothing where nothing did.
+
+        Args:
+            outcomes: by uid.
+            answered: reports that these outcomes take into account.
+            now_s: by the monotonic clock.
+
+        Raises:
+            LeadershipLost, RegistryUnavailable: nothing was written.
+        """
+        wall_s = time.time()
+        claims: list[Claim] = []
+        for uid, outcome in outcomes.items():
+            claim = self._entries[uid].claim_with(outcome.status, wall_s)
+            if claim != self._entries[uid].claim:
+                claims.append(claim)
+        assignments = [o.assignment for o in outcomes.values() if o.assignment is not None]
+        revisions: dict[str, int] = {}
+        if claims or assignments or answered:
+            revisions = self._registry.commit(
+                Writes(claims=claims, assignments=assignments, answered=answered)
+            )
+        self._metrics.decisions.inc(len(outcomes))
+        for claim in claims:
+            self._announce(self._entries[claim.uid], claim, now_s)
+            self._entries[claim.uid].claim = claim
+            self._observer.decided(claim)
+        for uid, outcome in outcomes.items():
+            refresh_s = self._entries[uid].refresh_s
+            self._waits.begin(uid, outcome, revisions, refresh_s=refresh_s, now_s=now_s)
+
+    def _announce(self, entry: Entry, after: Claim, now_s: float) -> None:
+        """Count and log a change between working and not working."""
+        before, status = entry.state, after.status
+        assert status is not None  # noqa: S101 - for the type checker: it was just decided
+        self._metrics.moved(before, status.state)
+        if status.state is State.READY and entry.declared_at_s is not None:
+            self._metrics.ready_s.observe(now_s - entry.declared_at_s)
+            entry.declared_at_s = None
+        if entry.claim is not None and status.state is before:
+            return
+        named: dict[str, Any] = {"tenant": f"{after.namespace}/{after.name}", "user": after.user_id}
+        if status.state is State.STALLED and status.reason != INVALID_MANIFEST:  # logged when it was read
+            log.warning("stalled", **named, reason=status.reason, message=status.text)
+        elif status.state is State.READY:
+            log.debug("ready", **named, model_id=after.model_id)
