@@ -8,12 +8,13 @@ from collections.abc import Callable
 import structlog
 
 from tenantry.errors import RegistryUnavailable
+from tenantry.logs import OnChange
 from tenantry.registry import OperatorRegistry
 from tenantry.runtime import run_async
 from tenantry_operator import runtime
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.election import Election
-from tenantry_operator.cluster.source import ClusterSide
+from tenantry_operator.cluster.source import ClusterSource
 from tenantry_operator.cluster.statefulset import ScaleWatch
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
@@ -64,13 +65,13 @@ def _follow_cluster(
     metrics: OperatorMetrics,
     leads: Callable[[], bool],
 ) -> None:
-    source = f"cluster {settings.namespace or '(all namespaces)'}"
-    registry = _leading_at_last(settings, source, stop)
+    followed = f"cluster {settings.namespace or '(all namespaces)'}"
+    registry = _leading_at_last(settings, followed, stop)
     if registry is None:
         return
     metrics.leading.set(1)
     scale = None if settings.statefulset is None else ScaleWatch(settings.statefulset)
-    side = ClusterSide(
+    source = ClusterSource(
         registry.claims(),
         leads=leads,
         resync_s=settings.resync_s,
@@ -83,11 +84,11 @@ def _follow_cluster(
         runtime.resolver(settings),
         settings,
         metrics,
-        side,
+        source,
         is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
     )
     health.controller, health.standing_by = controller, False
-    runtime.work(controller, lambda: side.run(controller.submit, stop), stop)
+    runtime.work(controller, lambda: source.run(controller.submit, stop), stop)
 
 
 def _prepare_for_many() -> None:
@@ -104,13 +105,11 @@ def _leading_at_last(
     settings: OperatorSettings, source: str, stop: threading.Event
 ) -> OperatorRegistry | None:
     """As `runtime.leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
-    told = False
+    problem = OnChange(log)
     while not stop.is_set():
         try:
             return runtime.leading(settings, source)
         except RegistryUnavailable as error:
-            if not told:
-                log.warning("waiting for the registry", error=str(error))
-            told = True
+            problem.warning("waiting for the registry", error=str(error))
             stop.wait(_REGISTRY_EVERY_S)
     return None

@@ -1,19 +1,20 @@
-"""Knows by the servers' StatefulSet which of them are about to leave, before these are told to stop."""
+"""Knows from the servers' StatefulSet which of them are about to leave, before they are told to stop."""
 
 import asyncio
 
 import structlog
 
+from tenantry.logs import OnChange
 from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.fleet.membership import Ordinals
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_S = 2.0  # less than the five seconds that a pod goes on before it is told
+_CHECK_EVERY_S = 2.0  # less than the five seconds of a pod's preStop hook
 
 
 class ScaleWatch:
-    """Looks at one StatefulSet; without an answer, what was known last holds.
+    """Watches the scale of one StatefulSet; without an answer, the last known one holds.
 
     Args:
         statefulset: NAMESPACE/NAME.
@@ -24,32 +25,32 @@ class ScaleWatch:
     def __init__(self, statefulset: str) -> None:
         self._namespace, _, self._name = statefulset.partition("/")
         self._ordinals: Ordinals | None = None
-        self._told = False  # that it can't be read
+        self._problem = OnChange(log)
 
     def is_leaving(self, server_id: str) -> bool:
-        """Whether this server is a pod that the StatefulSet is to have no more."""
+        """Return whether this server is a pod that the StatefulSet no longer wants."""
         ordinals = self._ordinals
         return ordinals is not None and ordinals.exclude(server_id)
 
     async def run(self, cluster: Cluster) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
-            await self._look(cluster)
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._check(cluster)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
-    async def _look(self, cluster: Cluster) -> None:
-        problem = ""
+    async def _check(self, cluster: Cluster) -> None:
+        problem = "there is no such StatefulSet"
         try:
             found = await cluster.find_stateful_set(self._namespace, self._name)
         except ClusterError as error:
             found, problem = None, str(error)
-        if found is not None:
-            self._take(Ordinals.of(found))
-        elif not self._told:
-            log.warning("the servers' scale is not known", error=problem or "there is no such StatefulSet")
-        self._told = found is None
+        if found is None:
+            self._problem.warning("the servers' scale is not known", error=problem)
+        else:
+            self._problem.over()
+            self._update(Ordinals.of(found))
 
-    def _take(self, ordinals: Ordinals) -> None:
+    def _update(self, ordinals: Ordinals) -> None:
         if ordinals != self._ordinals:
             log.info("scale", statefulset=ordinals.name, replicas=ordinals.replicas)
         self._ordinals = ordinals

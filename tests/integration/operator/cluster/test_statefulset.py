@@ -22,7 +22,7 @@ STATEFUL_SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 @pytest.fixture
 def valve(plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valve]:
     """Between the operator and the API server."""
-    monkeypatch.setattr(statefulset, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(statefulset, "_CHECK_EVERY_S", 0.02)
     with valves.running(plane.url) as valve:
         write_kubeconfig(tmp_path / "kubeconfig", valve.url, plane.ca_file, plane.admin_token)
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
