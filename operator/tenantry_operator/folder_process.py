@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tenantry_operator import runtime
 from tenantry_operator.control.controller import Controller
-from tenantry_operator.folder import source as folders
+from tenantry_operator.folder.follow import follow
 from tenantry_operator.folder.source import FolderSource
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health
@@ -31,4 +31,4 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
         controller = Controller(registry, runtime.resolver(settings), settings, metrics)
         health.controller = controller
         source = FolderSource(folder, registry.claims())
-        runtime.work(controller, lambda: folders.follow(source, folder, controller.submit, stop), stop)
+        runtime.work(controller, lambda: follow(source, folder, controller.submit, stop), stop)
