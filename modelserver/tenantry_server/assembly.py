@@ -1,4 +1,4 @@
-"""What a model server is made of, put together from its settings. Starts nothing and listens nowhere."""
+"""Wires the parts of a model server by its settings. Starts nothing and listens nowhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,59 +36,52 @@ from tenantry_server.shards.warm_loader import Warmer
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Those that a process starts and ends, each as its own module describes it."""
+    """Those parts that a process starts and ends, each as its own module describes it."""
 
     app: web.Application
     registry: ServerRegistry
     table: RoutingTable
     follower: RegistryFollower
     candidates: CandidateLoader
-    prewarmer: Prewarmer
-    strays: Strays
-    hot: HotUsers
+    warmth: "Warmth"
     directory: Directory
     disk: DiskCache | None
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """What decides which models are in memory before anybody asks."""
+
+    prewarmer: Prewarmer
+    misplaced: Strays
+    hot: HotUsers
+
+    def changed(self, changes: Changes) -> None:
+        """Changes of the registry are in force."""
+        self.prewarmer.changed(changes)
+        self.misplaced.changed(changes)
 
 
 def assemble(
     settings: ServerSettings, engine: Engine, *, endpoint: str, stopping: Callable[[], bool]
 ) -> Parts:
-    """The parts of one server, wired to one another.
+    """Make the parts of one server and wire them to one another.
 
     Args:
         endpoint: base URL under which its peers reach it.
         stopping: whether it was told to stop.
     """
-    own = settings.server_id
-    registry = ServerRegistry(engine, own, endpoint=endpoint, capacity_bytes=settings.cache_bytes)
+    registry = ServerRegistry(
+        engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
+    )
     disk = _disk(settings)
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = DataPlane(table, models)
-    directory = Directory(own)
+    directory = Directory(settings.server_id)
     view = FleetView(table, directory, plane)
-    forwarder = Forwarder(
-        view,
-        directory,
-        timeout_s=settings.predict_timeout_s,
-        max_body_bytes=settings.max_body_bytes,
-    )
-    hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
-    warm_list = WarmList(registry, table, hot, server_id=own)
-    prewarmer = Prewarmer(
-        table,
-        Warmer(table, models, plane.load),
-        hot=hot.recall,
-        warm=warm_list.users_of,
-        keeps=view.keeps,
-        server_id=own,
-        wait_s=settings.prewarm_s,
-    )
-    strays = Strays(table, models, view)
-
-    def changed(changes: Changes) -> None:
-        prewarmer.changed(changes)
-        strays.changed(changes)
+    warmth = _warmth(settings, registry, table, models, plane, view)
+    prewarmer = warmth.prewarmer
 
     def servers_read(servers: list[Server]) -> None:
         if directory.update(servers):
@@ -110,13 +103,19 @@ def assemble(
         poll_s=settings.poll_s,
         lease_s=settings.lease_s,
         report=report,
-        changed=changed,
+        changed=warmth.changed,
         servers_read=servers_read,
+    )
+    forwarder = Forwarder(
+        view,
+        directory,
+        timeout_s=settings.predict_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
     )
     app = make_app(
         table,
         models,
-        server_id=own,
+        server_id=settings.server_id,
         predict_timeout_s=settings.predict_timeout_s,
         max_body_bytes=settings.max_body_bytes,
         data_plane=plane,
@@ -125,9 +124,31 @@ def assemble(
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
     )
-    app.add_routes(warm_query.routes(hot.in_memory))
-    candidates = CandidateLoader(plane.load, own, follower.wake)
-    return Parts(app, registry, table, follower, candidates, prewarmer, strays, hot, directory, disk)
+    app.add_routes(warm_query.routes(warmth.hot.in_memory))
+    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
+    return Parts(app, registry, table, follower, candidates, warmth, directory, disk)
+
+
+def _warmth(
+    settings: ServerSettings,
+    registry: ServerRegistry,
+    table: RoutingTable,
+    models: CachedModelRepository,
+    plane: DataPlane,
+    view: FleetView,
+) -> Warmth:
+    own = settings.server_id
+    hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
+    prewarmer = Prewarmer(
+        table,
+        Warmer(table, models, plane.load),
+        hot=hot.recall,
+        warm=WarmList(registry, table, hot, server_id=own).users_of,
+        keeps=view.keeps,
+        server_id=own,
+        wait_s=settings.prewarm_s,
+    )
+    return Warmth(prewarmer, Strays(table, models, view), hot)
 
 
 def _disk(settings: ServerSettings) -> DiskCache | None:
@@ -137,7 +158,7 @@ def _disk(settings: ServerSettings) -> DiskCache | None:
 
 
 def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
-    """From the memory, else from the disk, else from where they are published."""
+    """Models from memory, else from the disk cache, else from where they are published."""
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
     s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))

@@ -114,9 +114,9 @@ async def _work(
         loading = group.create_task(parts.candidates.run())
         beside = [
             group.create_task(wake_ups(parts.follower.hurry)),
-            group.create_task(parts.prewarmer.run()),
-            group.create_task(parts.hot.run(parts.prewarmer.first_round_over)),
-            group.create_task(parts.strays.run()),
+            group.create_task(parts.warmth.prewarmer.run()),
+            group.create_task(parts.warmth.hot.run(parts.warmth.prewarmer.first_round_over)),
+            group.create_task(parts.warmth.misplaced.run()),
         ]
         await stop.wait()
         log.info("stopping", server=settings.server_id)
@@ -131,7 +131,7 @@ async def _work(
         for task in (loading, *beside):
             task.cancel()
         # Requests under way end first, with the lease still held.
-        await asyncio.gather(runner.cleanup(), parts.hot.remember())
+        await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember())
         following.cancel()
 
 

@@ -1,0 +1,198 @@
+"""An application over a registry, whose tenants misbehave in every way that a test needs."""
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+import joblib
+import pandas as pd
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
+
+from tenantry import Model
+from tenantry.model import Predictions
+from tenantry.registry import Assignment, OperatorRegistry, Writes
+from tenantry_server import (
+    CachedModelRepository,
+    FileSystemModelRepository,
+    SQLAlchemyModelInfoRepository,
+    bounded_cache,
+    make_app,
+)
+from tenantry_server.toys import SumModel
+
+Client = TestClient[Request, Application]
+
+
+CACHE_BYTES = 1 << 20
+
+
+BODY_BYTES = 10_000
+
+
+TIMEOUT_S = 1.0
+
+
+FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 1.0, 2.0]})
+
+
+class GatedModel(SumModel):
+    """A SumModel that waits for `gate`, as a model does that takes its time."""
+
+    gate: ClassVar[threading.Event] = threading.Event()
+    waiting: ClassVar[int] = 0
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        type(self).waiting += 1
+        self.gate.wait(30)
+        return super().predict(data)
+
+
+class GatedLoad(SumModel):
+    """Waits for `gate` while it is unpickled, and counts how often it is."""
+
+    gate: ClassVar[threading.Event] = threading.Event()
+    loads: ClassVar[int] = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).loads += 1
+        self.gate.wait(30)
+        self.__dict__.update(state)
+
+
+class WrongCount(SumModel):
+    """Forgets the last row."""
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        return super().predict(data)[:-1]
+
+
+class Returns(Model):
+    """Answers with what it was given, whatever that is."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, data: pd.DataFrame) -> Predictions:  # noqa: ARG002 - the interface
+        return self.answer  # type: ignore[no-any-return]
+
+
+class Exits(SumModel):
+    """Calls sys.exit, as a script does that was made a model of."""
+
+    def predict(self, data: pd.DataFrame) -> Predictions:  # noqa: ARG002 - the interface
+        raise SystemExit(3)
+
+
+class ExitsWhenLoaded:
+    """The same, while it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exit_now, ()
+
+
+def exit_now() -> None:
+    raise SystemExit(3)
+
+
+class Large(SumModel):
+    """Larger than the cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ballast = b"x" * 2 * CACHE_BYTES
+
+
+class Tenants:
+    """A registry and a folder of artifacts, filled by hand."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self._operator = OperatorRegistry(engine, "test")
+        self._operator.lead("a test")
+        self._folder = folder
+        self._number = 0
+
+    def add(self, user_id: str, model: Any) -> str:
+        """Assign a model, or the bytes that stand in for one; returns its model id."""
+        buffer = io.BytesIO()
+        if not isinstance(model, bytes):
+            joblib.dump(model, buffer)
+        self._number += 1
+        path = self._folder / f"{self._number}.joblib"
+        path.write_bytes(model if isinstance(model, bytes) else buffer.getvalue())
+        self.assign(user_id, path.as_uri())
+        return path.as_uri()
+
+    def assign(self, user_id: str, model_id: str | None) -> None:
+        row = Assignment(user_id, f"uid-{user_id}", 1, model_id)
+        self._operator.commit(Writes(assignments=[row]))
+
+    def app(self, *, peeks: bool = False, **settings: Any) -> Application:
+        models = CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES))
+        info = (Peeking if peeks else SQLAlchemyModelInfoRepository)(self.engine)
+        given = {"predict_timeout_s": TIMEOUT_S, "max_body_bytes": BODY_BYTES} | settings
+        return make_app(info, models, **given)
+
+
+class Peeking(SQLAlchemyModelInfoRepository):
+    """Knows at once, as the routing table of a real server does."""
+
+    def peek(self, user_id: str) -> str | None:
+        return self.get_model_id_by_user_id(user_id)
+
+
+async def ask(client: Client, user_id: str, body: Any, **how: Any) -> Any:
+    """The decoded answer to a prediction that must succeed."""
+    async with client.post(f"/predict/{user_id}", json=body, **how) as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+        return answer
+
+
+async def neighbour_is_well(client: Client) -> None:
+    assert await ask(client, "good", [{"a": 1, "b": 2}]) == [103.0]
+
+
+async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str, str]:
+    """Status, reason and message of an error, which has exactly one form."""
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Tenantry-Server"] == "server-7"
+    body = json.loads(await response.read())
+    assert list(body) == ["error"]
+    assert sorted(body["error"]) == ["message", "reason"]
+    reason, message = body["error"]["reason"], body["error"]["message"]
+    assert isinstance(reason, str)
+    assert isinstance(message, str)
+    return response.status, reason, message
+
+
+async def metrics(client: Client) -> dict[str, float]:
+    """Every series of /metrics, by its name and labels."""
+    async with client.get("/metrics") as response:
+        assert response.status == 200
+        families = text_string_to_metric_families(await response.text())
+        return {
+            f"{sample.name}{json.dumps(sample.labels, sort_keys=True)}": sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+
+# What is refused
+
+ROW = b'[{"a": 1, "b": 2}]'
+
+
+POST: dict[str, Any] = {"method": "POST", "data": ROW}
+
+
+async def ask_status(client: Client, user_id: str) -> int:
+    async with client.post(f"/predict/{user_id}", data=ROW) as response:
+        await response.read()
+        return response.status
