@@ -7,6 +7,7 @@ or goes wrong is served by the original. Nothing here raises to the caller.
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -104,24 +105,30 @@ def _compiled(model: FittedModel) -> Compiled:
 
 
 def _expected(model: FittedModel, parts: list[Any], rows: Rows) -> Predictions:
-    """What the original answers to probe rows.
+    """Return what the original answers to probe rows.
 
-    It answers a plain array where that can be done, without the names that it was fitted with, which
-    decide nothing but the order of columns: to make a DataFrame and take it apart again would be two
-    thirds of what it costs to load a small model.
+    A copy without the names that it was fitted with answers a plain array, where that can be done. The
+    names decide nothing but the order of columns, and making a DataFrame and taking it apart again costs
+    two thirds of loading a small model.
     """
     with np.errstate(all="ignore"):  # large probes may overflow
         if model.feature_names is None or any(
             isinstance(each, Pipeline | ColumnTransformer) for each in parts
         ):
             return model.predict_rows(rows)
-        names = [vars(each).pop("feature_names_in_", None) for each in parts]
-        try:
-            return np.asarray(getattr(model.estimator, model.method)(rows))
-        finally:
-            for each, had in zip(parts, names, strict=True):
-                if had is not None:
-                    each.feature_names_in_ = had
+        return np.asarray(getattr(_without_names(model.estimator), model.method)(rows))
+
+
+def _without_names(estimator: Any) -> Any:
+    """Return a shallow copy that takes a plain array; the estimator itself is a tenant's, and stays."""
+    if type(estimator) in (GridSearchCV, RandomizedSearchCV):
+        return _without_names(estimator.best_estimator_)
+    copied = copy(estimator)
+    if type(estimator) is Pipeline:
+        copied.steps = [(name, _without_names(step)) for name, step in estimator.steps]
+    elif hasattr(estimator, "__dict__"):
+        vars(copied).pop("feature_names_in_", None)
+    return copied
 
 
 def _count(model: FittedModel, parts: list[Any]) -> int:

@@ -1,82 +1,201 @@
-"""Which model goes first when the memory is full: cachetools' policies, and the order they keep.
+"""Which model a full model cache gives up first, and the order in which it would go on.
 
-Those whose entries end by time (TTLCache, TLRUCache) are left out: a model id names exact bytes, and these
-don't age.
+The caches are cachetools' by their interface; the order is kept here, as theirs is private. Policies whose
+entries end by time (TTLCache, TLRUCache) are left out: a model id names exact bytes, and these don't age.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
-from cachetools import Cache, FIFOCache, LFUCache, LRUCache, RRCache
+from cachetools import Cache, RRCache
 
 from tenantry import Model
 from tenantry_server.memory.model_size import size_bytes
 
 _K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
 
 
 class CachePolicy(StrEnum):
-    """What a full cache gives up."""
+    """What a full model cache gives up."""
 
-    LRU = "lru"  # what was not used for the longest time
-    LFU = "lfu"  # what was used the fewest times since it was loaded
-    FIFO = "fifo"  # what was loaded first
-    RR = "rr"  # any, by chance
+    LRU = "lru"  # the model that was not used for the longest time
+    LFU = "lfu"  # the model that was used the fewest times since it was loaded
+    FIFO = "fifo"  # the model that was loaded first
+    RR = "rr"  # any model, by chance
+
+
+class OrderedCache(Cache[_K, _V]):
+    """A cache that gives up the first key of an order, and shows that order from its end."""
+
+    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
+        super().__init__(maxsize, getsizeof)
+        self._order: OrderedDict[_K, None] = OrderedDict()
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        super().__setitem__(key, value)
+        self._order[key] = None
+        self._order.move_to_end(key)
+
+    def __delitem__(self, key: _K) -> None:
+        super().__delitem__(key)
+        del self._order[key]
+
+    def popitem(self) -> tuple[_K, _V]:
+        """Remove and return the pair that is given up first.
+
+        Raises:
+            KeyError: the cache is empty.
+        """
+        try:
+            key = self._first()
+        except StopIteration:
+            raise KeyError(f"{type(self).__name__} is empty") from None
+        value = Cache.__getitem__(self, key)
+        del self[key]
+        return key, value
+
+    def clear(self) -> None:
+        """Remove everything."""
+        super().clear()
+        self._order.clear()
+
+    def last_first(self) -> Iterator[_K]:
+        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+        return reversed(self._order)
+
+    def _first(self) -> _K:
+        return next(iter(self._order))
+
+
+class FIFO(OrderedCache[_K, _V]):
+    """Gives up what was loaded first."""
+
+
+class LRU(OrderedCache[_K, _V]):
+    """Gives up what was not used for the longest time."""
+
+    def __getitem__(self, key: _K, get: Callable[..., _V] = Cache.__getitem__) -> _V:
+        value = get(self, key)  # bound at definition: super() costs a fifth of a lookup
+        self._order.move_to_end(key)
+        return value
+
+
+class _Uses:
+    """The keys that were used equally often, the one that is given up first at the front."""
+
+    __slots__ = ("after", "before", "count", "keys")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.keys: OrderedDict[Any, None] = OrderedDict()
+        self.before = self.after = self
+
+    def insert_after(self, other: "_Uses") -> None:
+        self.before, self.after = other, other.after
+        other.after.before = self
+        other.after = self
+
+    def unlink(self) -> None:
+        self.before.after, self.after.before = self.after, self.before
+
+
+class LFU(OrderedCache[_K, _V]):
+    """Gives up what was used the fewest times since it was loaded; of equals, what came to it first.
+
+    A ring of counts, each with its keys, so that every use takes constant time (Shah, Mitra and Matani,
+    "An O(1) algorithm for implementing the LFU cache eviction scheme", 2010).
+    """
+
+    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
+        super().__init__(maxsize, getsizeof)
+        self._ring = _Uses(0)  # holds no key
+        self._uses: dict[_K, _Uses] = {}
+
+    def __getitem__(self, key: _K, get: Callable[..., _V] = Cache.__getitem__) -> _V:
+        value = get(self, key)  # as above
+        self._count(key)
+        return value
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        Cache.__setitem__(self, key, value)
+        self._count(key)
+
+    def __delitem__(self, key: _K) -> None:
+        Cache.__delitem__(self, key)
+        self._leave(self._uses.pop(key), key)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        super().clear()
+        self._ring = _Uses(0)
+        self._uses.clear()
+
+    def last_first(self) -> Iterator[_K]:
+        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+        uses = self._ring.before
+        while uses is not self._ring:
+            yield from reversed(uses.keys)
+            uses = uses.before
+
+    def _first(self) -> _K:
+        first: _K = next(iter(self._ring.after.keys))
+        return first
+
+    def _count(self, key: _K) -> None:
+        former = self._uses.get(key, self._ring)
+        uses = former.after
+        if uses is self._ring or uses.count != former.count + 1:
+            if former is not self._ring and len(former.keys) == 1:
+                former.count += 1
+                return
+            uses = _Uses(former.count + 1)
+            uses.insert_after(former)
+        uses.keys[key] = None
+        self._uses[key] = uses
+        if former is not self._ring:
+            self._leave(former, key)
+
+    def _leave(self, uses: _Uses, key: _K) -> None:
+        del uses.keys[key]
+        if not uses.keys:
+            uses.unlink()
 
 
 _CLASSES: dict[CachePolicy, type[Cache[str, Model]]] = {
-    CachePolicy.LRU: LRUCache,
-    CachePolicy.LFU: LFUCache,
-    CachePolicy.FIFO: FIFOCache,
+    CachePolicy.LRU: LRU,
+    CachePolicy.LFU: LFU,
+    CachePolicy.FIFO: FIFO,
     CachePolicy.RR: RRCache,
 }
 
 
 def bounded_cache(max_bytes: int, policy: CachePolicy = CachePolicy.LRU) -> Cache[str, Model]:
-    """A cache whose measure is bytes in memory.
+    """Make a cache whose measure is bytes in memory.
 
     Example:
         >>> type(bounded_cache(512 << 20, CachePolicy.LFU)).__name__
-        'LFUCache'
+        'LFU'
     """
     return _CLASSES[policy](max_bytes, getsizeof=size_bytes)
 
 
 def most_wanted(cache: Cache[_K, Any], limit: int) -> list[_K]:
-    """Up to `limit` keys of those that the cache would give up last, the last one first; no use of them.
+    """Return up to `limit` keys that the cache would give up last, the last one first; not a use of them.
 
-    Costs what it returns, not what the cache holds. Where the cache keeps no order, or another version
-    of cachetools keeps it elsewhere, these are any of them.
+    Costs what it returns, not what the cache holds. A cache that shows no order, such as one of
+    cachetools' own, gives any of its keys.
 
     Example:
-        >>> cache = LRUCache(maxsize=3)
+        >>> cache = LRU(maxsize=3)
         >>> cache.update(a=1, b=2, c=3)
         >>> cache["a"]
         1
         >>> most_wanted(cache, 2)
         ['a', 'c']
     """
-    return list(islice(_last_first(cache), limit))
-
-
-def _last_first(cache: Cache[_K, Any]) -> Iterable[_K]:
-    # cachetools shows no order; to ask a copy for its items one by one would cost a copy of everything.
-    for kind in (LRUCache, FIFOCache):
-        order: OrderedDict[_K, None] | None = getattr(cache, f"_{kind.__name__}__order", None)
-        if order is not None:
-            return reversed(order)
-    root = getattr(cache, "_LFUCache__root", None)
-    if root is not None:
-        return _most_used_first(root)
-    return cache
-
-
-def _most_used_first(root: Any) -> Iterator[Any]:
-    """Keys of a ring of links, each with those that were used equally often."""
-    link = root.prev
-    while link is not root:
-        yield from reversed(link.keys)
-        link = link.prev
+    keys = cache.last_first() if isinstance(cache, OrderedCache) else iter(cache)
+    return list(islice(keys, limit))

@@ -1,4 +1,4 @@
-"""Loaded models in memory: bounded, loaded once at a time, counted."""
+"""The model cache: loaded models in memory, bounded, each loaded once at a time, counted."""
 
 import math
 import threading
@@ -19,11 +19,11 @@ class CacheCounts:
     """What a cache did since its process started.
 
     Attributes:
-        hits: answered from memory.
-        misses: had to wait for a load, their own or one under way.
-        loads: models read and loaded with success.
+        hits: lookups that found a model.
+        misses: lookups that had to wait for a load, their own or one under way.
+        loads: models that were read and loaded.
         failures: loads that raised.
-        evictions: models dropped to make room.
+        evictions: models that were dropped to make room.
     """
 
     hits: int = 0
@@ -37,11 +37,11 @@ class Resident:
     """A model in memory, and what is known of it there.
 
     Attributes:
-        model: it.
+        model: the model.
         size_bytes: in the cache's own measure.
-        call_s: what a small prediction costs, in seconds; infinite until one was measured.
-        spent_s: what predictions in threads have cost and nobody has charged yet, in seconds.
-        requests: that it answered since somebody took note of them.
+        call_s: the cost of a small prediction, in seconds; infinite until one was measured.
+        spent_s: the cost of predictions in threads that was not charged to its user yet, in seconds.
+        requests: that it answered since they were read and reset.
     """
 
     # Of a hundred thousand, each dict counts.
@@ -56,13 +56,13 @@ class Resident:
         self._calls = 0
 
     def is_sampled(self) -> bool:
-        """Count a request; whether to measure it: one of 16, as a clock costs as much as a small model."""
+        """Count a request; return whether to measure it: one of 16, as a clock costs as much as a model."""
         self.requests += 1
         self._calls = (self._calls + 1) & 15
         return self._calls == 0
 
     def took(self, call_s: float) -> None:
-        """Take in one more measured call; a single odd one changes little."""
+        """Update `call_s` with one more measured call; a single outlier changes little."""
         known = self.call_s
         self.call_s = call_s if known == math.inf else known + (call_s - known) / 8
 
@@ -76,7 +76,7 @@ class CachedModelRepository(ModelRepository):
     Args:
         model_repository: where models come from.
         cache: for example ``bounded_cache(512 << 20)``, or ``LRUCache(maxsize=100)`` for a number of
-            models. It must be used by nobody else.
+            models. Nothing else may use it.
 
     Example:
         >>> from cachetools import LRUCache
@@ -95,18 +95,17 @@ class CachedModelRepository(ModelRepository):
 
     def __init__(self, model_repository: ModelRepository, cache: Cache[str, Model]) -> None:
         self._models = model_repository
-        # Its values are Residents: getsizeof, the only one who looks at them, is asked here.
-        self._cache = cast("Cache[str, Resident]", cache)
+        # The cache holds Residents, each with its measured size: measuring takes up to seconds, so it is
+        # done outside the lock, for which the event loop waits.
         self._measure = cache.getsizeof
-        self._size_to_keep = 0
-        # To measure may take seconds, and the event loop waits for the lock: it is done outside.
-        setattr(cache, "getsizeof", lambda _: self._size_to_keep)  # noqa: B010 - a method to mypy
+        self._cache = cast("Cache[str, Resident]", cache)
+        self._cache.getsizeof = lambda resident: resident.size_bytes  # type: ignore[method-assign, assignment]
         self._lock = threading.Lock()
         self._flights: dict[str, Future[Resident]] = {}
         self.counts = CacheCounts()
 
     def get_model(self, model_id: str) -> Model:
-        """From memory, or loaded now; waits where another thread loads the same model.
+        """Return a model from memory, or load it; wait where another thread loads the same model.
 
         Raises:
             ModelTooLarge: it is larger than the whole cache; every other model stays.
@@ -115,7 +114,7 @@ class CachedModelRepository(ModelRepository):
         return self.get_resident(model_id).model
 
     def get_resident(self, model_id: str) -> Resident:
-        """As `get_model`, with what is known of the model."""
+        """Return the same with what is known of the model."""
         mine = False
         with self._lock:
             resident = self._lookup(model_id)
@@ -131,57 +130,57 @@ class CachedModelRepository(ModelRepository):
         return flight.result()
 
     def peek(self, model_id: str) -> Resident | None:
-        """From memory, or None: never waits for a load, and counts as a use where it is there."""
+        """Return a model that is in memory, or None, without waiting for a load; it counts as a use."""
         with self._lock:
             return self._lookup(model_id)
 
     def glance(self, model_id: str) -> Resident | None:
-        """The same, and no use of it: it does not stay longer for that."""
+        """Like `peek`, but does not count as a use, so the eviction order is unchanged."""
         with self._lock:
             if model_id not in self._cache:
                 return None
-            return Cache.__getitem__(self._cache, model_id)  # the policies count in their own
+            return Cache.__getitem__(self._cache, model_id)  # the policies count in their own method
 
     def __contains__(self, model_id: str) -> bool:
-        """Whether it is in memory; no use of it."""
+        """Return whether a model is in memory; not a use of it."""
         with self._lock:
             return model_id in self._cache
 
     def touch(self, model_id: str) -> None:
-        """Count it as used now where it is there; no hit, as nobody asked."""
+        """Count a model as used now, if it is in memory; not a hit, as no request asked."""
         with self._lock:
             self._cache.get(model_id)
 
     def most_wanted(self, limit: int) -> list[str]:
-        """Up to `limit` of those that would be given up last, the last one first."""
+        """Return up to `limit` model ids that would be given up last, the last one first."""
         with self._lock:
             return eviction.most_wanted(self._cache, limit)
 
-    def requests(self, *, take: bool = False) -> dict[str, int]:
-        """Model id -> the requests that it answered since they were taken; what would go last comes first.
+    def requests(self, *, reset: bool = False) -> dict[str, int]:
+        """Return the requests that each model answered, what is given up last first.
 
-        The lock is held to copy the order, and then for a moment for each.
+        The lock is held to copy the order, and then briefly for each model.
 
         Args:
-            take: count from nothing again.
+            reset: count from 0 again.
         """
         found = {}
         for model_id in self.most_wanted(len(self)):
             resident = self.glance(model_id)
             if resident is not None:
                 found[model_id] = resident.requests
-                if take:
+                if reset:
                     resident.requests = 0  # a request that is counted in between is lost
         return found
 
     def discard(self, model_id: str) -> None:
-        """Forget a model; requests that hold it finish with it."""
+        """Drop a model; requests that are using it finish with it."""
         with self._lock:
             self._cache.pop(model_id, None)
 
     @property
     def used_bytes(self) -> int:
-        """The sizes of the models in memory together, as the cache's own measure counts them."""
+        """The sizes of all models in memory, in the cache's own measure."""
         with self._lock:
             return int(self._cache.currsize)
 
@@ -218,7 +217,6 @@ class CachedModelRepository(ModelRepository):
     def _keep(self, model_id: str, model: Model) -> Resident:
         resident = Resident(model, int(self._measure(model)))
         with self._lock:
-            self._size_to_keep = resident.size_bytes
             before = len(self._cache) + (model_id not in self._cache)
             try:
                 self._cache[model_id] = resident

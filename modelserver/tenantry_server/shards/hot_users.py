@@ -94,7 +94,7 @@ class HotUsers:
         return _most(len(asked), asked, requests, counts)
 
     def _remember(self, assignments: Sequence[Assignment]) -> None:
-        requests = self._models.requests(take=True)
+        requests = self._models.requests(reset=True)
         if self._noted and not any(requests.values()):
             return  # a server that was asked nothing knows nothing better
         asked = [a for a in assignments if a.model_id in requests]

@@ -405,7 +405,7 @@ def test_a_tenant_costs_less_than_450_bytes() -> None:
         gc.collect()
         own = tracemalloc.take_snapshot().filter_traces(
             (
-                tracemalloc.Filter(inclusive=True, filename_pattern="*/tenantry_server/compiled/*"),
+                tracemalloc.Filter(inclusive=True, filename_pattern="*/tenantry_server/compiling/*"),
                 tracemalloc.Filter(inclusive=True, filename_pattern="*/numpy/_core/shape_base.py"),
             )
         )

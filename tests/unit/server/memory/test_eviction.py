@@ -1,7 +1,6 @@
-"""Each policy gives up another model, holds the bound, and tells in which order it would go on."""
+"""Each policy gives up another model, holds the bound, and shows in which order it would go on."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from cachetools import Cache, FIFOCache, LFUCache, LRUCache, RRCache, TTLCache
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry_server.artifacts.repositories import ModelRepository
-from tenantry_server.memory.eviction import CachePolicy, bounded_cache, most_wanted
+from tenantry_server.memory.eviction import FIFO, LFU, LRU, CachePolicy, bounded_cache, most_wanted
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.toys import SumModel
 
@@ -49,28 +48,55 @@ def test_every_policy_holds_the_bound(policy: CachePolicy) -> None:
 KEYS = st.integers(0, 9)
 
 
-@pytest.mark.parametrize("make", [LRUCache, FIFOCache, LFUCache])
-@given(steps=st.lists(st.tuples(st.sampled_from(["load", "use", "drop"]), KEYS), max_size=40))
-def test_the_most_wanted_are_given_up_last(
-    make: Callable[[int], Cache[int, Any]], steps: list[tuple[str, int]]
+def size_of(value: int) -> int:
+    return 1 + value % 3
+
+
+@pytest.mark.parametrize("sized", [None, size_of], ids=["counted", "sized"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(LRU, LRUCache), (FIFO, FIFOCache), (LFU, LFUCache)], ids=["lru", "fifo", "lfu"]
+)
+@given(steps=st.lists(st.tuples(st.sampled_from(["load", "use", "drop"]), KEYS), max_size=60))
+def test_our_policies_are_cachetools_own_with_an_order_that_shows(
+    ours: Callable[..., Cache[int, int]],
+    theirs: Callable[..., Cache[int, int]],
+    sized: Callable[[int], int] | None,
+    steps: list[tuple[str, int]],
 ) -> None:
-    """Their order is cachetools' own and not part of its interface: a new version may move it."""
-    cache = make(6)
-    for what, key in steps:
-        if what == "load":
-            cache[key] = key
-        elif what == "use":
-            cache.get(key)
-        else:
-            cache.pop(key, None)
-    told = most_wanted(cache, 10)
-    assert most_wanted(cache, 2) == told[:2]
-    assert told == [cache.popitem()[0] for _ in range(len(cache))][::-1]
+    cache, reference = ours(6, getsizeof=sized), theirs(6, getsizeof=sized)
+    for number, (what, key) in enumerate(steps):
+        for each in (cache, reference):
+            if what == "load":
+                each[key] = number
+            elif what == "use":
+                each.get(key)
+            else:
+                each.pop(key, None)
+        assert dict.fromkeys(cache) == dict.fromkeys(reference)
+        assert cache.currsize == reference.currsize
+    order = most_wanted(cache, 10)
+    assert most_wanted(cache, 2) == order[:2]
+    assert order == [reference.popitem()[0] for _ in range(len(reference))][::-1]
+    assert order == [cache.popitem()[0] for _ in range(len(cache))][::-1]
     assert most_wanted(cache, 10) == []
+    with pytest.raises(KeyError, match="empty"):
+        cache.popitem()
 
 
-@pytest.mark.parametrize("cache", [RRCache(9), TTLCache(9, ttl=60)], ids=["by chance", "by time"])
-def test_where_nothing_is_wanted_more_any_will_do(cache: Cache[int, int]) -> None:
+def test_a_cleared_cache_starts_again() -> None:
+    for make in (LRU, FIFO, LFU):
+        cache: Cache[int, int] = make(3)
+        cache.update({n: n for n in range(3)})
+        cache.clear()
+        assert (len(cache), most_wanted(cache, 9)) == (0, [])
+        cache[7] = 7
+        assert most_wanted(cache, 9) == [7]
+
+
+@pytest.mark.parametrize(
+    "cache", [RRCache(9), TTLCache(9, ttl=60), LRUCache(9)], ids=["by chance", "by time", "cachetools"]
+)
+def test_a_cache_that_shows_no_order_gives_any_keys(cache: Cache[int, int]) -> None:
     cache.update({n: n for n in range(5)})
     assert sorted(most_wanted(cache, 9)) == list(range(5))
     assert len(most_wanted(cache, 2)) == 2
