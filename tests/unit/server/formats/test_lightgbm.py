@@ -13,8 +13,7 @@ import pytest
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.formats import load_model
-from tenantry_server.memory.model_size import size_bytes
-from tests.support.load.growth import bytes_each
+from tests.support.load import growth
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))
 FRAME = pd.DataFrame(ROWS, columns=["a", "b", "c"])
@@ -110,7 +109,12 @@ print(refused == len(cuts) > 50)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
-@pytest.mark.parametrize("trees", [10, 300])
-def test_its_size_is_what_it_takes(trees: int) -> None:
-    data = saved(lightgbm.LGBMRegressor(**{**SMALL, "n_estimators": trees}).fit(ROWS, SUM))
-    assert 0.5 < size_bytes(loaded(data)) / bytes_each(lambda: loaded(data)) < 2
+def test_a_model_states_what_it_takes(tmp_path: Path) -> None:
+    """Few and many trees, small and large ones: the model cache is bounded by it."""
+    shapes = [(10, 7), (300, 7), (100, 4), (100, 100)]
+    models = [
+        lightgbm.LGBMRegressor(**{**SMALL, "n_estimators": trees, "num_leaves": leaves}).fit(ROWS, SUM)
+        for trees, leaves in shapes
+    ]
+    found = dict(zip(shapes, growth.ratios([saved(m) for m in models], ".txt", tmp_path), strict=True))
+    assert all(0.8 < ratio < 1.25 for ratio in found.values()), found
