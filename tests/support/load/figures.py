@@ -1,4 +1,4 @@
-"""What became of requests, by phase: how many, how quick, and every answer that was not right."""
+"""How requests ended, by phase: how many, how quick, and every answer that was not right."""
 
 from collections import Counter, defaultdict
 from copy import deepcopy
@@ -14,13 +14,12 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One.
+    """One answer.
 
     Attributes:
         tenant: who was asked for.
         promised: the version that was Ready when the request was sent.
-        server: who was asked.
-        sent_s: by the monotonic clock.
+        server: the server that was asked.
         took_s: since it was due.
     """
 
@@ -28,7 +27,6 @@ class Answer:
     promised: int
     server: str
     reply: Reply
-    sent_s: float
     took_s: float
 
 
@@ -46,7 +44,6 @@ class Phase:
         hops: answered by another server than the one that was asked.
         by: server -> answers.
         tenants: who was asked for.
-        last_failed_s: when the last of the failed was sent, by the monotonic clock.
         examples: a few of the answers that were not right, in words.
     """
 
@@ -60,7 +57,6 @@ class Phase:
     hops: int = 0
     by: Counter[str] = field(default_factory=Counter)
     tenants: set[int] = field(default_factory=set)
-    last_failed_s: float = float("-inf")
     took_s: list[float] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
@@ -128,7 +124,6 @@ class Figures:
             whole.hops += phase.hops
             whole.by += phase.by
             whole.tenants |= phase.tenants
-            whole.last_failed_s = max(whole.last_failed_s, phase.last_failed_s)
             whole.took_s += phase.took_s
             whole.examples += phase.examples
         return whole
@@ -136,18 +131,17 @@ class Figures:
     def refused(self, phase: str) -> None:
         self.phases[phase].refused += 1
 
-    def failed(self, phase: str, tenant: int, kind: str, sent_s: float) -> None:
+    def failed(self, phase: str, tenant: int, kind: str) -> None:
         counts = self.phases[phase]
         counts.sent += 1
         counts.tenants.add(tenant)
         counts.failed[kind] += 1
-        counts.last_failed_s = max(counts.last_failed_s, sent_s)
 
     def answered(self, phase: str, answer: Answer) -> None:
-        """Look at it closely."""
+        """Count an answer, after checking whose it is and how old."""
         counts, reply = self.phases[phase], answer.reply
         if reply.status != 200:
-            self.failed(phase, answer.tenant, f"{reply.status} {_reason(reply)}", answer.sent_s)
+            self.failed(phase, answer.tenant, f"{reply.status} {_reason(reply)}")
             counts.note(f"{answer.server} for {answer.tenant}: {reply.status} {reply.body[:300]!r}")
             return
         counts.sent += 1

@@ -1,7 +1,7 @@
 """What loaded models take in memory, from the C allocator's own count in a process of its own.
 
-In the process of the tests, other threads allocate meanwhile: the same model was measured there with anything
-from -137 to 905 kB, where it takes 378.
+In the process of the tests, other threads allocate meanwhile: the same model was measured there with
+anything from -137 to 905 kB, where it takes 378.
 """
 
 import ctypes
