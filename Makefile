@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports unit install envtest bench bench-operator bench-shards soak clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-operator bench-shards soak clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -33,7 +33,7 @@ demo: $(VENV)/.demo ## two thousand tenants from real data, on this machine; ONC
 
 # OpenMP's threads spin while they wait for each other: where two workers share two cores, ten times as long.
 test: export OMP_NUM_THREADS = 1
-test: lint types imports ## every check, from format to end to end
+test: lint types imports prose ## every check, from format to end to end
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## format and lint
@@ -46,8 +46,23 @@ types: $(VENV)/.dev ## strict types
 imports: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
+prose: $(VENV)/.dev ## spelling, and words that read badly
+	$(BIN)/codespell
+	$(BIN)/python tools/prose.py
+
 unit: $(VENV)/.dev ## the quick tests only
 	$(BIN)/pytest tests/unit
+
+coverage: $(VENV)/.dev ## branches that the quick tests reach, by package
+	$(BIN)/pytest -q --cov --cov-report= tests/unit core operator modelserver cli
+	$(BIN)/python tools/coverage_by_package.py
+
+$(VENV)/.docs: $(VENV)/.dev pyproject.toml constraints.txt
+	$(INSTALL) --group docs
+	@touch $@
+
+docs: $(VENV)/.docs ## the site of docs/ and of the docstrings, in site/
+	$(BIN)/mkdocs build --strict
 
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
 	$(BIN)/python -m tests.support.kubernetes.envtest
@@ -65,4 +80,4 @@ soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEE
 	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py
 
 clean: ## the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage site demo-data

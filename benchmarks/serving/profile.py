@@ -20,7 +20,7 @@ def profile(options: Options) -> str:
     """The functions that take most time, by themselves and with what they call.
 
     Raises:
-        PeerUnavailable: there is no py-spy, or it may not look (it needs root or CAP_SYS_PTRACE).
+        PeerUnavailable: there is no py-spy, or it may not attach (it needs root or CAP_SYS_PTRACE).
     """
     spy = provide("py-spy", "py-spy", with_scikit_learn=False) / "py-spy"
     stacks = options.folder / "stacks"

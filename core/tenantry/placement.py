@@ -128,10 +128,10 @@ def level(
     """Give newcomers their part, and relieve servers that hold far too much; all else stays.
 
     Shards without a tenant cost nothing to move: a newcomer takes those that rank it first, for the
-    tenants that will come. Of the others, newcomers take what ranks them high from whoever is over the
+    tenants that will come. Of the others, newcomers take what ranks them high from servers over the
     mean until they hold nearly the mean themselves, and more only from those over the cap. Without the
     first, the 21st of 21 servers would get nothing. A server above `STRAINED` goes back to the cap,
-    whoever takes what it gives. Nothing moves that betters nothing: a shard may weigh more than the cap.
+    whichever server takes its shards. Nothing moves without a gain: a shard may weigh more than the cap.
 
     Args:
         weights: as for `fill`.

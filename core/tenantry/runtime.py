@@ -48,8 +48,8 @@ async def set_within(event: asyncio.Event, timeout_s: float) -> bool:
 def when_closed(lifeline: int, act: Callable[[], None]) -> None:
     """Call `act`, in a daemon thread, once the other end of the pipe `lifeline` is closed.
 
-    Whoever starts a process keeps the other end open and never writes, so that the process learns of its
-    parent's death, kill -9 included.
+    A process that starts another one keeps the other end open and never writes, so the child learns of
+    its parent's death, kill -9 included.
     """
 
     def wait() -> None:

@@ -42,7 +42,7 @@ def _leave_threads() -> None:
 
 
 class _Stop(asyncio.Event):
-    """Set once somebody has asked this process to stop; whoever asks twice is in a hurry."""
+    """Set once this process was told to stop; being told twice means to hurry."""
 
     asked = 0
 
@@ -80,7 +80,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
-    # Whoever left is owed no answer: neither a turn of a slow model, nor a peer's time.
+    # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
     runner = web.AppRunner(
         parts.app, access_log=None, handler_cancellation=True, shutdown_timeout=settings.shutdown_s
     )

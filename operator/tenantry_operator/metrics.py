@@ -68,7 +68,7 @@ class OperatorMetrics:
         self.status_queue = self._gauge("status_queue", "Objects that may need a status write.")
 
     def moved(self, before: State | None, after: State | None) -> None:
-        """Count a TenantModel under another state; None: it was not there, or is no more."""
+        """Count a TenantModel under another state; None: it is new, or gone."""
         if before is not after:
             if before is not None:
                 self.tenants.labels(before.value).dec()

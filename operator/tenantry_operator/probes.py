@@ -62,7 +62,7 @@ class Probes:
 
     def __init__(self, host: str, port: int, health: Health, metrics: OperatorMetrics) -> None:
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # seconds; else whoever connects and says nothing keeps a thread
+            timeout = 10  # seconds; else a client that connects and sends nothing keeps a thread
 
             def do_GET(self) -> None:
                 status, kind, body = _answer(self.path, health, metrics)

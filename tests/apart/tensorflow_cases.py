@@ -110,7 +110,7 @@ def test_whole_numbers_only_reach_an_input_of_integers(written: Callable[[Any], 
     expected = network.predict(np.array([[1, 9]]), verbose=0)[:, 0]
     same(model.predict_rows(np.array([[1.0, 9.0]])), expected)
     for bad in (1.5, 1e12, np.nan):
-        with pytest.raises(ValueError, match=r"row 1, column 0: .* is no int32"):
+        with pytest.raises(ValueError, match=r"row 1, column 0: .* is not of type int32"):
             model.predict_rows(np.array([[1.0, 9.0], [bad, 1.0]]))
 
 
@@ -123,7 +123,7 @@ def test_what_the_graph_itself_refuses_is_the_callers_fault(written: Callable[[A
 
 def test_a_number_beyond_float32_is_refused_and_not_made_infinite() -> None:
     model = loaded(models.keras_bytes(models.regression()))
-    with pytest.raises(ValueError, match=r"row 0, column 2: 1e\+300 is no float32"):
+    with pytest.raises(ValueError, match=r"row 0, column 2: 1e\+300 is not of type float32"):
         model.predict_rows(np.array([[0.0, 0.0, 1e300, 0.0]]))
 
 

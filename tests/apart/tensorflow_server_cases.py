@@ -65,7 +65,7 @@ async def test_what_a_network_does_not_take_is_a_422_in_words(client: Client) ->
     async with client.post("/predict/network", json={"instances": [[1, 2, None, 4]]}) as response:
         assert "missing" in await refused(response)
     async with client.post("/predict/network", json={"instances": [[1, 2, 1e39, 4]]}) as response:
-        assert "row 0, column 2: 1e+39 is no float32" in await refused(response)
+        assert "row 0, column 2: 1e+39 is not of type float32" in await refused(response)
     async with client.post("/predict/network", json={"instances": [[1, 2]]}) as response:
         assert "row 0 has 2 values, the model takes 4" in await refused(response)
     async with client.post("/predict/text", json=[{"city": None, "km": 1}]) as response:

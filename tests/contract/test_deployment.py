@@ -92,7 +92,7 @@ def _dry_run(plane: ControlPlane, document: Document) -> tuple[int, Any]:
 
 
 def _lost(sent: Any, answer: Any, path: str = "") -> Iterator[str]:
-    """Paths of what was sent and is not in the answer; defaults that the server adds are no loss."""
+    """Paths of what was sent and is not in the answer; defaults that the server adds don't count."""
     if isinstance(sent, dict) and isinstance(answer, dict):
         for key, value in sent.items():
             if key not in answer:

@@ -290,7 +290,9 @@ def test_tombstones_stay_until_every_live_server_has_passed_them(
     server.renew(lease_s=10, acked_revision=1, report=ServerReport())
     slow.renew(lease_s=10, acked_revision=0, report=ServerReport())
     assert operator.sweep(forget_servers_s=600) == 0
-    slow.renew(lease_s=-1, acked_revision=0, report=ServerReport())  # expired: it will read everything anew
+    slow.renew(
+        lease_s=-1, acked_revision=0, report=ServerReport()
+    )  # expired: it will read everything again
     assert operator.sweep(forget_servers_s=600) == 1
     assert [s.server_id for s in operator.servers()] == ["server-0", "slow"]
     assert operator.sweep(forget_servers_s=0) == 0
@@ -440,7 +442,9 @@ def test_each_side_wakes_the_other(
         if can:
             until(partial(_above, rung, who, before), f"{who} hears")
     last = dict(rung)
-    server.renew(lease_s=5, acked_revision=2, report=ServerReport())  # no news: a call a second is no noise
+    server.renew(
+        lease_s=5, acked_revision=2, report=ServerReport()
+    )  # nothing changed: a call a second makes no noise
     operator.commit(Writes(claims=[]))
     operator.assign_shards(held({1: "s0"}))
     if can:

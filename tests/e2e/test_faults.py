@@ -212,7 +212,7 @@ def test_a_restarted_postgresql_costs_no_process_and_no_change(site: Site) -> No
 
 
 def test_rows_that_somebody_edited_or_deleted_are_put_back(site: Site) -> None:
-    """Whoever edits SQL by hand is not told from a damaged table: what is declared stands."""
+    """Edits of SQL by hand are like damage to a table: what is declared stands."""
     for n, name in enumerate(("oda", "pia", "quin", "ray")):
         site.ready(name, 1.0 + n)
     site.kill("operator")
@@ -255,7 +255,7 @@ def test_claims_that_were_edited_while_the_operator_was_dead_do_not_keep_it_from
     site.sql("UPDATE claims SET conditions = '[{}]' WHERE name = 'uma'")
     site.start_operator()
     site.ready("vic", 2.0)
-    until(lambda: _reason(site, "tom") == _reason(site, "uma") == "Ready", "their claims are made anew")
+    until(lambda: _reason(site, "tom") == _reason(site, "uma") == "Ready", "their claims are written again")
 
 
 def _claims(site: Site) -> dict[str, tuple[str, str | None, str]]:

@@ -1,4 +1,4 @@
-"""Ready is a promise: after it no server answers anything older, whoever dies or sleeps meanwhile."""
+"""Ready is a promise: after it no server answers anything older, whichever process dies or sleeps."""
 
 import itertools
 import os

@@ -115,7 +115,7 @@ def _make_a_change(fleet: Fleet) -> None:
 
 
 def test_server_side_apply_again_writes_nothing(fleet: Fleet) -> None:
-    """The fields of the status are the operator's, and no conflict for whoever owns the spec."""
+    """The fields of the status are the operator's, and no conflict for the owner of the spec."""
     manifest = to_yaml(fleet.publish(next(fleet.spare)))
     name = yaml.safe_load(manifest)["metadata"]["name"]
     fleet.kubectl.ok("apply", "--server-side", "-f", "-", stdin=manifest)

@@ -43,7 +43,7 @@ class Right(NamedTuple):
     name: str = ""
 
 
-# In the namespace of the deployment. Whoever widens a role has to say so here too.
+# In the namespace of the deployment. A wider role has to be written here too.
 RIGHTS = {
     OPERATOR: {
         Right("tenantry.dev", "tenantmodels", "get"),

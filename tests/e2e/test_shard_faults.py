@@ -1,6 +1,6 @@
 """Servers that are killed, paused, cut off, stopped and added under 500 requests a second.
 
-Every answer is checked: whose it is, and that it is no older than what was Ready when it was asked for.
+Every answer is checked: whose it is, and that it is not older than what was Ready when it was asked for.
 Each test prints its figures.
 """
 

@@ -146,9 +146,7 @@ def test_warm_and_disk_cached_tenants_are_answered_while_postgresql_is_away_for_
     _all_right(outage.figures)
     assert outage.figures["away"].aged > (OUTAGE_S - 20) * PER_S
     assert outage.figures["after"].aged == 0
-    print(
-        f"    {outage.fetched} artifacts fetched meanwhile: whoever is asked answers, its own tenant or not"
-    )
+    print(f"    {outage.fetched} artifacts fetched meanwhile: every server answers, its own tenant or not")
     assert outage.fetched <= ASKED, "the disk has what was fetched once"
 
 

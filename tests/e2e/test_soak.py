@@ -87,7 +87,7 @@ class Versions:
 
 
 class Memory:
-    """What the servers take, looked at once a second; a restarted one begins anew."""
+    """The servers' memory, measured once a second; a restarted server begins again."""
 
     def __init__(self, town: Town) -> None:
         self._town = town

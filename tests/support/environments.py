@@ -19,7 +19,7 @@ def environment(name: str, *requirements: str) -> Path:
     """The Python of an environment that holds `requirements`, made now where there is none yet.
 
     Several processes may ask at once: one makes it, the others wait. One that was interrupted in the
-    middle is made anew.
+    middle is made again.
 
     Args:
         name: for people who look into the cache.

@@ -103,7 +103,7 @@ class ArtifactTooLarge(ArtifactError):
 
 
 class ArtifactInvalid(ArtifactError):
-    """The bytes are there and whole, and are no model that this server can read."""
+    """The bytes are there and whole, and are not a model that this server can read."""
 
     reason: ClassVar[str] = "ArtifactInvalid"
 

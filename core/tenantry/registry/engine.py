@@ -112,8 +112,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """
     options: dict[str, Any] = {"tenantry_reads": True}
     if engine.dialect.name == "postgresql":
-        # Each statement sees a snapshot of its own in a transaction too. And in one, whoever takes 100,000
-        # rows apart for longer than `idle_in_transaction_session_timeout` would never get to the end.
+        # Each statement sees a snapshot of its own in a transaction too. And a reader that takes 100,000
+        # rows apart in one, for longer than `idle_in_transaction_session_timeout`, would never finish.
         options["isolation_level"] = "AUTOCOMMIT"
     with _translated(), engine.connect() as connection:
         yield connection.execution_options(**options)

@@ -147,7 +147,7 @@ class OperatorRegistry(RegistryReader):
         return changed
 
     def set_spread(self, replicas: Mapping[str, int]) -> None:
-        """Say on how many servers these users' models shall be, by what was measured; 1: as all others."""
+        """Set on how many servers these users' models are to be, as measured; 1: like all others."""
         if not replicas:
             return
         with self._fenced() as (connection, last):
@@ -185,7 +185,7 @@ class OperatorRegistry(RegistryReader):
     def sweep(self, *, forget_servers_s: float) -> int:
         """Remove servers and hot users of long ago, and tombstones that every live server has passed.
 
-        A server whose lease ran out reads everything anew, so only live ones hold tombstones back.
+        A server whose lease ran out reads everything again, so only live ones hold tombstones back.
 
         Returns:
             how many tombstones went.

@@ -1,7 +1,7 @@
-"""Wake-ups through PostgreSQL's NOTIFY: whoever polls the registry looks at once instead of a little later.
+"""Wake-ups through PostgreSQL's NOTIFY: a process that polls the registry reads at once, not later.
 
-Nothing depends on them. SQLite has none, a connection pooler may swallow them, and one that is missed is
-made up for by the next poll.
+Nothing depends on them. SQLite has none, a connection pooler may swallow them, and the next poll makes up
+for a missed one.
 """
 
 import threading

@@ -206,7 +206,7 @@ class DiskCache:
     # In the writing thread
 
     def _unless_refused(self, work: Callable[[], None]) -> None:
-        """Do it; a disk that refuses is told of once, and left alone for a while."""
+        """Call it; log a disk that refuses once, and leave it alone for a while."""
         if time.monotonic() < self._paused_until_s:
             return
         try:

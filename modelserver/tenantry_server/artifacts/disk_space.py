@@ -22,7 +22,7 @@ _MINUTE_S = 60
 def alone(lock: Path) -> Iterator[bool]:
     """Whether this process is the one that makes room, for the block; never waits for another.
 
-    A lock of the kernel's (flock): whoever is killed while it holds it has given it back.
+    A lock of the kernel's (flock): a process that is killed gives it back.
     """
     with lock.open("wb") as file:
         try:

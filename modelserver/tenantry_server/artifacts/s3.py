@@ -36,7 +36,7 @@ def make_client(
     Args:
         endpoint_url: of a server other than Amazon's; None: AWS, or AWS_ENDPOINT_URL_S3.
         connections: kept to the server.
-        silent_s: a server that sends nothing for so long, in seconds, is asked anew; three times in all.
+        silent_s: a server that sends nothing for so many seconds is asked again, three times in all.
     """
     return boto3.session.Session().client(
         "s3",

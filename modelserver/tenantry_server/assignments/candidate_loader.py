@@ -19,7 +19,7 @@ _LAST_RETRY_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class _Wanted:
-    """One wish to load; wished anew after it was forgotten, it is another one.
+    """A request to load one candidate. Asking again after `forget` creates a new request.
 
     Attributes:
         revision: of the row that asked.

@@ -46,13 +46,13 @@ class ModelInfoRepository(ABC):
     def assigned(self) -> Mapping[str, str | None]:
         """Everyone who has a model, and which; None where no version of it has loaded yet.
 
-        Called in a thread, for the index of a protocol. Whoever can't tell has nobody in it.
+        Called in a thread, for the index of a protocol. A repository that can't tell returns nothing.
         """
         return {}
 
 
 class SQLAlchemyModelInfoRepository(ModelInfoRepository):
-    """Asks the registry's `assignments` table, anew at every call.
+    """Asks the registry's `assignments` table at every call.
 
     Args:
         engine: an open registry (`tenantry.registry.open_engine`), SQLite or PostgreSQL.

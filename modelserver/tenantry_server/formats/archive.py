@@ -26,7 +26,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
         except zipfile.BadZipFile as error:
-            raise ValueError(f"it is no zip archive, or a damaged one: {error}") from error
+            raise ValueError(f"it is not a zip archive, or a damaged one: {error}") from error
         self._members = [member for member in self._zip.infolist() if not member.is_dir()]
         if len(self._members) > _MAX_MEMBERS:
             raise ValueError(f"it holds {len(self._members)} files, at most {_MAX_MEMBERS} are allowed")

@@ -106,7 +106,7 @@ def _check_whole(data: bytes) -> None:
     Its head says how long each tree's text is, and marks stand behind the last tree and the parameters.
     """
     if not data.startswith(b"tree\n"):
-        raise ValueError("it is no LightGBM model, whose first line is 'tree'")
+        raise ValueError("it is not a LightGBM model, whose first line is 'tree'")
     sizes = _header(data, "tree_sizes").split()
     trees = max(0, data.find(b"Tree=0\n")) if sizes else data.find(b"end of trees\n")
     if all(size.isdecimal() for size in sizes):

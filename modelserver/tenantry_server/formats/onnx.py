@@ -66,7 +66,7 @@ class OnnxModel(Model):
 
     Raises:
         ImportError: ONNX Runtime is not installed.
-        ValueError: its inputs are no table, or it has no such method.
+        ValueError: its inputs are not a table, or it has no such method.
     """
 
     independent_rows = True
@@ -164,7 +164,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
     Raises:
         FormatNotInstalled: ONNX Runtime is not there.
-        ArtifactInvalid: it is no graph, one that takes no table, or one without the method.
+        ArtifactInvalid: it is not a graph, takes no table, or lacks the method.
     """
     library("onnxruntime", extra="onnx", model_id=model_id)
     try:
@@ -237,7 +237,7 @@ def _cast(values: npt.NDArray[Any], dtype: np.dtype[Any], column: Any = None) ->
     if lost.any():
         row, *position = (int(index) for index in np.argwhere(lost)[0])
         where = repr(column) if column is not None else position[0]
-        raise ValueError(f"row {row}, column {where}: {values[row, *position]} is no {dtype}")
+        raise ValueError(f"row {row}, column {where}: {values[row, *position]} is not of type {dtype}")
     return cast
 
 

@@ -24,7 +24,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
     """Make an instance of the class that the file names.
 
     Raises:
-        ArtifactInvalid: the file is not of this form; the class can't be imported, is no Model, or
+        ArtifactInvalid: the file is not of this form; the class can't be imported, is not a Model, or
             refuses the parameters.
     """
     try:

@@ -82,7 +82,7 @@ def model_of(loaded: Any, model_id: ModelId) -> Model:
     """What a file held as a SklearnModel, or compiled.
 
     Raises:
-        ArtifactInvalid: it is no estimator, has no such method, or fails on a row of zeros.
+        ArtifactInvalid: it is not an estimator, has no such method, or fails on a row of zeros.
     """
     if not hasattr(loaded, "predict"):
         kind = type(loaded).__name__

@@ -165,7 +165,7 @@ def _tensorflow() -> Any:
     Raises:
         ImportError: it is not installed, or not with a Keras that runs on it.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greetings are no log lines of ours
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greetings don't belong in our log
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
@@ -176,7 +176,7 @@ def _tensorflow() -> Any:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.set_visible_devices([], "GPU")
-    except RuntimeError:  # it runs already: whoever started it has chosen
+    except RuntimeError:  # it runs already, and was configured then
         pass
     return tf
 
@@ -227,7 +227,7 @@ def _numbers(taken: Input, rows: Rows) -> npt.NDArray[Any]:
     if lost.any():
         number, position = (int(index) for index in np.argwhere(lost)[0])
         where = f"row {number}, column {taken.name if taken.columns == 1 else position}"
-        raise ValueError(f"{where}: {rows[number, position]:g} is no {taken.dtype.name}")
+        raise ValueError(f"{where}: {rows[number, position]:g} is not of type {taken.dtype.name}")
     return cast.reshape(len(rows), *taken.shape) if taken.columns is not None else cast
 
 

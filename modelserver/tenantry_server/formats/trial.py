@@ -25,7 +25,7 @@ def try_once(model: Model, method: str, model_id: ModelId) -> None:
     except NotFittedError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}") from error
     except ValueError:
-        return  # zeros may lie outside what it takes; that is no fault of the artifact
+        return  # zeros may lie outside what it takes, which is not a fault of the artifact
     except Exception as error:
         if model.feature_count is None:
             return  # nor is one column, where it does not say how many it takes

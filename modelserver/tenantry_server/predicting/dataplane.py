@@ -120,7 +120,7 @@ class DataPlane:
         self.meter.spent(user_id, resident.call_s)
         if not resident.is_sampled():
             return Answer(score(resident.model, payload), model_id)
-        began_s = time.thread_time()  # a busy machine's other processes are no cost of the model
+        began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
         predictions = score(resident.model, payload)
         resident.took(time.thread_time() - began_s)
         return Answer(predictions, model_id)
@@ -223,7 +223,7 @@ class DataPlane:
             flight = loop.run_in_executor(self._load_pool, contained, partial(self._load, model_id))
             self._loading[model_id] = flight
             flight.add_done_callback(lambda done: self._landed(model_id, done))
-        # Shielded: whoever gives up waiting must not end the load for the others.
+        # Shielded: a request that gives up waiting must not end the load for the others.
         return await asyncio.shield(flight)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from tenantry_server.memory.model_cache import Resident
 from tenantry_server.predicting.scoring import Result, contained, score, score_together
 from tenantry_server.rows.payload import Payload
 
-_BATCH_ROWS = 256  # a bound on how long whoever comes first waits for the others' rows
+_BATCH_ROWS = 256  # a bound on how long the first request waits for the others' rows
 _SMALL_ROWS = 16  # a call that is measured as "small" has at most so many
 _WORTH = 0.7  # a batch pays if it takes at most this share of its calls one by one
 _ALONE_AGAIN = 64  # calls after a batch that did not pay, before another one is tried
@@ -43,7 +43,7 @@ class Lanes:
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
 
     async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
-        """Score `payload` when it is its turn; whoever is cancelled before that loses the turn.
+        """Score `payload` when it is its turn; a request that is cancelled before loses its turn.
 
         Raises:
             FeatureMismatch, PredictionFailed: as `scoring.score`.
@@ -105,7 +105,7 @@ class _Lane:
         return jobs
 
     def _run(self, jobs: Sequence[_Job]) -> list[Result]:
-        """In a thread, whose own time is measured: to wait for the interpreter is no cost of the model."""
+        """Run in a thread and measure its CPU time: waiting for the interpreter is not the model's cost."""
         resident = jobs[0].resident
         began_s = time.thread_time()
         if len(jobs) > 1:

@@ -63,8 +63,8 @@ def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:
 def contained(call: Callable[[], _T]) -> _T:
     """Keep in its thread what an event loop can't take from a future.
 
-    SystemExit and its like end the loop, StopIteration leaves the future pending for ever, and
-    CancelledError would pass for a cancellation of whoever awaits it.
+    SystemExit and KeyboardInterrupt end the loop, StopIteration leaves the future pending forever, and
+    CancelledError would pass for a cancellation of the task that awaits it.
     """
     try:
         return call()

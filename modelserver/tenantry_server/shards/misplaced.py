@@ -19,7 +19,7 @@ _LET_GO_S = 5.0  # others may pass requests on for as long as they have not hear
 class Strays:
     """Drops what this server neither holds, nor is about to, some seconds after shards changed hands.
 
-    A model also strays here where its holder did not answer a request, and this server did.
+    A model is also misplaced where its holder did not answer a request, and this server did.
 
     Args:
         table: everybody.

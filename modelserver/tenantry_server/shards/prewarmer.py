@@ -185,7 +185,7 @@ class Prewarmer:
         """Whom to load for, the most important first; the event loop is held for a millisecond per server.
 
         Pinned tenants of this server's shards; of those shards what any server answered last, as it may
-        have held them; and what this server answered last, whoever holds it: it may be asked again.
+        have held them; and what this server answered last, whichever server owns it: it may be asked again.
         """
         mine = self._shards()
         ranked = self._hot_in(hot, mine)

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 _TRIES = 4
 _AGAIN_S = 1.0
-_PARALLEL = 3  # of the four threads that load: one is left for whoever asks meanwhile
+_PARALLEL = 3  # of the four threads that load: one is left for requests
 SHARE = 0.9
 """Of the memory: what is loaded beyond would soon push out what was loaded first."""
 
@@ -55,7 +55,7 @@ class Warmer:
         self._load = load
 
     async def warm(self, users: Iterable[str], *, share: float = SHARE) -> Tally:
-        """Load what of these is not in memory yet, in this order; failures are counted and told of.
+        """Load the models that are not in memory yet, in this order; count and log failures.
 
         Args:
             share: of the memory, how much may be loaded now.
@@ -101,7 +101,7 @@ class Warmer:
             try:
                 resident = await self._patiently(model_id)
             except Exception as error:
-                # A loader is a stranger's code, so whatever it raises. The first one is told of in full.
+                # A loader is a stranger's code and may raise anything. The first failure is logged in full.
                 reason = error.reason if isinstance(error, TenantryError) else type(error).__name__
                 tell = log.debug if tally.failed else log.warning
                 tell("prewarming failed", user=user_id, reason=reason, error=str(error))

@@ -39,8 +39,8 @@ def _file(source: ModelSource) -> ModelId:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise ArtifactInvalid(source.uri, "it is a folder")
-        if not stat.S_ISREG(mode):  # a pipe or a device would be read for ever
-            raise ArtifactInvalid(source.uri, "it is no regular file")
+        if not stat.S_ISREG(mode):  # a pipe or a device would be read forever
+            raise ArtifactInvalid(source.uri, "it is not a regular file")
         if source.sha256:
             return source.pinned()  # the server checks the digest when it reads the file anyway
         with path.open("rb") as file:

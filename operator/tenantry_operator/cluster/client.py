@@ -94,7 +94,7 @@ class Cluster:
                 raise
             except Exception as error:  # whatever the client trips over in a file that is something else
                 named = file or "~/.kube/config"
-                raise ConfigException(f"{named} is no kubeconfig ({type(error).__name__})") from error
+                raise ConfigException(f"{named} is not a kubeconfig ({type(error).__name__})") from error
         return configuration
 
     async def __aexit__(
@@ -173,7 +173,7 @@ class Cluster:
     ) -> None:
         """Wait for a Lease that somebody has created, then run `led` while holding it.
 
-        Returns once the lease is lost: whoever did anything as its holder must end at once. That is no
+        Returns once the lease is lost: all work as its holder must end at once. That is not
         fence, as a process may be paused before it notices; the registry's epoch is.
 
         Args:

@@ -119,7 +119,7 @@ def _unresolved(
         told = _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
     else:
         told = _stalled(declared, serving, error.reason, str(error))
-    if serving is None:  # servers shall say "not ready", not "unknown"
+    if serving is None:  # servers then say "not ready", not "unknown"
         return replace(told, assignment=Assignment(user_id, declared.uid, declared.generation, None))
     return told
 
@@ -127,7 +127,7 @@ def _unresolved(
 def _withdrawing(
     declared: Declaration, seen: Observations, serving: Assignment | None, outcome: Outcome
 ) -> Outcome:
-    """Nobody waits for a server's word on the candidate now: so it is asked for anew if it comes back."""
+    """Take the candidate back: no decision waits for a server's report on it now."""
     if serving is None or serving.candidate_id is None or seen.winner is not None:
         return outcome
     return replace(outcome, assignment=_next(serving, declared, candidate_id=None))
@@ -186,7 +186,7 @@ _WORDS_ROLLING_OUT = "loaded; waiting until every server answers with it"
 
 
 def _unreported(declared: Declaration, seen: Observations, serving: Assignment) -> Outcome:
-    """The candidate is written, and there is no new word on it."""
+    """Decide where the candidate is written, and no new report on it came."""
     before = seen.before
     asked = _next(serving, declared, candidate_id=serving.candidate_id)
     if before is None or before.reason in _ELSEWHERE:

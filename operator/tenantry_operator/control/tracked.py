@@ -179,7 +179,7 @@ class Entries:
         """Note what a source shows.
 
         Returns:
-            the uids that have to be decided about, and none where this is no news.
+            the uids that have to be decided about, and none where nothing changed.
         """
         entry = self._by_uid.setdefault(uid, Entry(None, None))
         if entry.claim is not None:  # what it was when it was first seen, it stays

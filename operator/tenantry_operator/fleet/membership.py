@@ -14,7 +14,7 @@ from tenantry.registry.rows import Server
 _GRACE_S = 5.0  # servers that were started together come within seconds of each other
 _BLIND_S = 3.0  # looks are a tenth of a second apart: after this, the registry was away, or this process
 _FIRST_S = 1.0  # quiet time among the very first servers: nothing is warm yet that a move could chill
-_AT_MOST = 4  # times the debounce: servers that come and go for ever don't put it off for ever
+_AT_MOST = 4  # times the debounce: servers that come and go forever don't put it off forever
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Membership:
     the other: the first of them is not given all that the others hold, but a few seconds later.
 
     Args:
-        known: servers that the stored map names: they are no newcomers.
+        known: servers that the stored map names: they are not newcomers.
         rebalance_after_s: quiet time before shards move for the sake of balance.
         is_leaving: of a server that does not know it yet, such as by its StatefulSet.
         now_s: when this operator began.

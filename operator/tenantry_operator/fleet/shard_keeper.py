@@ -112,7 +112,7 @@ class ShardKeeper:
         return held
 
     def _wanted(self, held: dict[int, str], standing: Standing, *, level: bool) -> dict[int, str]:
-        """Shard -> who shall hold it."""
+        """Return which server is to hold each shard."""
         if len(held) == SHARDS and not level:
             return held
         self._weights = self._weigh()

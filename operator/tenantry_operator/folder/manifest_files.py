@@ -70,7 +70,7 @@ def read(path: Path) -> ManifestFile:
         return ManifestFile(documents, _syntax(error, shown))
     except Exception as error:
         # PyYAML's constructors raise what their input breaks: KeyError for !!bool maybe, IndexError for
-        # an empty !!int, ValueError for bytes that are no text.
+        # an empty !!int, ValueError for bytes that are not text.
         problem = f"not YAML: {error or type(error).__name__}"
         return ManifestFile(documents, InvalidManifest("", f"{shown}: {problem}"))
     return ManifestFile(documents)
@@ -109,7 +109,7 @@ def _label(metadata: dict[Any, Any], field: str) -> str | None:
 
 
 def _is_ours(document: dict[Any, Any]) -> bool:
-    """A TenantModel, or close enough that whoever wrote it meant one."""
+    """Return whether it is a TenantModel, or close enough to be meant as one."""
     group = str(document.get("apiVersion", "")).partition("/")[0]
     return document.get("kind") == KIND or group == API_GROUP
 
@@ -142,7 +142,7 @@ def _shallow_documents(text: bytes) -> Iterator[None]:
         else:
             return
     except yaml.YAMLError:
-        yield  # whoever builds nodes comes to the same place
+        yield  # building the nodes fails at the same place
         return
     raise _marked(f"nested deeper than {_MAX_DEPTH} levels", event.start_mark)
 

@@ -42,12 +42,12 @@ def tenants(tmp_path: Path) -> Iterator[Tenants]:
     engine.dispose()
 
 
-@pytest.fixture(params=["application", "short way"])
+@pytest.fixture(params=["application", "fast path"])
 async def client(tenants: Tenants, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     """Over the application alone, and as a real server answers what it can before that."""
-    app = tenants.app(server_id="server-7", peeks=request.param == "short way")
+    app = tenants.app(server_id="server-7", peeks=request.param == "fast path")
     async with TestClient(TestServer(app)) as client:
-        if request.param == "short way":
+        if request.param == "fast path":
             runner = client.server.runner
             assert runner is not None
             assert runner.server is not None

@@ -17,7 +17,7 @@ _TRIES = 3
 
 
 class TcpPostgres:
-    """A running server; `postgres.running` has a quicker one for whoever needs no port.
+    """A running server; `postgres.running` has a quicker one for tests that need no port.
 
     Attributes:
         port: on 127.0.0.1, the same after an outage.

@@ -64,7 +64,7 @@ def provide() -> Path:
         raise KubectlUnavailable(_explained(tried)) from error
     refusal = _refusal(binary)
     if refusal:
-        tried.append(f"the cache: {refusal}; remove that folder to fetch it anew")
+        tried.append(f"the cache: {refusal}; remove that folder to fetch it again")
         raise KubectlUnavailable(_explained(tried))
     return binary
 
@@ -117,7 +117,7 @@ def version(binary: Path) -> tuple[int, int]:
     Raises:
         OSError: it does not run here.
         subprocess.SubprocessError: it failed, or hangs.
-        LookupError: what it says of itself is no version.
+        LookupError: what it says of itself is not a version.
     """
     ran = subprocess.run(
         [binary, "version", "--client", "--output=json"],

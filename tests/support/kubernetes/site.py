@@ -79,7 +79,7 @@ class Site:
         return next((claim for claim in self.registry.claims() if claim.name == name), None)
 
     def rows(self) -> dict[str, tuple[str, str | None]]:
-        """User -> uid and model, of every assignment that is no tombstone."""
+        """User -> uid and model, of every assignment that is not a tombstone."""
         assigned: Mapping[str, Assignment] = self.registry.assigned()
         return {user: (row.uid, row.model_id) for user, row in assigned.items()}
 

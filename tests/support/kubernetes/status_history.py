@@ -1,8 +1,8 @@
 """Which statuses were written to the TenantModels of a namespace since a moment: asked when it is over.
 
 Owns: a replay of the API server's own watch, held against its audit log.
-Refuses: what a status ought to say. A watch that is followed live is no witness: the API server cuts off
-whoever is slow, and on a busy machine that is kubectl after a hundred changes.
+Refuses: what a status ought to say. A watch that is followed live is not a witness: the API server cuts off
+a slow client, and on a busy machine that is kubectl after a hundred changes.
 """
 
 import json

@@ -11,7 +11,7 @@ _PATIENCE_S = 1.0  # a kubelet's own default
 
 
 class Balancer:
-    """Asks each server's /readyz again and again, and leaves out whoever does not say yes.
+    """Asks each server's /readyz again and again, and leaves out those that don't say yes.
 
     Args:
         servers: base URLs by name.

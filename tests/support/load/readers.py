@@ -164,7 +164,7 @@ class Readers:
     def want(self, server_id: str, user_id: str) -> None:
         """Ask this server for this user soon, however many requests wait there; from any thread.
 
-        Where what is applied is what stands already, no event says Ready, and nobody would ask anew.
+        Where what is applied is what stands already, no event says Ready, and no client would ask again.
         """
         self._wanted.append((server_id, user_id))
 

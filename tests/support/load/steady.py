@@ -123,7 +123,7 @@ class Load:
     # The thread
 
     def _run(self) -> None:
-        gc.freeze()  # the tests' own hundred thousand objects are no part of a request's latency
+        gc.freeze()  # the tests' own hundred thousand objects are not part of a request's latency
         try:
             self._loop.run_until_complete(self._send())
         finally:

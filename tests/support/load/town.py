@@ -23,7 +23,7 @@ _QUICK = {"TENANTRY_REBALANCE_AFTER_S": "1"}  # a debounce of 15 s is nothing th
 
 
 class Town:
-    """Tenants 0 to count - 1, Ready in version 1, and whoever answers for them.
+    """Tenants 0 to count - 1, Ready in version 1, and the servers that answer for them.
 
     Attributes:
         fleet: its processes; none runs before `calm`.

@@ -1,7 +1,7 @@
 """Cuts one process off from others of this machine, by nftables and the group that it runs under.
 
 Owns: one table of ours, gone after the block; what a killed run left is removed by the next.
-Refuses: starting processes. Whoever is to be cut off must run under a group of its own.
+Refuses: starting processes. A process that is to be cut off must run under a group of its own.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _PACKAGE = "nftables"
 _NOBODY = (65_500, [9])
 
 Link = tuple[int, Collection[int]]
-"""A group id, and the ports of this machine that its processes shall not reach."""
+"""A group id, and the ports of this machine that its processes must not reach."""
 
 
 class FirewallMissing(RuntimeError):

@@ -65,7 +65,7 @@ class Exchange:
         self.writer.transport.abort()
 
     async def left(self) -> None:
-        """Return once whoever asked has closed the connection."""
+        """Return once the client has closed the connection."""
         with suppress(ConnectionError):
             await self._reader.read()
 

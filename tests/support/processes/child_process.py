@@ -48,7 +48,7 @@ class Child:
         self._log = log
         self._log_start_bytes = log.stat().st_size if log.exists() else 0
         # The kernel ties the child to the thread that forked it, not to the process. This thread
-        # lives exactly as long as the child is wanted, whoever called (asyncio.to_thread, say).
+        # lives exactly as long as the child is wanted, whichever thread called (asyncio.to_thread, say).
         self._forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"own-{self._name}")
         try:
             self._process = self._forker.submit(_spawn, argv, log, env, gid).result()

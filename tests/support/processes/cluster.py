@@ -139,7 +139,7 @@ class Cluster:
     Args:
         nodes: the servers.
         holders: user id -> who holds the user's shard; the user's model has the same name.
-        replicas: user id -> on how many servers it shall be.
+        replicas: user id -> on how many servers it is to be.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ async def test_an_event_that_is_set_in_time_is_told_from_one_that_is_not() -> No
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_cancellation_just_as_the_event_is_set_is_not_lost(turns: int) -> None:
-    """However many turns of the loop are between the two; else a server waits for this task for ever."""
+    """However many turns of the loop lie between the two; else a server waits for this task forever."""
     event = asyncio.Event()
 
     async def follow() -> None:

@@ -66,7 +66,7 @@ def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, in
 
 
 def _wanted(outputs: list[tuple[str, bool]], name: str) -> bool:
-    """Whether the one output shall be binary."""
+    """Return whether the one output is to be binary."""
     for asked, _ in outputs:
         if asked != name:
             raise InvalidRequest(f"there is no output {short(asked)}; this model has {name!r}")

@@ -24,8 +24,8 @@ class InferRequest:
     Attributes:
         tensors: the rows.
         request_id: to be repeated in the answer; None where there was none.
-        outputs: the names asked for and whether each shall be binary; None: whatever there is.
-        binary: whether outputs shall be binary, where `outputs` does not say.
+        outputs: the requested names and whether each is to be binary; None: all outputs.
+        binary: whether outputs are to be binary, where `outputs` does not say.
     """
 
     tensors: Tensors

@@ -232,7 +232,7 @@ def _check_kinds(name: str, datatype: str, data: list[Any], kinds: set[type], al
         return
     position = next(index for index, value in enumerate(data) if type(value) not in allowed)
     seen = f"{data[position]!r}"[:40]
-    raise InvalidRequest(f"input {short(name)}: value {position} is no {datatype}: {seen}")
+    raise InvalidRequest(f"input {short(name)}: value {position} is not a {datatype}: {seen}")
 
 
 def _check_together(inputs: Sequence[Tensor]) -> None:

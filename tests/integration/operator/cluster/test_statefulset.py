@@ -72,7 +72,7 @@ async def test_it_follows_the_replicas(plane_with_pods: ControlPlane, valve: Val
 async def test_without_an_answer_what_was_known_last_holds(
     plane_with_pods: ControlPlane, valve: Valve
 ) -> None:
-    """And it is told of once, not every two seconds."""
+    """And it is logged once, not every two seconds."""
     with capture_logs() as logs:
         async with watching() as watch:
             await until_soon(lambda: watch.is_leaving("watched-3"))

@@ -119,7 +119,7 @@ async def test_over_somebody_elses_write_it_looks_once_more(
     async with at_work(plane, monkeypatch) as desk:
         found = await desk.create("busy")
         await desk.label("busy")
-        desk.writer.seen(found["metadata"]["uid"], objects.seen(found))  # which it is no more
+        desk.writer.seen(found["metadata"]["uid"], objects.seen(found))  # which is out of date
         desk.writer.decided(claim_for(found))
         await until(lambda: desk.writes() == 1, "written over what stands now")
         assert desk.writes("conflict") == 1

@@ -36,7 +36,7 @@ def test_an_artifact_that_is_overwritten_is_followed(rig: Rig) -> None:
 
 
 def test_a_long_refresh_interval_comes_due_in_spite_of_resyncs(rig: Rig) -> None:
-    """Each decision in between once put it off anew, so an interval above 10 minutes never ended."""
+    """Each decision in between once put it off again, so an interval above 10 minutes never ended."""
     rig.declare("ann", "1", refreshInterval="1h")
     server = Server(rig.engine, "s1")
     rig.until_ready(server)
@@ -100,7 +100,7 @@ def test_an_artifact_that_comes_late_is_found(rig: Rig) -> None:
     ids=["pipe", "device", "NUL", "folder", "long", "loop"],
 )
 def test_a_hostile_artifact_holds_up_nobody(rig: Rig, path: str, reason: str) -> None:
-    """Neither one that would be read for ever, nor one whose path is none."""
+    """Neither one that would be read forever, nor one whose path is not a path."""
     os.mkfifo(rig.path / "pipe")
     (rig.path / "folder").mkdir()
     (rig.path / "loop").symlink_to("loop")

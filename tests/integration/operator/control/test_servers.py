@@ -81,7 +81,7 @@ def test_a_manifest_that_breaks_while_its_model_loads_is_asked_for_again(rig: Ri
 
 
 def test_a_tenant_may_change_its_mind_about_its_user_before_it_is_written(rig: Rig) -> None:
-    """It must not stand in line for the first one for ever."""
+    """It must not stand in line for the first one forever."""
     flaky = Flaky(rig.engine)
     rig.restart(flaky)
     flaky.fail_at = 1
@@ -147,7 +147,7 @@ def test_an_artifact_that_is_refused_is_quoted(rig: Rig) -> None:
 
 
 def test_to_scale_servers_writes_to_no_tenant(rig: Rig) -> None:
-    """Nor is any status told anew: ten thousand tenants would be ten thousand writes."""
+    """Nor is any status written again: ten thousand tenants would be ten thousand writes."""
     for name in ("ann", "bob", "cid"):
         rig.declare(name)
     one, two = Server(rig.engine, "s1"), Server(rig.engine, "s2")

@@ -80,7 +80,7 @@ async def test_a_server_without_a_lease_refuses_requests_that_demand_fresh_knowl
 @pytest.mark.parametrize("way", PLAIN)
 @pytest.mark.parametrize("on_loss", OnRegistryLoss)
 async def test_without_a_lease_a_peer_that_has_one_answers(way: str, on_loss: OnRegistryLoss) -> None:
-    """Whoever holds the model: fresh comes before near."""
+    """Whichever server holds the model: fresh comes before near."""
     async with cluster.running({USER: SumModel}, {USER: "a"}, on_loss=on_loss) as three:
         for name in "ab":
             three[name].lease(held=False)

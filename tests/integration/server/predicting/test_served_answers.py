@@ -109,7 +109,7 @@ def drawn(seed: int) -> tuple[Any, str, pd.DataFrame]:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 async def test_served_answers_are_scikit_learns_own() -> None:
-    """A hundred estimators, each asked twice: cold, and then on the short way."""
+    """A hundred estimators, each asked twice: cold, and then on the fast path."""
     shelf = Shelf()
     app = make_app(Itself(), CachedModelRepository(shelf, bounded_cache(1 << 28)))
     async with TestClient(TestServer(app)) as client:

@@ -1,4 +1,4 @@
-"""The short way of a prediction, on the wire: when it is taken, and that nobody can tell."""
+"""The fast path of a prediction, on the wire: when it is taken, and that no client can tell."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ class Models(ModelRepository):
 
 @dataclass
 class Wire:
-    """A connection, and which requests took the short way."""
+    """A connection, and which requests took the fast path."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -128,7 +128,7 @@ async def test_the_second_request_takes_it_and_gets_the_same(wire: Wire) -> None
 
 
 async def test_pipelined_requests_are_answered_in_their_order(wire: Wire) -> None:
-    """Some on the short way, some on the long one, on one connection."""
+    """Some on the fast path, some past it, on one connection."""
     users = ["ann", "slow", "ann", "nobody", "bob", "ann"]
     await wire.send(b"".join(request(f"POST /predict/{user}") for user in users))
     answers = [await wire.answer() for _ in users]

@@ -67,7 +67,7 @@ ASIDE: dict[str, tuple[Declaration, ArtifactError | None]] = {
 def test_a_load_that_nobody_waited_for_is_asked_for_again(
     aside: Declaration, artifact: ArtifactError | None
 ) -> None:
-    """Otherwise the server's word, come in between and removed, is waited for for ever."""
+    """Otherwise a report that came in between, and was removed, is waited for forever."""
     rollout = Rollout()
     rollout.decide(declaration())
     rollout.decide(aside, artifact)

@@ -159,7 +159,7 @@ class Life(RuleBasedStateMachine):
         self.reports = []
 
     def prewarmed_as_wished(self, uid: str) -> bool:
-        """Of whoever may write the row, unless its document is broken."""
+        """Of the TenantModel that may write the row, unless its document is broken."""
         model = self.declared[uid].model
         assert self.row is not None
         return model is None or self.row.uid != uid or self.row.prewarm == model.spec.prewarm

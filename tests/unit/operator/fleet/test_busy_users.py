@@ -53,7 +53,7 @@ def test_of_two_busy_looks_the_lesser_counts() -> None:
 
 
 def test_what_several_servers_say_is_added() -> None:
-    """A model that is spread over three is no less asked for."""
+    """A model on three servers is asked for just as often."""
     world = World(ann=3)
     assert world.see({"ann": 0.3}, {"ann": 0.3}, {"ann": 0.3}, {}, looks=60) == {}
     assert world.see({"ann": 0.4}, {"ann": 0.4}, {"ann": 0.4}, {}, looks=2) == {"ann": 4}

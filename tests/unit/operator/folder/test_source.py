@@ -134,7 +134,7 @@ def test_a_tenant_whose_file_went_while_the_operator_was_down(folder: Folder) ->
 
 
 def test_a_document_deleted_and_declared_again_is_younger(folder: Folder) -> None:
-    """Whoever stood behind it for the same user has taken its place."""
+    """The next TenantModel of the same user has taken its place."""
     path = folder.write("a.yaml", manifest("ann"))
     before = only(folder.scan())
     path.unlink()

@@ -74,7 +74,7 @@ def test_once_it_could_not_be_reached_nothing_is_tried_for_a_second(rig: Rig) ->
 
 
 def test_when_it_is_reached_again_everything_goes_on(rig: Rig) -> None:
-    """Whoever finds that out does not wait for it."""
+    """The request that finds that out does not wait for it."""
     rig.open()
     rig.store.answer = lambda: b"again"
     assert rig.read() is None

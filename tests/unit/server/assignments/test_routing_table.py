@@ -99,7 +99,7 @@ def test_a_difference_changes_its_users_only(table: RoutingTable, clock: Clock) 
 
 
 def test_an_index_holds_whoever_has_a_model_or_will(table: RoutingTable) -> None:
-    """And is a copy: whoever writes it out does so in a thread, while the table goes on changing."""
+    """And is a copy: it is written out in a thread, while the table goes on changing."""
     table.apply(whole(1, row("ann", "a1"), row("bob", None), row("eve", "e1")))
     listed = table.assigned()
     table.apply(changed(2, replace(row("eve", None), deleted=True)))

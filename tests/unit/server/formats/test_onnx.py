@@ -122,12 +122,12 @@ def test_a_matrix_of_strings_is_taken_by_position() -> None:
 def test_numbers_that_the_input_cannot_hold_are_refused() -> None:
     model = loaded(doubled([None, 2]))
     assert model.predict_rows(np.array([[1.5, np.nan]])).tolist()[0][0] == 3.0
-    with pytest.raises(FeatureMismatch, match=r"row 0, column 1: 1e\+300 is no float32"):
+    with pytest.raises(FeatureMismatch, match=r"row 0, column 1: 1e\+300 is not of type float32"):
         score(model, json_payload.parse(b'{"instances": [[1, 1e300]]}'))
     whole = loaded(doubled([None, 2], TensorProto.INT64))
     assert whole.predict_rows(np.array([[1.0, -3.0]])).tolist() == [[2, -6]]
     assert whole.accepts_missing is False
-    with pytest.raises(FeatureMismatch, match=r"row 1, column 0: 2\.5 is no int64"):
+    with pytest.raises(FeatureMismatch, match=r"row 1, column 0: 2\.5 is not of type int64"):
         score(whole, json_payload.parse(b'{"instances": [[1, 2], [2.5, 1]]}'))
 
 
@@ -139,7 +139,7 @@ def test_integers_beside_floats_go_to_the_inputs_of_their_type() -> None:
     model = loaded(bytes(to_onnx(fitted, initial_types=types).SerializeToString()))
     assert (model.feature_names, model.numeric, model.accepts_missing) == (("n", "x"), True, False)
     same(model.predict_rows(frame.to_numpy(dtype=np.float64)), fitted.predict(frame))
-    with pytest.raises(FeatureMismatch, match=r"row 0, column 'n': 1\.5 is no int64"):
+    with pytest.raises(FeatureMismatch, match=r"row 0, column 'n': 1\.5 is not of type int64"):
         score(model, json_payload.parse(b'[{"n": 1.5, "x": 1}]'))
 
 

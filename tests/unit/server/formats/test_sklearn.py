@@ -171,7 +171,7 @@ def test_a_model_of_ones_own_is_loaded_as_it_is() -> None:
     ("data", "words"),
     [
         (b"", "sklearn loader: "),
-        (b"garbage that is no pickle", "sklearn loader: "),
+        (b"garbage that is not a pickle", "sklearn loader: "),
         (dumped(Ridge())[:-20], "sklearn loader: "),
         (b"cno_such_module\nThing\n.", "No module named 'no_such_module'"),
         (dumped({"not": "a model"}), "it holds a dict, which has no predict method"),

@@ -161,7 +161,7 @@ async def test_a_slow_model_leaves_the_others_their_turn(lanes: Lanes) -> None:
 
 
 async def test_the_cost_of_a_call_is_measured_in_the_thread(lanes: Lanes) -> None:
-    """Sleep is no cost; it is `may_block` that keeps such models off the event loop."""
+    """Sleep is not a cost; `may_block` keeps such models off the event loop."""
     model = Gated()
     model.gate.set()
     resident = Resident(model, 1)

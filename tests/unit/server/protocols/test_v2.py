@@ -261,8 +261,8 @@ def test_a_shape_is_one_or_two_counts(shape: Any) -> None:
         ([1], [300], "UINT8", "does not fit into UINT8"),
         ([1], [-1], "UINT64", "does not fit into UINT64"),
         ([1], [2**64], "UINT64", "is no UINT64"),
-        ([1], [1], "BOOL", "value 0 is no BOOL: 1"),
-        ([1], [1], "BYTES", "value 0 is no BYTES: 1"),
+        ([1], [1], "BOOL", "value 0 is not a BOOL: 1"),
+        ([1], [1], "BYTES", "value 0 is not a BYTES: 1"),
         ([1], [1], "fp64", "no datatype 'fp64'"),
         ([1], {"0": 1}, "FP64", "'data' must be a list"),
         ([1], "1", "FP64", "'data' must be a list"),
@@ -361,7 +361,7 @@ def test_a_missing_text_hides_no_key_that_stands_twice() -> None:
 
 
 def test_unknown_keys_and_parameters_are_left_alone() -> None:
-    """Clients send more than the protocol has; deep values in it are no reason to fail either."""
+    """Clients send more than the protocol has; deep values in it don't fail either."""
     parse(
         json.dumps(
             {

@@ -118,7 +118,7 @@ async def test_it_is_done_after_a_while_in_any_case_and_goes_on(rig: Rig) -> Non
 
 
 async def test_a_few_at_a_time(rig: Rig) -> None:
-    """Whoever asks for a cold model meanwhile finds a thread."""
+    """A request for a cold model meanwhile finds a thread."""
     names = [f"slow-{number}" for number in range(9)]
     rig.assign(*map(pinned, names), row("ann"))
     rig.hold(*names, "ann")
