@@ -5,23 +5,23 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-# Where no person looks, a line stays a line: a URI that is folded can't be copied or searched for.
+# Not on a terminal, a line stays a line: a folded URI can't be copied or searched for.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def fail(message: str) -> None:
-    """One clear line about what went wrong."""
+    """Print one line about what went wrong."""
     err.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())))
 
 
 def say(message: str) -> None:
-    """One line about what happens."""
+    """Print one line about what happens."""
     err.print(Text(message))
 
 
 def size(count_bytes: float | None) -> str:
-    """Bytes for a person's eye.
+    """Format bytes for people.
 
     Example:
         >>> size(1536), size(None)

@@ -32,7 +32,7 @@ _EXTRAS = {
 }
 
 
-# What such a command imports only when it works, or has its children import: what is missing shows at once.
+# What a command imports late, or only in its children: a missing one is reported at once.
 _SERVERS = tuple(module for module, extra in _EXTRAS.items() if extra == "server")
 _NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "publish": _SERVERS}
 
@@ -65,7 +65,7 @@ class _LazyGroup(click.Group):
 
 
 def _find(modules: Iterable[str]) -> None:
-    """Raise ModuleNotFoundError for the first that is not installed; imports none of them."""
+    """Raise ModuleNotFoundError for the first module that is not installed; import none."""
     for name in modules:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -81,7 +81,7 @@ def cli() -> None:
     A TenantModel manifest says which artifact answers for which user. `tenantry up FOLDER` serves a folder
     of them and follows every change; `tenantry publish` is the last line of a training job.
 
-    Every setting can also stand in the environment, as TENANTRY_ and its name.
+    Every setting can also be given in the environment, as TENANTRY_ and its name.
     """
 
 

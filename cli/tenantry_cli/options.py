@@ -37,7 +37,7 @@ def lifeline(command: _F) -> _F:
 
 
 def settings(kind: type[_S], **given: Any) -> _S:
-    """Settings from the environment, with the options that were given before them.
+    """Read settings from the environment; options that were given take precedence.
 
     Raises:
         click.UsageError: a value breaks its rule; names the setting.

@@ -12,7 +12,7 @@ _STYLE = {"live": "green", "leaving": "yellow", "gone": "red"}
 
 
 def show_servers(servers: list[Server], output: str) -> None:
-    """The model servers whose lease holds."""
+    """Print the model servers whose lease holds."""
     if output == "json":
         plain = [
             {"serverId": s.server_id, "endpoint": s.endpoint, "ackedRevision": s.acked_revision}
@@ -36,7 +36,7 @@ def show_servers(servers: list[Server], output: str) -> None:
 
 
 def show_shards(shards: ShardMap, output: str) -> None:
-    """What each server holds; as JSON, the whole map too."""
+    """Print what each server holds; as JSON, with the whole map."""
     if output == "json":
         document = {
             "servers": [_as_document(share) for share in shards.shares],
@@ -68,7 +68,7 @@ def show_shards(shards: ShardMap, output: str) -> None:
 
 
 def show_place(place: Place, output: str) -> None:
-    """Where one user is."""
+    """Print which servers hold one user's model."""
     row = place.holding
     if output == "json":
         document = {"userId": place.user_id, "shard": place.shard, "servers": place.server_ids}
@@ -86,7 +86,7 @@ def show_place(place: Place, output: str) -> None:
 
 
 def _table(*titles: str, numbers: int | None = None) -> Table:
-    """An empty one; from the column `numbers` on, what stands in it stands at the right."""
+    """Make an empty table; columns from the place `numbers` on are aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
         right = numbers is not None and place >= numbers

@@ -1,4 +1,4 @@
-"""What the registry says of shards: who holds what, how much of it, and who holds a user."""
+"""The shards by the registry: which server holds what, how much, and where a user is."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ class Share:
     """What one server holds.
 
     Attributes:
-        server: as it last reported itself; None: it is not listed any more.
+        server: as it last reported itself; None: it is no longer listed.
         state: ``live``, ``leaving`` or ``gone``.
-        shards: that it answers for.
-        arriving: shards that it will take over.
-        tenants: with a model, on its shards.
-        assigned_bytes: of their models, as far as they were measured.
+        shards: how many it owns.
+        arriving: how many shards it will take over.
+        tenants: how many on its shards have a model.
+        assigned_bytes: bytes of their models, as far as these were measured.
     """
 
     server_id: str
@@ -36,7 +36,7 @@ class ShardMap:
     """The map and what each server holds by it.
 
     Attributes:
-        holdings: shard -> who answers for it.
+        holdings: shard -> its owner and next owner.
         shares: by server.
     """
 
@@ -50,7 +50,7 @@ class ShardMap:
 
     @property
     def max_over_mean(self) -> float | None:
-        """Of the bytes of the live servers, or of their shards where no bytes are known; None: neither."""
+        """The ratio of bytes on live servers, or of shards where no bytes are known; None: neither."""
         live = [share for share in self.shares if share.state != "gone"]
         held = [share.assigned_bytes for share in live]
         if not any(held):
@@ -64,7 +64,7 @@ class Place:
 
     Attributes:
         holding: None before the first server came.
-        server_ids: who holds the model: the holder of the shard, and others where one is not enough.
+        server_ids: the holders of the model: the owner of the shard first.
     """
 
     user_id: str
@@ -74,7 +74,7 @@ class Place:
 
 
 def shard_map(registry: RegistryReader) -> ShardMap:
-    """The map as it stands; takes a look at every tenant, 0.3 s for 100,000."""
+    """Return the map as it stands now; reads every tenant, in 0.3 s for 100,000."""
     holdings = registry.shards()
     servers = {server.server_id: server for server in registry.servers()}
     tenants, sizes = _tenants(registry)
@@ -96,7 +96,7 @@ def shard_map(registry: RegistryReader) -> ShardMap:
 
 
 def place_of(registry: RegistryReader, user_id: str) -> Place:
-    """Where this user is, or would be."""
+    """Return where this user is, or would be."""
     shard = shard_of(user_id)
     holding = registry.shards().get(shard)
     if holding is None:

@@ -16,9 +16,9 @@ log = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S = 0.1
 _LAST_DELAY_S = 10.0
-_STEADY_S = 10.0  # a process that lived this long starts again at once when it dies
+_STEADY_S = 10.0  # a process that ran for so long is restarted at once when it dies
 _STOP_S = 15.0
-_LOOK_EVERY_S = 0.05
+_CHECK_EVERY_S = 0.05
 
 _USAGE = 2  # click's exit status for a bad option or setting
 MISCONFIGURED = 78
@@ -26,10 +26,10 @@ MISCONFIGURED = 78
 
 
 class MisconfiguredError(TenantryError):
-    """A process cannot work as it is configured, and said why."""
+    """A process can't work with its configuration, and logged why."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} can't work with this configuration; it said why above")
+        super().__init__(f"{name} can't work with this configuration; the log above says why")
 
 
 @dataclass(slots=True)
@@ -48,15 +48,15 @@ class _Child:
 class Supervisor:
     """Runs named processes until it is told to stop.
 
-    Each child gets `--lifeline-fd`, a pipe that closes when this process is gone in whatever way, so
-    none is ever left behind.
+    Each child gets `--lifeline-fd`, a pipe that closes when this process ends in any way, so no child is
+    ever left behind.
     """
 
     _children: list[_Child] = field(default_factory=list)
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
 
     def add(self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
-        """Have `command` run from the next `look` on.
+        """Run `command` from the next `check` on.
 
         Args:
             pass_fds: file descriptors that the child inherits under the same numbers.
@@ -65,8 +65,8 @@ class Supervisor:
         full = [*command, "--lifeline-fd", str(fd)]
         self._children.append(_Child(name, full, (fd, *pass_fds)))
 
-    def look(self) -> None:
-        """Start what should run and doesn't, and tell of what died.
+    def check(self) -> None:
+        """Start every process that should run and doesn't, and log which died.
 
         Raises:
             MisconfiguredError: a process ended because of its configuration.
@@ -79,20 +79,20 @@ class Supervisor:
                 self._start(child, now_s)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Look after the processes until `stop` says so; then end them, the last one added first."""
+        """Keep the processes running until `stop` returns True; then end them, the last one added first."""
         try:
             while not stop():
-                self.look()
-                time.sleep(_LOOK_EVERY_S)
+                self.check()
+                time.sleep(_CHECK_EVERY_S)
         finally:
             self.end()
 
     def pids(self) -> dict[str, int]:
-        """Process id by name, of those that run."""
+        """Return the process id of each running process by its name."""
         return {c.name: c.process.pid for c in self._children if c.process is not None}
 
     def end(self) -> None:
-        """Ask every process to stop, wait for it, and kill what does not."""
+        """Tell every process to stop, wait, and kill those that don't."""
         running = [c.process for c in reversed(self._children) if c.process is not None]
         for process in running:
             with contextlib.suppress(ProcessLookupError):

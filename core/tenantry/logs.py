@@ -71,11 +71,11 @@ class OnChange:
         self._last: Hashable = None
 
     def info(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
-        """Log at info, unless this was the last that was logged here."""
+        """Log at info, unless it was logged last here."""
         self._once(self._log.info, event, key, fields)
 
     def warning(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
-        """Log at warning, unless this was the last that was logged here.
+        """Log at warning, unless it was logged last here.
 
         Args:
             key: what has to differ for another line; None: the event.
@@ -83,7 +83,7 @@ class OnChange:
         self._once(self._log.warning, event, key, fields)
 
     def error(self, event: str, *, key: Hashable = None, **fields: Any) -> None:
-        """Log at error, unless this was the last that was logged here."""
+        """Log at error, unless it was logged last here."""
         self._once(self._log.error, event, key, fields)
 
     def over(self, event: str | None = None, **fields: Any) -> None:
@@ -100,7 +100,7 @@ class OnChange:
 
 
 def _named(process: str) -> structlog.typing.Processor:
-    """Adds the name to every line, of whichever thread."""
+    """Add the name of the process to every line."""
 
     def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         return {"process": process, **event}

@@ -1,4 +1,4 @@
-"""What a model is to Tenantry: the one class that a user may subclass."""
+"""The model: the one class that a user may subclass."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ Rows: TypeAlias = "npt.NDArray[np.float64]"
 """Feature values, float64, shape (n, features); n may be 0."""
 
 Predictions: TypeAlias = "npt.NDArray[Any]"
-"""One prediction a row: shape (n,) or (n, outputs), in the order of the rows."""
+"""One prediction for each row: shape (n,) or (n, outputs), in the order of the rows."""
 
 
 class Model(ABC):
-    """Something that predicts; subclass it to serve anything that Python can compute.
+    """A model; subclass it to serve anything that Python can compute.
 
     A subclass states what it takes through the three attributes below, and the server checks every
     request against them before `predict` is called, so that a caller learns the column and the row.
@@ -66,7 +66,7 @@ class Model(ABC):
         """
 
     def predict_rows(self, rows: Rows) -> Predictions:
-        """Score a plain matrix whose columns stand in the model's own order.
+        """Score a plain matrix whose columns are in the model's own order.
 
         The server calls this for models that are `numeric`. Override it where the model can do
         without a DataFrame, which costs more than most small models.
@@ -83,8 +83,8 @@ class Model(ABC):
         return self.predict(pd.DataFrame(rows, columns=columns))
 
     def own_bytes(self) -> int | None:
-        """Bytes in memory that this model alone takes; None: the server measures it from outside.
+        """Return the bytes in memory that this model alone takes; None: the server measures it.
 
-        Override it where the memory is out of Python's sight, such as that of a C library.
+        Override it where Python can't see the memory, such as that of a C library.
         """
         return None

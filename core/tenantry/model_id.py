@@ -10,10 +10,10 @@ _QUERY_NAMES = {"version_id": "versionId"}
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """Everything that decides what a model answers; equal ids answer alike, so a cache can't be stale.
+    """Everything that decides what a model answers: equal ids answer alike, so a cache can't be stale.
 
     Attributes:
-        uri: ``s3://bucket/key`` (the key as it is, never percent-encoded) or ``file:///path``.
+        uri: ``s3://bucket/key`` (the plain key, never percent-encoded) or ``file:///path``.
         version_id: S3 object version.
         etag: S3 entity tag without quotes; the object is read with If-Match.
         sha256: digest of the artifact, 64 hexadecimal digits, checked before a byte is deserialised.
@@ -60,7 +60,7 @@ class ModelId:
 
     @property
     def short(self) -> str:
-        """Eight characters for a person's eye; not unique."""
+        """Eight characters for people; not unique."""
         return (self.sha256 or self.version_id or self.etag or "unpinned")[:8]
 
 

@@ -29,7 +29,7 @@ _FAIR = 0.95  # of the mean: what a newcomer takes from others even where none o
 
 
 def shard_of(user_id: str) -> int:
-    """The virtual shard of a user, 0 to 1,023.
+    """Return the shard of a user, 0 to 1,023.
 
     Example:
         >>> shard_of("store-042")
@@ -39,18 +39,18 @@ def shard_of(user_id: str) -> int:
 
 
 def hash64(text: str) -> int:
-    """A stable 64-bit hash (BLAKE2b, RFC 7693), unlike Python's own, which differs by process."""
+    """Return a stable 64-bit hash (BLAKE2b, RFC 7693), unlike Python's own, which differs by process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @lru_cache(maxsize=512)  # 40 KB for each server; 2 ms the first time
 def _scores(server_id: str) -> tuple[int, ...]:
-    """How much each shard wants this server."""
+    """Return the rendezvous score of this server for each shard."""
     return tuple(hash64(f"{shard}/{server_id}") for shard in range(SHARDS))
 
 
 def rendezvous(shard: int, server_ids: Collection[str]) -> list[str]:
-    """The servers in the order in which they should hold `shard`, best first.
+    """Return the servers in the order in which they should hold `shard`, best first.
 
     Example:
         >>> before = [rendezvous(s, ["a", "b", "c"])[0] for s in range(SHARDS)]
@@ -78,7 +78,7 @@ def holders(owner_id: str, order: Iterable[str], count: int) -> list[str]:
 
 
 def owners(server_ids: Collection[str]) -> dict[int, str]:
-    """The first in rendezvous order for every shard, whatever it weighs; empty where there is no server."""
+    """Return the first server in rendezvous order for every shard; empty where there is no server."""
     if not server_ids:
         return {}
     return {shard: rendezvous(shard, server_ids)[0] for shard in range(SHARDS)}
@@ -173,7 +173,7 @@ class _Levelling:
         self._orders = [rendezvous(shard, loads) for shard in range(SHARDS)]
 
     def moves(self, givers: Collection[str], takers: Collection[str], *, fair: float) -> bool:
-        """Move what helps; whether anything did. Each move lessens the sum of squares, so that ends.
+        """Make the moves that help; return whether any did. Each lowers the sum of squares, so this ends.
 
         Args:
             fair: up to this weight, a taker need not wait for a giver that is over the cap.
@@ -190,7 +190,7 @@ class _Levelling:
         return moved
 
     def _wishes(self, givers: Collection[str], takers: Collection[str]) -> list[tuple[int, int, str]]:
-        """Each move that is worth a thought: place of the taker in the shard's order, shard, taker."""
+        """Return each possible move: place of the taker in the shard's order, shard, taker."""
         over = {server for server in givers if self._loads[server] > self._mean}
         under = {server for server in takers if self._loads[server] < self._mean}
         if not over or not under:
@@ -207,7 +207,7 @@ class _Levelling:
 def loads_of(
     weights: Sequence[int], server_ids: Collection[str], held: Mapping[int, str]
 ) -> dict[str, int]:
-    """What each of these servers holds, by name; 0 for one that holds nothing."""
+    """Return what each of these servers holds, by name; 0 for a server that holds nothing."""
     loads = dict.fromkeys(sorted(server_ids), 0)
     for shard, server in held.items():
         if server in loads:

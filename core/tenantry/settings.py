@@ -9,13 +9,13 @@ from tenantry.errors import InvalidSetting
 
 
 class CommonSettings(BaseSettings):
-    """Read from TENANTRY_* in the environment; the command's options go before them."""
+    """Settings from TENANTRY_* in the environment; options of the command take precedence."""
 
     model_config = SettingsConfigDict(env_prefix="TENANTRY_", extra="forbid", frozen=True)
 
     @classmethod
     def load(cls, **given: Any) -> Self:
-        """Settings from the environment, with those of `given` that are not None before them.
+        """Read the settings from the environment; values of `given` that are not None take precedence.
 
         Raises:
             InvalidSetting: a value breaks its rule.
@@ -37,7 +37,7 @@ class CommonSettings(BaseSettings):
     namespace: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="On Kubernetes: look at the TenantModels of this namespace only; unset: of all.",
+        description="On Kubernetes: follow the TenantModels of this namespace only; unset: of all.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,

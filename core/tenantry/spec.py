@@ -47,12 +47,12 @@ _DURATION_PART = re.compile(r"(\d+)(h|m|s)")
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
-# Not strict as a whole: then only an instance would do for a dataclass. Each of its fields is.
+# Not strict as a whole, or only an instance would be accepted for a dataclass; each field is strict.
 _FIELDS = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True)
 
 
 class _NullIsAbsent:
-    """As on an API server, which prunes nulls before it looks at anything else."""
+    """Prunes nulls first, as an API server does."""
 
     __slots__ = ()
 
@@ -77,7 +77,7 @@ class ModelSource(_NullIsAbsent):
     version_id: VersionId = Field(default="")
 
     def pinned(self, *, etag: str = "", version_id: str = "", sha256: str = "") -> ModelId:
-        """The id of exact bytes: this source with what the store said about its object just now."""
+        """Return the id of exact bytes: this source with what the store says about its object now."""
         return ModelId(
             self.uri,
             version_id=version_id or self.version_id or None,
@@ -101,7 +101,7 @@ class TenantModelSpec(_NullIsAbsent):
 
     @property
     def refresh_s(self) -> float | None:
-        """Seconds between looks at an object that is overwritten in place; None: never."""
+        """Seconds between checks of an object that is overwritten in place; None: never."""
         if not self.refresh_interval:
             return None
         parts = _DURATION_PART.findall(self.refresh_interval)
@@ -165,13 +165,13 @@ class TenantModel:
             parsed = _Document.model_validate(document, by_alias=True, by_name=False)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            # A misspelt field also leaves a required one missing: the spelling is the news.
+            # A misspelt field also leaves a required one missing: report the spelling.
             errors.sort(key=lambda each: each["type"] not in _UNKNOWN)
             raise _explained(errors[0]) from None
         return cls(parsed.metadata.namespace, parsed.metadata.name, parsed.spec)
 
     def to_manifest(self) -> dict[str, Any]:
-        """The document that `parse` reads back, defaults left out."""
+        """Return the document that `parse` reads back, without defaults."""
         return {
             "apiVersion": API_VERSION,
             "kind": KIND,

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 
 def _rule(pattern: str, words: str, *, max_length: int = 253) -> AfterValidator:
-    """A pattern, and the sentence that a person reads when a value breaks it."""
+    """Check a pattern, with the words of the error where a value breaks it."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -55,7 +55,7 @@ MOST_REPLICAS = 100
 
 
 def _replicas(value: Any) -> Any:
-    """A whole number as JSON has it, 2.0 included; True is none."""
+    """Check a whole number as JSON has it: 2.0 is one, True is not."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

@@ -47,7 +47,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM, an
             ONNX or a Keras model (written as its library does), or the path of a model file or of a
             SavedModel's folder (written as a zip archive).
-        user_id: who it is for.
+        user_id: whom the model is for.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
         name: of the TenantModel; None: made of `user_id`.

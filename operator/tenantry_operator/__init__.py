@@ -1,1 +1,1 @@
-"""Tenantry's operator: brings the registry in step with the declared TenantModels, and says how far."""
+"""Tenantry's operator: keeps the registry in step with declared TenantModels, writes their statuses."""

@@ -35,7 +35,7 @@ def run(settings: OperatorSettings) -> None:
         LeaseLost: another one may have.
         ClusterError: no API server is configured.
     """
-    run_async(Cluster.configured())  # before this process takes the lead from one that can do better
+    run_async(Cluster.configured())  # before this process takes the lead from one that works
     stop = runtime.stop_event(None)
     _prepare_for_many()
     health, metrics = Health(), OperatorMetrics()
@@ -54,7 +54,7 @@ def run(settings: OperatorSettings) -> None:
 
 
 def _always() -> bool:
-    """The only replica leads."""
+    """Return True: the only replica leads."""
     return True
 
 
@@ -94,7 +94,7 @@ def _follow_cluster(
 def _prepare_for_many() -> None:
     """Set the interpreter up for tens of thousands of objects that live as long as this process."""
     gc.freeze()
-    gc.set_threshold(10_000, 10, 50)  # to look for garbage among them is mostly in vain
+    gc.set_threshold(10_000, 10, 50)  # looking for garbage among them is mostly in vain
     # Else a thread that reads from a socket waits 5 ms for the controller to let go, each time.
     sys.setswitchinterval(0.0005)
     # The API server takes JSON 10,000 levels deep (Go's limit): one such object must not end us.

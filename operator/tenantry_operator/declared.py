@@ -18,7 +18,7 @@ class Declaration:
     """A TenantModel as its source shows it, valid or not.
 
     Attributes:
-        uid: identity; a document that is deleted and made again has the same in a folder.
+        uid: identity; in a folder, a document that is deleted and created again has the same.
         generation: grows with every change of the spec.
         created_at: seconds since the epoch; the older of two rivals for a user wins.
         model: the parsed document; None where it breaks a rule.
@@ -38,13 +38,13 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a source has to say: all that it holds, or only what changed.
+    """What a source declares: everything that it holds, or only what changed.
 
     Attributes:
         declared: by uid.
-        absent: uids that were not found where they should be; so many at once may be a mistake.
-        deleted: uids that somebody deleted, each on purpose.
-        complete: whether it speaks of everything that the source holds; only then `absent` may be judged.
+        absent: uids that were not found where they should be; many at once may be a mistake.
+        deleted: uids that were deleted, each on purpose.
+        complete: whether it covers everything that the source holds; only then `absent` counts.
     """
 
     declared: Mapping[str, Declaration]
@@ -54,7 +54,7 @@ class Listing:
 
     @classmethod
     def merged(cls, listings: Iterable["Listing"]) -> "Listing":
-        """All as one, the oldest first: the newest word on a uid counts."""
+        """Merge listings, the oldest first: the newest one that names a uid counts."""
         declared: dict[str, Declaration] = {}
         absent: set[str] = set()
         deleted: set[str] = set()
@@ -75,10 +75,10 @@ class Listing:
 
 
 class Observer:
-    """Hears of what was committed, in the controller's thread; this one does nothing with it."""
+    """Is called with what was committed, in the controller's thread; this one ignores it."""
 
     def decided(self, claim: Claim) -> None:
-        """This is what is said of a TenantModel now."""
+        """A TenantModel has this status now."""
 
     def removed(self, uids: Collection[str]) -> None:
-        """Nothing is said of these any more."""
+        """These TenantModels are gone."""

@@ -18,8 +18,8 @@ class OperatorMetrics:
         leading: whether this replica leads.
         tenants: TenantModels by state.
         servers: whose lease holds.
-        shards_moving: that another server was named the next holder of.
-        shard_moves: from one server to another, all told.
+        shards_moving: shards with a next owner.
+        shard_moves: shards that went from one server to another.
         rebalance_pending: 1 while servers came or went and the map was not levelled since.
         spread_users: whose models are on several servers, as one is not enough by what was measured.
         registry_up: whether the registry answered last time.
@@ -68,7 +68,7 @@ class OperatorMetrics:
         self.status_queue = self._gauge("status_queue", "Objects that may need a status write.")
 
     def moved(self, before: State | None, after: State | None) -> None:
-        """Count a TenantModel under another state; None: it is new, or gone."""
+        """Count a TenantModel under its new state; None: it is new, or gone."""
         if before is not after:
             if before is not None:
                 self.tenants.labels(before.value).dec()
@@ -76,7 +76,7 @@ class OperatorMetrics:
                 self.tenants.labels(after.value).inc()
 
     def held(self, shards: Mapping[str, int], assigned_bytes: Mapping[str, int]) -> None:
-        """What each server holds; others are shown no more.
+        """Show what each server holds, and forget the other servers.
 
         Args:
             assigned_bytes: by server; names every server that is to be shown.

@@ -14,14 +14,14 @@ from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
 
 log = structlog.get_logger(__name__)
 
-_STUCK_S = 120.0  # no commit and no look at the registry takes that long; their time-outs are seconds
+_STUCK_S = 120.0  # no commit and no reading takes that long; their timeouts are seconds
 
 
 class Health:
     """What is true of this process, for its probes.
 
     Attributes:
-        standing_by: it waits for the lease, which is all that it should do.
+        standing_by: it waits for the lease, as a standby should.
         controller: once it leads.
     """
 
@@ -31,16 +31,16 @@ class Health:
         self.controller: Controller | None = None
 
     def stuck(self) -> str | None:
-        """Why this process should be restarted; None: it should not."""
+        """Return why this process should be restarted; None: it should not."""
         if self.controller is None:
             return None
         for_s = self._clock_s() - self.controller.turned_at_s
-        return f"the reconciler has not come round for {for_s:.0f} s" if for_s > _STUCK_S else None
+        return f"the reconciler has not finished a pass for {for_s:.0f} s" if for_s > _STUCK_S else None
 
     def unready(self) -> str | None:
-        """Why a rollout should wait for this process; None: it should not.
+        """Return why a rollout should wait for this process; None: it should not.
 
-        The registry being away is no reason: no other replica would do better.
+        A lost registry does not count: no other replica would do better.
         """
         if self.standing_by or (self.controller is not None and self.controller.listed):
             return None

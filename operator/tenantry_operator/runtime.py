@@ -20,25 +20,25 @@ from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
-_END_S = 15.0  # longer than a look at a store, or giving the Lease back
+_END_S = 15.0  # longer than a lookup in a store, or giving the Lease back
 
 
 def probes(
     settings: OperatorSettings, health: Health, metrics: OperatorMetrics
 ) -> AbstractContextManager[object]:
-    """Probes and metrics for as long as the block, where a port is set."""
+    """Serve probes and metrics during the block, where a port is set."""
     if settings.probe_port is None:
         return nullcontext()
     return Probes(settings.probe_host, settings.probe_port, health, metrics)
 
 
 def identity() -> str:
-    """This process among its replicas."""
+    """Return the name of this process among its replicas."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
-    """The registry, led by this process.
+    """Take the lead, and return the registry.
 
     Raises:
         RegistryMismatch: it is not usable, or follows another source.
@@ -53,7 +53,7 @@ def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
 
 
 def resolver(settings: OperatorSettings) -> Resolver:
-    """What asks the artifact stores."""
+    """Make the resolver of artifacts."""
     s3 = S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
     return Resolver(s3.resolve)
 
@@ -84,7 +84,7 @@ def work(controller: Controller, source: Callable[[], None], stop: threading.Eve
 
 
 def stop_event(lifeline: int | None) -> threading.Event:
-    """Set by SIGTERM, by SIGINT, and where `lifeline` closes."""
+    """Make an event that SIGTERM, SIGINT, and the end of `lifeline` set."""
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())

@@ -1,4 +1,4 @@
-"""What the operator can be told, each with its unit and the reason for its default."""
+"""The operator's settings, each with its unit and the reason for its default."""
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ class OperatorSettings(CommonSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between looks at what servers reported; three small SELECTs.",
+        description="Between readings of what servers reported; three small SELECTs.",
     )
     resync_s: float = Field(
         default=600.0,
@@ -33,13 +33,13 @@ class OperatorSettings(CommonSettings):
         description="Between full comparisons with the registry, which repair rows edited by hand.",
     )
     retry_first_s: float = Field(
-        default=1.0, gt=0, description="Wait before an artifact that is not there is looked for again."
+        default=1.0, gt=0, description="Wait before a missing artifact is looked up again."
     )
     retry_last_s: float = Field(
-        default=15.0, gt=0, description="Longest wait between such looks; it doubles up to this."
+        default=15.0, gt=0, description="Longest wait between such lookups; it doubles up to this."
     )
     resolve_threads: int = Field(
-        default=16, gt=0, description="Artifacts looked at at once (S3 HEAD requests)."
+        default=16, gt=0, description="Artifacts looked up at once (S3 HEAD requests)."
     )
     rebalance_after_s: float = Field(
         default=15.0,
@@ -50,16 +50,16 @@ class OperatorSettings(CommonSettings):
     handover_s: float = Field(
         default=30.0,
         gt=0,
-        description="How long the next holder of a shard may take to load what is hot; then it takes over.",
+        description="How long the next owner of a shard may load its hot users before it takes over.",
     )
     statefulset: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
         description="On Kubernetes: NAMESPACE/NAME of the servers' StatefulSet. Its replicas say which "
-        "servers are about to leave before these are told to stop. Unset: each server says so itself.",
+        "servers are about to leave, before they are told to stop. Unset: each server says so itself.",
     )
     forget_servers_s: float = Field(
-        default=600.0, gt=0, description="After this a server that went away is listed no more."
+        default=600.0, gt=0, description="After this a server that went away is no longer listed."
     )
     allow_mass_delete: bool = Field(
         default=False,

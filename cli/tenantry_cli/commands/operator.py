@@ -15,7 +15,7 @@ from tenantry_operator.settings import OperatorSettings
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--kubernetes", is_flag=True, help="Follow the TenantModels of a cluster instead of FOLDER.")
 @click.option(
-    "--namespace", help="With --kubernetes: look at this one only. [TENANTRY_NAMESPACE; default: all]"
+    "--namespace", help="With --kubernetes: follow this namespace only. [TENANTRY_NAMESPACE; default: all]"
 )
 @click.option(
     "--lease",
@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Keep the registry in step with TenantModels, until Ctrl-C.
 
-    With FOLDER, they are the manifests in it. With --kubernetes, they are those of the cluster that
-    kubectl would talk to, or of the pod's own, and their statuses are written there. A Lease for several
+    With FOLDER, TenantModels are the manifests in it. With --kubernetes, they are those of the cluster
+    that kubectl would use, or of the pod's own, and their statuses are written there. A Lease for several
     replicas has to exist already; manifests/base has one.
 
     Every .yaml, .yml and .json file below FOLDER is read; documents of other kinds are left alone. A
@@ -56,7 +56,7 @@ def command(
     if kubernetes is (folder is not None):
         raise click.UsageError("give either FOLDER or --kubernetes")
     if folder is not None and (given["namespace"] or given["lease"]):
-        raise click.UsageError("--namespace and --lease go with --kubernetes")
+        raise click.UsageError("--namespace and --lease need --kubernetes")
     settings = options.settings(OperatorSettings, **given)
     logs.configure(settings.log_level, process="operator")
     if folder is None:

@@ -10,18 +10,20 @@ from tenantry_cli import console, options
 
 @click.command("publish")
 @click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--user", "user_id", required=True, help="The userId that it answers for.")
+@click.option("--user", "user_id", required=True, help="The user that the model is for (userId).")
 @click.option("--to", required=True, help="A folder, or s3://BUCKET/PREFIX.")
 @click.option(
     "--manifests",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that gets NAME.yaml. [default: the manifest is printed]",
 )
-@click.option("--name", help="Of the TenantModel. [default: made of the userId]")
-@click.option("--namespace", default="default", show_default=True, help="Of the TenantModel.")
-@click.option("--format", "model_format", help="Of the artifact. [default: by its suffix]")
+@click.option("--name", help="Name of the TenantModel. [default: made from the userId]")
+@click.option("--namespace", default="default", show_default=True, help="Namespace of the TenantModel.")
+@click.option("--format", "model_format", help="Format of the artifact. [default: by its suffix]")
 @click.option(
-    "--method", type=click.Choice(["predict", "predict_proba", "decision_function"]), help="To call."
+    "--method",
+    type=click.Choice(["predict", "predict_proba", "decision_function"]),
+    help="Method to call. [default: predict]",
 )
 @click.option("--prewarm", is_flag=True, help="Set spec.prewarm.")
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")

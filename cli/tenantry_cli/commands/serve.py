@@ -21,16 +21,16 @@ from tenantry_server.settings import ServerSettings
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that keeps artifacts read from S3; servers of one machine may share it. [default: none]",
 )
-@click.option("--drain-s", type=float, help="At most so many seconds of that wait; 0: none. [default: 20]")
+@click.option("--drain-s", type=float, help="Seconds to wait for that; 0: don't wait. [default: 20]")
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
 @options.lifeline
 def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> None:
     """Run one model server until Ctrl-C.
 
-    It follows the registry, loads the models of its shards, and answers POST /predict/{user_id} for every
-    user, by itself or through the server that holds the model. GET /healthz, /readyz and /metrics are
-    there for probes and Prometheus.
+    The server follows the registry, loads the models of its shards, and answers POST /predict/{user_id}
+    for every user, by itself or through the server that holds the model. GET /healthz, /readyz and
+    /metrics are for probes and Prometheus.
 
     Told to stop, it answers until other servers have taken its users over; a second Ctrl-C ends that wait.
     """

@@ -50,7 +50,7 @@ _TELL_EVERY_S = 1.0
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".tenantry"),
     show_default=True,
-    help="Folder for the registry, what was read from S3, and this command's own files.",
+    help="Folder for the registry, the disk cache, and this command's own files.",
 )
 @click.option(
     "--registry",
@@ -79,8 +79,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Serve the TenantModel manifests in FOLDER on this machine, until Ctrl-C.
 
-    Starts the operator and the model servers as processes of their own, starts again whichever dies, and
-    follows every change in FOLDER: a manifest that is added, edited or deleted is in force in about a
+    Starts the operator and the model servers as processes, restarts those that die, and follows
+    every change in FOLDER: a manifest that is added, edited or deleted is in force in about a
     second, and nothing restarts. One address serves all tenants:
 
       curl -d '[{"a": 1, "b": 2}]' http://127.0.0.1:8080/predict/USER_ID
@@ -89,7 +89,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     state.mkdir(parents=True, exist_ok=True)
     given = registry_url or os.environ.get("TENANTRY_REGISTRY_URL") or f"sqlite:///{state}/registry.db"
     settings = options.settings(CommonSettings, registry_url=given, log_level=log_level)
-    options.settings(ServerSettings, cache_bytes=cache_bytes)  # what the children would refuse
+    options.settings(ServerSettings, cache_bytes=cache_bytes)  # refuse here what the children would refuse
     options.settings(OperatorSettings)
     logs.configure(settings.log_level, process="up")
     with _only_one(state), _listening(host, port) as shared:
@@ -111,7 +111,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         for number in range(servers):
             name = f"server-{number}"
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
-            own += ["--drain-s", "0"]  # they stop together: nobody is left to take over
+            own += ["--drain-s", "0"]  # they stop together: no server is left to take over
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
         files.replace(state / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
         _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
@@ -120,7 +120,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
 
 
 def _announce(message: str, **fields: object) -> None:
-    """A plain line for a person, or one of the log where a program reads it."""
+    """Print a plain line for a person, or a line of the log for a program."""
     if sys.stderr.isatty():
         console.say(message)
     else:
@@ -128,7 +128,7 @@ def _announce(message: str, **fields: object) -> None:
 
 
 class _Stop:
-    """Whether to stop; asked often, so it also tells how many tenants are served when that changes."""
+    """Knows whether to stop; asked often, so it also announces how many tenants are served."""
 
     def __init__(self, registry_url: str) -> None:
         self._asked = False
@@ -151,7 +151,7 @@ class _Stop:
         try:
             counts = self._registry.count_claims()
         except RegistryUnavailable:
-            return  # the operator and the servers say so themselves
+            return  # the operator and the servers log it
         if counts != self._told and counts[1]:
             _announce(
                 f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1]
@@ -161,7 +161,7 @@ class _Stop:
 
 @contextmanager
 def _only_one(state: Path) -> Iterator[None]:
-    """Two operators over one registry would take turns in ending each other."""
+    """Refuse a second `up` of this folder: two operators over one registry would end each other in turn."""
     with (state / "up.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,7 +174,7 @@ def _only_one(state: Path) -> Iterator[None]:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """The clients' socket: held here, so that a server that dies refuses nobody."""
+    """Open the clients' socket: held here, so that no connection is refused while a server is dead."""
     try:
         socket.getaddrinfo(host, port)
     except socket.gaierror as error:

@@ -22,14 +22,14 @@ from tenantry.errors import RegistryMismatch, RegistryUnavailable
 _BUSY_S = 10
 _MIGRATION_LOCK = 0x7E4A4721  # any constant: it names PostgreSQL's advisory lock for migrations
 _SILENCE_S = 5
-# A host that vanished answers nothing, not even a refusal: without these a look-up waits for minutes.
+# A host that vanished answers nothing, not even a refusal: without these a lookup waits for minutes.
 _SILENCE = {
     "connect_timeout": _SILENCE_S,
     "tcp_user_timeout": _SILENCE_S * 1000,
     "keepalives_idle": _SILENCE_S,
     "keepalives_interval": 2,
     "keepalives_count": 2,
-    # A writer that was paused in the middle keeps its locks: it loses them before others give up on them.
+    # A writer that was paused keeps its locks: PostgreSQL takes them away before others give up.
     "options": f"-c statement_timeout={_SILENCE_S * 1000} "
     f"-c idle_in_transaction_session_timeout={(_SILENCE_S - 1) * 1000}",
 }
@@ -37,7 +37,7 @@ _HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for a registry; it connects on first use.
+    """Make an engine for a registry; it connects on first use.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://…``.
@@ -82,7 +82,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A transaction that reads first cannot wait its turn to write later: it asks at once.
+        # A transaction that reads first can't wait for its turn to write later, so it locks at once.
         reads = connection.get_execution_options().get("tenantry_reads", False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -90,7 +90,7 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Let readers go on while the operator writes; this one statement does not wait its turn by itself."""
+    """Let readers go on while the operator writes; SQLite does not wait for the lock of this statement."""
     give_up_s = time.monotonic() + _BUSY_S
     while True:
         try:
@@ -105,7 +105,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that only reads.
+    """Open a connection that only reads.
 
     Raises:
         RegistryUnavailable: the database did not answer.
@@ -121,7 +121,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that commits at the end of the block, and rolls back on an error.
+    """Begin a transaction that commits at the end of the block, and rolls back on an error.
 
     Raises:
         RegistryUnavailable: the database did not answer; nothing was written.
@@ -142,7 +142,7 @@ def _translated() -> Iterator[None]:
 
 
 def now_s(engine: Engine) -> ColumnElement[float]:
-    """Seconds since the epoch by the database's clock, so that hosts need not agree on the time."""
+    """Return the seconds since the epoch by the database's clock, so that hosts need not agree on it."""
     if engine.dialect.name == "sqlite":
         return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double)
     return literal_column("CAST(extract(epoch from clock_timestamp()) AS double precision)", Double)
@@ -169,7 +169,7 @@ def migrate(engine: Engine) -> None:
 
 
 def is_migrated(engine: Engine) -> bool:
-    """Whether the registry has exactly this version's tables.
+    """Return whether the registry has exactly this version's tables.
 
     Raises:
         RegistryMismatch: a newer version of Tenantry wrote this registry.

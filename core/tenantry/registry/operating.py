@@ -19,7 +19,7 @@ from tenantry.registry.sql import (
 )
 from tenantry.registry.wakeups import Channel, listen, ring
 
-_FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has nothing that is hot
+_FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
 _HEARD = ("user_id", "server_id", "model_id", "state")
 
 
@@ -83,7 +83,7 @@ class OperatorRegistry(RegistryReader):
 
     @contextmanager
     def _fenced(self) -> Iterator[tuple[Connection, int]]:
-        """A transaction that holds the leader row, and the last revision given out."""
+        """Begin a transaction that holds the leader row; yield it with the last revision given out."""
         if self._epoch is None:
             raise LeadershipLost(0, 0)
         with writing(self._engine) as connection:
@@ -116,7 +116,7 @@ class OperatorRegistry(RegistryReader):
                 self._count_to(connection, last + len(rows))
                 ring(connection, Channel.SERVERS)
             if writes.answered:
-                # Only the very word that was heard: a newer one of the same server stays.
+                # Only the report that was read: a newer one of the same server stays.
                 heard = delete(t.loads).where(
                     *(t.loads.c[name] == bindparam(f"heard_{name}") for name in _HEARD)
                 )
@@ -127,7 +127,7 @@ class OperatorRegistry(RegistryReader):
         return revisions
 
     def assign_shards(self, holdings: Mapping[int, Holding]) -> dict[int, Holding]:
-        """Write the shards whose holder or next holder changed, all under one revision.
+        """Write the shards whose owner or next owner changed, all under one revision.
 
         Returns:
             those that changed, with their revision.
@@ -163,11 +163,11 @@ class OperatorRegistry(RegistryReader):
         connection.execute(update(t.leader).values(revision=revision))
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
-        """Call `heard`, from a thread, when a server has something to say, where the database can tell."""
+        """Call `heard`, from a thread, when a server reported, where the database can notify."""
         listen(self._engine, Channel.OPERATOR, heard, stop)
 
     def reports(self) -> list[LoadReport]:
-        """What servers said of candidates and nobody has answered yet."""
+        """Return the reports on candidates that no decision has answered yet."""
         with reading(self._engine) as connection:
             return [
                 LoadReport(

@@ -1,4 +1,4 @@
-"""The registry as anybody may read it: no role, no epoch, nothing written."""
+"""The registry for readers without a role: no epoch, and nothing written."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ class RegistryReader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; only for a reader that nobody shares the engine with."""
+        """Close the connections; only for a reader that does not share its engine."""
         self._engine.dispose()
 
     def claims(self, *, named: str | None = None) -> list[Claim]:

@@ -14,10 +14,10 @@ class Assignment:
     """Which model answers for a user.
 
     An update is first a candidate, which only the owner of the user's shard loads, and becomes
-    `model_id` once that worked: no server ever trades a model that works for one that doesn't.
+    `model_id` once that worked: no server ever gives up a model that works for one that doesn't.
 
     Attributes:
-        user_id: who it is for.
+        user_id: whom the model is for.
         uid: the claim that it stands for.
         generation: of that claim, when the row was written.
         model_id: what every server answers with; None until one version has loaded.
@@ -86,15 +86,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What a model server says of itself whenever it renews its lease.
+    """What a model server reports whenever it renews its lease.
 
     Attributes:
         used_bytes: of its model cache.
-        prepared_revision: it has loaded what is hot of every shard that it was named the next holder
-            of up to this revision, or tried to.
+        prepared_revision: it has loaded the hot users of every shard that it was named the next
+            owner of up to this revision, or tried to.
         leaving: it was told to stop, and answers until its shards are in other hands.
         load: busy share of its core, 0 to 1.
-        busiest: user id -> share of `load`, of those few that are worth a mention.
+        busiest: user id -> share of `load`, of the few largest.
     """
 
     used_bytes: int = 0
@@ -106,10 +106,10 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Who answers for a shard.
+    """The owner of a shard.
 
     Attributes:
-        next_id: the server that takes over once it has loaded what is hot; None: nobody does.
+        next_id: the server that takes over once it has loaded the hot users; None: the shard stays.
         revision: of this row; 0 where it is still to be given.
     """
 
@@ -139,12 +139,12 @@ class Server:
 
     @property
     def live(self) -> bool:
-        """Its lease holds: it may answer from what it read."""
+        """Whether its lease holds: it may answer from what it read."""
         return self.lease_left_s > 0
 
 
 class LoadState(StrEnum):
-    """How a server fared with a candidate."""
+    """How the load of a candidate ended."""
 
     LOADED = "loaded"
     FAILED = "failed"  # a person must act
@@ -153,7 +153,7 @@ class LoadState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a server says of a candidate that it tried to load."""
+    """A server's report on a candidate that it tried to load."""
 
     user_id: str
     server_id: str
@@ -169,10 +169,10 @@ class Changes:
     """Everything that changed after a revision.
 
     Attributes:
-        revision: what the reader has seen once it took these in.
-        complete: the whole registry, not a difference: what is not in it is gone.
-        shards: shard -> who holds it now, the changed ones.
-        spread: user id -> how many servers hold the model by what was measured, the changed ones.
+        revision: what the reader has seen once it has applied these.
+        complete: whether this is the whole registry and not a difference: what is missing is gone.
+        shards: the changed ones: shard -> its owner now.
+        spread: the changed ones: user id -> on how many servers the model is, as measured.
     """
 
     revision: int

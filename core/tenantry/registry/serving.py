@@ -33,19 +33,19 @@ class ServerRegistry:
         self.server_id = server_id
         self._endpoint = endpoint
         self._capacity_bytes = capacity_bytes
-        self._told = (-1, -1, False)  # what the operator was woken for
+        self._told = (-1, -1, False)  # the news that the operator was woken for
         self._held = False
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
-        """Call `heard`, from a thread, when something changed, where the database can tell."""
+        """Call `heard`, from a thread, when something changed, where the database can notify."""
         listen(self._engine, Channel.SERVERS, heard, stop)
 
     def everything(self) -> Changes:
-        """The whole registry, for a start or after a lease was lost."""
+        """Return the whole registry, for a start or after a lost lease."""
         return self._read(-1, complete=True)
 
     def changes_since(self, revision: int) -> Changes:
-        """What changed after `revision`, tombstones included."""
+        """Return what changed after `revision`, tombstones included."""
         return self._read(revision, complete=False)
 
     def _read(self, after: int, *, complete: bool) -> Changes:
@@ -69,7 +69,7 @@ class ServerRegistry:
             )
 
     def lookup(self, user_id: str) -> Assignment | None:
-        """One user's row as it stands now; None where there is none, or a tombstone."""
+        """Return one user's row now; None where there is none, or a tombstone."""
         if "\0" in user_id:
             return None  # PostgreSQL has no such text, so it holds no such user
         query = select(t.assignments).where(t.assignments.c.user_id == user_id)
@@ -78,15 +78,15 @@ class ServerRegistry:
         return None if row is None or row.deleted else assignment_from(row)
 
     def servers(self) -> list[Server]:
-        """Every server that has not been forgotten, this one included, live or not."""
+        """Return every server that has not been forgotten, this one included, live or not."""
         return servers_in(self._engine)
 
     def renew(self, *, lease_s: float, acked_revision: int, report: ServerReport) -> None:
-        """Hold the lease for `lease_s` from now by the database's clock, and say what is in force.
+        """Hold the lease for `lease_s` from now by the database's clock, and acknowledge what is in force.
 
-        Call it only after every change up to `acked_revision` was taken in: the operator tells the
-        world that no older model answers any more once every lease holder has said so. The first call
-        takes the name over, from a server that was killed, say.
+        Call it only after every change up to `acked_revision` was applied: the operator says Ready once
+        every lease holder has acknowledged. The first call takes the name over, for instance from a
+        server that was killed.
 
         Raises:
             ServerIdTaken: another server took the name since.
@@ -115,13 +115,13 @@ class ServerRegistry:
         self._held = True
 
     def release(self) -> None:
-        """End the lease now: this server answers nothing any more."""
+        """End the lease now: this server no longer answers."""
         mine = (t.servers.c.server_id == self.server_id) & (t.servers.c.endpoint == self._endpoint)
         with writing(self._engine) as connection:
             connection.execute(delete(t.servers).where(mine))
 
     def report(self, reports: list[LoadReport]) -> None:
-        """Say how candidates fared; a newer word on the same user replaces the older."""
+        """Report how loads of candidates ended; a newer report on a user replaces the older."""
         if not reports:
             return
         rows = [
@@ -141,7 +141,7 @@ class ServerRegistry:
             ring(connection, Channel.OPERATOR)
 
     def remember_hot(self, requests: Mapping[str, int]) -> None:
-        """Keep whom this server answered lately, in place of what it kept before.
+        """Keep the users that this server answered lately, in place of those that it kept before.
 
         Args:
             requests: user id -> how many, the most important first.
@@ -156,10 +156,10 @@ class ServerRegistry:
             connection.execute(upsert(self._engine, t.hot).values(row))
 
     def hot(self) -> dict[str, dict[str, int]]:
-        """Server id -> the users that it answered lately -> how many requests, the most important first.
+        """Return, by server id, the users that it answered lately with their requests, the busiest first.
 
-        Of every server; 0 requests where a server of an older release does not say. A user may be gone by
-        now. What a server kept is forgotten a week after it said so.
+        0 requests where a server of an older release does not count. A user may be gone by now. What a
+        server kept is forgotten after a week.
         """
         query = select(t.hot.c.server_id, t.hot.c.user_ids, t.hot.c.requests)
         with reading(self._engine) as connection:
@@ -170,10 +170,10 @@ class ServerRegistry:
 
 
 def _counts(user_ids: Sequence[str], requests: Sequence[int] | None) -> Sequence[int]:
-    """Those of these users; not those of others, over whom an older release wrote."""
+    """Return the requests of these users; zeros where an older release overwrote the users alone."""
     return requests if requests and len(requests) == len(user_ids) else [0] * len(user_ids)
 
 
 def _storable(text: str, limit: int) -> str:
-    """A stranger's words as any database takes them: no NUL, no half of a character, not endless."""
+    """Make a stranger's text fit any database: no NUL, no half of a character, not endless."""
     return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()[:limit]

@@ -14,7 +14,7 @@ from tenantry.registry.rows import Assignment, Claim, Holding, Server, ServerRep
 
 
 def upsert(engine: Engine, table: Table) -> Insert:
-    """An INSERT that replaces the row with the same primary key."""
+    """Make an INSERT that replaces the row with the same primary key."""
     if engine.dialect.name == "postgresql":
         insert: postgresql.Insert | sqlite.Insert = postgresql.insert(table)
     else:
@@ -25,7 +25,7 @@ def upsert(engine: Engine, table: Table) -> Insert:
 
 
 def values_of(row: Assignment | Claim | Holding) -> dict[str, Any]:
-    """Column -> value; not `dataclasses.asdict`, which copies documents through and through."""
+    """Return the value of each column; not by `dataclasses.asdict`, which copies documents deeply."""
     return {name: getattr(row, name) for name in _COLUMNS[type(row)]}
 
 
@@ -37,7 +37,7 @@ _COLUMNS: dict[type, list[str]] = {
 
 
 def assignment_from(row: Row[Any]) -> Assignment:
-    """A row of `assignments`."""
+    """Read a row of `assignments`."""
     return Assignment(
         user_id=row.user_id,
         uid=row.uid,
@@ -53,7 +53,7 @@ def assignment_from(row: Row[Any]) -> Assignment:
 
 
 def servers_in(engine: Engine) -> list[Server]:
-    """Every server that has not been forgotten, live or not, by name."""
+    """Return every server that has not been forgotten, live or not, by name."""
     query = select(t.servers, (t.servers.c.lease_until - now_s(engine)).label("left"))
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(t.servers.c.server_id)).all()
@@ -71,12 +71,12 @@ def servers_in(engine: Engine) -> list[Server]:
 
 
 def holding_from(row: Row[Any]) -> Holding:
-    """A row of `shard_map`."""
+    """Read a row of `shard_map`."""
     return Holding(row.server_id, row.next_id, row.revision)
 
 
 def claim_from(row: Row[Any]) -> Claim:
-    """A row of `claims`."""
+    """Read a row of `claims`."""
     said, since = status.read(
         row.conditions,
         observed_generation=row.observed_generation,

@@ -26,13 +26,13 @@ class Channel(StrEnum):
 
 
 def ring(connection: Connection, channel: Channel) -> None:
-    """Wake those who listen, once this transaction is committed."""
+    """Wake the listeners once this transaction is committed."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": channel.value})
 
 
 def listen(engine: Engine, channel: Channel, heard: Callable[[], None], stop: threading.Event) -> None:
-    """Call `heard` for every wake-up until stopped, in a thread of its own; nothing where there are none.
+    """Call `heard` for every wake-up until stopped, in a thread of its own; do nothing on SQLite.
 
     Args:
         heard: called in that thread.
@@ -62,6 +62,6 @@ def _listen(engine: Engine, channel: Channel, heard: Callable[[], None], stop: t
 
 
 def _driver_error(engine: Engine) -> type[Exception]:
-    """What the driver raises where SQLAlchemy is not in between."""
+    """Return what the driver raises where SQLAlchemy does not translate."""
     error: type[Exception] = engine.dialect.loaded_dbapi.Error
     return error

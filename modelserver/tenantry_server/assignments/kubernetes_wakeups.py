@@ -56,7 +56,7 @@ async def _configuration() -> client.Configuration:
     if os.environ.get("KUBERNETES_SERVICE_HOST") and "KUBECONFIG" not in os.environ:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     else:
-        file = os.environ.get("KUBECONFIG")  # as it is now, not when the client was imported
+        file = os.environ.get("KUBECONFIG")  # the present one, not that of when the client was imported
         await config.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=file, client_configuration=configuration
         )

@@ -19,7 +19,7 @@ from tenantry_server.shards.warm_loader import SHARE, Warmer
 log = structlog.get_logger(__name__)
 
 HotLists = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
-"""Server id -> the users that it answered lately -> how many requests, the most important first."""
+"""Return, by server id, the users that it answered lately with their requests, the busiest first."""
 
 WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
 """Shards -> their users whose models those who hold them have in memory, the most important first."""

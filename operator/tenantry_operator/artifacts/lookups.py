@@ -1,4 +1,4 @@
-"""Asks the artifact store, in threads of its own: a slow store holds nobody up but those that need it."""
+"""Asks artifact stores, in threads of its own: a slow store delays only TenantModels that need it."""
 
 import queue
 import time
@@ -17,7 +17,7 @@ Found = ModelId | ArtifactError
 
 
 class Lookups:
-    """Look-ups that are under way, at most one that counts for each key.
+    """Lookups under way, at most one that counts for each key.
 
     Args:
         resolve: asks the artifact store.
@@ -37,17 +37,17 @@ class Lookups:
         return len(self._asked)
 
     def ask(self, key: str, source: ModelSource) -> None:
-        """Look now; what an earlier question for this key finds counts no more."""
+        """Look up now; the answer of an earlier lookup for this key is dropped."""
         token = object()
         self._asked[key] = token
         self._pool.submit(self._look, key, token, source)
 
     def forget(self, key: str) -> None:
-        """The answer is not needed any more."""
+        """Drop the answer for this key."""
         self._asked.pop(key, None)
 
     def take(self, *, wait_s: float) -> dict[str, Found]:
-        """What was found so far; waits up to `wait_s` until all of it is."""
+        """Return the answers so far; wait up to `wait_s` for all of them."""
         found: dict[str, Found] = {}
         until_s = time.monotonic() + wait_s
         while self._asked:
@@ -61,7 +61,7 @@ class Lookups:
         return found
 
     def close(self) -> None:
-        """Start no more of them."""
+        """Start no more lookups."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _look(self, key: str, token: object, source: ModelSource) -> None:
@@ -74,5 +74,5 @@ class Lookups:
             return error
         except Exception as error:
             # A fault of ours, or a setting that the store's client refuses: the others go on.
-            log.exception("artifact look-up failed", uri=source.uri)
+            log.exception("artifact lookup failed", uri=source.uri)
             return ArtifactUnavailable(source.uri, f"{type(error).__name__}: {error}")

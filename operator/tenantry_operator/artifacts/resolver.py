@@ -15,7 +15,7 @@ Resolve = Callable[[ModelSource], ModelId]
 
 
 class Resolver:
-    """Chooses by scheme; files are looked at here, S3 by the function that is given.
+    """Chooses by scheme: files are looked up here, S3 objects by the given function.
 
     Args:
         s3: for ``s3://`` sources.
@@ -25,10 +25,10 @@ class Resolver:
         self._s3 = s3
 
     def __call__(self, source: ModelSource) -> ModelId:
-        """The id of the bytes that stand under the declared name now.
+        """Return the id of the bytes that stand under the declared name now.
 
         Raises:
-            ArtifactError: there are none, or they can't be looked at.
+            ArtifactError: there are none, or they can't be looked up.
         """
         return self._s3(source) if source.uri.startswith("s3://") else _file(source)
 

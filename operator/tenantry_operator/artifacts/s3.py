@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class S3Resolver:
-    """Pins what an ``s3://`` source means just now, with one HEAD request.
+    """Pins what an ``s3://`` source means now, with one HEAD request.
 
     Args:
         endpoint_url: of a server other than Amazon's; None: AWS, or AWS_ENDPOINT_URL_S3.
@@ -43,7 +43,7 @@ class S3Resolver:
     @property
     def _client(self) -> "S3Client":
         # Made on first use: a folder of file:// models needs no AWS region.
-        with self._making:  # it takes a tenth of a second, and many threads ask for it at once
+        with self._making:  # making it takes 0.1 s, and many threads ask for it at once
             if self._made is None:
                 self._made = boto3.session.Session().client(
                     "s3", endpoint_url=self._endpoint_url, config=self._config
@@ -51,7 +51,7 @@ class S3Resolver:
             return self._made
 
     def resolve(self, source: ModelSource) -> ModelId:
-        """The id of the version that a GET would answer with now.
+        """Return the id of the version that a GET would return now.
 
         Raises:
             ArtifactError: there is none, or the store did not say.

@@ -43,7 +43,7 @@ class Conflict(ClusterError):
 
 
 class Gone(ClusterError):
-    """The object is not there any more."""
+    """The object was deleted."""
 
 
 class Cluster:
@@ -52,7 +52,7 @@ class Cluster:
     Found as kubectl finds it: KUBECONFIG or ~/.kube/config, or the service account of the pod.
 
     Args:
-        namespace: to look at; None: all.
+        namespace: to follow; None: all.
     """
 
     def __init__(self, namespace: str | None) -> None:
@@ -68,10 +68,10 @@ class Cluster:
 
     @classmethod
     async def configured(cls) -> client.Configuration:
-        """Where the API server is, and who we are there.
+        """Find the API server and our credentials.
 
         Raises:
-            ClusterError: nothing says so.
+            ClusterError: no configuration was found.
         """
         try:
             return await cls._configuration()
@@ -85,7 +85,7 @@ class Cluster:
         if os.environ.get(_IN_POD) and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         else:
-            file = os.environ.get("KUBECONFIG")  # as it is now, not when the client was imported
+            file = os.environ.get("KUBECONFIG")  # the present one, not that of when the client was imported
             try:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=file, client_configuration=configuration
@@ -107,7 +107,7 @@ class Cluster:
             await self._client.close()  # type: ignore[no-untyped-call]
 
     async def listed(self) -> AsyncIterator[dict[str, Any]]:
-        """Every TenantModel, page by page; one listing at one resourceVersion.
+        """Iterate over every TenantModel, page by page: one listing at one resourceVersion.
 
         Raises:
             ClusterError: a page is missing, so nothing may be concluded from what was not listed.
@@ -132,20 +132,20 @@ class Cluster:
             proceed = {"_continue": token}
 
     async def find(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The object of this name as it stands now; None: there is none."""
+        """Return the object of this name now; None: there is none."""
         return await self._found(API_GROUP, VERSION, namespace, PLURAL, name)
 
     async def find_stateful_set(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The StatefulSet of this name as it stands now; None: there is none."""
+        """Return the StatefulSet of this name now; None: there is none."""
         return await self._found("apps", "v1", namespace, "statefulsets", name)
 
     async def write_status(
         self, namespace: str, name: str, resource_version: str, status: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Write a status over the object that was seen, and return the object as it stands then.
+        """Write a status over the object that was seen, and return the new object.
 
         Raises:
-            Conflict: it is another one by now.
+            Conflict: the object has changed since.
             Gone: it was deleted.
             ClusterError: anything else.
         """
@@ -171,7 +171,7 @@ class Cluster:
         led: Callable[[], Coroutine[Any, Any, None]],
         renewed: Callable[[float], None],
     ) -> None:
-        """Wait for a Lease that somebody has created, then run `led` while holding it.
+        """Wait for an existing Lease, then run `led` while holding it.
 
         Returns once the lease is lost: all work as its holder must end at once. That is not
         fence, as a process may be paused before it notices; the registry's epoch is.
@@ -191,7 +191,7 @@ class Cluster:
         await election.run()
 
     async def release_lease(self, namespace: str, name: str, identity: str) -> None:
-        """Give up a lease that is held, so that nobody waits for its end; without an answer, they wait."""
+        """Give up a held lease, so that no replica has to wait for its end."""
         leases = client.CoordinationV1Api(self._client)
         with contextlib.suppress(ApiException, ClientError, TimeoutError, OSError):
             lease = await leases.read_namespaced_lease(name, namespace, _request_timeout=_RELEASE_S)
@@ -236,7 +236,7 @@ class _PatientLock(LeaseLock):
         logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)  # every two seconds
 
     async def get(self, name: str, namespace: str) -> Any:
-        """As LeaseLock, with no answer as an error of the API."""
+        """Like LeaseLock, but an API server that does not answer is an error of the API."""
         try:
             async with asyncio.timeout(_LEASE_CALL_S):
                 found = await super().get(name, namespace)
@@ -244,12 +244,12 @@ class _PatientLock(LeaseLock):
             found = False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
         problem = found[1] if isinstance(found[1], ApiException) and found[1].status != 404 else None
         if problem is not None and not self._silent:
-            log.warning("the lease can't be looked at", lease=f"{namespace}/{name}", error=_told(problem))
+            log.warning("can't read the Lease", lease=f"{namespace}/{name}", error=_told(problem))
         self._silent = problem is not None
         return found
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:  # noqa: ARG002
-        """Called where there is no such Lease; the client's own call is broken, and needs a wide right."""
+        """Report that there is no such Lease; the client's own create is broken, and needs a wide right."""
         if not self._told:
             log.warning(
                 "there is no such lease; create it, as manifests/base does", lease=f"{namespace}/{name}"
@@ -258,7 +258,7 @@ class _PatientLock(LeaseLock):
         return False
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        """As LeaseLock, with no answer as a refusal."""
+        """Like LeaseLock, but an API server that does not answer counts as a refusal."""
         asked_at_s = boot_clock_s()
         try:
             async with asyncio.timeout(_LEASE_CALL_S):
@@ -281,7 +281,7 @@ async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
 
 
 def _told(error: ApiException) -> str:
-    """What the API server said, and its own words where it sent some."""
+    """Return the status of an answer, with the API server's own message if it sent one."""
     try:
         words = json.loads(error.body or "")["message"]
     except (TypeError, ValueError, LookupError):

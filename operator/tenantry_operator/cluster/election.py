@@ -26,7 +26,7 @@ class Election:
     """Holds a Lease, in a thread of its own, for as long as this process lives.
 
     Args:
-        lease: NAMESPACE/NAME of one that somebody has created.
+        lease: NAMESPACE/NAME of an existing Lease.
         identity: of this process among its replicas.
         stop: set where the lease is lost.
     """
@@ -54,16 +54,16 @@ class Election:
         return False
 
     def holds(self) -> bool:
-        """Whether nobody else can have the lease: after a pause, this is known before anything else is."""
+        """Return whether no other replica can hold the lease; known first of all after a pause."""
         return not self._leaving.is_set() and boot_clock_s() < self._renewed_at_s + LEASE_S
 
     def release(self) -> None:
-        """Let another replica lead at once; call it when nothing is done any more as the leader."""
+        """Let another replica lead at once; call it when all work as the leader has ended."""
         self._leaving.set()
         self._thread.join(5.0)
 
     def check(self) -> None:
-        """Say why this process ended, where that was the lease.
+        """Raise the reason if this process ended because of the lease.
 
         Raises:
             LeaseLost: it was not renewed in time.

@@ -1,8 +1,7 @@
 """The only module that imports kopf: an informer that hands over the newest body of each TenantModel.
 
-kopf is good at staying in touch with an API server, through restarts, expired watches and relists.
-Everything else of it is left alone: its change-detecting handlers would write to each object two or
-three times.
+kopf stays in touch with an API server well, through restarts, expired watches and relists. Nothing else
+of it is used: its change-detecting handlers would write to each object two or three times.
 """
 
 import asyncio
@@ -28,7 +27,7 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
         relisted: called for each object of a listing, with which a watch begins: some may be missed.
         namespace: to watch; None: all.
     """
-    logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event at info
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it logs every event at info
     logging.getLogger("kopf._core.reactor.running").addFilter(_not_about_signals)
     registry = kopf.OperatorRegistry()
 
@@ -70,12 +69,12 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
 
 
 def _not_about_signals(record: logging.LogRecord) -> bool:
-    """It warns that signals do not reach it: in a thread of its own they should not."""
+    """Drop its warning that signals don't reach it: in a thread of its own they should not."""
     return "OS signals" not in record.getMessage()
 
 
 class _Nothing(kopf.DiffBaseStorage):
-    """What an object was like before: nobody asks, and copies of each body are a quarter of kopf's work."""
+    """Keeps no former state of objects: copies of each body are a quarter of kopf's work."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -88,7 +87,7 @@ class _Nothing(kopf.DiffBaseStorage):
 
 
 def _settings() -> kopf.OperatorSettings:
-    """Measured with 10,000 objects: a worker holds its slot for idle_timeout after each event."""
+    """Return settings measured with 10,000 objects; a worker holds its slot for idle_timeout."""
     settings = kopf.OperatorSettings()
     settings.persistence.diffbase_storage = _Nothing()
     settings.persistence.progress_storage = kopf.StatusProgressStorage()  # unused, and the quickest

@@ -33,7 +33,7 @@ class Seen:
 
 
 def declaration(document: Mapping[str, Any]) -> Declaration:
-    """What an object declares; one that breaks a rule in spite of the CRD is one with a problem."""
+    """Return what an object declares; one that breaks a rule in spite of the CRD has a problem."""
     metadata = document["metadata"]
     model, problem = None, None
     try:
@@ -52,7 +52,7 @@ def declaration(document: Mapping[str, Any]) -> Declaration:
 
 
 def seen(document: Mapping[str, Any]) -> Seen:
-    """What a write of its status has to know."""
+    """Return what a write of its status needs."""
     metadata = document["metadata"]
     status = document.get("status")
     return Seen(
@@ -65,7 +65,7 @@ def seen(document: Mapping[str, Any]) -> Seen:
 
 
 def status_of(claim: Claim) -> dict[str, Any]:
-    """The status that a claim asks for; None stands for fields that must not be there."""
+    """Return the status that a claim asks for; None: the field must be absent."""
     return {
         "observedGeneration": claim.observed_generation,
         "modelId": claim.model_id,
@@ -75,12 +75,12 @@ def status_of(claim: Claim) -> dict[str, Any]:
 
 
 def stands(wanted: Mapping[str, Any], on: Seen) -> bool:
-    """Whether an object already has this status."""
+    """Return whether an object already has this status."""
     return on.status_digest == _digest(wanted)
 
 
 def _digest(status: Mapping[str, Any]) -> bytes:
-    """Equal for equal fields of ours, whatever else stands there, and for null and nothing."""
+    """Digest our fields; null and absence are equal, and other fields are ignored."""
     ours = [status.get(field) for field in _STATUS_FIELDS]
     return blake2b(json.dumps(ours, sort_keys=True).encode(), digest_size=16).digest()
 
@@ -89,10 +89,10 @@ _STATUS_FIELDS = ("observedGeneration", "modelId", "sizeBytes", "conditions")
 
 
 def is_under_way(claim: Claim) -> bool:
-    """Whether it waits for nothing but its turn: the operator and the servers are at it."""
+    """Return whether the operator and the servers are at work on it."""
     return claim.status is not None and claim.status.reason in UNDER_WAY
 
 
 def is_settled(claim: Claim) -> bool:
-    """Whether this is worth a write at once: what time alone will change is written only if it stays."""
+    """Return whether to write it at once: what time alone will change is written only if it stays."""
     return claim.status is not None and claim.status.state in (State.READY, State.STALLED)

@@ -16,8 +16,8 @@ from tenantry_operator.metrics import OperatorMetrics
 log = structlog.get_logger(__name__)
 
 _WRITERS = 32
-# What is still unsettled after this is worth a write of its own: _UNSETTLED_S where something is awaited
-# from outside, _UNDER_WAY_S where it is being worked on, _IN_LINE_S where it waits and others get through.
+# What is still unsettled after this gets a write of its own: _UNSETTLED_S where something outside is
+# awaited, _UNDER_WAY_S where the work goes on, _IN_LINE_S where it waits while others get through.
 _UNSETTLED_S, _UNDER_WAY_S, _IN_LINE_S = 2.0, 5.0, 60.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 _LEADS_S = 0.2
@@ -32,9 +32,9 @@ class _Retry:
 class StatusWriter:
     """Compares what was decided with what stands on the object, and writes where they differ.
 
-    Both sides may change at any moment and in any order; whichever does, the object is looked at again.
-    So a write that was lost, by a crash between the decision and the write too, is made up for. Use it
-    from one event loop.
+    Both sides may change at any moment and in any order; whichever does, they are compared again. So
+    this makes up for a lost write, also after a crash between the decision and the write. Use it from
+    one event loop.
 
     Args:
         cluster: entered already.
@@ -55,23 +55,23 @@ class StatusWriter:
         self._settled_at_s = float("-inf")
 
     def decided(self, claim: Claim) -> None:
-        """This status is wanted; one that time alone may change is written only if it stays."""
+        """Want this status; one that time alone may change is written only if it stays."""
         self._wanted[claim.uid] = claim
         if objects.is_settled(claim):
             self._settled_at_s = asyncio.get_running_loop().time()
         self._consider(claim)
 
     def listing_begins(self) -> None:
-        """From here on a page may be older than what is heard otherwise."""
+        """From here on, a page of the listing may be older than an event."""
         self._heard.clear()
 
     def listed(self, uid: str, found: Seen) -> None:
-        """As `seen`, from a page: it counts where nothing was heard since the listing began."""
+        """Like `seen`, but from a page: ignored if an event came since the listing began."""
         if uid not in self._heard:
             self.seen(uid, found)
 
     def seen(self, uid: str, found: Seen) -> None:
-        """The object stands like this now, unless something newer is known already."""
+        """Remember how the object stands now, unless something newer is known."""
         self._heard.add(uid)
         known = self._seen.get(uid)
         if known is not None and found.generation < known.generation:
@@ -82,12 +82,12 @@ class StatusWriter:
             self._consider(wanted)
 
     def knows(self, uid: str, resource_version: str) -> bool:
-        """Whether this is the version that was seen or written last; may be called from any thread."""
+        """Return whether this version was seen or written last; may be called from any thread."""
         known = self._seen.get(uid)
         return known is not None and known.resource_version == resource_version
 
     def gone(self, uids: Iterable[str]) -> None:
-        """There is nothing to write to any more."""
+        """Forget deleted objects."""
         for uid in uids:
             self._seen.pop(uid, None)
             self._wanted.pop(uid, None)
@@ -144,7 +144,7 @@ class StatusWriter:
                 self._retry(uid, type(error).__name__)
 
     def _retry(self, uid: str, problem: str) -> None:
-        """Later, and less and less often: an API server may refuse a status for good."""
+        """Write it later, less and less often: an API server may refuse a status for good."""
         former = self._retries.get(uid)
         failures = 1 if former is None else former.failures + 1
         retry_s = backoff.delay_s(failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)

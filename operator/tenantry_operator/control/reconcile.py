@@ -32,8 +32,8 @@ class Observations:
     Attributes:
         before: the status that was given last; None: none yet.
         bound_user: the user of this TenantModel's first valid spec; None: this is the first.
-        winner: namespace/name of the older TenantModel that holds this user; None: this one does.
-        artifact: exactly what stands under the declared URI, or why that can't be told.
+        winner: namespace/name of the older TenantModel that has this user; None: this one has.
+        artifact: exactly what stands under the declared URI, or why that is unknown.
         assignment: the user's row in the registry, a tombstone included.
         servers: those whose lease holds.
         report: what the owner said of the candidate, if it said something new.
@@ -53,7 +53,7 @@ class Waiting(Enum):
 
     NOTHING = auto()
     RETRY = auto()  # the artifact store: ask again after a while
-    LOAD = auto()  # a server's word on the candidate
+    LOAD = auto()  # a server's report on the candidate
     ACKS = auto()  # every live server's revision
 
 
@@ -62,7 +62,7 @@ class Outcome:
     """What to write, what to say, and what to wait for.
 
     Attributes:
-        assignment: the row to write, its revision still to be given; None: leave it as it is.
+        assignment: the row to write, without its revision; None: leave the row unchanged.
         acks: the revision that every live server must have, where `waiting` is ACKS and no row is
             written.
     """
@@ -101,7 +101,7 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
         unresolved = _unresolved(declared, user_id, serving, seen.artifact)
         outcome = _withdrawing(declared, seen, serving, unresolved)
     elif seen.artifact is None:
-        outcome = _reconciling(declared, serving, RESOLVING, "looking at the artifact", Waiting.RETRY)
+        outcome = _reconciling(declared, serving, RESOLVING, "looking up the artifact", Waiting.RETRY)
     else:
         outcome = _roll_out(declared, seen, user_id, str(seen.artifact), serving)
     return _held_as_wished(declared, serving, outcome)
@@ -109,7 +109,7 @@ def reconcile(declared: Declaration, seen: Observations) -> Outcome:
 
 _IMMUTABLE = "UserIdImmutable"
 _CONFLICT = "UserIdConflict"
-_ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # said of something else than a load
+_ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # about something other than a load
 
 
 def _unresolved(
@@ -134,9 +134,9 @@ def _withdrawing(
 
 
 def _held_as_wished(declared: Declaration, serving: Assignment | None, outcome: Outcome) -> Outcome:
-    """The row says whether to load it early, and on how many servers.
+    """Write whether to load the model early, and on how many servers.
 
-    Nobody waits for that: it changes no answer, so no Ready.
+    Ready does not wait for that, as it changes no answer.
     """
     row = outcome.assignment or serving
     if row is None or declared.model is None:
@@ -156,7 +156,7 @@ def _roll_out(
     serving: Assignment | None,
 ) -> Outcome:
     if serving is None:
-        # Nothing of this TenantModel yet: what a former one left must not answer for it.
+        # Nothing of this TenantModel yet: the model of a former one must not answer for it.
         first = Assignment(user_id, declared.uid, declared.generation, None, wanted)
         return _loading(declared, seen, None, first)
     if serving.model_id == wanted:
@@ -190,20 +190,20 @@ def _unreported(declared: Declaration, seen: Observations, serving: Assignment) 
     before = seen.before
     asked = _next(serving, declared, candidate_id=serving.candidate_id)
     if before is None or before.reason in _ELSEWHERE:
-        # A word on it may have come while nobody waited for one: ask again.
+        # A report may have come while no decision waited for it: ask again.
         return _loading(declared, seen, serving, asked)
     current = before.observed_generation == declared.generation
     if before.state is State.STALLED and not current:
-        # A person acted, so ask again; until a server says otherwise, it is what failed before.
+        # A person acted, so ask again; until a server reports, the former failure stands.
         said = replace(before, observed_generation=declared.generation)
         return Outcome(said, Waiting.LOAD, asked)
     if before.state is State.READY or before.reason in (LOADING, NO_SERVER) or not current:
         return _loading(declared, seen, serving, None)
-    return Outcome(before, Waiting.LOAD)  # what a server said last; it may try again
+    return Outcome(before, Waiting.LOAD)  # what a server reported last; it may try again
 
 
 def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Assignment) -> Outcome:
-    """The wanted model is everybody's: is it in force everywhere?"""
+    """Decide where the wanted model answers: is it in force on every server?"""
     if serving.candidate_id is not None:
         back = _next(serving, declared, candidate_id=None)
         status = _status(declared, back, State.RECONCILING, ROLLING_OUT, "going back")

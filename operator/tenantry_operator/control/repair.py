@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 def repair(registry: OperatorRegistry, entries: Entries) -> None:
-    """Put back claims and the absence of strangers; assignments are the reconciler's.
+    """Restore claims and end unknown ones; the reconciler restores assignments.
 
     Raises:
         LeadershipLost, RegistryUnavailable: as for every write.
@@ -33,5 +33,5 @@ def repair(registry: OperatorRegistry, entries: Entries) -> None:
 
 
 def ended(row: Assignment) -> Assignment:
-    """Its tombstone."""
+    """Return its tombstone."""
     return replace(row, model_id=None, candidate_id=None, size_bytes=None, deleted=True)

@@ -1,4 +1,4 @@
-"""When to look at something again: in memory, with backoff and jitter, and nothing lost or doubled."""
+"""When to try something again: in memory, with backoff and jitter, nothing lost or doubled."""
 
 import heapq
 
@@ -6,7 +6,7 @@ from tenantry import backoff
 
 
 class Schedule:
-    """Keys and the moments when they are due.
+    """Keys and the times when they are due.
 
     Args:
         first_s: wait before the first retry.
@@ -27,7 +27,7 @@ class Schedule:
         self._heap: list[tuple[float, str]] = []
 
     def retry(self, key: str, now_s: float) -> None:
-        """Once more, later than the last time; a retry that is already waited for stays."""
+        """Schedule a retry, later than the last one; a retry that is already scheduled stays."""
         if key in self._due_s:
             return
         tries = self._tries.get(key, 0)
@@ -36,7 +36,7 @@ class Schedule:
         self._put(key, now_s + wait_s)
 
     def after(self, key: str, now_s: float, delay_s: float) -> None:
-        """Once, `delay_s` from now; forgets earlier failures."""
+        """Schedule a key once, `delay_s` from now; forget earlier failures."""
         self._tries.pop(key, None)
         self._put(key, now_s + delay_s)
 
@@ -44,12 +44,12 @@ class Schedule:
         return key in self._due_s
 
     def forget(self, key: str) -> None:
-        """Not at all."""
+        """Drop a key."""
         self._due_s.pop(key, None)
         self._tries.pop(key, None)
 
     def due(self, now_s: float) -> set[str]:
-        """Take out every key whose moment has come."""
+        """Remove and return every key that is due."""
         ready: set[str] = set()
         while self._heap and self._heap[0][0] <= now_s:
             due_s, key = heapq.heappop(self._heap)

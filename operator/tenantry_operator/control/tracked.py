@@ -1,4 +1,4 @@
-"""What the operator remembers of every TenantModel, and who stands in line for which user."""
+"""What the operator knows of every TenantModel, and which of them want the same user."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -22,7 +22,7 @@ class Entry:
     Attributes:
         declared: as the source shows it; None after a restart, until the source has spoken.
         claim: as the registry has it; None: not written yet.
-        artifact: what its source stood for when it was last looked at; None: not known yet.
+        artifact: what its source stood for when it was looked up last; None: not known yet.
         look: whether the artifact store has to be asked (again).
         declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
     """
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def refresh_s(self) -> float | None:
-        """Between looks at an artifact that is overwritten in place; None: never."""
+        """Seconds between lookups of an artifact that is overwritten in place; None: never."""
         if self.declared is None or self.declared.model is None:
             return None
         return self.declared.model.spec.refresh_s
@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def user_id(self) -> str | None:
-        """Whom it stands in line for."""
+        """The user that it is for."""
         bound = self.bound_user
         if bound is None and self.declared is not None and self.declared.model is not None:
             return self.declared.model.spec.user_id
@@ -75,16 +75,16 @@ class Entry:
 
     @property
     def state(self) -> State | None:
-        """Where it stood last; None: nothing was said of it yet."""
+        """Its last state; None: no status was given yet."""
         return None if self.status is None else self.status.state
 
     @property
     def status(self) -> Status | None:
-        """What was said of it last."""
+        """Its last status."""
         return None if self.claim is None else self.claim.status
 
     def ready_with(self) -> ModelId | None:
-        """What it was pinned to when it became ready, if that was for this very spec."""
+        """Return what it was pinned to when it became ready, if that was for this spec."""
         status = self.status
         if (
             status is None
@@ -97,7 +97,7 @@ class Entry:
         return ModelId.parse(status.model_id)
 
     def claim_with(self, status: Status, wall_s: float) -> Claim:
-        """The claim to write for a new status; equal to the one that stands where nothing changed."""
+        """Return the claim for a new status; equal to the present one where nothing changed."""
         declared, before = self.declared, self.claim
         assert declared is not None  # noqa: S101 - for the type checker: only such are decided about
         spec = None if declared.model is None else declared.model.to_manifest()["spec"]
@@ -125,7 +125,7 @@ class Entries:
     def __init__(self, claims: Collection[Claim]) -> None:
         self._by_uid = {claim.uid: Entry(None, claim) for claim in claims}
         self._by_user: defaultdict[str, set[str]] = defaultdict(set)
-        self._shards: dict[str, int] = {}  # by user, where that was asked for: 1 us each
+        self._shards: dict[str, int] = {}  # cached by user: 1 us each
         for claim in claims:
             if claim.user_id is not None:
                 self._by_user[claim.user_id].add(claim.uid)
@@ -143,11 +143,11 @@ class Entries:
         return len(self._by_uid)
 
     def claims(self) -> dict[str, Claim]:
-        """Every claim, as it was written last."""
+        """Return every claim as it was written last."""
         return {uid: entry.claim for uid, entry in self._by_uid.items() if entry.claim is not None}
 
     def bytes_by_shard(self) -> list[int]:
-        """What the tenants of each shard take of a server's memory; 50 ms for 100,000 of them.
+        """Return the bytes that the tenants of each shard take on a server; 50 ms for 100,000 of them.
 
         A model that was never measured counts as the mean of those that were.
         """
@@ -158,7 +158,7 @@ class Entries:
                 shard = self._shards[user_id] = shard_of(user_id)
             for uid in uids:
                 claim = self._by_uid[uid].claim
-                if claim is not None and claim.size_bytes is not None:  # only of the one that won
+                if claim is not None and claim.size_bytes is not None:  # only the winner has one
                     weights[shard] += claim.size_bytes + _TENANT_BYTES
                     known += 1
                     break
@@ -168,21 +168,21 @@ class Entries:
         return [weight + mean * count for weight, count in zip(weights, unknown, strict=True)]
 
     def of_user(self, user_id: str) -> set[str]:
-        """All that stand in line for this user."""
+        """Return the uids of all that want this user."""
         return self._by_user.get(user_id, set())
 
     def winner(self, user_id: str) -> str:
-        """The uid of the oldest of them, of which there must be one."""
+        """Return the uid of the oldest of them; there must be one."""
         return min(self._by_user[user_id], key=lambda uid: (self._by_uid[uid].created_at, uid))
 
     def declare(self, uid: str, declared: Declaration) -> set[str]:
-        """Note what a source shows.
+        """Remember what a source declares.
 
         Returns:
             the uids that have to be decided about, and none where nothing changed.
         """
         entry = self._by_uid.setdefault(uid, Entry(None, None))
-        if entry.claim is not None:  # what it was when it was first seen, it stays
+        if entry.claim is not None:  # identity and age stay those of the first sight
             declared = replace(
                 declared,
                 created_at=entry.claim.created_at,
@@ -211,7 +211,7 @@ class Entries:
         """Forget these.
 
         Returns:
-            those that stood behind one of them, which have to be decided about.
+            the ones that waited for a user of theirs, which have to be decided about.
         """
         behind: set[str] = set()
         for uid in uids:

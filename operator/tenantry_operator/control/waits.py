@@ -7,32 +7,32 @@ from tenantry_operator.control.retry_schedule import Schedule
 
 
 class Waits:
-    """Who has to be decided about again, and why.
+    """Which TenantModels have to be decided about again, and why.
 
     Args:
-        first_s: wait before an artifact that is not there is looked for again.
+        first_s: wait before a missing artifact is looked up again.
         last_s: the longest such wait.
     """
 
     def __init__(self, first_s: float, last_s: float) -> None:
-        self._loading: set[str] = set()  # wait for a server's word on a candidate
+        self._loading: set[str] = set()  # wait for a report on a candidate
         self._acking: dict[str, int] = {}  # wait until every live server has this revision
         self._again = Schedule(first_s, last_s)
 
     def for_load(self, uids: Collection[str]) -> set[str]:
-        """Those of these who wait for a server's word."""
+        """Return those of these uids that wait for a report."""
         return self._loading.intersection(uids)
 
     def for_servers(self) -> set[str]:
-        """All who wait for something that servers do."""
+        """Return all uids that wait for servers."""
         return self._loading | self._acking.keys()
 
     def acknowledged(self, revision: int) -> set[str]:
-        """Whose wait is over, as every server has put this revision in force."""
+        """Return the uids whose wait is over, as every server has put this revision in force."""
         return {uid for uid, awaited in self._acking.items() if revision >= awaited}
 
     def due(self, now_s: float) -> set[str]:
-        """Take out those whose artifact has to be looked at now."""
+        """Remove and return the uids whose artifact has to be looked up now."""
         return self._again.due(now_s)
 
     def begin(
@@ -48,7 +48,7 @@ class Waits:
 
         Args:
             revisions: user id -> revision, of the rows that were written with it.
-            refresh_s: between looks at an artifact that is overwritten in place; None: never.
+            refresh_s: between lookups of an artifact that is overwritten in place; None: never.
         """
         if outcome.waiting is Waiting.LOAD:
             self._loading.add(uid)
@@ -63,11 +63,11 @@ class Waits:
             self._again.retry(uid, now_s)
         elif refresh_s is None:
             self._again.forget(uid)
-        elif uid not in self._again:  # other decisions in between don't put a look off
+        elif uid not in self._again:  # other decisions in between don't delay a lookup
             self._again.after(uid, now_s, refresh_s)
 
     def look_soon(self, uid: str) -> None:
-        """Its declaration changed: what was planned for the former one counts no more."""
+        """Drop what was planned for its former declaration."""
         self._again.forget(uid)
 
     def forget(self, uids: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which users are asked for so often that one server is not enough: pure, by what servers measured."""
+"""Which users are asked for so often that one server is not enough: pure, from what servers measured."""
 
 import math
 from collections import defaultdict
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tenantry.registry.rows import Server
 
-_SHARE = 0.3  # of a core, for one user on one server: above that, its neighbours wait for it
+_SHARE = 0.3  # of a core, for one user on one server: above that, other users wait for it
 _MOST = 8
-_LOOK_EVERY_S = 2.0  # servers say it once a second, so that two looks see two measurements
+_LOOK_EVERY_S = 2.0  # servers report once a second, so that two checks see two measurements
 _LOOKS = 2  # in a row, before anything is done about it
 _DOWN_AFTER_S = 60.0
 
@@ -22,18 +22,18 @@ class Spreading:
 
     def __init__(self, spread: Mapping[str, int]) -> None:
         self._spread = {user_id: count for user_id, count in spread.items() if count > 1}
-        self._rising: dict[str, list[int]] = {}  # what the last looks wanted, all of it more than is there
-        self._falling: dict[str, tuple[float, int]] = {}  # since when, and the most that was wanted since
+        self._rising: dict[str, list[int]] = {}  # what the last checks wanted, each more than there is
+        self._falling: dict[str, tuple[float, int]] = {}  # since when, and the most wanted since
         self._look_at_s = float("-inf")
 
     def __len__(self) -> int:
         return len(self._spread)
 
     def look(self, servers: Sequence[Server], now_s: float) -> dict[str, int]:
-        """What to change: user id -> servers, 1 for as all others. Tell `written` when it was.
+        """Return what to change, user id -> servers, 1 for the usual number; call `written` afterwards.
 
         Args:
-            servers: those that live.
+            servers: the live ones.
         """
         if now_s < self._look_at_s or not servers:
             return {}

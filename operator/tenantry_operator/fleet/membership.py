@@ -1,4 +1,4 @@
-"""Who of the model servers is there, who is about to leave, and when the map is levelled again.
+"""Which model servers are there, which are about to leave, and when the map is levelled again.
 
 Owns every rule of time about servers that come and go; no thread, no SQL. Refuses: which server holds
 which shard.
@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from tenantry.registry.rows import Server
 
-_GRACE_S = 5.0  # servers that were started together come within seconds of each other
-_BLIND_S = 3.0  # looks are a tenth of a second apart: after this, the registry was away, or this process
+_GRACE_S = 5.0  # servers that were started together register within seconds of each other
+_BLIND_S = 3.0  # checks are 0.1 s apart: after such a gap, the registry or this process was away
 _FIRST_S = 1.0  # quiet time among the very first servers: nothing is warm yet that a move could chill
 _AT_MOST = 4  # times the debounce: servers that come and go forever don't put it off forever
 
@@ -27,13 +27,13 @@ class Ordinals:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """Of the object as the API server shows it."""
+        """Read them from a StatefulSet as the API server shows it."""
         spec = document["spec"]
         start = spec.get("ordinals", {}).get("start", 0)  # Kubernetes 1.27 and newer
         return cls(document["metadata"]["name"], spec.get("replicas", 1), start)
 
     def exclude(self, server_id: str) -> bool:
-        """Whether it is a pod of this StatefulSet that is about to go, or a newer one took its place.
+        """Return whether a server is a pod of this StatefulSet that is about to go.
 
         Example:
             >>> [Ordinals("server", 3).exclude(each) for each in ("server-2", "server-3", "other-3")]
@@ -48,9 +48,9 @@ class Standing:
     """The servers at one moment, by name.
 
     Attributes:
-        live: whose lease holds: what they hold, they answer for.
-        staying: of these, the ones that are not about to leave: they may be given shards.
-        awaited: hold shards, were not seen lately as nobody was, and may be starting now.
+        live: their lease holds: they answer for the shards that they own.
+        staying: the live ones that are not about to leave: they may be given shards.
+        awaited: own shards, were not seen lately as no server was, and may be starting now.
     """
 
     live: frozenset[str]
@@ -59,10 +59,10 @@ class Standing:
 
 
 class Membership:
-    """Follows who is there, and when all has been quiet for long enough.
+    """Follows which servers are there, and when nothing has changed for long enough.
 
-    Where this operator began, saw nothing for a while, or nobody was there, servers come back one after
-    the other: the first of them is not given all that the others hold, but a few seconds later.
+    After a restart, a gap in observations, or a moment without servers, wait a few seconds before
+    reassigning shards: servers return one by one, and the first must not be given everything.
 
     Args:
         known: servers that the stored map names: they are not newcomers.
@@ -91,7 +91,7 @@ class Membership:
         self._unrest: tuple[float, float] | None = None  # when it began, when it was seen last
 
     def look(self, servers: Sequence[Server], holders: Collection[str], now_s: float) -> Standing:
-        """Take in what the registry says of the servers now.
+        """Apply what the registry says of the servers now.
 
         Args:
             holders: servers that the map names.
@@ -120,20 +120,20 @@ class Membership:
             began_s = now_s if self._unrest is None else self._unrest[0]
             self._unrest = (began_s, now_s)
             self._present = present
-        self._settled &= present  # who goes and comes back holds nothing any more
+        self._settled &= present  # a server that goes and comes back holds nothing any more
 
     @property
     def pending(self) -> bool:
-        """Whether servers came or went since the map was levelled."""
+        """Whether servers came or went since the map was levelled last."""
         return self._unrest is not None
 
     @property
     def newcomers(self) -> frozenset[str]:
-        """Who came since then."""
+        """The servers that came since then."""
         return self._present - self._settled
 
     def due(self, now_s: float) -> bool:
-        """Whether to level the map now."""
+        """Return whether to level the map now."""
         if self._unrest is None:
             return False
         began_s, last_s = self._unrest
@@ -142,6 +142,6 @@ class Membership:
         return now_s >= min(last_s + after_s, began_s + _AT_MOST * after_s)
 
     def settle(self) -> None:
-        """The map was levelled for those who are there."""
+        """The map was levelled for the present servers."""
         self._settled = self._present
         self._unrest = None

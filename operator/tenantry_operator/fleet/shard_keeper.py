@@ -1,8 +1,8 @@
-"""Keeps the shard map in SQL: who answers for a shard, and who takes it over.
+"""Keeps the shard map in SQL: the owner of each shard, and the next owner.
 
-A move between servers that live is announced first: the new one loads what is hot while the old one
-answers, and takes over when it says that it is prepared. The shards of a server that is gone move at
-once. Which server is best is `placement`'s to say, and who is there `membership`'s.
+A move between live servers is announced first: the new owner loads the hot users while the old one answers,
+and takes over when it reports that it is prepared. The shards of a server that is gone move at once.
+`placement` decides which server is best, and `membership` which are there.
 """
 
 import time
@@ -20,20 +20,20 @@ from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
-_WEIGH_EVERY_S = 60.0  # tenants grow: whether a server has come to hold far too much
+_WEIGH_EVERY_S = 60.0  # tenants grow, and a server may come to hold far too much
 
 
 class ShardKeeper:
     """Writes the map under the operator's epoch, and only what changes.
 
-    Nothing of it is in this process alone: another operator goes on from the stored map.
+    This process holds no state of its own: another operator goes on from the stored map.
 
     Args:
         registry: led by this operator.
         settings: of the operator.
         metrics: of the operator.
         weigh: bytes of each shard's tenants.
-        is_leaving: of a server that does not know it yet.
+        is_leaving: whether a server is about to go that does not know it yet.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ShardKeeper:
         due = self._members.due(now_s)
         weighing = now_s >= self._weigh_at_s and not self._members.pending
         if not standing.staying:
-            # Those that leave go on answering, and those that come back find what they held.
+            # Leaving servers go on answering, and returning ones find what they owned.
             self._standing = None
         elif standing != self._standing or due or weighing or self._moving:
             held = self._held_by(standing.staying)
@@ -85,7 +85,7 @@ class ShardKeeper:
             prepared = {server.server_id: server.report.prepared_revision for server in servers}
             self._write(self._rows(wanted, standing, prepared, now_s), now_s)
             self._standing = standing
-            if due or not (held or standing.awaited):  # the very first need not wait for each other
+            if due or not (held or standing.awaited):  # the very first servers need not wait for each other
                 self._members.settle()
             if weighing:
                 self._weigh_at_s = now_s + _WEIGH_EVERY_S
@@ -93,7 +93,7 @@ class ShardKeeper:
         self._metrics.rebalance_pending.set(self._members.pending)
 
     def restore(self) -> None:
-        """Put back rows that somebody edited.
+        """Put back rows that were edited by hand.
 
         Raises:
             LeadershipLost, RegistryUnavailable: as for every write.
@@ -103,10 +103,10 @@ class ShardKeeper:
             self._map |= edited
 
     def _held_by(self, staying: frozenset[str]) -> dict[int, str]:
-        """Shard -> who of these holds it, or will."""
+        """Return which of these servers owns each shard, or will."""
         held = {}
         for shard, row in self._map.items():
-            for server_id in (row.server_id, row.next_id):  # the second one counts for more
+            for server_id in (row.server_id, row.next_id):  # the next owner wins
                 if server_id is not None and server_id in staying:
                     held[shard] = server_id
         return held
@@ -124,7 +124,7 @@ class ShardKeeper:
     def _rows(
         self, wanted: Mapping[int, str], standing: Standing, prepared: Mapping[str, int], now_s: float
     ) -> dict[int, Holding]:
-        """The rows that have to change for that now; a move that was announced is made when it may be."""
+        """Return the rows to change now; an announced move is made once the next owner is prepared."""
         rows = {}
         for shard, server_id in wanted.items():
             now = self._map.get(shard)

@@ -1,4 +1,4 @@
-"""The model servers as the operator sees them: who lives, what they say, and what it gives them to hold."""
+"""The model servers as the operator sees them: which live, what they report, and what they own."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,14 +14,14 @@ log = structlog.get_logger(__name__)
 
 
 class Fleet:
-    """Looks at the servers, and keeps shards and busy users where they belong.
+    """Observes the servers, and keeps shards and busy users where they belong.
 
     Args:
         registry: led by this operator.
         settings: of the operator.
         metrics: of the operator.
         weigh: bytes of each shard's tenants.
-        is_leaving: of a server that does not know it yet.
+        is_leaving: whether a server is about to go that does not know it yet.
 
     Attributes:
         live: the servers whose lease holds.
@@ -43,10 +43,10 @@ class Fleet:
         self.live: Sequence[Server] = ()
 
     def look(self, now_s: float) -> bool:
-        """Take in what the registry says of the servers.
+        """Observe the servers, and reassign shards and busy users where that is due.
 
         Returns:
-            whether the last one that lived is gone: what waits for a server waits for another one now.
+            whether the last live server is gone: what waits for a server now waits for another one.
 
         Raises:
             LeadershipLost, RegistryUnavailable: call again.
@@ -66,11 +66,11 @@ class Fleet:
 
     @property
     def acked_revision(self) -> int:
-        """What every server that lives has put in force; -1 where none lives."""
+        """The revision that every live server has put in force; -1 where none lives."""
         return min((server.acked_revision for server in self.live), default=-1)
 
     def reports(self) -> dict[str, LoadReport]:
-        """What servers said of candidates and nobody has answered yet, the best of each user."""
+        """Return the best report on each user's candidate that no decision has answered yet."""
         best: dict[str, LoadReport] = {}
         for report in self._registry.reports():
             known = best.get(report.user_id)
@@ -79,7 +79,7 @@ class Fleet:
         return best
 
     def restore_shards(self) -> None:
-        """Put back rows of the shard map that somebody edited."""
+        """Put back rows of the shard map that were edited by hand."""
         self._shards.restore()
 
     def _spread(self, now_s: float) -> None:

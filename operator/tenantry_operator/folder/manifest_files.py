@@ -1,4 +1,4 @@
-"""Reads a file of manifests: each document on its own, with the line of whatever is wrong."""
+"""Reads a file of manifests: each document on its own, with the line of each mistake."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MAX_BYTES = 16 << 20
 _MAX_DEPTH = (
     100  # of one value in another; libyaml's recursion would end the process somewhere beyond 10,000
 )
-_MAX_NAME = {"name": 253, "namespace": 63}  # longer ones are refused by the parser and fit no column
+_MAX_NAME = {"name": 253, "namespace": 63}  # the parser refuses longer ones, which fit no column
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read(path: Path) -> ManifestFile:
     """
     shown = str(path).encode(errors="backslashreplace").decode()  # file names are bytes, not text
     if path.stat().st_size > _MAX_BYTES:
-        problem = f"is larger than {_MAX_BYTES >> 20} MiB, which no manifest is"
+        problem = f"is larger than {_MAX_BYTES >> 20} MiB, which a manifest never is"
         return ManifestFile([], InvalidManifest("", f"{shown}: {problem}"))
     text = path.read_bytes()
     documents: list[Document] = []
@@ -102,7 +102,7 @@ def _documents(node: yaml.Node, shown: str) -> Iterator[Document]:
 
 
 def _label(metadata: dict[Any, Any], field: str) -> str | None:
-    """A name that can be shown and stored, even where it breaks a rule."""
+    """Return a name that can be shown and stored, even where it breaks a rule."""
     value = metadata.get(field)
     good = isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MAX_NAME[field]
     return value if good else None
@@ -124,7 +124,7 @@ _Constructor.add_constructor(  # type: ignore[type-var]  # the stubs know only l
 
 
 def _shallow_documents(text: bytes) -> Iterator[None]:
-    """Go from document to document, ahead of the one who builds nodes, and refuse a deep one.
+    """Go from document to document, before their nodes are built, and refuse a deep one.
 
     Events come without recursion; building nodes from them recurses in C, which nothing can catch.
     """
@@ -175,7 +175,7 @@ def _refuse_traps(root: yaml.Node) -> None:
             _refuse_repeated(node)
             for child in children:
                 if id(child) in opened and id(child) not in extent:
-                    raise _marked("an alias refers to what it stands in", node.start_mark)
+                    raise _marked("an alias refers to the value that contains it", node.start_mark)
             todo.extend(child for child in reversed(children) if id(child) not in extent)
 
 
@@ -217,7 +217,7 @@ def _child(node: yaml.Node, key: str) -> yaml.Node | None:
 
 
 def _line_of(node: yaml.Node, field: str) -> int:
-    """The 1-based line of a dotted path, or of the nearest part of it that is there."""
+    """Return the 1-based line of a dotted path, or of the nearest part that is there."""
     at = node
     line = node.start_mark.line
     for part in filter(None, field.split(".")):

@@ -29,9 +29,9 @@ def supervisor() -> Iterator[Supervisor]:
         os.close(fd)
 
 
-def _looking(supervisor: Supervisor, true: Callable[[], object]) -> Callable[[], object]:
+def _checking(supervisor: Supervisor, true: Callable[[], object]) -> Callable[[], object]:
     def look() -> object:
-        supervisor.look()
+        supervisor.check()
         return true()
 
     return look
@@ -39,26 +39,26 @@ def _looking(supervisor: Supervisor, true: Callable[[], object]) -> Callable[[],
 
 def test_what_dies_is_started_again(supervisor: Supervisor) -> None:
     supervisor.add("one", [sys.executable, "-c", _SLEEP])
-    supervisor.look()
+    supervisor.check()
     first = supervisor.pids()["one"]
     os.kill(first, signal.SIGKILL)
-    until(_looking(supervisor, lambda: supervisor.pids().get("one", first) != first), "started again")
+    until(_checking(supervisor, lambda: supervisor.pids().get("one", first) != first), "started again")
 
 
 def test_each_is_looked_after_alone(supervisor: Supervisor) -> None:
     supervisor.add("dies", [sys.executable, "-c", "raise SystemExit(3)"])
     supervisor.add("lives", [sys.executable, "-c", _SLEEP])
-    supervisor.look()
+    supervisor.check()
     lives = supervisor.pids()["lives"]
     child = supervisor._children[0]
-    until(_looking(supervisor, lambda: child.deaths >= 3), "died three times")
+    until(_checking(supervisor, lambda: child.deaths >= 3), "died three times")
     assert supervisor.pids()["lives"] == lives
 
 
 def test_what_keeps_dying_is_started_less_and_less_often(supervisor: Supervisor) -> None:
     supervisor.add("dies", [sys.executable, "-c", "raise SystemExit(3)"])
     child = supervisor._children[0]
-    until(_looking(supervisor, lambda: child.deaths >= 3), "died three times")
+    until(_checking(supervisor, lambda: child.deaths >= 3), "died three times")
     assert child.failures == child.deaths >= 3, "each of them lengthens the wait (backoff.delay_s)"
 
 
@@ -76,7 +76,7 @@ def test_what_does_not_stop_is_killed(
     monkeypatch.setattr("tenantry_cli.supervisor._STOP_S", 0.2)
     ready = tmp_path / "ready"
     supervisor.add("stubborn", [sys.executable, "-c", _STUBBORN.format(ready=str(ready))])
-    supervisor.look()
+    supervisor.check()
     pid = supervisor.pids()["stubborn"]
     until(ready.exists, "it ignores SIGTERM")
     supervisor.end()

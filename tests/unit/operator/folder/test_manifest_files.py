@@ -256,7 +256,8 @@ def test_a_file_name_that_is_no_text_is_shown_escaped(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(file: Path) -> None:
     with file.open("wb") as opened:
         opened.truncate(1 << 30)
-    assert str(manifest_files.read(file).broken) == f"{file}: is larger than 16 MiB, which no manifest is"
+    message = f"{file}: is larger than 16 MiB, which a manifest never is"
+    assert str(manifest_files.read(file).broken) == message
 
 
 def test_a_file_that_is_not_there_is_the_callers_business(file: Path) -> None:
