@@ -1,7 +1,7 @@
 """Tenantry's model server: repositories, cache, and the aiohttp application put together from them.
 
-A name is imported when it is first asked for: scikit-learn takes over a second, and not all who look at
-a setting or publish a document need it.
+A name is imported when it is first asked for: importing scikit-learn takes over a second, and a
+setting or a document can be read without it.
 """
 
 from importlib import import_module

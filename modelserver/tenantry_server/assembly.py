@@ -36,7 +36,7 @@ from tenantry_server.shards.warm_loader import Warmer
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Those parts that a process starts and ends, each as its own module describes it."""
+    """The parts that a process starts and ends, each described by its own module."""
 
     app: web.Application
     registry: ServerRegistry

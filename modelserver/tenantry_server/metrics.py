@@ -22,7 +22,7 @@ class ServerMetrics:
 
     Args:
         models: its cache is shown where it is a CachedModelRepository.
-        disk: the tier below it, where there is one.
+        disk: the disk cache, where there is one.
         forwarder: passes requests on to other servers, where there is one.
     """
 
@@ -49,7 +49,7 @@ class ServerMetrics:
 
 
 class _Requests(Collector):
-    """Plain counters of the event loop's thread: the library's own take 3 us a request, these 0.4."""
+    """Plain counters for the event loop's thread: the library's take 3 us a request, these 0.4 us."""
 
     def __init__(self) -> None:
         self._by_code: dict[int, int] = {}
@@ -63,7 +63,7 @@ class _Requests(Collector):
         self._sum_s += seconds
 
     def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("tenantry_requests", "Predictions asked for.", labels=["code"])
+        requests = CounterMetricFamily("tenantry_requests", "Requests for predictions.", labels=["code"])
         for code, count in sorted(self._by_code.items()):
             requests.add_metric([str(code)], count)
         yield requests
@@ -84,10 +84,10 @@ class _CacheCollector(Collector):
         counts = self._models.counts
         for name, words, value in (
             ("hits", "Models found in memory.", counts.hits),
-            ("misses", "Models that had to be waited for.", counts.misses),
-            ("cold_loads", "Models read and loaded.", counts.loads),
+            ("misses", "Models that a request had to wait for.", counts.misses),
+            ("cold_loads", "Models that were read and loaded.", counts.loads),
             ("load_failures", "Loads that failed.", counts.failures),
-            ("evictions", "Models dropped to make room.", counts.evictions),
+            ("evictions", "Models that were dropped to make room.", counts.evictions),
         ):
             yield CounterMetricFamily(f"tenantry_cache_{name}", words, value)
         yield GaugeMetricFamily(
@@ -106,8 +106,8 @@ class _ForwardCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         forwarded = CounterMetricFamily(
             "tenantry_forwarded",
-            "Requests that another server should answer: answered by the first that was asked, failed "
-            "over to another, or answered by this one itself in the end.",
+            "Requests that another server should answer: answered by the first one asked, failed over "
+            "to another one, or answered by this server in the end.",
             labels=["result"],
         )
         for result, count in self._forwarder.counts.items():
@@ -118,7 +118,7 @@ class _ForwardCollector(Collector):
         )
         yield GaugeMetricFamily(
             "tenantry_peers_down",
-            "Servers whose lease holds, and that do not answer this one.",
+            "Servers whose lease holds and that don't answer this one.",
             self._forwarder.directory.down,
         )
 
@@ -130,7 +130,7 @@ class _DiskCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         counts = self._disk.counts
         for name, words, value in (
-            ("hits", "Artifacts read from the disk.", counts.hits),
+            ("hits", "Artifacts that were read from the disk.", counts.hits),
             ("misses", "Artifacts that were read from their source.", counts.misses),
             ("damaged", "Files whose digest was wrong; they were removed.", counts.damaged),
             ("evictions", "Files removed to make room.", counts.evictions),
@@ -139,7 +139,7 @@ class _DiskCollector(Collector):
             yield CounterMetricFamily(f"tenantry_disk_{name}", words, value)
         yield GaugeMetricFamily(
             "tenantry_disk_bytes",
-            "Bytes of all servers in the folder, when this one looked last.",
+            "Bytes of all servers in the folder, when this one checked last.",
             self._disk.used_bytes,
         )
         yield GaugeMetricFamily(

@@ -25,16 +25,16 @@ from tenantry_server.shards.drain import until_handed_over
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
-_THREADS_S = 1.0  # for those that are about to end
+_THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
-_BACKLOG = 1024  # connections that wait while this process is held up: of clients and of peers
+_BACKLOG = 1024  # connections of clients and peers that wait while this process is held up
 
 WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
-"""Calls its argument for whatever happens, until cancelled."""
+"""Calls its argument for each event, until cancelled."""
 
 
 def _leave_threads() -> None:
-    """End the process although a load or a prediction does not end; Python itself would wait for it."""
+    """End the process although a load or a prediction hangs; Python itself would wait for it."""
     busy = leave_threads(_THREADS_S)
     if busy:
         log.warning("ending in the middle of loads or predictions", threads=busy)
@@ -52,7 +52,7 @@ class _Stop(asyncio.Event):
 
 
 def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the wait for others to take over.
+    """Serve until SIGTERM or SIGINT; a second signal ends the wait for other servers to take over.
 
     Args:
         shared_fd: a listening socket that several servers accept from, beside this one's own port.
@@ -91,7 +91,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     for listening in sockets:
         listening.setblocking(False)
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-    gc.freeze()  # two hundred thousand objects of libraries, which no collection need look at again
+    gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
         await _work(parts, settings, wake_ups, stop, runner)
@@ -120,7 +120,7 @@ async def _work(
         ]
         await stop.wait()
         log.info("stopping", server=settings.server_id)
-        parts.follower.wake()  # to say that it is leaving, while everything goes on
+        parts.follower.wake()  # to report that it is leaving, while everything goes on
         await until_handed_over(
             parts.registry,
             parts.table,
@@ -136,7 +136,7 @@ async def _work(
 
 
 def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
-    """What calls its argument for whatever happens on the cluster; never, where that is not wanted."""
+    """Return wake-ups for changes on the cluster; without the setting, they never come."""
     if not settings.kubernetes_watch:
         return lambda _: asyncio.sleep(0)
     try:

@@ -21,7 +21,7 @@ from tenantry_server.formats import archive, dump_model, format_of
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_STORING_S = 60.0  # a store answers once it has all of it
+_STORING_S = 60.0  # a store answers once it has the whole artifact
 
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
@@ -106,17 +106,17 @@ def write_manifest(declared: TenantModel, folder: Path) -> Path:
 
 
 def manifest_path(declared: TenantModel, folder: Path) -> Path:
-    """Where `write_manifest` puts it."""
+    """Return where `write_manifest` puts it."""
     return folder / f"{declared.name}.yaml"
 
 
 def to_yaml(declared: TenantModel) -> str:
-    """The manifest as a person would write it."""
+    """Return the manifest as a person would write it."""
     return yaml.safe_dump(declared.to_manifest(), sort_keys=False, allow_unicode=True)
 
 
 def object_name(user_id: str) -> str:
-    """A Kubernetes object name for a user id: itself where it is one, else readable and unique.
+    """Return a Kubernetes object name for a user id: itself where it is valid, else readable and unique.
 
     Example:
         >>> object_name("store-042")
@@ -135,7 +135,7 @@ def _aws_environment() -> frozenset[tuple[str, str]]:
     return frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))
 
 
-@lru_cache(maxsize=4)  # to make one takes a tenth of a second: as long as to fit a small model
+@lru_cache(maxsize=4)  # making one takes 0.1 s: as long as fitting a small model
 def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) -> "S3Client":
     return make_client(endpoint_url, silent_s=_STORING_S)
 

@@ -1,4 +1,4 @@
-"""What a model server can be told, each with its unit and the reason for its default."""
+"""The settings of a model server, each with its unit and the reason for its default."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class ServerSettings(CommonSettings):
         default=0, ge=0, le=65535, description="Port to listen on; 0: one that the system chooses."
     )
     advertise_url: str | None = Field(
-        default=None, description="Base URL for peers; unset: made of host and port."
+        default=None, description="Base URL for peers; unset: made from host and port."
     )
     cache_bytes: int = Field(
         default=512 << 20, gt=0, description="Bound of the model cache, in measured bytes."
@@ -30,15 +30,15 @@ class ServerSettings(CommonSettings):
     cache_policy: CachePolicy = Field(
         default=CachePolicy.LRU,
         description="What a full model cache gives up: the least recently used (lru), the least frequently "
-        "used (lfu), the first loaded (fifo), or any by chance (rr).",
+        "used (lfu), the first loaded (fifo), or any, by chance (rr).",
     )
     disk_cache_dir: Path | None = Field(
         default=None,
-        description="Folder where artifacts read from S3 are kept, so that a restart need not read them "
-        "again; several servers of one machine may share it. Unset: none.",
+        description="Folder that keeps artifacts read from S3, so that a restart need not read them again; "
+        "several servers of one machine may share it. Unset: none.",
     )
     disk_cache_bytes: int = Field(
-        default=10 << 30, ge=0, description="Bound of that folder, on the disk; 0: keep nothing."
+        default=10 << 30, ge=0, description="Bound of that folder, in bytes on the disk; 0: keep nothing."
     )
     prewarm_s: float = Field(
         default=30.0,
@@ -50,11 +50,11 @@ class ServerSettings(CommonSettings):
         default=1000,
         ge=0,
         le=100_000,
-        description="How many of the users that were asked for most often are kept in the registry, and "
-        "loaded at the next start; 0: none.",
+        description="How many of the users asked for most often are kept in the registry, and loaded at "
+        "the next start; 0: none.",
     )
     hot_every_s: float = Field(
-        default=60.0, gt=0, description="Between two such notes; the last one is made when stopping."
+        default=60.0, gt=0, description="Between two such writes; the last one is made when stopping."
     )
     max_artifact_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest artifact that is read into memory."
@@ -69,11 +69,11 @@ class ServerSettings(CommonSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between looks at the registry; a look that finds nothing costs one SELECT.",
+        description="Between readings of the registry; one that finds nothing costs one SELECT.",
     )
     kubernetes_watch: bool = Field(
         default=False,
-        description="Watch TenantModels on the API server, as a wake-up to look at the registry at once.",
+        description="Watch TenantModels on the API server, as a wake-up to read the registry at once.",
     )
     lease_s: float = Field(
         default=10.0,

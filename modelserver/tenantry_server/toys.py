@@ -1,4 +1,4 @@
-"""Small models for examples and tests, which do plainly what their names say."""
+"""Small models for examples and tests, which do what their names say."""
 
 import time
 
@@ -23,7 +23,7 @@ class SumModel(Model):
         self.plus = plus
 
     def predict(self, data: pd.DataFrame) -> Predictions:
-        """The sum of each row, and `plus`."""
+        """Return the sum of each row, and `plus`."""
         return np.asarray(data.sum(axis=1).to_numpy(dtype=np.float64) + self.plus)
 
 
@@ -35,7 +35,7 @@ class SlowModel(SumModel):
         self.delay_s = delay_s
 
     def predict(self, data: pd.DataFrame) -> Predictions:
-        """As SumModel, later."""
+        """Wait, and return what SumModel returns."""
         time.sleep(self.delay_s)
         return super().predict(data)
 

@@ -261,7 +261,7 @@ def no_signature() -> bytes:
         (two_outputs, "2 outputs"),
         (fixed_batch, "8 rows at a time"),
         (wide_and_deep, "'wide' takes 2 values"),
-        (never_built, "does not say what it takes"),
+        (never_built, "are unknown; give it an Input"),
         (one_answer_for_all_rows, "gives shape () for one row"),
         (two_answers, "2 outputs (above, below)"),
         (many_signatures, "it has first, second"),

@@ -23,7 +23,7 @@ class _Wanted:
 
     Attributes:
         revision: of the row that asked.
-        answered: a last word was given; only a newer row asks again.
+        answered: a final report was given; only a newer row asks again.
     """
 
     user_id: str
@@ -34,10 +34,10 @@ class _Wanted:
 
 
 class CandidateLoader:
-    """Tries candidates a few at a time and remembers what to tell the operator.
+    """Tries candidates a few at a time, and remembers what to report to the operator.
 
     Args:
-        load: gets a model into the cache, measured.
+        load: loads a model into the model cache, measured.
         server_id: for the reports.
         reported: called when there is something to report.
     """
@@ -56,7 +56,7 @@ class CandidateLoader:
         self._reports: dict[str, LoadReport] = {}
 
     def want(self, assignment: Assignment) -> None:
-        """Load this candidate, unless that is under way; an older one of the user is forgotten."""
+        """Request the load of this candidate, unless it is under way; forget an older one of the user."""
         candidate_id = assignment.candidate_id
         if candidate_id is None:
             self.forget(assignment.user_id)
@@ -67,18 +67,18 @@ class CandidateLoader:
             self._queue.put_nowait(wanted)
 
     def forget(self, user_id: str) -> None:
-        """Nothing to load for this user any more."""
+        """Drop the request for this user."""
         self._wanted.pop(user_id, None)
         self._reports.pop(user_id, None)
 
     def take_reports(self) -> list[LoadReport]:
-        """What has not been reported yet; give it to `put_back` where the registry refused it."""
+        """Return the new reports; give them to `put_back` where the registry does not take them."""
         reports = list(self._reports.values())
         self._reports.clear()
         return reports
 
     def put_back(self, reports: list[LoadReport]) -> None:
-        """Report these later, unless something newer is known by now."""
+        """Report these later, unless a newer report exists by now."""
         for report in reports:
             if self._wants(report.user_id, report.model_id):
                 self._reports.setdefault(report.user_id, report)
@@ -88,7 +88,7 @@ class CandidateLoader:
         return wanted is not None and wanted.candidate_id == candidate_id
 
     def _is_asked(self, user_id: str, candidate_id: str, revision: int) -> bool:
-        """Whether an answer to this row is on its way, or given."""
+        """Return whether a report on this row is on its way, or given."""
         wanted = self._wanted.get(user_id)
         if wanted is None or wanted.candidate_id != candidate_id:
             return False
@@ -124,7 +124,7 @@ class CandidateLoader:
             log.warning("candidate failed", user=user_id, reason=error.reason, error=str(error))
             return LoadReport(user_id, self._server_id, candidate_id, state, None, error.reason, str(error))
         except Exception as error:
-            # A loader is a stranger's code: whatever it raises must not end the loop for the others.
+            # A loader is a stranger's code: an exception of it must not end the loop for the others.
             log.exception("candidate failed", user=user_id)
             return LoadReport(
                 user_id,

@@ -26,7 +26,7 @@ _BETWEEN_S = 1.0
 
 
 async def run(namespace: str | None, wake: Callable[[], None]) -> None:
-    """Call `wake` for whatever happens to a TenantModel, until cancelled.
+    """Call `wake` for each change of a TenantModel, until cancelled.
 
     The API server is found as kubectl finds it, or through the service account of the pod; while it
     can't be reached, it is tried again every few seconds.
@@ -42,9 +42,9 @@ async def run(namespace: str | None, wake: Callable[[], None]) -> None:
                 while True:
                     await _watch(client.CustomObjectsApi(connection), namespace, wake)
                     told = False
-                    await asyncio.sleep(_BETWEEN_S)  # one that ends at once must not be asked without end
+                    await asyncio.sleep(_BETWEEN_S)  # a watch may end at once
         except Exception as error:
-            # Refused, out of reach, or a fault of the client: nothing of it may touch the predictions.
+            # Refused, out of reach, or a fault of the client: predictions must not notice.
             if not told:
                 log.warning("no wake-ups from the API server; polling goes on", error=_short(error))
             told = True
@@ -64,7 +64,7 @@ async def _configuration() -> client.Configuration:
 
 
 async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Callable[[], None]) -> None:
-    """From now until the API server ends it; the events are not even parsed."""
+    """Watch from now until the API server ends it; the events are not even parsed."""
     listing: Callable[..., Any] = api.list_cluster_custom_object
     watching: Callable[..., Any] = api.list_cluster_custom_object_without_preload_content
     where: tuple[str, ...] = (API_GROUP, VERSION, PLURAL)
@@ -81,7 +81,7 @@ async def _watch(api: client.CustomObjectsApi, namespace: str | None, wake: Call
         _request_timeout=_SILENT_S,
     )
     try:
-        if response.status != 200:  # unlike the others, this call leaves that to its caller
+        if response.status != 200:  # unlike other calls, this one leaves that to its caller
             raise ApiException(status=response.status, reason=response.reason)
         async for _ in response.content.iter_any():
             wake()

@@ -11,7 +11,7 @@ from tenantry.registry.engine import reading
 
 
 class ModelInfoRepository(ABC):
-    """Knows which model answers for a user; subclass it to take that from wherever you keep it.
+    """Knows which model answers for a user; subclass it to read that from your own source.
 
     Example:
         >>> class Fixed(ModelInfoRepository):
@@ -28,23 +28,23 @@ class ModelInfoRepository(ABC):
 
     @abstractmethod
     def get_model_id_by_user_id(self, user_id: str) -> str:
-        """The model that answers for this user now.
+        """Return the model that answers for this user now.
 
         Raises:
             ModelNotAssigned: no TenantModel names this user.
             ModelNotReady: one does, and no version of it has loaded yet.
-            RegistryUnavailable: it could not be found out.
+            RegistryUnavailable: the source did not answer.
         """
 
     def peek(self, user_id: str) -> str | None:  # noqa: ARG002 - an answer for those who know none
-        """The same where it is known without input or output; else None, and the server asks above.
+        """Return the same where it is known without I/O; None: the server calls the method above.
 
         Called on the server's event loop for every request, so it must not block.
         """
         return None
 
     def assigned(self) -> Mapping[str, str | None]:
-        """Everyone who has a model, and which; None where no version of it has loaded yet.
+        """Return every user with the model that answers; None where no version has loaded yet.
 
         Called in a thread, for the index of a protocol. A repository that can't tell returns nothing.
         """
@@ -74,7 +74,7 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
         self._engine = engine
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
-        """One SELECT by primary key."""
+        """Do one SELECT by primary key."""
         if "\0" in user_id:
             raise ModelNotAssigned(user_id)  # PostgreSQL has no such text, so it holds no such user
         query = select(t.assignments.c.model_id, t.assignments.c.deleted).where(
@@ -89,7 +89,7 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
         return str(row.model_id)
 
     def assigned(self) -> Mapping[str, str | None]:
-        """One SELECT of all."""
+        """Do one SELECT of all rows."""
         query = select(t.assignments.c.user_id, t.assignments.c.model_id).where(~t.assignments.c.deleted)
         with reading(self._engine) as connection:
             return {row.user_id: row.model_id for row in connection.execute(query)}

@@ -1,4 +1,4 @@
-"""Linear models at run time: one matrix product a call, and as few bytes a tenant as that takes.
+"""Linear models at run time: one matrix product a call, in as few bytes a tenant as possible.
 
 Measured for one row of ten features: Affine 1.0 us, Guarded 1.7 us, Staged with a label 5.5 us.
 """
@@ -18,7 +18,7 @@ class Affine(Compiled):
     """``rows @ weights + intercept``, where no finite row can be refused.
 
     Args:
-        head: what it takes.
+        head: the columns that it takes.
         weights: shape (features,) for answers of shape (n,), or (features, outputs).
         intercept: a number, or shape (outputs,).
     """
@@ -38,13 +38,13 @@ class Affine(Compiled):
 
 
 class LinkedAffine(Affine):
-    """As `Affine`, with labels or probabilities made of the result.
+    """Like `Affine`, with labels or probabilities made of the result.
 
     Args:
         head: as `Affine` takes it.
         weights: as `Affine` takes them.
         intercept: as `Affine` takes it.
-        link: makes the answer.
+        link: turns raw numbers into the answer.
         classes: labels, where the link needs them.
     """
 
@@ -68,12 +68,12 @@ class LinkedAffine(Affine):
 
 
 class Guarded(Compiled):
-    """As `Affine`, where a missing value is filled in, or a scaler would overflow on a huge one.
+    """Like `Affine`, where a missing value is filled in, or a scaler would overflow on a huge value.
 
-    Both are rare and both show in the sum of the squares, for 0.4 us; only then is a row looked at.
+    Both are rare and both show in the sum of the squares, for 0.4 us; only then are the rows checked.
 
     Args:
-        head: what it takes.
+        head: the columns that it takes.
         table: the weights, one row an output; then, where values may be missing, what each is replaced
             by (NaN: it is refused); then the largest magnitude of a value that no scaler overflows.
             Shape (rows, features): one array, because the head of each takes over 100 bytes.
@@ -115,14 +115,14 @@ class Guarded(Compiled):
 
 
 class LinkedGuarded(Guarded):
-    """As `Guarded`, with labels or probabilities made of the result.
+    """Like `Guarded`, with labels or probabilities made of the result.
 
     Args:
         head: as `Guarded` takes it.
         table: as `Guarded` takes it.
         intercept: as `Guarded` takes it.
         flat: as `Guarded` takes it.
-        link: makes the answer.
+        link: turns raw numbers into the answer.
         classes: labels, where the link needs them.
     """
 
@@ -150,11 +150,11 @@ class LinkedGuarded(Guarded):
 class Staged(Compiled):
     """The transformers' own operations one by one, then the product: the very bits of the original.
 
-    For labels, which one bit may turn over, and where the transformers shift so far that folding them
+    For labels, which one bit may change, and where the transformers shift so far that folding them
     into the weights would cost digits.
 
     Args:
-        head: what it takes.
+        head: the columns that it takes.
         steps: what the transformers do.
         coef: shape (width,) for one output and answers of shape (n,), or (outputs, width), of the
             columns that come out of the steps.

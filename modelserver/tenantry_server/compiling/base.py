@@ -1,4 +1,4 @@
-"""What every compiled model shares: how it takes rows, and what it shares with its neighbours in memory."""
+"""What every compiled model shares: how it takes rows, and what compiled models share in memory."""
 
 import sys
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ _T = TypeVar("_T")
 
 
 class CannotCompile(Exception):
-    """This model is served as it is; the message says why."""
+    """The original model serves; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a compiled model takes.
+    """The columns that a compiled model takes.
 
     Attributes:
-        names: the columns, as the original has them; None where it goes by position.
+        names: the columns, as the original has them; None where it takes them by position.
         count: how many columns.
         accepts_missing: whether any of them may be missing.
     """
@@ -41,10 +41,10 @@ class Head:
 
 
 class Compiled(Model):
-    """A model that was read off a fitted estimator and needs it no more.
+    """A model that was compiled from a fitted estimator, which it no longer needs.
 
     Args:
-        head: what it takes; the names are shared by all compiled models that have the same ones.
+        head: the columns that it takes; models with the same names share them.
     """
 
     __slots__ = ("accepts_missing", "feature_count", "feature_names")
@@ -59,7 +59,7 @@ class Compiled(Model):
         self.accepts_missing = head.accepts_missing
 
     def predict(self, data: pd.DataFrame) -> Predictions:
-        """Score a DataFrame of numbers; without names it goes by position, as the original does."""
+        """Score a DataFrame of numbers; without names, take columns by position, as the original does."""
         if self.feature_names is not None:
             data = data[list(self.feature_names)]
         rows = data.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -88,7 +88,7 @@ class Compiled(Model):
         columns: npt.NDArray[np.intp] | None,
         problem: str,
     ) -> NoReturn:
-        """As `_refuse`, where the refused value stands in columns that were taken from the rows."""
+        """Like `_refuse`, where the refused value is in columns selected from the rows."""
         if columns is None:
             self._refuse(refused, problem)
         row, taken = np.argwhere(refused)[0]
@@ -97,7 +97,7 @@ class Compiled(Model):
         self._refuse(whole, problem)
 
     def own_bytes(self) -> int:
-        """Bytes in memory that go when this model goes, without what it shares with its neighbours.
+        """Return the bytes in memory that are freed with this model, without what it shares with others.
 
         Within 5 % of tracemalloc; for trees, the length of treelite's own serialised form.
         """
@@ -110,9 +110,9 @@ class Compiled(Model):
 
 
 class Picked(Compiled):
-    """Scores the columns that a model uses, and lets the others be anything.
+    """Scores the columns that a model uses; the others may hold anything.
 
-    A ColumnTransformer that drops columns never looks at them, so that they may hold text.
+    A ColumnTransformer that drops columns never reads them, so they may hold text.
 
     Args:
         head: all columns of the original.
@@ -140,7 +140,7 @@ class Picked(Compiled):
 
 @lru_cache(maxsize=4096)
 def one_of(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """The first tuple that was equal to this one: ten thousand tenants have the same columns.
+    """Return the first tuple that was equal to this one: ten thousand tenants have the same columns.
 
     Bounded, because every tenant of another kind of server may have columns of its own.
     """
@@ -148,7 +148,7 @@ def one_of(values: tuple[_T, ...]) -> tuple[_T, ...]:
 
 
 def one_array_of(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """As `one_of`, for an array such as the class labels; it must not be written to."""
+    """Like `one_of`, for an array such as the class labels; it must not be written to."""
     if values.dtype.hasobject:
         return np.array(values)
     return _array_of(values.dtype.str, values.shape, values.tobytes())

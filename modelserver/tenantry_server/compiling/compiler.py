@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 
 class FittedModel(Protocol):
-    """What is read of a model to compile it; `SklearnModel` is one.
+    """What compiling reads of a model; `SklearnModel` is one.
 
     Attributes:
-        estimator: fitted, and asked by `method`, a name.
+        estimator: fitted; `method` is the name of the method that predicts.
         feature_names: the columns in their order; None: it was fitted without names.
         feature_count: how many columns; None: the estimator does not say.
         accepts_missing: whether a value may be NaN.
@@ -63,7 +63,7 @@ class _Family(Protocol):
 
 
 def fast(model: _M) -> Compiled | _M:
-    """A compiled model that was proven equal, or else the model itself.
+    """Return a compiled model that was proven equal, or else the model itself.
 
     Example:
         >>> import numpy as np
@@ -79,7 +79,7 @@ def fast(model: _M) -> Compiled | _M:
         return _compiled(model)
     except CannotCompile as reason:
         _told(model, str(reason))
-    except Exception as error:  # whatever is wrong with it, the original serves
+    except Exception as error:  # the original serves, whatever is wrong
         _told(model, repr(error))
     return model
 
@@ -87,7 +87,7 @@ def fast(model: _M) -> Compiled | _M:
 def _told(model: FittedModel, reason: str) -> None:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         kind = type(getattr(model, "estimator", model)).__name__
-        log.debug("model served as it is", estimator=kind, reason=reason)
+        log.debug("model not compiled", estimator=kind, reason=reason)
 
 
 def _compiled(model: FittedModel) -> Compiled:
@@ -132,13 +132,13 @@ def _without_names(estimator: Any) -> Any:
 
 
 def _count(model: FittedModel, parts: list[Any]) -> int:
-    """How many columns; a pipeline that begins with a step that passes them on does not say it."""
+    """Return the number of columns; a pipeline whose first step passes them on does not state it."""
     if model.feature_count is not None:
         return model.feature_count
     counts = (getattr(part, "n_features_in_", None) for part in parts)
     count = next((count for count in counts if count is not None), None)
     if count is None:
-        raise CannotCompile("it does not say how many columns it takes")
+        raise CannotCompile("its number of columns is unknown")
     return int(count)
 
 
@@ -163,7 +163,7 @@ def _assembled(model: FittedModel, final: Any, steps: Steps, *, missing: bool) -
 
 
 def _parts(estimator: Any) -> list[Any]:
-    """Transformers and the last estimator; a search is what it found."""
+    """Return the transformers and the last estimator; a search stands for its best estimator."""
     if type(estimator) in (GridSearchCV, RandomizedSearchCV):
         return _parts(estimator.best_estimator_)
     if type(estimator) is not Pipeline:

@@ -1,6 +1,6 @@
 """Tree ensembles at run time, through the C interface of treelite.
 
-The Python function ``treelite.gtil.predict`` takes 31 us for a row before it looks at a tree, and sums
+The Python function ``treelite.gtil.predict`` takes 31 us for a row before it visits a tree, and sums
 in an order of its own. Here the C function gives the leaf of each tree (9 us for 100 trees of depth 8)
 and the sum is done in scikit-learn's order, so that the answer is the same to the last bit.
 """
@@ -20,7 +20,7 @@ from tenantry_server.compiling.base import SAFE, CannotCompile, Compiled, Head
 from tenantry_server.compiling.links import Link
 from tenantry_server.compiling.steps import Steps
 
-_LEAVES_AT_ONCE = 1 << 20  # 8 MiB: a large request of a large forest goes in pieces
+_LEAVES_AT_ONCE = 1 << 20  # 8 MiB: a large request to a large forest is split
 _SAFE_SINGLE = 1e76  # where the squares add up to less, every value fits a float32
 
 
@@ -37,14 +37,14 @@ class Forest:
 
     def __init__(self, model: treelite.Model, trees: int, outputs: int) -> None:
         if model.input_type != "float64" or model.num_tree != trees:
-            raise CannotCompile("treelite read something else than was given")
+            raise CannotCompile("treelite read other trees than it was given")
         self._model = model
         self._address = model.handle.value
         self.trees = trees
         self.outputs = outputs
 
     def leaves(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Look them up.
+        """Look up the leaf values.
 
         Args:
             rows: float64 in C order, shape (n, features) with exactly the model's features, as C reads it.
@@ -62,7 +62,7 @@ class Forest:
         return found
 
     def own_bytes(self) -> int:
-        """Bytes in memory: treelite serialises the arrays that it holds, as they are."""
+        """Bytes in memory: treelite serialises exactly the arrays that it holds."""
         return len(self._model.serialize_bytes())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,12 +71,12 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Trees, and how scikit-learn makes an answer of their leaves.
+    """Trees, and how scikit-learn computes an answer from their leaves.
 
     Attributes:
         forest: the trees.
         single: True where the columns are rounded to float32 first.
-        takes_missing: True where the trees have a way for a missing value.
+        takes_missing: True where the trees have a branch for a missing value.
         base: added before the first tree, shape (outputs,); None for a mean of the trees, not a sum.
         flat: True where the raw numbers have shape (n,).
         link: makes the answer; None where it is the raw numbers.
@@ -92,7 +92,7 @@ class Ensemble:
     classes: npt.NDArray[Any] | None
 
     def own_bytes(self) -> int:
-        """Bytes in memory; all but the trees is small."""
+        """Bytes in memory; everything but the trees is small."""
         return self.forest.own_bytes()
 
 
@@ -100,9 +100,9 @@ class Trees(Compiled):
     """A tree ensemble whose leaves are added up as scikit-learn does.
 
     Args:
-        head: what it takes.
+        head: the columns that it takes.
         ensemble: the trees.
-        steps: what is done to the rows before; None for nothing.
+        steps: applied to the rows before; None for none.
     """
 
     __slots__ = ("ensemble", "steps")
@@ -133,7 +133,7 @@ class Trees(Compiled):
         return raw if ensemble.link is None else ensemble.link(raw, ensemble.classes)
 
     def _columns(self, rows: Rows) -> Rows:
-        """What the trees see: float64 in C order, rounded to float32 where scikit-learn does that."""
+        """Return the trees' input: float64 in C order, rounded to float32 where scikit-learn does that."""
         single = self.ensemble.single
         columns = rows if self.steps is None else self.steps.apply(rows)
         if not np.vdot(columns, columns) < (_SAFE_SINGLE if single else SAFE):
@@ -156,7 +156,7 @@ class Trees(Compiled):
 
 
 def _raw(ensemble: Ensemble, columns: Rows) -> npt.NDArray[np.float64]:
-    """The sum or mean of the leaves: accumulate adds one by one, where sum would add in pairs."""
+    """Return the sum or mean of the leaves: accumulate adds one by one, where sum adds in pairs."""
     leaves = ensemble.forest.leaves(columns)
     if ensemble.base is None:
         mean: npt.NDArray[np.float64] = np.add.accumulate(leaves, axis=1)[:, -1] / ensemble.forest.trees
@@ -172,7 +172,7 @@ def _restored(data: bytes, trees: int, outputs: int) -> Forest:
 
 @lru_cache(maxsize=1)
 def _treelite() -> tuple[Any, int]:
-    """The library that the package has loaded, and the settings of each call: one thread, all leaves.
+    """Return treelite's loaded library, and the settings of each call: one thread, all leaves.
 
     Its C interface is declared in treelite/c_api.h.
     """

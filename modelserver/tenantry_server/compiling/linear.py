@@ -1,4 +1,4 @@
-"""Reads fitted linear estimators; knows which of their methods is which function of the raw numbers."""
+"""Reads fitted linear estimators, and what each of their methods computes from the raw numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,14 +65,14 @@ _CLASSIFIERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A linear estimator, read.
+    """The numbers of a linear estimator.
 
     Attributes:
         coef: shape (width,) for answers of shape (n,), or (outputs, width).
         intercept: a number, or shape (outputs,).
         link: makes the answer; None where it is the raw numbers.
         classes: the labels, where the link needs them.
-        labels: True where the answer jumps with the last bit of the raw numbers.
+        labels: True where the last bit of the raw numbers may change the answer.
     """
 
     coef: npt.NDArray[np.float64]
@@ -83,15 +83,15 @@ class Linear:
 
 
 def knows(estimator: Any) -> bool:
-    """Whether it is one of the linear family, and no subclass, which may do anything."""
+    """Return whether it is one of the linear family; a subclass may do anything, and is not."""
     return type(estimator) in _REGRESSORS or type(estimator) in _CLASSIFIERS
 
 
 def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
-    """The quickest model that gives the right digits.
+    """Return the quickest model that gives the right digits.
 
     Raises:
-        CannotCompile: this method of it is not known, or the steps are not what a line can stand for.
+        CannotCompile: this method is unknown, or the steps are not lines.
     """
     linear = _read(estimator, method)
     line = line_of(steps)
@@ -104,7 +104,7 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
 
 
 def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]:
-    """Rows to try it on, and for each the rounding of the estimator's own raw numbers.
+    """Return rows to try it on, and for each the rounding of the estimator's own raw numbers.
 
     Returns:
         shape (n, features), and shape (n,).
@@ -118,10 +118,10 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
 
 
 def _read(estimator: Any, method: str) -> Linear:
-    """The numbers of a fitted estimator and what its method makes of them.
+    """Return the numbers of a fitted estimator and what its method computes from them.
 
     Raises:
-        CannotCompile: this method of it is not known.
+        CannotCompile: this method is unknown.
     """
     coef = estimator.coef_
     if not isinstance(coef, np.ndarray) or coef.dtype.kind != "f" or coef.ndim not in (1, 2):
@@ -162,7 +162,7 @@ def _folded(linear: Linear, steps: Steps, line: Line, head: Head) -> Compiled:
         return Affine(head, np.array(table[0]) if flat else np.asfortranarray(table.T), intercept)
     rows = [table, limit]
     if head.accepts_missing:
-        filling = np.zeros(count)  # a column that nobody uses may be missing
+        filling = np.zeros(count)  # an unused column may be missing
         filling[steps.columns] = line.filling
         rows.insert(1, filling)
     if linear.link is None:

@@ -1,4 +1,4 @@
-"""From the raw numbers of a model to what it answers: labels, probabilities, positive means.
+"""From the raw numbers of a model to its answer: labels, probabilities, positive means.
 
 Each is a function of the raw numbers, shape (n,) or (n, outputs), and of the class labels, in
 scikit-learn's own order of operations, so that equal raw numbers give equal answers.
@@ -79,7 +79,7 @@ def _pair(second: Raw) -> Predictions:
 def _shares(each: Raw) -> Predictions:
     total = each.sum(axis=1)
     nothing = total == 0
-    if nothing.any():  # scikit-learn's word for "no class": all alike
+    if nothing.any():  # no class has any: scikit-learn makes all alike
         each[nothing] = 1
         total[nothing] = each.shape[1]
     each /= total[:, None]

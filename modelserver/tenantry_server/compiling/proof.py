@@ -1,4 +1,4 @@
-"""Whether a compiled model answers as its original does, on rows that include the edges.
+"""Proves that a compiled model answers like its original, on rows that include edge cases.
 
 What counts as equal: labels exactly; numbers within 1e-9 of their size, or within the rounding of the
 original itself. A sum of terms has an error of about 2.2e-16 of their *magnitude*, so where large terms
@@ -28,8 +28,8 @@ def rows_for_lines(line: Line, columns: npt.NDArray[np.intp], count: int, *, mis
     """Probe rows for linear models.
 
     Args:
-        line: what is done to each column that is used.
-        columns: which these are.
+        line: what is done to each used column.
+        columns: the used columns.
         count: all columns of the input.
         missing: whether values may be missing.
 
@@ -54,7 +54,7 @@ def rows_for_lines(line: Line, columns: npt.NDArray[np.intp], count: int, *, mis
 
 
 def noise_of(terms: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """The rounding of a sum whose terms have this magnitude, where `width` of them are added."""
+    """Return the rounding of a sum of `width` terms of this magnitude."""
     return 4.0 * (width + 2) * _EPSILON * terms
 
 
@@ -62,7 +62,7 @@ def check(expected: Predictions, compiled: Model, rows: Rows, noise: Noise = 0.0
     """Compare both on all rows at once, and on the last row alone.
 
     Args:
-        expected: what the original answers to `rows`.
+        expected: the original's answer to `rows`.
         compiled: the model on trial.
         rows: valid for both.
         noise: the rounding of the original's raw numbers, shape (n,) or as they have.
@@ -97,7 +97,7 @@ def _compare(expected: Predictions, seen: Predictions, noise: Noise) -> None:
 
 @lru_cache(maxsize=64)
 def edges(count: int) -> Rows:
-    """Zeros, ones, small and large values, and a mixture; the array is shared and not to be changed."""
+    """Return zeros, ones, small and large values, and a mixture; the array is shared: don't change it."""
     ladder = np.array([0.0, 1.0, -1.0, 1e-9, 1e6, -1e6, 1e12])[:, None]
     rows = np.repeat(ladder, count, axis=1)
     mixed = np.resize([1.0, -2.0, 3e3, 1e-3], count)

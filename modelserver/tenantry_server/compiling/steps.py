@@ -22,21 +22,21 @@ _SAFE_FACTOR = 1e140  # a value below 1e150, scaled by less than this and shifte
 
 
 def fill(rows: Rows, values: Vector) -> Rows:
-    """Put the column's value where one is missing; NaN leaves the column alone."""
+    """Put the column's value in place of a missing one; NaN leaves the column unchanged."""
     return np.where(np.isnan(rows), values, rows)
 
 
 NEUTRAL: dict[Op, float] = {np.subtract: 0.0, np.divide: 1.0, np.multiply: 1.0, np.add: 0.0, fill: np.nan}
-"""The operand with which each operation changes nothing."""
+"""Return the operand with which an operation changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Takes some columns of the input and does the same operations to all of them.
+    """Selects columns of the input and applies the same operations to all of them.
 
     Attributes:
         inputs: columns of the input.
-        columns: position in the input of each column that comes out, shape (width,).
+        columns: position in the input of each output column, shape (width,).
         ops: in the order of their use.
         operands: shape (len(ops), width).
     """
@@ -48,11 +48,11 @@ class Steps:
 
     @classmethod
     def none(cls, inputs: int) -> "Steps":
-        """All columns as they are."""
+        """Return no operations on all columns."""
         return cls(inputs, np.arange(inputs))
 
     def then(self, op: Op, operand: Any) -> "Steps":
-        """These steps and one more.
+        """Return these steps and one more.
 
         Raises:
             CannotCompile: the operand is not one finite number a column (or NaN, where it fills).
@@ -65,26 +65,26 @@ class Steps:
         return Steps(self.inputs, self.columns, (*self.ops, op), (*self.operands, values))
 
     def taking(self, positions: Sequence[int]) -> "Steps":
-        """These steps on some of their columns."""
+        """Return these steps on some of their columns."""
         picked = np.array(positions, dtype=np.intp)
         operands = tuple(operand[picked] for operand in self.operands)
         return Steps(self.inputs, self.columns[picked], self.ops, operands)
 
     @property
     def in_order(self) -> bool:
-        """Whether all columns of the input come out, each in its place."""
+        """Whether all columns are selected, each in its place."""
         return len(self.columns) == self.inputs and bool((self.columns[1:] > self.columns[:-1]).all())
 
     @property
     def fills(self) -> bool:
-        """Whether any column may be missing because a value is put in its place."""
+        """Whether a value is put in place of missing ones in any column."""
         return any(
             op is fill and not np.isnan(operand).all()
             for op, operand in zip(self.ops, self.operands, strict=True)
         )
 
     def apply(self, rows: Rows) -> Rows:
-        """The columns that come out, shape (n, width)."""
+        """Return the output columns, shape (n, width)."""
         taken = rows.take(self.columns, axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             for op, operand in zip(self.ops, self.operands, strict=True):
@@ -93,7 +93,7 @@ class Steps:
 
 
 def side_by_side(blocks: Sequence[Steps]) -> Steps:
-    """Several steps on the same input, their columns put beside each other.
+    """Combine several steps on the same input, their columns side by side.
 
     Where blocks begin with the same operation they share it; the others get its neutral operand, which
     changes no bit of a value except the sign of a zero.
@@ -120,7 +120,7 @@ def side_by_side(blocks: Sequence[Steps]) -> Steps:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """All steps of each column as one line: fill it where it is missing, then ``slope * x + offset``.
+    """All steps of each column as one line: fill a missing value, then ``slope * x + offset``.
 
     Attributes:
         slope: shape (width,).
@@ -138,7 +138,7 @@ class Line:
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing happens to a column that is not missing."""
+        """Whether a value that is not missing stays unchanged."""
         return bool((self.slope == 1).all() and not self.offset.any())
 
 

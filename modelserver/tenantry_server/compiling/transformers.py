@@ -1,4 +1,4 @@
-"""Reads fitted scikit-learn transformers as steps; whatever it does not know exactly, it refuses.
+"""Reads fitted scikit-learn transformers as steps; it refuses what it does not know exactly.
 
 Types are compared, not looked up with isinstance: a subclass may do anything.
 """
@@ -24,10 +24,10 @@ from tenantry_server.compiling.steps import Steps, fill, side_by_side
 
 
 def read(transformer: Any, before: Steps) -> Steps:
-    """The steps `before`, followed by what a fitted transformer does.
+    """Return the steps `before`, followed by those of a fitted transformer.
 
     Raises:
-        CannotCompile: it is not one of those that are known to be a line for each column.
+        CannotCompile: it is not known to be a line for each column.
     """
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return before
@@ -92,7 +92,7 @@ def _imputer(imputer: SimpleImputer, steps: Steps) -> Steps:
         raise CannotCompile("an imputer with indicators, or of another value than NaN, is not compiled")
     statistics = imputer.statistics_.tolist()  # an array of objects, where a constant is filled in
     if not all(isinstance(value, int | float) for value in statistics):
-        raise CannotCompile("an imputer of something else than numbers is not compiled")
+        raise CannotCompile("an imputer of values other than numbers is not compiled")
     if not math.isnan(imputer.missing_values) or any(map(math.isnan, statistics)):
         raise CannotCompile("an imputer that drops columns, or looks for a number, is not compiled")
     return steps.then(fill, statistics)

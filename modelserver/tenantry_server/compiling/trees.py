@@ -1,4 +1,4 @@
-"""Reads fitted tree ensembles, and knows which of their methods is which function of the raw numbers."""
+"""Reads fitted tree ensembles, and what each of their methods computes from the raw numbers."""
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ _LINKS: dict[str, Link | None] = {  # of regressors by gradient boosting, by los
 
 
 def knows(estimator: Any) -> bool:
-    """Whether it is one of the tree ensembles, and no subclass, which may do anything."""
+    """Return whether it is one of the tree ensembles; a subclass may do anything, and is not."""
     return type(estimator) in _KNOWN
 
 
@@ -51,7 +51,7 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
     """Hand the trees to treelite.
 
     Raises:
-        CannotCompile: this method of it, or what it was fitted with, is not known.
+        CannotCompile: this method, or a parameter of the fit, is unknown.
         ImportError: treelite is not installed.
     """
     from tenantry_server.compiling.forest import Ensemble, Trees  # noqa: PLC0415 - treelite may be absent
@@ -60,7 +60,7 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
         raise CannotCompile("it takes another number of columns than the steps before it give")
     forest, base = _read(estimator)
     outputs = forest.outputs if base is None else len(base)
-    several = base is None and hasattr(estimator, "classes_")  # one column a class, be it one class
+    several = base is None and hasattr(estimator, "classes_")  # one column a class, also for a single class
     link, classes = _link_of(estimator, method, outputs)
     model = Ensemble(
         forest,
@@ -75,7 +75,7 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
 
 
 def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]:
-    """Rows to try it on, most of them at the very thresholds of its nodes and one bit beside them.
+    """Return rows to try it on, most of them at the thresholds of its nodes and one bit beside them.
 
     Returns:
         shape (n, features); and 0, because the sums are the same to the last bit.
@@ -100,7 +100,7 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
 
 
 def _splits(estimator: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Feature and threshold of every node; leaves have some too, which is harmless."""
+    """Return feature and threshold of every node; leaves have some too, which is harmless."""
     if type(estimator) in _HISTOGRAM:
         nodes = [tree.nodes for trees in estimator._predictors for tree in trees]  # noqa: SLF001
         feature = np.concatenate([tree["feature_idx"] for tree in nodes]).astype(np.intp)
@@ -114,7 +114,7 @@ def _splits(estimator: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float6
 
 
 def _beside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Some as they are, some moved by the last bit of a float64, some by that of a float32."""
+    """Move some by the last bit of a float64, some by that of a float32, and some not at all."""
     single = values.astype(np.float32)
     choices = [
         values,
@@ -143,7 +143,7 @@ def _read(estimator: Any) -> "tuple[Forest, npt.NDArray[np.float64] | None]":
 
 
 def _base(estimator: Any) -> npt.NDArray[np.float64]:
-    """What boosting starts from, where that is the same for every row."""
+    """Return the start of boosting, where that is the same for every row."""
     if estimator.init_ != "zero" and type(estimator.init_) not in (DummyClassifier, DummyRegressor):
         raise CannotCompile(f"boosting that starts from {type(estimator.init_).__name__} is not compiled")
     zeros = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
@@ -152,7 +152,7 @@ def _base(estimator: Any) -> npt.NDArray[np.float64]:
 
 
 def _imported(trees: list[Any], values: list[npt.NDArray[np.float64]], features: int) -> "Forest":
-    """Import trees as a forest of regressors, whose leaves hold all numbers as they are.
+    """Import trees as a forest of regressors, whose leaves hold all numbers unchanged.
 
     The importer for classifiers divides each leaf by its sum once more, which changes last bits; and it
     has none for a single tree.

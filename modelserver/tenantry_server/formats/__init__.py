@@ -1,4 +1,4 @@
-"""From the bytes of an artifact to a Model: one file for each format, listed here and nowhere else.
+"""From the bytes of an artifact to a Model: one module for each format, listed only here.
 
 Deserialising a pickle or a joblib file runs code that its author chose. Load artifacts only from
 stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
@@ -27,8 +27,8 @@ class Format:
     Attributes:
         name: as in ``spec.model.format``.
         suffixes: of artifacts that need no explicit format.
-        load: makes a Model of the bytes; any error it raises means that they are unusable.
-        dump: makes bytes of the library's own objects, and None of others; they get the first suffix.
+        load: makes a Model of the bytes; any exception means that they are unusable.
+        dump: returns the bytes of the library's own objects, which get the first suffix; None for others.
     """
 
     name: str
@@ -53,7 +53,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
 
     Raises:
         UnknownFormat: no loader for its format or suffix.
-        ArtifactInvalid: the loader could not read it, or what it holds cannot predict.
+        ArtifactInvalid: the loader can't read it, or it can't predict.
     """
     chosen = format_of(model_id)
     try:
@@ -68,7 +68,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:
-    """The artifact of an object and its suffix: in its library's own format, or else with joblib."""
+    """Return the artifact of an object and its suffix: in its library's format, or else with joblib."""
     for known in FORMATS:
         data = None if known.dump is None else known.dump(model)
         if data is not None:
@@ -79,10 +79,10 @@ def dump_model(model: Any) -> tuple[bytes, str]:
 
 
 def format_of(model_id: ModelId) -> Format:
-    """The format that an id names, or that its suffix stands for.
+    """Return the format that an id names, or that its suffix stands for.
 
     Raises:
-        UnknownFormat: there is no such one.
+        UnknownFormat: there is no such format.
     """
     suffix = PurePosixPath(model_id.uri).suffix.lower()
     for known in FORMATS:

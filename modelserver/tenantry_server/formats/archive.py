@@ -1,4 +1,4 @@
-"""Zip archives that arrive as artifacts; refuses names that lead outside and contents out of proportion."""
+"""Zip archives as artifacts; refuses names that lead outside, and contents out of proportion."""
 
 import io
 import stat
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 _MAX_MEMBERS = 10_000
 # Weights hardly compress; text does, by ten. Deflate can reach a thousand, which only a bomb does.
 _MAX_EXPANSION = 100
-_SMALL_BYTES = 64 << 20  # this much may come out of any archive
+_SMALL_BYTES = 64 << 20  # any archive may unpack to this
 
 
 class Archive:
@@ -19,7 +19,7 @@ class Archive:
         data: its bytes.
 
     Raises:
-        ValueError: it is none, is damaged, or is dangerous to unpack; says which.
+        ValueError: it is not one, is damaged, or is dangerous to unpack; says which.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -30,7 +30,7 @@ class Archive:
         self._members = [member for member in self._zip.infolist() if not member.is_dir()]
         if len(self._members) > _MAX_MEMBERS:
             raise ValueError(f"it holds {len(self._members)} files, at most {_MAX_MEMBERS} are allowed")
-        # zipfile reads no more of a member than the size that stands here.
+        # zipfile reads no more of a member than its size here.
         self.size_bytes = sum(member.file_size for member in self._members)
         limit_bytes = max(_MAX_EXPANSION * len(data), _SMALL_BYTES)
         if self.size_bytes > limit_bytes:
@@ -41,7 +41,7 @@ class Archive:
             _check(member)
 
     def folder_of(self, name: str) -> str | None:
-        """The folder that holds a file called `name`: empty for the top one, None where there is no such.
+        """Return the folder that holds a file called `name`: empty for the top one, None: there is none.
 
         Raises:
             ValueError: several folders do.
@@ -55,7 +55,7 @@ class Archive:
         return "" if folders[0] == "." else folders[0]
 
     def bytes_of(self, *beginnings: str) -> int:
-        """Unpacked size of the files whose names begin with one of these."""
+        """Return the unpacked size of the files whose names begin with one of these."""
         chosen = (m for m in self._members if PurePosixPath(m.filename).name.startswith(beginnings))
         return sum(member.file_size for member in chosen)
 
@@ -72,7 +72,7 @@ class Archive:
 
 
 def pack(folder: Path) -> bytes:
-    """A zip archive of a folder's files; equal files give equal bytes, whenever they were written."""
+    """Make a zip archive of a folder's files; equal files give equal bytes, whenever written."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

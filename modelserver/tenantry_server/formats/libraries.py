@@ -15,7 +15,7 @@ def library(name: str, *, extra: str, model_id: ModelId) -> Any:
         extra: of our own distribution, which brings it.
 
     Raises:
-        FormatNotInstalled: it is not there, or something that it needs is not.
+        FormatNotInstalled: it, or something that it needs, is missing.
     """
     try:
         return importlib.import_module(name)

@@ -1,6 +1,6 @@
 """LightGBM models from the text files that LightGBM itself saves.
 
-Such a file does not say whether LGBMClassifier wrote it, nor what the labels were: ``predict`` is what
+Such a file does not state whether LGBMClassifier wrote it, nor the labels: ``predict`` is what
 `lightgbm.Booster.predict` gives, which is the probability for a classifier.
 """
 
@@ -82,8 +82,8 @@ def load(data: bytes, model_id: ModelId) -> Model:
     """Read a .txt file.
 
     Raises:
-        FormatNotInstalled: LightGBM is not there.
-        ArtifactInvalid: the file is cut off or no model, needs categories, or lacks the method.
+        FormatNotInstalled: LightGBM is not installed.
+        ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
     library("lightgbm", extra="lightgbm", model_id=model_id)
     try:
@@ -95,15 +95,15 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
 
 def dump(model: Any) -> bytes | None:
-    """The file of a Booster; None of anything else."""
+    """Return the file of a Booster; None for anything else."""
     lightgbm = sys.modules.get("lightgbm")
     return model.model_to_string().encode() if lightgbm and isinstance(model, lightgbm.Booster) else None
 
 
 def _check_whole(data: bytes) -> None:
-    """Refuse a file that is cut off, at which LightGBM ends the process.
+    """Refuse a file that is cut off, on which LightGBM ends the process.
 
-    Its head says how long each tree's text is, and marks stand behind the last tree and the parameters.
+    Its head has the length of each tree's text, and marks follow the last tree and the parameters.
     """
     if not data.startswith(b"tree\n"):
         raise ValueError("it is not a LightGBM model, whose first line is 'tree'")
@@ -117,6 +117,6 @@ def _check_whole(data: bytes) -> None:
 
 
 def _header(data: bytes, key: str) -> str:
-    """The value of a line before the first tree; empty where there is none."""
+    """Return the value of a line before the first tree; empty where there is none."""
     found = re.search(rf"^{key}=(.*)$".encode(), data.partition(b"\nTree=")[0], re.MULTILINE)
     return "" if found is None else found[1].decode()

@@ -95,7 +95,7 @@ class OnnxModel(Model):
             self.accepts_missing = self._answers_missing()
 
     def predict(self, data: pd.DataFrame) -> Predictions:
-        """Score a DataFrame, with the columns that the inputs are named after."""
+        """Score a DataFrame by the columns that the inputs are named after."""
         if self.feature_names is not None:
             data = data[list(self.feature_names)]
         if self.numeric:
@@ -113,7 +113,7 @@ class OnnxModel(Model):
         )
 
     def predict_rows(self, rows: Rows) -> Predictions:
-        """Score a matrix, cast to what the graph takes."""
+        """Score a matrix, cast to the graph's type."""
         if self.feature_names is None:
             return self._run([_cast(rows, self._inputs[0].dtype)], len(rows))
         return self._run(
@@ -125,7 +125,7 @@ class OnnxModel(Model):
         return self._own_bytes
 
     def _answers_missing(self) -> bool:
-        """Whether a row of NaN gives numbers in every output, so in probabilities beside a label, too."""
+        """Return whether a row of NaN gives numbers in every output, beside a label too."""
         row = np.full((1, self.feature_count or 1), np.nan)
         wanted = self._output
         try:
@@ -139,7 +139,7 @@ class OnnxModel(Model):
         return True
 
     def _run(self, values: list[npt.NDArray[Any]], count: int) -> Predictions:
-        """Give each input its values; those of a column get the shape that it has in the graph."""
+        """Give each input its values, in the shape that it has in the graph."""
         fed = {
             each.name: value.reshape(-1) if each.is_vector else value.reshape(count, -1)
             for each, value in zip(self._inputs, values, strict=True)
@@ -163,7 +163,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
     """Read an .onnx file.
 
     Raises:
-        FormatNotInstalled: ONNX Runtime is not there.
+        FormatNotInstalled: ONNX Runtime is not installed.
         ArtifactInvalid: it is not a graph, takes no table, or lacks the method.
     """
     library("onnxruntime", extra="onnx", model_id=model_id)
@@ -176,7 +176,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
 
 def dump(model: Any) -> bytes | None:
-    """The file of an `onnx.ModelProto`; None of anything else."""
+    """Return the file of an `onnx.ModelProto`; None for anything else."""
     onnx = sys.modules.get("onnx")
     return model.SerializeToString() if onnx and isinstance(model, onnx.ModelProto) else None
 
@@ -185,11 +185,11 @@ def _session(data: bytes) -> Any:
     import onnxruntime  # noqa: PLC0415 - an extra
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a server is one core; so no thread of its own either
+    options.intra_op_num_threads = 1  # a server is one core: no threads of its own
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # it would keep the largest request's memory, for each model
+    options.enable_cpu_mem_arena = False  # each model would keep the memory of its largest request
     options.enable_mem_pattern = False
-    options.log_severity_level = 4  # what matters is raised
+    options.log_severity_level = 4  # errors are raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # An artifact is one object: a graph must not name files of this machine as its weights.
     options.add_session_config_entry(
@@ -224,10 +224,10 @@ def _refuse_what_is_no_table(inputs: list[_Input]) -> None:
 
 
 def _cast(values: npt.NDArray[Any], dtype: np.dtype[Any], column: Any = None) -> npt.NDArray[Any]:
-    """Numbers as another type.
+    """Cast numbers to another type.
 
     Raises:
-        ValueError: one of them is too large for it, or no whole number where it takes only these.
+        ValueError: a number is too large for it, or not whole where only whole numbers fit.
     """
     if dtype == values.dtype:
         return values

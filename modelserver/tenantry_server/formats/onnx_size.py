@@ -1,6 +1,6 @@
-"""What an ONNX Runtime session takes in memory, from how its graph is made up.
+"""The memory of an ONNX Runtime session, estimated from its graph.
 
-The session does not say it. Against glibc's own count, for trees, networks, linear models and a support
+The session does not state it. Against glibc's own count, for trees, networks, linear models and a support
 vector machine from 300 bytes to 2 MB: 75 KB for a session, the weights once, and for the rest, which is
 mostly trees, 3 to 5.5 times its length in the file.
 """
@@ -13,7 +13,7 @@ _GRAPH, _INITIALIZERS = 7, (5, 15)  # onnx.proto: ModelProto.graph; GraphProto.(
 
 
 def resident_bytes(data: bytes) -> int:
-    """Bytes of a session for this file, which ONNX Runtime has read already."""
+    """Return the bytes of a session for this file, which ONNX Runtime has read already."""
     weights_bytes = sum(
         weights_end - weights_begin
         for number, begin, end in _fields(data, 0, len(data))
@@ -25,7 +25,7 @@ def resident_bytes(data: bytes) -> int:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The length-delimited fields of a protobuf message: number, begin and end of the content."""
+    """Iterate over length-delimited fields of a protobuf message: number, begin and end of content."""
     while at < end:
         key, at = _varint(data, at)
         kind = key & 7

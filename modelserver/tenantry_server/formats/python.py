@@ -1,7 +1,7 @@
 """A Model subclass of an installed package, named in a small TOML file.
 
-The file holds no code, only an import path and keyword arguments; what it names must be importable where
-the servers run:
+The file holds no code, only an import path and keyword arguments; the named class must be importable
+where the servers run:
 
     class = "acme.pricing:Margin"
 
@@ -51,14 +51,14 @@ def _made(data: bytes, method: str) -> Model:
 
 
 def _read(data: bytes) -> tuple[str, dict[str, Any]]:
-    """The import path and the parameters."""
+    """Read the import path and the parameters."""
     try:
         document = tomllib.loads(data.decode())
     except ValueError as error:
         raise _Unusable(f"it is not TOML: {error}") from error
     unknown = sorted(document.keys() - _KEYS)
     if unknown:
-        raise _Unusable(f"it has {', '.join(unknown)}; only class and [parameters] are understood")
+        raise _Unusable(f"it has {', '.join(unknown)}; only class and [parameters] are allowed")
     path, parameters = document.get("class"), document.get("parameters", {})
     if not isinstance(path, str) or path.count(":") != 1 or not all(path.split(":")):
         raise _Unusable(f'class must be "package.module:Name", got {path!r}')

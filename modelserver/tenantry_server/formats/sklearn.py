@@ -20,11 +20,11 @@ from tenantry_server.formats.trial import try_once
 class SklearnModel(Model):
     """A fitted scikit-learn estimator as a Model.
 
-    What it takes is read off the estimator: the column names and their order that it was fitted with,
-    whether it needs numbers, and whether it takes missing values.
+    The estimator states what it takes: the column names in their order, whether it needs numbers, and
+    whether it takes missing values.
 
     Args:
-        estimator: anything fitted that has `method`, pipelines included.
+        estimator: fitted, with the method `method`; pipelines included.
         method: ``predict``, ``predict_proba`` or ``decision_function``.
 
     Raises:
@@ -69,17 +69,17 @@ class SklearnModel(Model):
 
 
 def load(data: bytes, model_id: ModelId) -> Model:
-    """Read a joblib or pickle file: a Model as it is, an estimator as a SklearnModel or compiled.
+    """Read a joblib or pickle file: a Model, or an estimator as a SklearnModel or compiled.
 
     Raises:
-        ArtifactInvalid: it holds neither, or fails on a row of zeros with more than a ValueError.
+        ArtifactInvalid: it holds neither, or fails on a row of zeros other than by a ValueError.
     """
     loaded = joblib.load(io.BytesIO(data))
     return loaded if isinstance(loaded, Model) else model_of(loaded, model_id)
 
 
 def model_of(loaded: Any, model_id: ModelId) -> Model:
-    """What a file held as a SklearnModel, or compiled.
+    """Return the content of a file as a SklearnModel, or compiled.
 
     Raises:
         ArtifactInvalid: it is not an estimator, has no such method, or fails on a row of zeros.
@@ -116,7 +116,7 @@ def _takes_other_than_numbers(first: Any) -> bool:
 
 
 def _accepts_missing(steps: list[Any]) -> bool:
-    """NaN passes a step that allows it, and ends at one that fills it in (an imputer)."""
+    """Return whether NaN reaches a step that fills it in (an imputer), or is allowed by all steps."""
     for step in steps:
         if not get_tags(step).input_tags.allow_nan:
             return False

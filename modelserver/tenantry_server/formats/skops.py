@@ -1,9 +1,9 @@
 """scikit-learn estimators from skops files, which hold no code and name every type that they need.
 
-A file with types that nobody vouches for is refused before any of them is made. Vouched for are what
-skops itself trusts, and scikit-learn's own classes, most of which it leaves to the one who loads: without
-them no forest, grid search or pipeline with encoded columns could be read. So a forged file can't run code;
-it may still end the process, as scikit-learn follows the indices in a tree's arrays wherever they point.
+A file with untrusted types is refused before any of them is made. Trusted are the types that skops trusts,
+and scikit-learn's own classes, most of which skops leaves to its caller. Without them, no forest, grid
+search or pipeline with encoded columns could be read. So a forged file can't run code. It may still end the
+process, as scikit-learn follows the indices in a tree's arrays wherever they point.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from tenantry.errors import ArtifactInvalid
 from tenantry_server.formats import sklearn
 from tenantry_server.formats.libraries import library
 
-# What an honest model does not reach: numbers rarely shrink to less than a fifth.
+# More than an honest model unpacks to: numbers rarely shrink to less than a fifth.
 _SURELY_FITS_BYTES = 256 << 20
 _MOST_UNPACKED = 20
 _COMPILED_BUT_SAFE = ("sklearn._loss.",)
@@ -27,17 +27,17 @@ def load(data: bytes, model_id: ModelId) -> Model:
     """Read a skops file: an estimator as a SklearnModel or compiled.
 
     Raises:
-        FormatNotInstalled: skops is not there.
-        ArtifactInvalid: it holds types that are not vouched for, or no estimator that predicts.
+        FormatNotInstalled: skops is not installed.
+        ArtifactInvalid: it holds untrusted types, or no estimator that predicts.
     """
     skops_io = library("skops.io", extra="skops", model_id=model_id)
     _refuse_bombs(data, model_id)
     unknown = skops_io.get_untrusted_types(data=data)
-    strange = [name for name in unknown if not _is_vouched_for(name)]
+    strange = [name for name in unknown if not _is_trusted(name)]
     if strange:
         raise ArtifactInvalid(
             model_id.uri,
-            f"it holds types that neither skops nor Tenantry vouches for: {', '.join(strange[:10])}; "
+            f"it holds types that neither skops nor Tenantry trusts: {', '.join(strange[:10])}; "
             "if you trust its author as you trust your own code, publish it with joblib",
         )
     return sklearn.model_of(skops_io.loads(data, trusted=unknown), model_id)
@@ -48,12 +48,12 @@ def _refuse_bombs(data: bytes, model_id: ModelId) -> None:
         unpacked_bytes = sum(member.file_size for member in archive.infolist())
     if unpacked_bytes > max(_SURELY_FITS_BYTES, _MOST_UNPACKED * len(data)):
         raise ArtifactInvalid(
-            model_id.uri, f"its {len(data)} bytes would unpack to {unpacked_bytes}, which no model does"
+            model_id.uri, f"its {len(data)} bytes would unpack to {unpacked_bytes}; a model never does"
         )
 
 
-def _is_vouched_for(name: str) -> bool:
-    """Whether a type is scikit-learn's own class: one in Python, a tree, or a loss function.
+def _is_trusted(name: str) -> bool:
+    """Return whether a type is scikit-learn's own class: one in Python, a tree, or a loss function.
 
     Functions are not, nor are its other compiled classes, which take any bytes for valid memory.
     """

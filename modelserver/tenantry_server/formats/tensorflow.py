@@ -92,14 +92,14 @@ class TensorFlowModel(Model):
         return self._run([_column(each, values) for each, values in columns])
 
     def predict_rows(self, rows: Rows) -> Predictions:
-        """The same for a matrix, columns in the order of `feature_names` where those are stated."""
+        """Score a matrix, columns in the order of `feature_names` where those are stated."""
         if self.feature_names is None:
             return self._run([_numbers(self._graph.inputs[0], rows)])
         each = enumerate(self._graph.inputs)
         return self._run([_numbers(taken, rows[:, [position]]) for position, taken in each])
 
     def own_bytes(self) -> int:
-        """Weights, graph and vocabularies; TensorFlow keeps them out of Python's sight."""
+        """Bytes of weights, graph and vocabularies, which Python can't see."""
         return self._own_bytes
 
     def _run(self, arrays: list[npt.NDArray[Any]]) -> Predictions:
@@ -109,7 +109,7 @@ class TensorFlowModel(Model):
         ]
         try:
             answer: npt.NDArray[Any] = self._graph.run(tensors).numpy()
-        except self._tf.errors.InvalidArgumentError as error:  # such as a number no embedding has
+        except self._tf.errors.InvalidArgumentError as error:  # such as an index outside an embedding
             raise ValueError(_cause(str(error.message))) from error
         if answer.dtype == object:
             answer = np.array([_text(value) for value in answer.flat]).reshape(answer.shape)
@@ -117,10 +117,10 @@ class TensorFlowModel(Model):
 
 
 def load(data: bytes, model_id: ModelId) -> Model:
-    """Read a ``.keras`` file or a zip archive of a SavedModel's folder; which one, its content says.
+    """Read a ``.keras`` file or a zip archive of a SavedModel's folder; the content decides which.
 
     Raises:
-        ArtifactInvalid: it is neither, or no model with rows in and predictions out.
+        ArtifactInvalid: it is neither, or not a model from rows to predictions.
         FormatNotInstalled: TensorFlow is not installed.
     """
     if model_id.method not in {None, "predict"}:
@@ -148,7 +148,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
 
 def dump(model: Any) -> bytes | None:
-    """The ``.keras`` file of a Keras model; None of anything else."""
+    """Return the ``.keras`` file of a Keras model; None for anything else."""
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(model, keras.Model):
         return None
@@ -160,10 +160,10 @@ def dump(model: Any) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _tensorflow() -> Any:
-    """TensorFlow, imported and told to leave the other cores and the GPU alone.
+    """Import TensorFlow, for one core and without a GPU.
 
     Raises:
-        ImportError: it is not installed, or not with a Keras that runs on it.
+        ImportError: it is not installed, or its Keras does not run on it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greetings don't belong in our log
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -215,10 +215,10 @@ def _column(taken: Input, values: "pd.Series[Any]") -> npt.NDArray[Any]:
 
 
 def _numbers(taken: Input, rows: Rows) -> npt.NDArray[Any]:
-    """The rows in the input's own type and shape.
+    """Return the rows in the input's own type and shape.
 
     Raises:
-        ValueError: a number is lost on the way, being too large for it or not whole.
+        ValueError: a number does not fit: too large, or not whole.
     """
     kind = taken.dtype.as_numpy_dtype
     with np.errstate(over="ignore", invalid="ignore"):
@@ -232,7 +232,7 @@ def _numbers(taken: Input, rows: Rows) -> npt.NDArray[Any]:
 
 
 def _cause(message: str) -> str:
-    """The line of a TensorFlow error that says what was wrong, which stands below a page of frames."""
+    """Return the line of a TensorFlow error that names the problem, below a page of frames."""
     return message.partition("\n\t [[")[0].strip().rpartition("\n")[2]
 
 

@@ -1,6 +1,6 @@
-"""What a Keras model or a SavedModel computes, as one traced function of tensors; refuses what isn't rows.
+"""What a Keras model or a SavedModel computes, traced as a function; refuses models that don't take rows.
 
-Nothing here imports TensorFlow before it is asked to: its callers hold a model of it already.
+Nothing here imports TensorFlow before it is asked to: its callers hold a TensorFlow model already.
 """
 
 import math
@@ -33,7 +33,7 @@ class Input:
 
     @property
     def columns(self) -> int | None:
-        """How many values a row has for it; None where that is free."""
+        """How many values a row has for it; None: any number."""
         return None if -1 in self.shape else math.prod(self.shape)
 
     @property
@@ -65,14 +65,14 @@ def of_keras(model: Any) -> Graph:
     Calling a traced function takes 0.4 ms where `model.predict` takes 40 and `model(x)` takes 9.
 
     Raises:
-        ValueError: it doesn't say what it takes, or takes or gives what isn't rows.
+        ValueError: its inputs are unknown, or it does not map rows to predictions.
     """
     import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
     if not getattr(model, "inputs", None):
         kind = type(model).__name__
-        raise ValueError(f"this {kind} does not say what it takes; give it an Input, or model.export() it")
+        raise ValueError(f"the inputs of this {kind} are unknown; give it an Input, or model.export() it")
     specs = [tf.TensorSpec(each.shape, each.dtype, name=each.name) for each in model.inputs]
     inputs = _inputs([(spec.name, spec) for spec in specs])
     structure = None if len(inputs) == 1 else model.input  # a Sequential has no `input`

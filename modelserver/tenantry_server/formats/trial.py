@@ -1,4 +1,4 @@
-"""A first prediction, so that a model which can't predict is refused when it is loaded."""
+"""A first prediction, so that a model that can't predict is refused when it is loaded."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from tenantry.errors import ArtifactInvalid
 
 
 def try_once(model: Model, method: str, model_id: ModelId) -> None:
-    """Ask for one row of zeros, and find what only shows in use, such as a pickle of another version.
+    """Predict one row of zeros, to find what only shows in use, such as a pickle of another version.
 
     Args:
-        method: what is called, in words.
+        method: the name of the method, for messages.
 
     Raises:
         ArtifactInvalid: it fails, or does not answer row by row.
@@ -28,7 +28,7 @@ def try_once(model: Model, method: str, model_id: ModelId) -> None:
         return  # zeros may lie outside what it takes, which is not a fault of the artifact
     except Exception as error:
         if model.feature_count is None:
-            return  # nor is one column, where it does not say how many it takes
+            return  # nor is one column, where its number of columns is unknown
         raise ArtifactInvalid(
             model_id.uri, f"{method} fails with {type(error).__name__}: {error}"
         ) from error

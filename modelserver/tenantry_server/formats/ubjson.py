@@ -1,4 +1,4 @@
-"""Whether a UBJSON document (Draft 12, ubjson.org) ends where it says, as XGBoost's reader assumes."""
+"""Checks that a UBJSON document (Draft 12, ubjson.org) is whole, as XGBoost's reader assumes."""
 
 import struct
 from typing import Any
@@ -11,11 +11,11 @@ _WIDTHS = {marker: form.size for marker, form in _INTEGERS.items()}
 _WIDTHS |= {
     ord(marker): width for marker, width in {"d": 4, "D": 8, "C": 1, "Z": 0, "T": 0, "F": 0}.items()
 }
-_MOST_NESTED = 64  # XGBoost's models nest 8 deep, and its reader calls itself for each level
+_MOST_NESTED = 64  # XGBoost's models nest 8 deep, and its reader recurses at each level
 
 
 def check_whole(data: bytes) -> None:
-    """Walk through all of a document, and make nothing of it.
+    """Walk through a whole document, without building anything.
 
     Raises:
         ValueError: it is cut off, or something in it is not UBJSON.
@@ -29,7 +29,7 @@ def check_whole(data: bytes) -> None:
 
 
 def _after_value(data: bytes, at: int, depth: int) -> int:
-    """Where the value whose marker stands at `at` ends."""
+    """Return where the value whose marker is at `at` ends."""
     marker = data[at]
     if marker == ord("{"):
         return _after_object(data, at + 1, _deeper(depth))
@@ -70,7 +70,7 @@ def _after_string(data: bytes, at: int) -> int:
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """A length with its own marker, and where it ends."""
+    """Read a length with its own marker; return it, and where it ends."""
     form: Any = _INTEGERS.get(data[at])
     if form is None:
         raise ValueError(f"the UBJSON document has no length at byte {at}")

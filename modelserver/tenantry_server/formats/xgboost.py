@@ -1,6 +1,6 @@
 """XGBoost models from the files that XGBoost itself saves, as .ubj or .json.
 
-What it answers is what the library would: a file that XGBClassifier saved gives labels and
+A model answers what the library would: a file that XGBClassifier saved gives labels and
 probabilities, one of a plain Booster gives the objective's own output.
 """
 
@@ -47,7 +47,7 @@ class XGBoostModel(Model):
         import xgboost  # noqa: PLC0415 - an extra
 
         if not _is_json(data):
-            ubjson.check_whole(data)  # XGBoost's own reader runs past the end of a cut one
+            ubjson.check_whole(data)  # XGBoost's own reader runs past the end of a cut file
         self._booster = xgboost.Booster()
         self._booster.load_model(bytearray(data))
         self._booster.set_param({"nthread": 1, "device": "cpu"})  # it may come from a GPU
@@ -103,7 +103,7 @@ class XGBoostModel(Model):
         return np.asarray(answer)
 
     def _linear(self, rows: Rows, *, margin: bool) -> Predictions:
-        """Without trees there is no prediction in place."""
+        """Predict without trees, where XGBoost has no prediction in place."""
         import xgboost  # noqa: PLC0415 - an extra
 
         names = None if self.feature_names is None else list(self.feature_names)
@@ -111,7 +111,7 @@ class XGBoostModel(Model):
         return np.asarray(self._booster.predict(matrix, output_margin=margin))
 
     def _best_iterations(self) -> tuple[int, int]:
-        """The trees up to the best one where training stopped early, as scikit-learn's interface does."""
+        """Return the trees up to the best one where training stopped early, as XGBoost's own API does."""
         best = self._booster.attr("best_iteration")
         return (0, 0) if best is None or self._is_linear else (0, int(best) + 1)
 
@@ -127,8 +127,8 @@ def load(data: bytes, model_id: ModelId) -> Model:
     """Read a .ubj or .json file.
 
     Raises:
-        FormatNotInstalled: XGBoost is not there.
-        ArtifactInvalid: the file is cut off or no model, needs categories, or lacks the method.
+        FormatNotInstalled: XGBoost is not installed.
+        ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
     library("xgboost", extra="xgboost", model_id=model_id)
     try:
@@ -140,16 +140,16 @@ def load(data: bytes, model_id: ModelId) -> Model:
 
 
 def dump(model: Any) -> bytes | None:
-    """The file of a Booster; None of anything else."""
+    """Return the file of a Booster; None for anything else."""
     xgboost = sys.modules.get("xgboost")
     return bytes(model.save_raw("ubj")) if xgboost and isinstance(model, xgboost.Booster) else None
 
 
 def _first_line(error: Exception) -> str:
-    """Without the C++ stack that XGBoost appends."""
+    """Return the message without the C++ stack that XGBoost appends."""
     return str(error).strip().partition("\n")[0]
 
 
 def _is_json(data: bytes) -> bool:
-    """In UBJSON a type marker follows the brace."""
+    """Return whether it is UBJSON: a type marker follows the brace."""
     return data[1:].lstrip()[:1] in (b'"', b"}")

@@ -1,21 +1,21 @@
-"""What requests cost: how busy this server is, and which users that is for."""
+"""The cost of requests: how busy this server is, and which users keep it busy."""
 
 import heapq
 import time
 from collections.abc import Callable, Mapping
 
-_REQUEST_S = 60e-6  # what a request costs beside its model: parsing, the event loop, the answer
+_REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _WINDOW_S = 1.0
 _WORTH_A_MENTION = 0.05  # of a core
 _MENTIONED = 20
 
 
 class LoadMeter:
-    """Adds up what each user's requests cost, and forgets it once a second.
+    """Adds up the cost of each user's requests, and starts again every second.
 
     Args:
         clock_s: seconds, never going back.
-        cpu_s: seconds that this process has spent.
+        cpu_s: returns the CPU seconds of this process.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class LoadMeter:
         self._busiest: Mapping[str, float] = {}
 
     def spent(self, user_id: str, model_s: float) -> None:
-        """A request of this user was answered, and its model took so many seconds of a core."""
+        """Count a request of this user, whose model took so many seconds of a core."""
         self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
 
     @property
@@ -43,7 +43,7 @@ class LoadMeter:
 
     @property
     def busiest(self) -> Mapping[str, float]:
-        """User id -> share of a core, of the few that take 5 % of one or more."""
+        """User id -> share of a core, for the few users that take 5 % or more."""
         self._look()
         return self._busiest
 

@@ -1,4 +1,4 @@
-"""One prediction: whose model, get it, run it. Knows no HTTP."""
+"""One prediction: find the user's model, load it, run it. Knows no HTTP."""
 
 import asyncio
 import enum
@@ -25,10 +25,10 @@ from tenantry_server.predicting.scoring import contained, score
 from tenantry_server.rows.payload import Payload
 
 _T = TypeVar("_T")
-_PREDICT_THREADS = 8  # more than a core needs: a call over its time keeps its thread until it ends
+_PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time keeps its thread until it ends
 _LOAD_THREADS = 4
-# A thread costs 50 us and its turns of the interpreter; what takes less than a few of these is
-# quicker without, and holds up nobody for longer than a request's own parsing does.
+# Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
+# the event loop, and hold up others for no longer than a request's own parsing does.
 _QUICK_CALL_S = 0.0003
 _QUICK_ROWS = 16
 _SLOW_CALL_S = 0.001
@@ -36,11 +36,11 @@ _SLOW_CALL_S = 0.001
 
 @dataclass(slots=True)
 class Answer:
-    """What a prediction gave.
+    """The result of a prediction.
 
     Attributes:
         predictions: shape (n,) or (n, outputs).
-        model_id: the exact model that gave them.
+        model_id: the exact model that made them.
     """
 
     predictions: Predictions
@@ -48,9 +48,9 @@ class Answer:
 
 
 class Pace(enum.Enum):
-    """How a small prediction for a user would go on this server."""
+    """How a small prediction for a user would run on this server."""
 
-    UNKNOWN = enum.auto()  # the model is not in memory, or it is not known here which one it is
+    UNKNOWN = enum.auto()  # the model is not in memory, or this server does not know which one it is
     QUICK = enum.auto()  # at once
     USUAL = enum.auto()  # in a thread, and not for long; or it was never measured
     SLOW = enum.auto()  # in a thread, longer than passing it on takes
@@ -59,16 +59,16 @@ class Pace(enum.Enum):
 class DataPlane:
     """Predicts for users, with at most one load of a model under way.
 
-    What is in memory and was measured to be quick answers at once; other models are run and loaded in
-    threads, so that neither holds up the event loop: a slow load can't starve predictions, nor a slow
-    model the server's lease.
+    Models that are in memory and were measured to be quick answer at once. Other models are run and
+    loaded in threads, so that neither holds up the event loop: a slow load can't starve predictions, nor
+    a slow model the server's lease.
 
     Args:
-        model_info_repository: whose model.
+        model_info_repository: from users to models.
         model_repository: the models; without a CachedModelRepository each request loads its own.
 
     Attributes:
-        meter: what its predictions cost.
+        meter: the cost of its predictions.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class DataPlane:
         self._info_pool = ThreadPoolExecutor(1, "model-info")
 
     def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
-        """Score without waiting for anything, where that can be done; None: `predict` it.
+        """Score without waiting for anything, where possible; None: call `predict`.
 
-        It can where the user's model is known and in memory, only computes, and was quick before, and
-        the rows are few.
+        That is possible where the user's model is known and in memory, only computes, was quick before,
+        and the rows are few.
 
         Raises:
             ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed: as `predict`.
@@ -97,7 +97,7 @@ class DataPlane:
         return None if found is None else self.score_quick(user_id, found, payload)
 
     def find_quick(self, user_id: str) -> tuple[str, Resident] | None:
-        """The model that `predict_now` would ask, and its model id; None: there is none.
+        """Return the model that `predict_now` would ask, and its model id; None: there is none.
 
         Raises:
             ModelNotAssigned, ModelNotReady: as `predict`.
@@ -113,7 +113,7 @@ class DataPlane:
         return model_id, resident
 
     def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
-        """`predict_now` with what `find_quick` found."""
+        """Do `predict_now` with the model that `find_quick` found."""
         model_id, resident = found
         if not 0 < len(payload) <= _QUICK_ROWS:
             return None
@@ -126,7 +126,7 @@ class DataPlane:
         return Answer(predictions, model_id)
 
     def pace(self, user_id: str) -> Pace:
-        """How a small prediction would go here; no use of the model.
+        """Return how a small prediction would run here; not a use of the model.
 
         Raises:
             ModelNotAssigned, ModelNotReady: as `predict`.
@@ -148,7 +148,7 @@ class DataPlane:
         Raises:
             ModelNotAssigned: nobody declared a TenantModel for this user.
             ModelNotReady: one is declared, and no version of it has loaded yet.
-            ModelLoading: the budget is spent, and the model has not loaded; that goes on.
+            ModelLoading: the budget is spent before the model has loaded; the load goes on.
             ArtifactError, ModelTooLarge: the model can't be loaded.
             FeatureMismatch: the rows are not what the model takes.
             PredictionFailed: the model raised.
@@ -169,11 +169,11 @@ class DataPlane:
                 return Answer(predictions, model_id)
         except TimeoutError:
             if not budget.expired():
-                raise  # a repository's own
+                raise  # a TimeoutError of the repository
             raise (PredictionTimeout(timeout_s) if loaded else ModelLoading(user_id, timeout_s)) from None
 
     async def model_of(self, user_id: str, *, timeout_s: float) -> tuple[Model, str]:
-        """This user's model, loaded if it is cold, and its model id.
+        """Return this user's model, loading it if it is cold, and its model id.
 
         Raises:
             ModelNotAssigned, ModelNotReady, ModelLoading, ArtifactError, ModelTooLarge: as `predict`.
@@ -188,7 +188,7 @@ class DataPlane:
             raise ModelLoading(user_id, timeout_s) from None
 
     async def model_id_of(self, user_id: str) -> str:
-        """Which model answers for this user now.
+        """Return which model answers for this user now.
 
         Raises:
             ModelNotAssigned, ModelNotReady, RegistryUnavailable: as the model info repository.
@@ -199,15 +199,15 @@ class DataPlane:
         return model_id
 
     async def assigned(self) -> Mapping[str, str | None]:
-        """Everyone who has a model, and which, as far as the model info repository can tell."""
+        """Return every user with a model, as far as the model info repository knows."""
         return await _in(self._info_pool, self._info.assigned)
 
     def is_loaded(self, model_id: str) -> bool:
-        """Whether this model is in memory now."""
+        """Return whether this model is in memory now."""
         return self._cache is not None and model_id in self._cache
 
     def unload(self, model_id: str) -> None:
-        """Drop it from memory; requests that hold it finish with it, the next one loads it again."""
+        """Drop a model; requests that are using it finish with it, and the next one loads it again."""
         if self._cache is not None:
             self._cache.discard(model_id)
 
@@ -227,7 +227,7 @@ class DataPlane:
         return await asyncio.shield(flight)
 
     def close(self) -> None:
-        """End the threads; calls that run are left to finish."""
+        """End the threads; running calls finish by themselves."""
         self._lanes.close()
         for pool in (self._load_pool, self._info_pool):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -249,7 +249,7 @@ class DataPlane:
         del self._loading[model_id]
         if flight.cancelled():
             return
-        error = flight.exception()  # seen here, in case everyone who waited has left
+        error = flight.exception()  # retrieved, in case every request that waited has left
         if error is None:
             self._backoff.succeeded(model_id)
         elif isinstance(error, TenantryError) and not _untried(error):

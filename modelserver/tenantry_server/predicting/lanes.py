@@ -1,4 +1,4 @@
-"""The calls of one model that need a thread: one at a time, and together where that pays."""
+"""Calls of models that need a thread: one at a time for each model, batched where that pays."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from tenantry_server.predicting.scoring import Result, contained, score, score_t
 from tenantry_server.rows.payload import Payload
 
 _BATCH_ROWS = 256  # a bound on how long the first request waits for the others' rows
-_SMALL_ROWS = 16  # a call that is measured as "small" has at most so many
-_WORTH = 0.7  # a batch pays if it takes at most this share of its calls one by one
+_SMALL_ROWS = 16  # a call with at most so many rows is measured as small
+_WORTH = 0.7  # a batch pays if it takes at most this share of the time of its calls one by one
 _ALONE_AGAIN = 64  # calls after a batch that did not pay, before another one is tried
 
 
@@ -30,9 +30,9 @@ class _Job:
 class Lanes:
     """Predicts in a bounded number of threads; a slow model holds up its own requests only.
 
-    Requests for one model wait for one another. Those that wait while a call runs are scored by the
-    next call together (micro-batching without an added delay), if the model's rows are independent
-    and that was seen to be quicker.
+    Requests for one model wait for one another. The next call scores all requests that waited during the
+    one before (micro-batching without an added delay), if the model's rows are independent and that was
+    measured to be quicker.
 
     Args:
         threads: for the calls of all models.
@@ -54,7 +54,7 @@ class Lanes:
         return await lane.enter(resident, payload)
 
     def close(self) -> None:
-        """End the threads; calls that run are left to finish."""
+        """End the threads; running calls finish by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -82,13 +82,13 @@ class _Lane:
         call = self._pool.submit(contained, lambda: self._run(jobs))
 
         def ended(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has closed: no request waits any more
                 self._loop.call_soon_threadsafe(self._finish, jobs, call)
 
         call.add_done_callback(ended)
 
     def _next_jobs(self) -> list[_Job]:
-        """The next that still waits, and those that may be scored with it."""
+        """Return the next request that still waits, and those that may be scored with it."""
         jobs: list[_Job] = []
         rows = 0
         while self._waiting:

@@ -1,4 +1,4 @@
-"""Loads that failed: not tried again before their time, by whatever request asks."""
+"""Loads that failed: no request tries them again before their time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tenantry.runtime import boot_clock_s
 
 _FIRST_S = 0.5
 _LAST_S = 30.0
-_REMEMBERED = 10_000  # of the models that failed latest; each holds an error message
+_REMEMBERED = 10_000  # of the models that failed last; each holds an error message
 
 
 @dataclass(slots=True)
@@ -21,10 +21,10 @@ class _Failure:
 
 
 class LoadBackoff:
-    """Remembers which loads failed, and how long nothing is to be tried again; used by one thread.
+    """Remembers which loads failed, and when the next attempt is due; used by one thread.
 
-    The wait doubles with each failure from 0.5 s to 30 s, with a jitter, so that a store that comes
-    back is not met by everyone at once.
+    The wait doubles with each failure from 0.5 s to 30 s, with a jitter, so that a store that is
+    back is not asked by all requests at once.
 
     Args:
         clock_s: seconds, never going back; a parameter so that tests can move it.
@@ -43,7 +43,7 @@ class LoadBackoff:
         self._failures: LRUCache[str, _Failure] = LRUCache(maxsize=_REMEMBERED)
 
     def check(self, model_id: str) -> None:
-        """Refuse to try where it is not the time yet.
+        """Refuse an attempt that is not due yet.
 
         Raises:
             TenantryError: what the last try raised, with `retry_after_s` set.

@@ -1,4 +1,4 @@
-"""Running one model on rows: held against what it takes before, and against the count of rows after."""
+"""Runs one model on rows: checks them before, and the number of predictions after."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -13,10 +13,10 @@ from tenantry.model import Predictions, Rows
 from tenantry_server.rows.payload import Payload
 
 Result: TypeAlias = "Predictions | Exception"
-"""What one of several requests got."""
+"""The result of one of several requests."""
 
 _T = TypeVar("_T")
-# What a model raises because of its rows; where those were checked to be numbers, only values are left.
+# What a model raises because of its rows; where they were checked to be numbers, only their values.
 _REFUSALS: dict[bool, tuple[type[Exception], ...]] = {
     True: (ValueError,),
     False: (ValueError, TypeError, KeyError),
@@ -37,7 +37,7 @@ def score(model: Model, payload: Payload) -> Predictions:
 
 
 def score_rows(model: Model, rows: Rows) -> Predictions:
-    """The same for a matrix that was checked already; `model` is numeric."""
+    """Predict for a matrix that was checked already; `model` is numeric."""
     return _checked(model, lambda: model.predict_rows(rows), len(rows))
 
 
@@ -45,13 +45,13 @@ def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:
     """Predict for several requests in one call of a numeric model whose rows are independent.
 
     Returns:
-        for each request its predictions, or what it would have raised alone.
+        for each request its predictions, or the error that it would have raised alone.
     """
     matrices: list[Rows | Exception] = [_or_error(partial(each.matrix, model)) for each in payloads]
     good = [matrix for matrix in matrices if not isinstance(matrix, Exception)]
     together = _or_error(lambda: score_rows(model, np.concatenate(good))) if len(good) > 1 else None
     if together is None or isinstance(together, Exception):
-        # One request's rows may be what it failed on: then each gets its own answer.
+        # It may have failed on one request's rows, so each request is scored by itself.
         return [
             each if isinstance(each, Exception) else _or_error(partial(score_rows, model, each))
             for each in matrices
@@ -61,7 +61,7 @@ def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:
 
 
 def contained(call: Callable[[], _T]) -> _T:
-    """Keep in its thread what an event loop can't take from a future.
+    """Call, and turn exceptions that an event loop can't take from a future into RuntimeError.
 
     SystemExit and KeyboardInterrupt end the loop, StopIteration leaves the future pending forever, and
     CancelledError would pass for a cancellation of the task that awaits it.

@@ -1,8 +1,8 @@
 """Wire protocols: Tenantry's own, KServe V1, Open Inference Protocol V2, and a description of all.
 
-Each module turns requests of one protocol into a Payload, and an Answer into that protocol's words. In
-both, the model's name is the user id. What is refused is raised as a TenantryError; only the
-application makes a status of it, in the words that `error_words` gives for the path that was asked.
+Each module turns requests of one protocol into a Payload, and an Answer into that protocol's form. The
+model's name is the user id. Refusals are raised as TenantryErrors; only the application turns them into a
+status, in the form that `error_words` gives for the path.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from tenantry_server.protocols.v2 import routes as v2
 __all__ = ["PREDICTIONS", "Service", "error_words", "routes"]
 
 PREDICTIONS = (":predict", "/infer")
-"""What the paths of predictions end with; they are counted, whatever protocol asked."""
+"""The ends of the paths of predictions, which are counted for every protocol."""
 
 
 def routes(service: Service) -> list[web.RouteDef]:
-    """The routes of every protocol of this package, ready for `web.Application.add_routes`."""
+    """Return the routes of every protocol, for `web.Application.add_routes`."""
     return [*native.routes(service), *v1.routes(service), *v2.routes(service), *openapi.routes()]
 
 
 def error_words(path: str) -> Callable[[str, str], Any] | None:
-    """How the protocol that `path` belongs to words an error; None where it is none of these.
+    """Return how the protocol of `path` formats an error; None where `path` belongs to no protocol here.
 
     Returns:
-        of a reason and a message, the JSON document of the answer.
+        from a reason and a message to the JSON document of the answer.
     """
     if path.startswith(("/v1/", "/v2/")) or path == "/v2":
         return _kserve_error
@@ -38,4 +38,4 @@ def error_words(path: str) -> Callable[[str, str], Any] | None:
 
 
 def _kserve_error(_reason: str, message: str) -> Any:
-    return {"error": message}  # KServe's and Triton's clients show what stands there
+    return {"error": message}  # KServe's and Triton's clients show this text

@@ -1,4 +1,4 @@
-"""What the handlers of a protocol are given, and the reading of a body, which is bounded."""
+"""What the handlers of every protocol use: the service, and bounded reading of a body."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The server's inside, as a protocol sees it.
+    """The inside of the server, as a protocol sees it.
 
     Attributes:
-        plane: predicts, loads and forgets.
+        plane: predicts, loads and unloads.
         predict_timeout_s: budget of one request in seconds, a cold load included.
-        ready: whether this server may be asked.
+        ready: returns whether requests should be sent here.
     """
 
     plane: DataPlane
@@ -29,11 +29,11 @@ class Service:
     ready: Callable[[], bool] = lambda: True
 
     def timeout_s(self, request: web.Request) -> float:
-        """What is left of this request's budget, in seconds."""
+        """Return what is left of this request's budget, in seconds."""
         return deadlines.left_s(request, self.predict_timeout_s)
 
     async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
-        """At once where the model is warm and cheap, else when it is its turn.
+        """Predict at once where the model is warm and quick, else when it is the request's turn.
 
         Raises:
             TenantryError: as `DataPlane.predict` says.
@@ -45,21 +45,21 @@ class Service:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body, decompressed where it says so, and never more than the application's limit.
+    """Return the whole body, decompressed where necessary, and never longer than the limit.
 
     Raises:
-        InvalidRequest: it is compressed in a way that this server does not know.
+        InvalidRequest: its compression is unknown to this server.
         web.HTTPRequestEntityTooLarge: it is too large, compressed or not.
         web.RequestPayloadError: it is not what its headers say, or ended early.
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.lower() not in _ENCODINGS:
-        raise InvalidRequest(f"the Content-Encoding {short(encoding)} is not known; send gzip or deflate")
+        raise InvalidRequest(f"unknown Content-Encoding {short(encoding)}; send gzip or deflate")
     return await bodies.whole(request)
 
 
 def answer(body: bytes, model_id: str | None = None) -> web.Response:
-    """A 200 of JSON, with the header that says which model answered."""
+    """Make a 200 of JSON, with the header that names the model that answered."""
     sent: dict[str, str] = {hdrs.CONTENT_TYPE: JSON}
     if model_id is not None:
         sent[headers.MODEL_ID] = headers.value_of(model_id)

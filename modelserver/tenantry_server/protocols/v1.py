@@ -9,7 +9,7 @@ from tenantry_server.rows.json_payload import parse
 
 
 def routes(service: Service) -> list[web.RouteDef]:
-    """``/v1/models…``, and ``/``, where KServe's client asks whether a V1 server lives."""
+    """Return ``/v1/models…``, and ``/``, where KServe's client asks whether a V1 server lives."""
 
     async def alive(_request: web.Request) -> web.Response:
         return answer(orjson.dumps({"status": "alive"}))

@@ -1,6 +1,6 @@
 """From a JSON body to the rows that a model takes, with errors that name the column and the row.
 
-Three forms are understood: a list of records ``[{"a": 1, "b": 2}]``, ``{"columns": [...], "data":
+There are three forms: a list of records ``[{"a": 1, "b": 2}]``, ``{"columns": [...], "data":
 [[...]]}``, and ``{"instances": [[...]]}`` (or records in it), as in KServe's V1 protocol.
 """
 
@@ -32,14 +32,14 @@ from tenantry_server.rows.payload import (
 _FORMS = 'a list of records, {"columns": [...], "data": [[...]]} or {"instances": [[...]]}'
 
 
-@dataclass(slots=True)  # frozen would cost 1 us a request
+@dataclass(slots=True)  # frozen costs 1 us a request
 class JsonPayload(Payload):
-    """A JSON body that was parsed and is not yet held against a model.
+    """A parsed JSON body that was not checked against a model yet.
 
     Attributes:
         records: True where each row is a mapping by column name; else each row is a list.
-        columns: the names of the lists' entries; None where there are none.
-        rows: as they stood in the body.
+        columns: the names of the lists' entries; None: they have none.
+        rows: as in the body.
         bare: True for the plain list of records, which is answered with a plain list.
     """
 
@@ -52,7 +52,7 @@ class JsonPayload(Payload):
         return len(self.rows)
 
     def matrix(self, model: Model) -> Rows:
-        """As `Payload.matrix` says."""
+        """As `Payload.matrix`."""
         names, lists = self._in_order(model)
         width = len(lists[0]) if lists else 0
         flat = lists[0] if len(lists) == 1 else [value for row in lists for value in row]
@@ -68,12 +68,12 @@ class JsonPayload(Payload):
         return matrix
 
     def frame(self, model: Model) -> pd.DataFrame:
-        """As `Payload.frame` says."""
+        """As `Payload.frame`."""
         names, lists = self._in_order(model)
         return pd.DataFrame(lists, columns=None if names is None else list(names))
 
     def _in_order(self, model: Model) -> tuple[Sequence[str] | None, list[Sequence[Any]]]:
-        """The rows as lists whose entries stand in the order of the returned names."""
+        """Return the rows as lists, and the names of their entries."""
         names = model.feature_names
         if self.records:
             wanted = tuple(names if names is not None else self.rows[0])
@@ -100,7 +100,7 @@ def parse(body: bytes) -> JsonPayload:
     """Read a JSON body of any of the three forms.
 
     Raises:
-        InvalidRequest: not JSON, or of none of the forms; says where.
+        InvalidRequest: it is not JSON, or has none of the forms; says where.
     """
     try:
         document = orjson.loads(body)
@@ -170,7 +170,7 @@ def _table(rows: list[Any], columns: list[str] | None, *, bare: bool) -> JsonPay
 
 @lru_cache(maxsize=1024)
 def _picker(names: tuple[str, ...]) -> Callable[[dict[str, Any]], Sequence[Any]]:
-    """Takes the values of these columns out of a record, in their order."""
+    """Return a function that takes the values of these columns from a record, in their order."""
     if len(names) > 1:
         return itemgetter(*names)
     return lambda row: [row[name] for name in names]
@@ -188,11 +188,11 @@ def _picked(
         except KeyError:
             pass
     check_same(row, names, f"row {number}: ")
-    return pick(row)  # the model names a column twice
+    return pick(row)  # the model has a column name twice
 
 
 def _slowly(lists: list[Sequence[Any]], names: Sequence[str] | None) -> "array[float]":
-    """Convert value by value: missing ones become NaN, and the first bad one is named."""
+    """Convert value by value: missing ones become NaN, and the error names the first bad one."""
     flat = array("d")
     for number, row in enumerate(lists):
         for position, value in enumerate(row):

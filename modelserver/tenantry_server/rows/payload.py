@@ -1,4 +1,4 @@
-"""The rows of a request: what every protocol makes of its body, and the words in which they are refused."""
+"""The rows of a request, as every protocol reads them from its body, and their errors."""
 
 import difflib
 import json
@@ -13,13 +13,13 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
 
-_LONGEST_SHOWN = 40  # characters of a client's own text in a message
+_LONGEST_SHOWN = 40  # characters of a client's text in a message
 
 
 class Payload(ABC):
-    """The rows of one request, read from its body and not yet held against a model.
+    """The rows of one request, read from its body and not checked against a model yet.
 
-    Rows and columns are counted from 0 in messages, as in the body.
+    Messages count rows and columns from 0, like the body.
     """
 
     __slots__ = ()
@@ -30,7 +30,7 @@ class Payload(ABC):
 
     @abstractmethod
     def matrix(self, model: Model) -> Rows:
-        """The rows as one float64 matrix in the model's own column order.
+        """Return the rows as one float64 matrix in the model's own column order.
 
         Returns:
             shape (n, features); every number finite, or NaN where the model accepts missing ones.
@@ -41,7 +41,7 @@ class Payload(ABC):
 
     @abstractmethod
     def frame(self, model: Model) -> pd.DataFrame:
-        """The rows as a DataFrame, values as they stood in the body, columns in the model's order.
+        """Return the rows as a DataFrame, values as in the body, columns in the model's order.
 
         Raises:
             FeatureMismatch: a column is missing or unknown.
@@ -49,10 +49,10 @@ class Payload(ABC):
 
 
 def check_same(seen: Any, wanted: Sequence[str], where: str) -> None:
-    """Refuse column names other than the wanted ones; `where` opens the message, such as ``row 3: ``.
+    """Refuse other column names than the wanted ones; `where` starts the message, such as ``row 3: ``.
 
     Raises:
-        FeatureMismatch: says which are missing, which unknown, and what was probably meant.
+        FeatureMismatch: names the missing and the unknown ones, and the probable intention.
     """
     known = set(wanted)
     missing = [name for name in wanted if name not in seen]
@@ -73,7 +73,7 @@ def check_count(seen: int, model: Model, number: int) -> None:
     """Refuse row `number` where its count of values is not the model's.
 
     Raises:
-        FeatureMismatch: says both counts.
+        FeatureMismatch: states both counts.
     """
     taken = model.feature_count
     if taken is None and model.feature_names is not None:
@@ -99,13 +99,13 @@ def check_finite(matrix: Rows, names: Sequence[str] | None, model: Model) -> Non
 
 
 def cell(number: int, position: int, names: Sequence[str] | None) -> str:
-    """Where a value stands, in words."""
+    """Return the place of a value, for messages."""
     column = short(names[position]) if names is not None else str(position)
     return f"row {number}, column {column}"
 
 
 def short(name: str) -> str:
-    """A client's own text, quoted and cut."""
+    """Return a client's text, quoted and cut."""
     return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
 
 
@@ -115,7 +115,7 @@ def _named(names: list[str]) -> str:
 
 
 def refuse_double_keys(document: bytes) -> None:
-    """Refuse a JSON document in which a key stands twice in one object; a slow second reading.
+    """Refuse a JSON document in which an object repeats a key; a slow second reading.
 
     Raises:
         InvalidRequest: names the key, or says that the document is nested too deeply.
@@ -125,7 +125,7 @@ def refuse_double_keys(document: bytes) -> None:
         seen = set()
         for name, _ in pairs:
             if name in seen:
-                raise InvalidRequest(f"the key {short(name)} stands twice in one object")
+                raise InvalidRequest(f"the key {short(name)} is repeated in one object")
             seen.add(name)
 
     try:

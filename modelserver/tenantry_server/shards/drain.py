@@ -23,10 +23,10 @@ async def until_handed_over(
     limit_s: float,
     hurried: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Return once this server holds no shard; it has said before that it is leaving.
+    """Return once this server owns no shard; it has reported before that it is leaving.
 
-    At once where nobody else could hold them, or the registry does not answer; after `limit_s` seconds in
-    any case, as there may be no operator; and when `hurried`.
+    Return at once where no other server could own them, or the registry does not answer; after `limit_s`
+    in any case, as there may be no operator; and when `hurried`.
     """
     began_s = time.monotonic()
     told = False
@@ -35,7 +35,7 @@ async def until_handed_over(
         if held == 0:
             break
         if not await _somebody_stays(registry, server_id):
-            log.info("nobody is there to hand shards over to", shards=held)
+            log.info("there is no server to hand shards over to", shards=held)
             return
         if not told:
             log.info("answering until others have taken over", shards=held, at_most_s=limit_s)

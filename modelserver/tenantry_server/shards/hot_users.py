@@ -1,4 +1,4 @@
-"""Knows whom this server answers, how often, and keeps it in the registry for the time after a restart."""
+"""Counts the users that this server answers, and keeps the busiest in the registry for the next start."""
 
 import asyncio
 import contextlib
@@ -17,17 +17,17 @@ log = structlog.get_logger(__name__)
 
 
 class HotUsers:
-    """Those who were asked for most often lately; among equals, whose models would be given up last.
+    """The users that were asked for most often lately; among equals, those whose models are evicted last.
 
-    Requests are counted where models are measured anyway, for users, whatever version answers. With each
-    note what was counted before is halved.
+    Requests are counted where models are measured anyway, for users, whatever version answers. Each write
+    halves the former counts.
 
     Args:
         registry: this server's view.
         table: whose models these are.
         models: the memory.
-        limit: how many users are kept; 0: none, and none are read.
-        every_s: between two writes; what was used since the last one is lost with the process.
+        limit: how many users are kept; 0: none are kept or read.
+        every_s: between two writes; counts since the last write are lost with the process.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class HotUsers:
         self._begun = False
 
     async def run(self, begun: asyncio.Event) -> None:
-        """Keep them every now and then, until cancelled.
+        """Write the counts now and then, until cancelled.
 
         Args:
-            begun: nothing is kept before, as the memory does not hold yet what was kept last.
+            begun: nothing is written before, as the model cache does not hold the former hot users yet.
         """
         await begun.wait()
         self._begun = True
@@ -61,26 +61,26 @@ class HotUsers:
             await self.remember()
 
     async def remember(self) -> None:
-        """Keep them now, unless it is too early; a registry that does not answer is not waited for."""
+        """Write the counts now, unless it is too early; don't wait for a registry that does not answer."""
         if not self._begun or not self._limit:
             return
         # Copied here, where nothing changes it meanwhile; sorted in a thread, as there may be many.
         assignments = list(self._table)
-        with contextlib.suppress(RegistryUnavailable):  # the follower says so
+        with contextlib.suppress(RegistryUnavailable):  # the follower logs it
             await asyncio.to_thread(self._remember, assignments)
 
     async def in_memory(self, shards: Collection[int]) -> list[str]:
-        """The users of these shards whose models are in memory, the most important first."""
+        """Return the users of these shards whose models are in memory, the most important first."""
         return await asyncio.to_thread(self._in_memory, list(self._table), shards)
 
     async def recall(self) -> Mapping[str, Mapping[str, int]]:
-        """As `ServerRegistry.hot`; empty where the registry does not answer."""
+        """Return `ServerRegistry.hot`; empty where the registry does not answer."""
         if not self._limit:
             return {}
         try:
             hot = await asyncio.to_thread(self._registry.hot)
         except RegistryUnavailable as error:
-            log.warning("nobody knows what was used last", error=str(error))
+            log.warning("the users that were answered last are unknown", error=str(error))
             return {}
         own = hot.get(self._registry.server_id)
         if own and not self._begun:  # counted by the process before this one
@@ -96,7 +96,7 @@ class HotUsers:
     def _remember(self, assignments: Sequence[Assignment]) -> None:
         requests = self._models.requests(reset=True)
         if self._noted and not any(requests.values()):
-            return  # a server that was asked nothing knows nothing better
+            return  # a server that answered nothing knows nothing better
         asked = [a for a in assignments if a.model_id in requests]
         counts = {a.user_id: requests[str(a.model_id)] + self._lately.get(a.user_id, 0) // 2 for a in asked}
         self._lately = {user_id: count for user_id, count in counts.items() if count}
@@ -109,8 +109,8 @@ class HotUsers:
 def _most(
     limit: int, assignments: Sequence[Assignment], models: Iterable[str], counts: Mapping[str, int]
 ) -> list[str]:
-    """The users with the highest counts; equals in the order of their `models`."""
+    """Return the users with the highest counts; equals in the order of their `models`."""
     places = {model_id: place for place, model_id in enumerate(models)}
     found = ((-counts[a.user_id], places[str(a.model_id)], a.user_id) for a in assignments)
-    # Not sorted: of a hundred thousand, that would hold the interpreter for a tenth of a second.
+    # Not sorted: sorting a hundred thousand users holds the interpreter for a tenth of a second.
     return [user_id for *_, user_id in nsmallest(limit, found)]

@@ -1,4 +1,4 @@
-"""Lets go of models whose users another server holds, so that each model is in one memory."""
+"""Drops misplaced models, so that each model is in the memory of its holders only."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from tenantry_server.peers.view import FleetView
 
 log = structlog.get_logger(__name__)
 
-_LET_GO_S = 5.0  # others may pass requests on for as long as they have not heard who holds them now
+_LET_GO_S = 5.0  # peers pass requests on to this server until they have read who owns the shards now
 
 
 class Strays:
-    """Drops what this server neither holds, nor is about to, some seconds after shards changed hands.
+    """Drops models that belong to other servers, some seconds after shards have moved.
 
     A model is also misplaced where its holder did not answer a request, and this server did.
 
     Args:
-        table: everybody.
+        table: every user's model.
         models: the memory.
-        holders: tell what belongs here.
-        every_s: between looks where no shard changes hands.
+        view: knows which models belong here.
+        every_s: between checks where no shard moves.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Strays:
         self._moved = asyncio.Event()
 
     def changed(self, changes: Changes) -> None:
-        """The table has taken these in; on the event loop."""
+        """Changes were applied to the table; called on the event loop."""
         if changes.shards:
             self._moved.set()
 
@@ -56,13 +56,13 @@ class Strays:
             await self.let_go()
 
     async def let_go(self) -> None:
-        """Drop them now."""
+        """Drop misplaced models now."""
         if len(self._models) == 0:
             return
         assignments = list(self._table)  # copied here, where nothing changes it meanwhile
         gone = await asyncio.to_thread(self._let_go, assignments)
         if gone:
-            log.info("let go of models that others hold", models=gone)
+            log.info("dropped misplaced models", models=gone)
 
     def _let_go(self, assignments: Sequence[Assignment]) -> int:
         inside = set(self._models.most_wanted(len(self._models)))

@@ -1,7 +1,7 @@
-"""Says whom to load for before anybody asks: at the start, and when shards come to this server.
+"""Decides which models to load before any request: at the start, and when shards come to this server.
 
-What was used last is kept by `hot`, and what another server has in memory is told by `handover`. A new
-version of a model is the candidates' business and no concern of this.
+`hot_users` keeps which users were answered last, and `warm_list` asks which models other servers have in
+memory. New versions of models are loaded as candidates, and not here.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ HotLists = Callable[[], Awaitable[Mapping[str, Mapping[str, int]]]]
 """Return, by server id, the users that it answered lately with their requests, the busiest first."""
 
 WarmUsers = Callable[[Collection[int]], Awaitable[Sequence[str]]]
-"""Shards -> their users whose models those who hold them have in memory, the most important first."""
+"""From shards to their users whose models the owners have in memory, the most important first."""
 
 
 class Prewarmer:
-    """Warms pinned tenants (`spec.prewarm`) of this server's shards, and what was hot of those that come.
+    """Loads pinned tenants (`spec.prewarm`) of this server's shards, and hot users of arriving shards.
 
-    A shard comes in one of two ways. Where another server still answers for it, this one is named the
-    next holder, loads what is warm there, and says so by `prepared_revision`; only then is it handed
-    over. Where the other one is dead, it comes at once, and what it answered last is loaded then.
-    Of users who are on several servers, each of these loads the model when it becomes one of them.
+    A shard arrives in one of two ways. Where its owner lives, this server is named the next owner, loads
+    the models that are warm there, and reports `prepared_revision`; only then does the shard move. Where
+    the owner is dead, the shard moves at once, and the users that the owner answered last are loaded
+    afterwards. A model that is to be on several servers is loaded by each when it becomes a holder.
 
     Args:
-        table: who has which model, and who holds which shard.
-        warmer: loads.
-        hot: what servers answered last, as they wrote down.
-        warm: what servers have in memory now.
-        keeps: whether a user's model belongs here.
+        table: who has which model, and who owns which shard.
+        warmer: loads the models.
+        hot: returns the users that servers answered last, as they wrote down.
+        warm: returns which models owners have in memory now.
+        keeps: returns whether a user's model belongs here.
         server_id: this server's.
-        wait_s: after so long it is `done` in any case, and goes on.
+        wait_s: after this time it is `done` in any case, and goes on.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Prewarmer:
         self._begun = asyncio.Event()
         self._due: dict[str, None] = {}
         self._held: set[int] = set()
-        self._arriving: dict[int, int] = {}  # shard -> the revision that named this server the next holder
-        self._orphans: set[int] = set()  # came without notice
+        self._arriving: dict[int, int] = {}  # shard -> the revision that named this server the next owner
+        self._orphans: set[int] = set()  # moved here without notice
         self._wake = asyncio.Event()
         self._waited = False
         self.first_round_over = asyncio.Event()
@@ -78,7 +78,7 @@ class Prewarmer:
         return self._waited or self.first_round_over.is_set()
 
     def changed(self, changes: Changes) -> None:
-        """The table has taken these in; on the event loop."""
+        """Changes were applied to the table; called on the event loop."""
         if changes.complete:
             self._pinned.clear()
             self._arriving.clear()
@@ -101,7 +101,7 @@ class Prewarmer:
             self._wake.set()
 
     def servers_changed(self) -> None:
-        """Other servers are there than before, so this one may be among those that hold a user's model."""
+        """The set of servers changed, so this one may have become a holder of some users' models."""
         self._take_replicas(self._table.replicated)
         if self._due:
             self._wake.set()
@@ -157,23 +157,23 @@ class Prewarmer:
     async def _first_round(self) -> None:
         began_s = time.monotonic()
         hot = await self._hot()
-        self._due.clear()  # up to here all of it is in the table
+        self._due.clear()  # the table has all of it by now
         self._orphans.clear()
         users = self._wanted(hot)
         tally = await self._warmer.warm(users)
-        self._warmer.touch(reversed(users))  # what matters most was used last: it goes last
+        self._warmer.touch(reversed(users))  # the most important one was used last, so it is evicted last
         if users:
             seconds = round(time.monotonic() - began_s, 2)
             log.info("prewarmed", models=tally.loaded, bytes=tally.loaded_bytes, seconds=seconds)
 
     async def _prepare(self) -> None:
-        """Load what is warm where the shards are that are to come, and say so."""
+        """Load what is warm at the owners of arriving shards, and report it."""
         began_s = time.monotonic()
         revision = self._table.revision
         shards = set(self._arriving)
         warm = await self._warm(shards)
         users = list(dict.fromkeys([*self._pinned_in(shards), *warm]))
-        # Beside what is held already: each shard's part of the memory is as large as another's.
+        # Beside the shards owned already: each shard gets an equal part of the model cache.
         share = SHARE * len(shards) / (len(shards) + len(self._held))
         tally = await self._warmer.warm(users, share=share)
         self._warmer.touch(reversed(users))
@@ -182,10 +182,10 @@ class Prewarmer:
         log.info("prepared shards", shards=len(shards), models=tally.loaded, seconds=seconds)
 
     def _wanted(self, hot: Mapping[str, Mapping[str, int]]) -> list[str]:
-        """Whom to load for, the most important first; the event loop is held for a millisecond per server.
+        """Return the users to load, the most important first; takes a millisecond per server.
 
-        Pinned tenants of this server's shards; of those shards what any server answered last, as it may
-        have held them; and what this server answered last, whichever server owns it: it may be asked again.
+        Pinned tenants of this server's shards; users of those shards that any server answered last, as it
+        may have owned them; and users that this server answered last, whichever server owns them now.
         """
         mine = self._shards()
         ranked = self._hot_in(hot, mine)
@@ -197,7 +197,7 @@ class Prewarmer:
         return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
 
     def _hot_in(self, hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:
-        """Those of these shards, by their requests at all servers, then by the best place in any list."""
+        """Return users of these shards, by their requests at all servers, then by their best place."""
         requests: Counter[str] = Counter()
         places: dict[str, int] = {}
         for users in hot.values():
@@ -208,7 +208,7 @@ class Prewarmer:
         return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
 
     def _shards(self) -> set[int]:
-        """Those that this server holds; before it is given any, those that it will be given."""
+        """Return the shards that this server owns; before it is given any, those that it will be given."""
         holders = {shard: holding.server_id for shard, holding in self._table.holdings.items()}
         mine = {shard for shard, server_id in holders.items() if server_id == self._server_id}
         if mine:

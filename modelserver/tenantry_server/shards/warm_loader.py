@@ -1,4 +1,4 @@
-"""Loads the models of given users, a few at a time and only as many as fit; whom and when others decide."""
+"""Loads the models of given users, a few at a time and only as many as fit; others decide which."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -17,16 +17,16 @@ _TRIES = 4
 _AGAIN_S = 1.0
 _PARALLEL = 3  # of the four threads that load: one is left for requests
 SHARE = 0.9
-"""Of the memory: what is loaded beyond would soon push out what was loaded first."""
+"""Share of the model cache: models loaded beyond it would soon evict those loaded first."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one round.
+    """The counts of one round.
 
     Attributes:
         loaded_bytes: in memory, together.
-        left: did not fit.
+        left: models that did not fit.
     """
 
     loaded: int = 0
@@ -36,12 +36,12 @@ class Tally:
 
 
 class Warmer:
-    """Gets models into the memory before anybody asks; there they are as any other.
+    """Loads models into the model cache before any request; there they are like any other.
 
     Args:
         table: who has which model.
-        models: the memory, whose bound is respected.
-        load: gets a model into the memory.
+        models: the model cache, whose bound is respected.
+        load: loads a model into the cache.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Warmer:
         """Load the models that are not in memory yet, in this order; count and log failures.
 
         Args:
-            share: of the memory, how much may be loaded now.
+            share: of the model cache, how much may be loaded now.
         """
         tally = Tally()
         left = iter(users)
@@ -71,14 +71,14 @@ class Warmer:
         return tally
 
     def touch(self, users: Iterable[str]) -> None:
-        """Count them as used now, the last one as the last."""
+        """Count the models of these users as used now, in this order."""
         for user_id in users:
             assignment = self._table.get(user_id)
             if assignment is not None and assignment.model_id is not None:
                 self._models.touch(assignment.model_id)
 
     async def _patiently(self, model_id: str) -> Resident:
-        """Where the store can't be reached just now, the next model could not be read either."""
+        """Load a model; wait where the store can't be reached, as the next load would fail as well."""
         for _ in range(_TRIES - 1):
             try:
                 return await self._load(model_id)
@@ -90,10 +90,10 @@ class Warmer:
 
     async def _work(self, users: Iterator[str], tally: Tally, room_bytes: float) -> None:
         for user_id in users:
-            assignment = self._table.get(user_id)  # as it is by now
+            assignment = self._table.get(user_id)  # the present one
             model_id = None if assignment is None else assignment.model_id
             if assignment is None or model_id is None or model_id in self._models:
-                await asyncio.sleep(0)  # of many, each lets others have their turn
+                await asyncio.sleep(0)  # lets other tasks run, where there are many
                 continue
             if tally.loaded_bytes + (assignment.size_bytes or 0) > room_bytes:
                 tally.left += 1

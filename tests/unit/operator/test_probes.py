@@ -24,7 +24,7 @@ def test_a_reconciler_that_hangs_is_a_reason_to_restart() -> None:
     health.controller = _controller(turned_at_s=900.0, listed=True)
     assert health.stuck() is None
     health.controller = _controller(turned_at_s=800.0, listed=True)
-    assert health.stuck() == "the reconciler has not come round for 200 s"
+    assert health.stuck() == "the reconciler has not finished a pass for 200 s"
 
 
 def test_a_standby_is_ready_and_a_leader_once_it_has_listed() -> None:

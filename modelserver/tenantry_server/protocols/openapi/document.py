@@ -11,10 +11,10 @@ _ABOUT = (
 )
 
 _MEANING = {
-    "400": "the body could not be read, such as one that is not the gzip that it says",
+    "400": "the body can't be read, for instance as it is not the gzip that its headers announce",
     "404": "no TenantModel names this user",
     "413": "the body is too large, compressed or not",
-    "422": "the body is not understood, or its rows are not what the model takes",
+    "422": "the body can't be understood, or its rows are not what the model takes",
     "500": "the model raised",
     "503": "not now: the model has not loaded yet or can't be loaded, or the registry does not answer",
     "504": "the model took too long",
@@ -28,13 +28,13 @@ _VERSION = {
     "name": "version",
     "in": "path",
     "required": True,
-    "description": "The one that answers, as metadata and answers name it; another is 404.",
+    "description": "The version that answers, as metadata and answers name it; any other is 404.",
     "schema": {"type": "string", "minLength": 1},
 }
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
-    "description": "Bytes of the JSON part, where tensors follow it in binary.",
+    "description": "Bytes of the JSON part, where binary tensors follow it.",
     "schema": {"type": "integer", "minimum": 0},
 }
 _MODEL_ID = {"Tenantry-Model-Id": {"description": "exactly which model", "schema": {"type": "string"}}}
@@ -48,7 +48,7 @@ Operation = dict[str, Any]
 
 
 def document() -> dict[str, Any]:
-    """The document, with examples that a client can send."""
+    """Return the document, with examples that a client can send."""
     return {
         "openapi": "3.1.0",
         "info": {"title": _TITLE, "version": tenantry.__version__, "description": _ABOUT},
@@ -76,7 +76,7 @@ def _own() -> dict[str, Any]:
         body=_json("Rows", [{"km": 12.0, "hour": 8}]),
         of_model=True,
     )
-    live = _operation(tag, "Whether the event loop lives", _json("Status", {"status": "ok"}))
+    live = _operation(tag, "Whether the server is alive", _json("Status", {"status": "ok"}))
     ready = _operation(
         tag, "Whether to send requests here", _json("Status", {"status": "ready"}), errors=("503",)
     )
@@ -97,7 +97,7 @@ def _v1() -> dict[str, Any]:
     tag = "KServe V1"
     alive = _operation(tag, "Whether a V1 server lives", _json("Status", {"status": "alive"}))
     models = _operation(
-        tag, "Everyone who has a model", _json("V1Models", {"models": ["ann"]}), errors=("503",)
+        tag, "Every user that has a model", _json("V1Models", {"models": ["ann"]}), errors=("503",)
     )
     ready = _operation(
         tag,
@@ -128,14 +128,14 @@ def _v2() -> dict[str, Any]:
     tag = "Open Inference Protocol V2"
     about = {"name": "tenantry", "version": tenantry.__version__, "extensions": ["binary_tensor_data"]}
     server = _operation(tag, "About this server", _json("ServerMetadata", about))
-    live = _operation(tag, "Whether the event loop lives", _json("Live", {"live": True}))
+    live = _operation(tag, "Whether the server is alive", _json("Live", {"live": True}))
     ready = _operation(
         tag, "Whether to send requests here", _json("Ready", {"ready": True}), errors=("503",)
     )
     entry = {"name": "ann", "version": "9f86d081", "state": "READY", "reason": ""}
     index = _operation(
         tag,
-        "Everyone who has a model, and whether it is in memory",
+        "Every user that has a model, and whether it is in memory",
         _json("Index", [entry]),
         errors=(*_OF_A_BODY, "503"),
         body=_json("IndexRequest", {"ready": True}),
@@ -153,8 +153,8 @@ def _v2() -> dict[str, Any]:
             of_model=True,
         )
         for summary, more in (
-            ("Load a model before it is asked", ("507",)),
-            ("Forget a model until it is asked again", ()),
+            ("Load a model before it is asked for", ("507",)),
+            ("Drop a model until it is asked for again", ()),
         )
     )
     return {
@@ -168,7 +168,7 @@ def _v2() -> dict[str, Any]:
 
 
 def _v2_models() -> dict[str, Any]:
-    """With and without the version in the path."""
+    """Return the path with and without a version."""
     tag = "Open Inference Protocol V2"
     output = {"name": "predict", "datatype": "FP64", "shape": [1], "data": [3.5]}
     answered = {"model_name": "ann", "model_version": "9f86d081", "id": "42", "outputs": [output]}
@@ -199,7 +199,7 @@ def _v2_models() -> dict[str, Any]:
         paths[base] = {
             "get": _operation(
                 tag,
-                "What a model takes and gives",
+                "The inputs and outputs of a model",
                 _json("ModelMetadata", described),
                 errors=(*_OF_A_USER, "507"),
                 parameters=parameters,

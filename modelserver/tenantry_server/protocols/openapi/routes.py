@@ -12,7 +12,7 @@ _NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def routes() -> list[web.RouteDef]:
-    """Both, made at the first question and kept."""
+    """Return both; each is made at its first request and kept."""
 
     async def show_document(_request: web.Request) -> web.Response:
         return answer(_document())

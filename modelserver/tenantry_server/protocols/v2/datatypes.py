@@ -1,4 +1,4 @@
-"""The datatypes of the Open Inference Protocol: their names, their bytes, and numpy's words for them."""
+"""The datatypes of the Open Inference Protocol: their names, sizes, and numpy types."""
 
 import struct
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _BY_DTYPE = {dtype: name for name, dtype in NUMERIC.items()}
 
 
 def tensor_of(predictions: Predictions) -> tuple[str, npt.NDArray[Any] | list[str | None]]:
-    """Predictions as a tensor's datatype and its values in row-major order.
+    """Return predictions as a tensor's datatype and its values in row-major order.
 
     Numbers keep their own type; wider ones than 64 bits become FP64.
 
@@ -67,7 +67,7 @@ def _numbers(predictions: Predictions) -> Predictions:
 
 
 def pack_texts(texts: Sequence[str | None]) -> bytes:
-    """The binary form: each element's length in four bytes, little-endian, and its UTF-8; None is empty."""
+    """Write the binary form: each element's length in four bytes, little-endian, and its UTF-8."""
     encoded = [b"" if text is None else text.encode() for text in texts]
     return b"".join([part for item in encoded for part in (_LENGTH.pack(len(item)), item)])
 
@@ -76,7 +76,7 @@ def unpack_texts(data: bytes | memoryview, count: int) -> list[str]:
     """Read `count` elements of the binary form, which must be all of `data`.
 
     Raises:
-        FeatureMismatch: a length leads out of the data, the count is another, or it is not UTF-8.
+        FeatureMismatch: a length leads out of the data, the count differs, or it is not UTF-8.
     """
     texts: list[str] = []
     position = 0
@@ -86,7 +86,7 @@ def unpack_texts(data: bytes | memoryview, count: int) -> list[str]:
             start = position + LENGTH_BYTES
             position = start + _LENGTH.unpack_from(data, position)[0]
             if position > end:
-                raise FeatureMismatch(f"element {len(texts)} says that it is longer than the data")
+                raise FeatureMismatch(f"element {len(texts)} claims to be longer than the data")
             texts.append(str(data[start:position], "utf-8"))
     except struct.error:
         raise FeatureMismatch(f"element {len(texts)} has no length of {LENGTH_BYTES} bytes") from None

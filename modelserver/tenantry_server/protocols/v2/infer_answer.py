@@ -24,7 +24,7 @@ def output_name(model_id: str) -> str:
 
 
 def version_of(model_id: str) -> str:
-    """The version that a client sees: the beginning of the pinned digest, or of the store's version.
+    """Return the version that a client sees: the start of the pinned digest, or of the store's version.
 
     Example:
         >>> version_of("s3://models/a.joblib#sha256=" + "9f86d081" * 8)
@@ -33,19 +33,19 @@ def version_of(model_id: str) -> str:
         'unpinned'
     """
     digest = model_id.rfind("#sha256=")
-    if digest >= 0:  # as the operator pins most of them; the same as below, in a fiftieth of the time
+    if digest >= 0:  # the operator pins most of them; the same as below, in a fiftieth of the time
         return model_id[digest + 8 : digest + 16]
     return ModelId.parse(model_id).short
 
 
 def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, int | None]:
-    """Write an answer as it was asked for.
+    """Write an answer in the requested form.
 
     Returns:
         the body, and the length of its JSON part where bytes follow it, else None.
 
     Raises:
-        InvalidRequest: an output was asked for that the model does not have.
+        InvalidRequest: the request names an output that the model does not have.
         PredictionFailed: the predictions are of a type that no tensor has.
     """
     name = output_name(answer.model_id)
@@ -71,5 +71,5 @@ def _wanted(outputs: list[tuple[str, bool]], name: str) -> bool:
         if asked != name:
             raise InvalidRequest(f"there is no output {short(asked)}; this model has {name!r}")
     if len(outputs) > 1:
-        raise InvalidRequest(f"output {name!r} is asked for twice")
+        raise InvalidRequest(f"output {name!r} is requested twice")
     return outputs[0][1]

@@ -14,12 +14,12 @@ from tenantry_server.protocols.v2 import datatypes, tensors
 from tenantry_server.protocols.v2.tensors import Tensor, Tensors
 from tenantry_server.rows.payload import refuse_double_keys, short
 
-_LONGEST_LENGTH = 12  # digits of a header that could be true
+_LONGEST_LENGTH = 12  # digits of a plausible length
 
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """What a client asked.
+    """A parsed inference request.
 
     Attributes:
         tensors: the rows.
@@ -41,7 +41,7 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
         json_length: the header Inference-Header-Content-Length; None: all of the body is JSON.
 
     Raises:
-        InvalidRequest: says which part is not as the protocol has it.
+        InvalidRequest: names the part that breaks the protocol.
     """
     json_bytes = len(body) if json_length is None else _length(json_length, len(body))
     text = body if json_length is None else memoryview(body)[:json_bytes]
@@ -72,7 +72,7 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
 
 
 class _Sections:
-    """The bytes behind the JSON, taken one section after the other."""
+    """The bytes behind the JSON, read one section after the other."""
 
     def __init__(self, body: memoryview, start: int) -> None:
         self._body = body
@@ -117,7 +117,7 @@ def _tensor(entry: dict[str, Any], binary: _Sections | None) -> Tensor:
     if "binary_data_size" in parameters:
         if binary is None:
             raise InvalidRequest(
-                f"input {short(name)} is said to be binary, and the header "
+                f"input {short(name)} claims to be binary, and the header "
                 "Inference-Header-Content-Length does not say where the JSON ends"
             )
         if "data" in entry:
@@ -163,10 +163,10 @@ def _objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _quotes(document: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> int:
-    """How many quotation marks a plain request has that holds exactly these keys and strings.
+    """Count the quotation marks of a plain request that holds exactly these keys and strings.
 
     Every string that orjson kept has two in the text, so that a text with no more than these has no
-    key that was dropped because it stands twice. Numbers, which are most of a body, need no look.
+    key that was dropped because it stands twice. Numbers, which are most of a body, need no check.
     """
     strings = _strings(document)
     for entry in outputs:
@@ -181,7 +181,7 @@ def _quotes(document: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> 
 
 
 def _strings(entry: dict[str, Any]) -> int:
-    """The keys and string values of an object and of its parameters."""
+    """Return the keys and string values of an object and of its parameters."""
     total = len(entry)
     for value in entry.values():
         if type(value) is str:

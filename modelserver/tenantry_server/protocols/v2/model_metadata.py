@@ -1,4 +1,4 @@
-"""What V2 says of a model: the tensors that it takes and the one that it gives."""
+"""V2 metadata of a model: the tensors that it takes and the one that it gives."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from tenantry_server.protocols.v2 import datatypes
 from tenantry_server.protocols.v2.infer_answer import output_name, version_of
 from tenantry_server.protocols.v2.tensors import Tensor, Tensors
 
-MATRIX = "input"  # a name for the one tensor that may have any
+MATRIX = "input"  # a name for the one tensor that may have any name
 _ANY = -1
 
 
 async def describe(
     service: Service, user_id: str, model: Model, model_id: str, *, timeout_s: float
 ) -> dict[str, Any]:
-    """A $metadata_model_response, with ``feature_names`` beside it where the model has some.
+    """Return a $metadata_model_response, with ``feature_names`` where the model has some.
 
-    The datatype of the answer is found by asking for one row of zeros, where the model is one that only
-    computes; of others FP64 is said.
+    The datatype of the answer is that of one row of zeros, where the model only computes, and else
+    FP64.
     """
     described: dict[str, Any] = {
         "name": user_id,
@@ -40,11 +40,11 @@ def _platform(model_id: str) -> str:
     try:
         return f"tenantry_{formats.format_of(ModelId.parse(model_id)).name}"
     except UnknownFormat:
-        return "tenantry"  # a repository of one's own, whose ids have no suffix
+        return "tenantry"  # a custom repository, whose ids have no suffix
 
 
 def _inputs(model: Model) -> list[dict[str, Any]]:
-    """One matrix of numbers, or a tensor for each column of a model that takes a DataFrame."""
+    """Return one matrix of numbers, or a tensor for each column of a model that takes a DataFrame."""
     if model.numeric or model.feature_names is None:
         width = _width(model)
         datatype = "FP64" if model.numeric else datatypes.TEXT

@@ -1,8 +1,8 @@
 """Open Inference Protocol V2 over HTTP: inference, metadata, readiness, and the model repository.
 
-A tenant has one version at a time, named by the beginning of its digest. A path may name it; any other
-is refused, as it does not answer. To load is to warm up, and to unload is to forget until the next
-request: which models there are is declared by TenantModels alone.
+A tenant has one version at a time, named by the start of its digest. A path may name that version; any
+other is refused. Loading warms a model up, and unloading drops it until the next request: only TenantModels
+declare which models there are.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 def routes(service: Service) -> list[web.RouteDef]:
-    """Everything below ``/v2``."""
+    """Return everything below ``/v2``."""
 
     async def infer(request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -81,7 +81,7 @@ def _server_routes(service: Service) -> list[web.RouteDef]:
     async def ready(_request: web.Request) -> web.Response:
         if not service.ready():
             raise RegistryUnavailable(
-                "this server is not ready yet: it reads the registry, or prewarms models"
+                "this server is not ready yet: it is reading the registry, or prewarming models"
             )
         return answer(b'{"ready":true}')
 
@@ -119,7 +119,7 @@ def _repository_routes(service: Service) -> list[web.RouteDef]:
 
 
 def _index(plane: DataPlane, assigned: Mapping[str, str | None], only_ready: bool) -> bytes:
-    """In a thread: of a hundred thousand users it takes a second."""
+    """Write the index, in a thread: a hundred thousand users take a second."""
     entries = []
     for user_id, model_id in assigned.items():
         loaded = model_id is not None and plane.is_loaded(model_id)
@@ -127,7 +127,7 @@ def _index(plane: DataPlane, assigned: Mapping[str, str | None], only_ready: boo
             continue
         entry = {"name": user_id, "state": "READY" if loaded else "UNAVAILABLE", "reason": ""}
         if model_id is None:
-            entry["reason"] = "no version of it has loaded yet"
+            entry["reason"] = "no version has loaded yet"
         else:
             entry["version"] = version_of(model_id)
             entry["reason"] = "" if loaded else "not in memory; the next request loads it"
@@ -142,7 +142,7 @@ def _check_version(request: web.Request, model_id: str) -> None:
 
 
 async def _document(request: web.Request) -> dict[str, Any]:
-    """The optional JSON object of a request that asks no model."""
+    """Read the optional JSON object of a request that is not a prediction."""
     body = await read_body(request)
     if not body:
         return {}

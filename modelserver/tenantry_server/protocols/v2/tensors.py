@@ -1,4 +1,4 @@
-"""The rows of a V2 request: one matrix, or a column in each tensor, held against what the model takes.
+"""The rows of a V2 request: one matrix, or a column in each tensor, checked against what the model takes.
 
 Refuses shapes of other ranks than [rows, columns] and [rows], and rows that the tensors do not hold.
 """
@@ -20,13 +20,13 @@ from tenantry.model import Rows
 from tenantry_server.protocols.v2 import datatypes
 from tenantry_server.rows.payload import Payload, check_count, check_finite, check_same, short
 
-_FEW = 64  # values up to which Python's own sum finds a NaN in a tenth of the time of numpy's isfinite
+_FEW = 64  # up to so many values, Python's sum finds a NaN in a tenth of the time of numpy's isfinite
 _LARGEST_DIMENSION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input whose values were counted and are of its datatype.
+    """One input; the number and datatype of its values were checked.
 
     Attributes:
         name: as given.
@@ -42,7 +42,7 @@ class Tensor:
     values: npt.NDArray[Any] | list[str | None] | memoryview
 
     def doubles(self) -> npt.NDArray[np.float64]:
-        """The values as float64, shape (rows * columns,), for a model that may work in place on them.
+        """Return the values as float64, shape (rows * columns,); a model may work in place on them.
 
         Raises:
             FeatureMismatch: they are texts.
@@ -51,12 +51,12 @@ class Tensor:
         if not isinstance(values, np.ndarray):
             raise FeatureMismatch(f"input {short(self.name)} is text (BYTES), and the model takes numbers")
         if values.dtype.itemsize < 8 and values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN, and no reason for a warning
+            with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN; don't warn
                 return values.astype(np.float64)
-        return values.astype(np.float64)  # a view of a body is read-only, and may begin at any byte
+        return values.astype(np.float64)  # a view of a body is read-only, and may be unaligned
 
     def objects(self, model: Model) -> npt.NDArray[Any] | Sequence[str | None]:
-        """The values for a model that takes a DataFrame.
+        """Return the values for a model that takes a DataFrame.
 
         Raises:
             FeatureMismatch: texts that can't be read, or an infinite number.
@@ -79,7 +79,7 @@ class Tensors(Payload):
     by their names, or by their order where the model knows no names.
 
     Args:
-        inputs: one at least.
+        inputs: at least one.
 
     Raises:
         InvalidRequest: their counts of rows differ, a name is there twice, or one of several has more
@@ -97,7 +97,7 @@ class Tensors(Payload):
         return self.inputs[0].rows
 
     def matrix(self, model: Model) -> Rows:
-        """As `Payload.matrix` says."""
+        """As `Payload.matrix`."""
         if len(self.inputs) == 1:
             (only,) = self.inputs
             names = model.feature_names
@@ -140,10 +140,10 @@ class Tensors(Payload):
 
 
 def from_binary(name: str, datatype: str, shape: Any, data: memoryview) -> Tensor:
-    """A tensor of the binary extension; nothing is copied.
+    """Read a tensor of the binary extension without copying.
 
     Args:
-        data: exactly as many bytes as the request says.
+        data: exactly the bytes that the request announces.
 
     Raises:
         InvalidRequest: datatype, shape and length do not fit together.
@@ -167,7 +167,7 @@ def from_binary(name: str, datatype: str, shape: Any, data: memoryview) -> Tenso
 
 
 def from_json(name: str, datatype: str, shape: Any, data: Any) -> Tensor:
-    """A tensor whose values stand in the JSON, flat or nested as its shape is.
+    """Read a tensor whose values are in the JSON, flat or nested like its shape.
 
     Raises:
         InvalidRequest: datatype, shape and data do not fit together.

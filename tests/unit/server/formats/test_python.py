@@ -81,7 +81,7 @@ def test_a_class_within_a_class_without_parameters() -> None:
         ('class = "acme_pricing.models.Margin"', "got 'acme_pricing.models.Margin'"),
         ('class = "acme_pricing.models:"', "got 'acme_pricing.models:'"),
         ("class = 3", "got 3"),
-        ('class = "a:B"\nmargin = 1', "it has margin; only class and [parameters] are understood"),
+        ('class = "a:B"\nmargin = 1', "it has margin; only class and [parameters] are allowed"),
         ('class = "a:B"\nparameters = 1', "parameters must be a table, got 1"),
         (
             'class = "acme_missing.models:Margin"',

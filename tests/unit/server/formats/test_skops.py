@@ -100,7 +100,7 @@ def test_a_strangers_class_is_refused_by_name_before_one_is_made() -> None:
     with pytest.raises(ArtifactInvalid) as raised:
         load_model(dumped, ModelId("file:///m.skops"))
     assert Stranger.made == made
-    assert f"neither skops nor Tenantry vouches for: {__name__}.Stranger; " in str(raised.value)
+    assert f"neither skops nor Tenantry trusts: {__name__}.Stranger; " in str(raised.value)
     assert "publish it with joblib" in str(raised.value)
 
 
@@ -136,7 +136,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused() -> None:
         for _ in range(300):
             member.write(bytes(1 << 20))
     assert len(buffer.getvalue()) < 1 << 20
-    with pytest.raises(ArtifactInvalid, match=r"bytes would unpack to 3\d{8}, which no model does"):
+    with pytest.raises(ArtifactInvalid, match=r"bytes would unpack to 3\d{8}; a model never does"):
         load_model(buffer.getvalue(), ModelId("file:///m.skops"))
 
 

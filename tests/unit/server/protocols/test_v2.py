@@ -213,7 +213,7 @@ def test_a_binary_section_that_lies_is_refused(entry: dict[str, Any], data: byte
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (struct.pack("<I", 2**32 - 1) + b"abcd", "element 0 says that it is longer than the data"),
+        (struct.pack("<I", 2**32 - 1) + b"abcd", "element 0 claims to be longer than the data"),
         (struct.pack("<I", 1) + b"a" + b"\0\0\0", "element 1 has no length"),
         (struct.pack("<I", 4) + b"\xff\xff\xff\xff", "element 0 is not UTF-8"),
         (struct.pack("<I", 4) + b"abcd", "it holds 1 elements, its shape says 2"),
@@ -252,15 +252,15 @@ def test_a_shape_is_one_or_two_counts(shape: Any) -> None:
         ([2, 2], [[1, 2], [3]], "FP64", "lists in 'data' are of another"),
         ([2, 2], [[1, 2], 3], "FP64", "lists in 'data' are of another"),
         ([2, 1], [[1, 2]], "FP64", "lists in 'data' are of another"),
-        ([1, 1], [[[1]]], "FP64", "value 0 is no FP64"),
-        ([1], [[1]], "FP64", "value 0 is no FP64"),
-        ([2], ["1", 2], "FP64", "value 0 is no FP64: '1'"),
-        ([2], [1, True], "FP32", "value 1 is no FP32: True"),
-        ([2], [1, 2.5], "INT64", "value 1 is no INT64: 2.5"),
-        ([1], [None], "INT64", "value 0 is no INT64: None"),
+        ([1, 1], [[[1]]], "FP64", "value 0 is not a FP64"),
+        ([1], [[1]], "FP64", "value 0 is not a FP64"),
+        ([2], ["1", 2], "FP64", "value 0 is not a FP64: '1'"),
+        ([2], [1, True], "FP32", "value 1 is not a FP32: True"),
+        ([2], [1, 2.5], "INT64", "value 1 is not a INT64: 2.5"),
+        ([1], [None], "INT64", "value 0 is not a INT64: None"),
         ([1], [300], "UINT8", "does not fit into UINT8"),
         ([1], [-1], "UINT64", "does not fit into UINT64"),
-        ([1], [2**64], "UINT64", "is no UINT64"),
+        ([1], [2**64], "UINT64", "is not a UINT64"),
         ([1], [1], "BOOL", "value 0 is not a BOOL: 1"),
         ([1], [1], "BYTES", "value 0 is not a BYTES: 1"),
         ([1], [1], "fp64", "no datatype 'fp64'"),
@@ -349,7 +349,7 @@ def test_a_key_that_stands_twice_is_refused(where: str, twice: str) -> None:
     }
     text = json.dumps(document)
     parse(text.encode(), None)
-    assert "stands twice" in refusal(lambda: parse(text.replace(where, twice).encode(), None))
+    assert "is repeated" in refusal(lambda: parse(text.replace(where, twice).encode(), None))
 
 
 def test_a_missing_text_hides_no_key_that_stands_twice() -> None:
@@ -357,7 +357,7 @@ def test_a_missing_text_hides_no_key_that_stands_twice() -> None:
     text = json.dumps({"inputs": [tensor([2], ["x", None], "BYTES")]})
     parse(text.encode(), None)
     twice = text.replace('"shape": [2]', '"shape": [2], "shape": [2]')
-    assert "stands twice" in refusal(lambda: parse(twice.encode(), None))
+    assert "is repeated" in refusal(lambda: parse(twice.encode(), None))
 
 
 def test_unknown_keys_and_parameters_are_left_alone() -> None:
@@ -458,7 +458,7 @@ def test_the_output_is_named_after_the_method_and_no_other_is_there() -> None:
     assert document["outputs"][0]["name"] == "predict_proba"
     told = refusal(lambda: answer([1.0], outputs=[{"name": "predict_proba"}]))
     assert told == "there is no output 'predict_proba'; this model has 'predict'"
-    assert "asked for twice" in refusal(lambda: answer([1.0], outputs=[{"name": "predict"}] * 2))
+    assert "requested twice" in refusal(lambda: answer([1.0], outputs=[{"name": "predict"}] * 2))
     classes = [{"name": "predict", "parameters": {"classification": 3}}]
     assert "'classification' is not offered" in refusal(lambda: answer([1.0], outputs=classes))
     assert answer([1.0], outputs=[])[0]["outputs"][0]["name"] == "predict"

@@ -311,7 +311,7 @@ def test_any_bytes_are_read_or_refused_as_an_invalid_request(body: bytes) -> Non
 )
 def test_a_key_that_stands_twice_is_refused(body: bytes) -> None:
     """The parser keeps the last one: half of what the client said would be dropped without a word."""
-    assert "stands twice in one object" in refusal(body)
+    assert "is repeated in one object" in refusal(body)
 
 
 def test_text_values_and_deep_nesting_are_no_double_keys() -> None:
