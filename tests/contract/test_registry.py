@@ -1,7 +1,9 @@
 """The registry behaves alike on SQLite and on PostgreSQL."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tenantry.registry import (
     LoadReport,
     LoadState,
     OperatorRegistry,
+    RegistryReader,
     ServerRegistry,
     ServerReport,
     Writes,
@@ -346,6 +349,33 @@ def test_thousands_of_rows_in_one_question(operator: OperatorRegistry) -> None:
     users = [f"user-{n}" for n in range(1200)]
     operator.commit(Writes(assignments=[_row(user) for user in users]))
     assert operator.assignments(users).keys() == set(users)
+
+
+def test_a_reader_without_a_role_reads_what_both_sides_wrote(
+    url: str, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    ready = Status(State.READY, "Loaded", "", 1, "file:///m", 5)
+    claims = [_claim("bob"), replace(_claim("ann"), user_id="a", status=ready)]
+    rows = [_row("a", size_bytes=5), _row("b"), _row("c", None), _row("d", deleted=True)]
+    operator.commit(Writes(claims=claims, assignments=rows))
+    operator.assign_shards(held({7: "server-0"}))
+    operator.set_spread({"a": 2})
+    server.renew(lease_s=10, acked_revision=4, report=ServerReport())
+    with RegistryReader.of_existing(url) as reader:
+        assert [claim.name for claim in reader.claims()] == ["ann", "bob"]
+        assert [c.name for named in ("a", "ann") for c in reader.claims(named=named)] == ["ann", "ann"]
+        assert reader.count_claims() == (1, 2)
+        assert [*sorted(reader.assigned()), *reader.assignments(["d", "unknown"])] == ["a", "b", "c", "d"]
+        assert reader.model_sizes() == {"a": 5, "b": 0}
+        assert (reader.shards(), reader.spread()) == (held({7: "server-0"}), {"a": 2})
+        assert [each.server_id for each in reader.servers()] == ["server-0"]
+
+
+def test_a_reader_sets_up_no_registry(url: str) -> None:
+    """Nor does it leave a connection behind: pytest makes an unclosed one an error."""
+    with pytest.raises(RegistryMismatch, match=r"no registry at|start an operator"):
+        RegistryReader.of_existing(url)
+    gc.collect()
 
 
 def test_many_writers_wait_for_each_other(engine: Engine, operator: OperatorRegistry) -> None:

@@ -34,13 +34,14 @@ class RegistryReader:
 
         Raises:
             RegistryMismatch: no operator has set it up yet, or the URL is not usable.
+            RegistryUnavailable: the database does not answer.
         """
         engine = open_engine(url)
-        path = engine.url.database or ""
-        if engine.url.get_backend_name() == "sqlite" and not Path(path).is_file():
-            raise RegistryMismatch(f"no registry at {path}; start one with `tenantry up FOLDER`")
-        if not is_migrated(engine):
-            raise RegistryMismatch("the registry is empty; start an operator first")
+        try:
+            _require_in_use(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(engine)
 
     def __enter__(self) -> Self:
@@ -113,6 +114,14 @@ class RegistryReader:
     def servers(self) -> list[Server]:
         """Return every server that has not been forgotten, live or not, by name."""
         return servers_in(self._engine)
+
+
+def _require_in_use(engine: Engine) -> None:
+    path = engine.url.database or ""
+    if engine.url.get_backend_name() == "sqlite" and not Path(path).is_file():
+        raise RegistryMismatch(f"no registry at {path}; start one with `tenantry up FOLDER`")
+    if not is_migrated(engine):
+        raise RegistryMismatch("the registry is empty; start an operator first")
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -35,7 +35,7 @@ class LoadBackoff:
         >>> backoff.failed("s3://models/a.joblib", ArtifactNotFound("s3://models/a.joblib"))
         >>> backoff.check("s3://models/a.joblib")
         Traceback (most recent call last):
-        tenantry.errors.ArtifactNotFound: no artifact at s3://models/a.joblib; publish it there...
+        tenantry.errors.artifacts.ArtifactNotFound: no artifact at s3://models/a.joblib; publish it there...
     """
 
     def __init__(self, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
