@@ -28,7 +28,7 @@ from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.hot_users import HotUsers
-from tenantry_server.shards.misplaced import Strays
+from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
@@ -53,7 +53,7 @@ class Warmth:
     """What decides which models are in memory before anybody asks."""
 
     prewarmer: Prewarmer
-    misplaced: Strays
+    misplaced: MisplacedModels
     hot: HotUsers
 
     def changed(self, changes: Changes) -> None:
@@ -87,22 +87,13 @@ def assemble(
         if directory.update(servers):
             prewarmer.servers_changed()
 
-    def report() -> ServerReport:
-        return ServerReport(
-            models.used_bytes,
-            prewarmer.prepared_revision,
-            leaving=stopping(),
-            load=plane.meter.load,
-            busiest=plane.meter.busiest,
-        )
-
     follower = RegistryFollower(
         registry,
         table,
         models,
         poll_s=settings.poll_s,
         lease_s=settings.lease_s,
-        report=report,
+        report=_reporting(models, prewarmer, plane, stopping),
         changed=warmth.changed,
         servers_read=servers_read,
     )
@@ -129,6 +120,23 @@ def assemble(
     return Parts(app, registry, table, follower, candidates, warmth, directory, disk)
 
 
+def _reporting(
+    models: CachedModelRepository, prewarmer: Prewarmer, plane: DataPlane, stopping: Callable[[], bool]
+) -> Callable[[], ServerReport]:
+    """Return what makes the report of this server for the registry, once a second."""
+
+    def report() -> ServerReport:
+        return ServerReport(
+            models.used_bytes,
+            prewarmer.prepared_revision,
+            leaving=stopping(),
+            load=plane.meter.load,
+            busiest=plane.meter.busiest,
+        )
+
+    return report
+
+
 def _warmth(
     settings: ServerSettings,
     registry: ServerRegistry,
@@ -148,7 +156,7 @@ def _warmth(
         server_id=own,
         wait_s=settings.prewarm_s,
     )
-    return Warmth(prewarmer, Strays(table, models, view), hot)
+    return Warmth(prewarmer, MisplacedModels(table, models, view), hot)
 
 
 def _disk(settings: ServerSettings) -> DiskCache | None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from tenantry.errors import InvalidSetting, RegistryUnavailable
+from tenantry.logs import OnChange
 from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server.app import FAST_PATH
@@ -165,18 +166,13 @@ def _stop_event(lifeline: int | None) -> _Stop:
 
 async def _tables_exist(engine: Engine, stop: asyncio.Event) -> bool:
     """Wait until the operator has made the registry's tables; False: told to stop meanwhile."""
-    told = False
+    waiting = OnChange(log)
     while not stop.is_set():
-        problem = ""
         try:
             if await asyncio.to_thread(is_migrated, engine):
                 return True
+            waiting.info("waiting for the operator to set up the registry", url=repr(engine.url))
         except RegistryUnavailable as error:
-            problem = str(error)
-        if not told and problem:
-            log.warning("waiting for the registry", url=repr(engine.url), error=problem)
-        elif not told:
-            log.info("waiting for the operator to set up the registry", url=repr(engine.url))
-        told = True
+            waiting.warning("waiting for the registry", url=repr(engine.url), error=str(error))
         await set_within(stop, _TABLES_EVERY_S)
     return False

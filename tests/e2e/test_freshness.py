@@ -46,7 +46,7 @@ KNOWN: Plan = [
 PLANS = st.lists(st.tuples(st.sampled_from(_ACTIONS), st.integers(0, 11)), min_size=18, max_size=24)
 
 
-class World:
+class FleetUnderFaults:
     """Three servers and an operator on one cluster, and clients that never stop asking."""
 
     def __init__(self, plane: ControlPlane, folder: Path, registry_url: str) -> None:
@@ -162,12 +162,12 @@ class Interleaving:
     """One example: what people, deployments and machines do to it, in this order.
 
     Args:
-        world: with everybody at work, and no TenantModels.
+        fleet: with everybody at work, and no TenantModels.
         serial: of the example; its users are new.
     """
 
-    def __init__(self, world: World, serial: int) -> None:
-        self.world = world
+    def __init__(self, fleet: FleetUnderFaults, serial: int) -> None:
+        self.fleet = fleet
         self.users = [f"u{serial}-{n}" for n in range(3)]
         self.versions: dict[str, list[tuple[TenantModel, float]]] = {user: [] for user in self.users}
         self.newest: dict[str, float] = {}  # of those that have a TenantModel
@@ -191,81 +191,81 @@ class Interleaving:
             raise AssertionError(f"{error!r}\nafter: {'; '.join(self.steps)}") from error
 
     def _begin(self) -> None:
-        self.world.users[:] = self.users
+        self.fleet.users[:] = self.users
         for user_id in self.users:
             self._take("apply", user_id)
         for user_id in self.users:
             self._take("wait for", user_id)
 
     def _candidates(self, action: str) -> list[str]:
-        world = self.world
+        fleet = self.fleet
         match action:
             case "apply":
                 return self.users
             case "roll back" | "delete":
                 return sorted(self.newest)
             case "wait for":
-                return sorted(self.newest) if world.works else []
+                return sorted(self.newest) if fleet.works else []
             case "kill":
-                return [name for name in PROCESSES if name not in world.down]
+                return [name for name in PROCESSES if name not in fleet.down]
             case "start":
-                return sorted(world.down)
+                return sorted(fleet.down)
             case "pause":
-                return [name for name in PROCESSES if name not in world.down | world.paused]
+                return [name for name in PROCESSES if name not in fleet.down | fleet.paused]
             case "wake":
-                return sorted(world.paused)
+                return sorted(fleet.paused)
             case _:
-                return sorted(world.paused - {"operator"})
+                return sorted(fleet.paused - {"operator"})
 
     def _take(self, action: str, name: str) -> None:
         self.steps.append(f"{action} {name}")
-        world = self.world
+        fleet = self.fleet
         match action:
             case "apply":
                 self._apply(name)
             case "roll back":
                 declared, slope = self.versions[name][len(self.versions[name]) // 2]
-                world.apply(declared, slope)
+                fleet.apply(declared, slope)
                 self.newest[name] = slope
             case "delete":
-                world.delete(name)
+                fleet.delete(name)
                 del self.newest[name]
             case "wait for":
-                world.until_ready(name)
+                fleet.until_ready(name)
             case "kill":
-                world.kill(name)
+                fleet.kill(name)
             case "start":
-                world.start(name)
+                fleet.start(name)
             case "pause":
-                world.pause(name)
+                fleet.pause(name)
             case "wake":
-                world.wake(name)
+                fleet.wake(name)
             case _:
-                until(lambda: name not in world.live(), f"the lease of {name} runs out")
+                until(lambda: name not in fleet.live(), f"the lease of {name} runs out")
 
     def _apply(self, user_id: str) -> None:
         """A new version, of a new object where there is none."""
-        slope = self.world.promises.slope(user_id, len(self.versions[user_id]))
-        declared = self.world.home.publish(user_id, slope)
+        slope = self.fleet.promises.slope(user_id, len(self.versions[user_id]))
+        declared = self.fleet.home.publish(user_id, slope)
         self.versions[user_id].append((declared, slope))
-        self.world.apply(declared, slope)
+        self.fleet.apply(declared, slope)
         self.newest[user_id] = slope
 
     def _end(self) -> None:
         """Everybody at work again; once it is quiet, all agree."""
         self.steps.append("all at work")
-        self.world.calm()
+        self.fleet.calm()
         for user_id in self.newest:
-            self.world.until_ready(user_id)
-        until(self.world.agrees, "the registry says what the cluster says", timeout_s=PATIENCE_S)
+            self.fleet.until_ready(user_id)
+        until(self.fleet.agrees, "the registry says what the cluster says", timeout_s=PATIENCE_S)
         until(self._all_answer, "every server answers the newest", timeout_s=PATIENCE_S)
         self._no_promise_is_broken()
         for user_id in self.newest:
-            self.world.delete(user_id)
+            self.fleet.delete(user_id)
 
     def _no_promise_is_broken(self) -> None:
-        assert not self.world.promises.broken, self.world.promises.broken[:5]
-        assert self.world.readers.running
+        assert not self.fleet.promises.broken, self.fleet.promises.broken[:5]
+        assert self.fleet.readers.running
 
     def _all_answer(self) -> bool:
         """A user without a TenantModel has no model; a server that was killed may not listen yet."""
@@ -279,7 +279,7 @@ class Interleaving:
             return False
 
     def _answer(self, user_id: str, server: str) -> float | None:
-        url = f"{self.world.urls[server]}/predict/{user_id}"
+        url = f"{self.fleet.urls[server]}/predict/{user_id}"
         status, body = loopback_http.exchange("POST", url, {"instances": [[1.0]]}, timeout_s=30.0)
         return round(body["predictions"][0], 6) if status == 200 else None
 
@@ -301,7 +301,7 @@ def test_after_ready_no_server_answers_anything_older(
     """
     seed = int(os.environ.get("TENANTRY_TEST_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
     print(f"replay with TENANTRY_TEST_SEED={seed}")
-    world = World(plane, tmp_path, postgres.database())
+    fleet = FleetUnderFaults(plane, tmp_path, postgres.database())
     serial = itertools.count(1)
     failures: list[AssertionError] = []
 
@@ -319,10 +319,10 @@ def test_after_ready_no_server_answers_anything_older(
     @hypothesis.given(PLANS)
     @hypothesis.example(KNOWN)
     def interleavings(plan: Plan) -> None:
-        if failures:  # hypothesis runs a failed example once more, for which the world is not fit
+        if failures:  # hypothesis runs a failed example once more, for which the fleet is not fit
             raise failures[0]
         try:
-            Interleaving(world, next(serial)).run(plan)
+            Interleaving(fleet, next(serial)).run(plan)
         except AssertionError as error:
             failures.append(error)
             raise
@@ -330,7 +330,7 @@ def test_after_ready_no_server_answers_anything_older(
     try:
         interleavings()
     finally:
-        world.close()
-    print(world.readers.told)
-    assert all(world.readers.told[server, 200] for server in SERVERS), "each was asked, and answered"
-    assert not world.promises.broken, "by requests that were still under way"
+        fleet.close()
+    print(fleet.readers.told)
+    assert all(fleet.readers.told[server, 200] for server in SERVERS), "each was asked, and answered"
+    assert not fleet.promises.broken, "by requests that were still under way"

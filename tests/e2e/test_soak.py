@@ -93,7 +93,7 @@ class Memory:
         self._town = town
         self._seen: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
 
-    def look(self) -> None:
+    def observe(self) -> None:
         for name in self._town.fleet.members:
             child = self._town.fleet.children[name]
             if child.running:
@@ -145,7 +145,7 @@ def _soak(town: Town, chaos: Chaos) -> None:
         with versions.changing(), chaos.happening():
             ends_s = time.monotonic() + SOAK_S
             while time.monotonic() < ends_s and chaos.failure is None and versions.failure is None:
-                memory.look()
+                memory.observe()
                 time.sleep(1.0)
         load.phase("mended")
         town.calm()

@@ -133,7 +133,7 @@ class _Stop:
     def __init__(self, registry_url: str) -> None:
         self._asked = False
         self._registry = RegistryReader(open_engine(registry_url))
-        self._told = (-1, -1)
+        self._reported = (-1, -1)
         self._tell_at_s = 0.0
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._ask)
@@ -152,11 +152,11 @@ class _Stop:
             counts = self._registry.count_claims()
         except RegistryUnavailable:
             return  # the operator and the servers log it
-        if counts != self._told and counts[1]:
+        if counts != self._reported and counts[1]:
             _announce(
                 f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1]
             )
-            self._told = counts
+            self._reported = counts
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.reading import RegistryReader, chunks
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState
 from tenantry.registry.sql import (
-    holding_from,
+    shard_map,
     upsert,
     values_of,
 )
@@ -133,7 +133,7 @@ class OperatorRegistry(RegistryReader):
             those that changed, with their revision.
         """
         with self._fenced() as (connection, last):
-            current = {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
+            current = shard_map(connection)
             changed = {
                 shard: replace(holding, revision=last + 1)
                 for shard, holding in holdings.items()

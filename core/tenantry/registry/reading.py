@@ -10,7 +10,7 @@ from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import is_migrated, open_engine, reading
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
-from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in
+from tenantry.registry.sql import assignment_from, claim_from, servers_in, shard_map
 
 _T = TypeVar("_T")
 _IN_LIST = 500  # bound parameters of one statement: well under SQLite's 32,766
@@ -103,7 +103,7 @@ class RegistryReader:
     def shards(self) -> dict[int, Holding]:
         """Return the shard map; empty before the first server came."""
         with reading(self._engine) as connection:
-            return {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
+            return shard_map(connection)
 
     def spread(self) -> dict[str, int]:
         """Return on how many servers the models of busy users are to be, by user id."""

@@ -33,7 +33,7 @@ class ServerRegistry:
         self.server_id = server_id
         self._endpoint = endpoint
         self._capacity_bytes = capacity_bytes
-        self._told = (-1, -1, False)  # the news that the operator was woken for
+        self._notified = (-1, -1, False)  # the news that the operator was woken for
         self._held = False
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
@@ -109,9 +109,9 @@ class ServerRegistry:
                     raise ServerIdTaken(self.server_id, other)
                 connection.execute(t.servers.insert().values(values))
             news = (acked_revision, report.prepared_revision, report.leaving)
-            if news != self._told:
+            if news != self._notified:
                 ring(connection, Channel.OPERATOR)
-        self._told = news
+        self._notified = news
         self._held = True
 
     def release(self) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Engine, Row, Table, select
+from sqlalchemy import Connection, Engine, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
@@ -68,6 +68,11 @@ def servers_in(engine: Engine) -> list[Server]:
         )
         for row in rows
     ]
+
+
+def shard_map(connection: Connection) -> dict[int, Holding]:
+    """Read the whole shard map."""
+    return {row.shard: holding_from(row) for row in connection.execute(select(t.shard_map))}
 
 
 def holding_from(row: Row[Any]) -> Holding:

@@ -18,7 +18,7 @@ _LAST_RETRY_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
-class _Wanted:
+class _Request:
     """A request to load one candidate. Asking again after `forget` creates a new request.
 
     Attributes:
@@ -51,24 +51,24 @@ class CandidateLoader:
         self._load = load
         self._server_id = server_id
         self._reported = reported
-        self._wanted: dict[str, _Wanted] = {}
-        self._queue: asyncio.Queue[_Wanted] = asyncio.Queue()
+        self._requests: dict[str, _Request] = {}
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self._reports: dict[str, LoadReport] = {}
 
-    def want(self, assignment: Assignment) -> None:
+    def request(self, assignment: Assignment) -> None:
         """Request the load of this candidate, unless it is under way; forget an older one of the user."""
         candidate_id = assignment.candidate_id
         if candidate_id is None:
             self.forget(assignment.user_id)
         elif not self._is_asked(assignment.user_id, candidate_id, assignment.revision):
             self.forget(assignment.user_id)
-            wanted = _Wanted(assignment.user_id, candidate_id, assignment.revision)
-            self._wanted[assignment.user_id] = wanted
-            self._queue.put_nowait(wanted)
+            request = _Request(assignment.user_id, candidate_id, assignment.revision)
+            self._requests[assignment.user_id] = request
+            self._queue.put_nowait(request)
 
     def forget(self, user_id: str) -> None:
         """Drop the request for this user."""
-        self._wanted.pop(user_id, None)
+        self._requests.pop(user_id, None)
         self._reports.pop(user_id, None)
 
     def take_reports(self) -> list[LoadReport]:
@@ -80,19 +80,19 @@ class CandidateLoader:
     def put_back(self, reports: list[LoadReport]) -> None:
         """Report these later, unless a newer report exists by now."""
         for report in reports:
-            if self._wants(report.user_id, report.model_id):
+            if self._is_current(report.user_id, report.model_id):
                 self._reports.setdefault(report.user_id, report)
 
-    def _wants(self, user_id: str, candidate_id: str) -> bool:
-        wanted = self._wanted.get(user_id)
-        return wanted is not None and wanted.candidate_id == candidate_id
+    def _is_current(self, user_id: str, candidate_id: str) -> bool:
+        request = self._requests.get(user_id)
+        return request is not None and request.candidate_id == candidate_id
 
     def _is_asked(self, user_id: str, candidate_id: str, revision: int) -> bool:
         """Return whether a report on this row is on its way, or given."""
-        wanted = self._wanted.get(user_id)
-        if wanted is None or wanted.candidate_id != candidate_id:
+        request = self._requests.get(user_id)
+        if request is None or request.candidate_id != candidate_id:
             return False
-        return not wanted.answered or revision <= wanted.revision
+        return not request.answered or revision <= request.revision
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -102,19 +102,19 @@ class CandidateLoader:
 
     async def _work(self) -> None:
         while True:
-            wanted = await self._queue.get()
-            if self._wanted.get(wanted.user_id) is not wanted:
+            request = await self._queue.get()
+            if self._requests.get(request.user_id) is not request:
                 continue
-            report = await self._try(wanted.user_id, wanted.candidate_id)
-            if self._wanted.get(wanted.user_id) is not wanted:
+            report = await self._try(request.user_id, request.candidate_id)
+            if self._requests.get(request.user_id) is not request:
                 continue
-            self._reports[wanted.user_id] = report
+            self._reports[request.user_id] = report
             self._reported()
-            wanted.answered = report.state is not LoadState.RETRYING
+            request.answered = report.state is not LoadState.RETRYING
             if report.state is LoadState.RETRYING:
-                wanted.failures += 1
-                wait_s = backoff.delay_s(wanted.failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
-                asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, wanted)
+                request.failures += 1
+                wait_s = backoff.delay_s(request.failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
+                asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, request)
 
     async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
         try:

@@ -158,7 +158,7 @@ class RegistryFollower:
         for assignment in touched:
             mine = self._table.owner_of(assignment.user_id) == self._registry.server_id
             if mine and not assignment.deleted:
-                candidates.want(assignment)
+                candidates.request(assignment)
             else:
                 candidates.forget(assignment.user_id)
         self._changed(changes)

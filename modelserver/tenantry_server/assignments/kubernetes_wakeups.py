@@ -14,6 +14,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from tenantry import __version__
+from tenantry.logs import OnChange
 from tenantry.spec import API_GROUP, PLURAL, VERSION
 
 log = structlog.get_logger(__name__)
@@ -21,8 +22,8 @@ log = structlog.get_logger(__name__)
 _TIMEOUT_S = 10
 _WATCH_S = 300  # the API server ends a watch then, so that a connection that died is noticed
 _SILENT_S = _WATCH_S + 30
-_AGAIN_S = 5.0
-_BETWEEN_S = 1.0
+_RETRY_S = 5.0
+_PAUSE_S = 1.0
 
 
 async def run(namespace: str | None, wake: Callable[[], None]) -> None:
@@ -34,21 +35,19 @@ async def run(namespace: str | None, wake: Callable[[], None]) -> None:
     Args:
         namespace: to watch; None: all.
     """
-    told = False
+    silence = OnChange(log)
     while True:
         try:
             async with client.ApiClient(await _configuration()) as connection:
                 connection.user_agent = f"tenantry-server/{__version__}"
                 while True:
                     await _watch(client.CustomObjectsApi(connection), namespace, wake)
-                    told = False
-                    await asyncio.sleep(_BETWEEN_S)  # a watch may end at once
+                    silence.over("wake-ups from the API server again")
+                    await asyncio.sleep(_PAUSE_S)  # a watch may end at once
         except Exception as error:
             # Refused, out of reach, or a fault of the client: predictions must not notice.
-            if not told:
-                log.warning("no wake-ups from the API server; polling goes on", error=_short(error))
-            told = True
-            await asyncio.sleep(_AGAIN_S)
+            silence.warning("no wake-ups from the API server; polling goes on", error=_short(error))
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _configuration() -> client.Configuration:

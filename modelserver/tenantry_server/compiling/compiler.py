@@ -78,13 +78,13 @@ def fast(model: _M) -> Compiled | _M:
     try:
         return _compiled(model)
     except CannotCompile as reason:
-        _told(model, str(reason))
+        _log_not_compiled(model, str(reason))
     except Exception as error:  # the original serves, whatever is wrong
-        _told(model, repr(error))
+        _log_not_compiled(model, repr(error))
     return model
 
 
-def _told(model: FittedModel, reason: str) -> None:
+def _log_not_compiled(model: FittedModel, reason: str) -> None:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         kind = type(getattr(model, "estimator", model)).__name__
         log.debug("model not compiled", estimator=kind, reason=reason)

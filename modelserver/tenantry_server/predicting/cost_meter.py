@@ -38,16 +38,16 @@ class LoadMeter:
     @property
     def load(self) -> float:
         """Busy share of this server's core, 0 to 1, over the last second or longer."""
-        self._look()
+        self._measure()
         return self._load
 
     @property
     def busiest(self) -> Mapping[str, float]:
         """User id -> share of a core, for the few users that take 5 % or more."""
-        self._look()
+        self._measure()
         return self._busiest
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         now_s = self._clock_s()
         window_s = now_s - self._began_s
         if window_s < _WINDOW_S:

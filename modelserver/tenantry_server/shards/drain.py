@@ -7,12 +7,13 @@ from collections.abc import Callable
 import structlog
 
 from tenantry.errors import RegistryUnavailable
+from tenantry.logs import OnChange
 from tenantry.registry import ServerRegistry
 from tenantry_server.assignments.routing_table import RoutingTable
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_S = 0.1
+_CHECK_EVERY_S = 0.1
 
 
 async def until_handed_over(
@@ -29,18 +30,16 @@ async def until_handed_over(
     in any case, as there may be no operator; and when `hurried`.
     """
     began_s = time.monotonic()
-    told = False
+    waiting = OnChange(log)
     while time.monotonic() - began_s < limit_s and not hurried():
         held = sum(holding.server_id == server_id for holding in table.holdings.values())
         if held == 0:
             break
-        if not await _somebody_stays(registry, server_id):
+        if not await _another_server_stays(registry, server_id):
             log.info("there is no server to hand shards over to", shards=held)
             return
-        if not told:
-            log.info("answering until others have taken over", shards=held, at_most_s=limit_s)
-            told = True
-        await asyncio.sleep(_LOOK_EVERY_S)
+        waiting.info("answering until others have taken over", shards=held, at_most_s=limit_s)
+        await asyncio.sleep(_CHECK_EVERY_S)
     else:
         if limit_s > 0:
             log.warning(
@@ -51,7 +50,7 @@ async def until_handed_over(
     log.info("handed over", seconds=round(time.monotonic() - began_s, 2))
 
 
-async def _somebody_stays(registry: ServerRegistry, server_id: str) -> bool:
+async def _another_server_stays(registry: ServerRegistry, server_id: str) -> bool:
     try:
         servers = await asyncio.to_thread(registry.servers)
     except RegistryUnavailable:

@@ -13,17 +13,17 @@ from tenantry_server.peers.view import FleetView
 
 log = structlog.get_logger(__name__)
 
-_LET_GO_S = 5.0  # peers pass requests on to this server until they have read who owns the shards now
+_GRACE_S = 5.0  # peers pass requests on to this server until they have read who owns the shards now
 
 
-class Strays:
+class MisplacedModels:
     """Drops models that belong to other servers, some seconds after shards have moved.
 
     A model is also misplaced where its holder did not answer a request, and this server did.
 
     Args:
         table: every user's model.
-        models: the memory.
+        models: the model cache.
         view: knows which models belong here.
         every_s: between checks where no shard moves.
     """
@@ -32,13 +32,13 @@ class Strays:
         self,
         table: RoutingTable,
         models: CachedModelRepository,
-        holders: FleetView,
+        view: FleetView,
         *,
         every_s: float = 60.0,
     ) -> None:
         self._table = table
         self._models = models
-        self._holders = holders
+        self._view = view
         self._every_s = every_s
         self._moved = asyncio.Event()
 
@@ -52,27 +52,27 @@ class Strays:
         while True:
             if await set_within(self._moved, self._every_s):
                 self._moved.clear()
-                await asyncio.sleep(_LET_GO_S)
-            await self.let_go()
+                await asyncio.sleep(_GRACE_S)
+            await self.drop_now()
 
-    async def let_go(self) -> None:
+    async def drop_now(self) -> None:
         """Drop misplaced models now."""
         if len(self._models) == 0:
             return
-        assignments = list(self._table)  # copied here, where nothing changes it meanwhile
-        gone = await asyncio.to_thread(self._let_go, assignments)
+        assignments = list(self._table)  # copied on the event loop, where nothing changes it
+        gone = await asyncio.to_thread(self._drop, assignments)
         if gone:
             log.info("dropped misplaced models", models=gone)
 
-    def _let_go(self, assignments: Sequence[Assignment]) -> int:
+    def _drop(self, assignments: Sequence[Assignment]) -> int:
         inside = set(self._models.most_wanted(len(self._models)))
         wanted: set[str] = set()
-        strays: set[str] = set()
+        misplaced: set[str] = set()
         for assignment in assignments:
             if assignment.model_id in inside:
-                kept = self._holders.keeps(assignment.user_id)
-                (wanted if kept else strays).add(assignment.model_id)
-        strays -= wanted  # several users may share one model
-        for model_id in strays:
+                kept = self._view.keeps(assignment.user_id)
+                (wanted if kept else misplaced).add(assignment.model_id)
+        misplaced -= wanted  # several users may share one model
+        for model_id in misplaced:
             self._models.discard(model_id)
-        return len(strays)
+        return len(misplaced)

@@ -187,7 +187,7 @@ class Prewarmer:
         Pinned tenants of this server's shards; users of those shards that any server answered last, as it
         may have owned them; and users that this server answered last, whichever server owns them now.
         """
-        mine = self._shards()
+        mine = self._owned_shards()
         ranked = self._hot_in(hot, mine)
         rank = {user_id: place for place, user_id in enumerate(ranked)}
         pinned = sorted(self._pinned_in(mine), key=lambda user_id: rank.get(user_id, len(rank)))
@@ -207,7 +207,7 @@ class Prewarmer:
                     places[user_id] = min(place, places.get(user_id, place))
         return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
 
-    def _shards(self) -> set[int]:
+    def _owned_shards(self) -> set[int]:
         """Return the shards that this server owns; before it is given any, those that it will be given."""
         holders = {shard: holding.server_id for shard, holding in self._table.holdings.items()}
         mine = {shard for shard, server_id in holders.items() if server_id == self._server_id}

@@ -103,8 +103,8 @@ class Warmer:
             except Exception as error:
                 # A loader is a stranger's code and may raise anything. The first failure is logged in full.
                 reason = error.reason if isinstance(error, TenantryError) else type(error).__name__
-                tell = log.debug if tally.failed else log.warning
-                tell("prewarming failed", user=user_id, reason=reason, error=str(error))
+                write_log = log.debug if tally.failed else log.warning
+                write_log("prewarming failed", user=user_id, reason=reason, error=str(error))
                 tally.failed += 1
             else:
                 tally.loaded += 1

@@ -40,7 +40,7 @@ class Lookups:
         """Look up now; the answer of an earlier lookup for this key is dropped."""
         token = object()
         self._asked[key] = token
-        self._pool.submit(self._look, key, token, source)
+        self._pool.submit(self._work, key, token, source)
 
     def forget(self, key: str) -> None:
         """Drop the answer for this key."""
@@ -64,7 +64,7 @@ class Lookups:
         """Start no more lookups."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, key: str, token: object, source: ModelSource) -> None:
+    def _work(self, key: str, token: object, source: ModelSource) -> None:
         self._answers.put((key, token, self._found(source)))
 
     def _found(self, source: ModelSource) -> Found:

@@ -19,6 +19,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError, __version__
+from tenantry.logs import OnChange
 from tenantry.runtime import boot_clock_s
 from tenantry.spec import API_GROUP, PLURAL, VERSION
 
@@ -231,8 +232,8 @@ class _PatientLock(LeaseLock):
     ) -> None:
         super().__init__(name, namespace, identity, api_client)
         self._renewed = renewed
-        self._told = False  # that there is no such lease
-        self._silent = False  # the API server did not answer last time
+        self._missing = OnChange(log)
+        self._unreadable = OnChange(log)
         logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)  # every two seconds
 
     async def get(self, name: str, namespace: str) -> Any:
@@ -243,18 +244,18 @@ class _PatientLock(LeaseLock):
         except (ClientError, TimeoutError, OSError) as error:
             found = False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
         problem = found[1] if isinstance(found[1], ApiException) and found[1].status != 404 else None
-        if problem is not None and not self._silent:
-            log.warning("can't read the Lease", lease=f"{namespace}/{name}", error=_told(problem))
-        self._silent = problem is not None
+        if problem is None:
+            self._unreadable.over()
+        else:
+            lease = f"{namespace}/{name}"
+            self._unreadable.warning("can't read the Lease", lease=lease, error=_described(problem))
         return found
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:  # noqa: ARG002
         """Report that there is no such Lease; the client's own create is broken, and needs a wide right."""
-        if not self._told:
-            log.warning(
-                "there is no such lease; create it, as manifests/base does", lease=f"{namespace}/{name}"
-            )
-        self._told = True
+        self._missing.warning(
+            "there is no such lease; create it, as manifests/base does", lease=f"{namespace}/{name}"
+        )
         return False
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
@@ -275,12 +276,12 @@ async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
         return dict(await call)
     except ApiException as error:
         kinds = {404: Gone, 409: Conflict}
-        raise kinds.get(error.status, ClusterError)(_told(error)) from error
+        raise kinds.get(error.status, ClusterError)(_described(error)) from error
     except (ClientError, TimeoutError, OSError) as error:
         raise ClusterError(f"the API server did not answer: {type(error).__name__}: {error}") from error
 
 
-def _told(error: ApiException) -> str:
+def _described(error: ApiException) -> str:
     """Return the status of an answer, with the API server's own message if it sent one."""
     try:
         words = json.loads(error.body or "")["message"]

@@ -44,14 +44,14 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
     async def until_stopped() -> None:
         # Not `stop` itself: kopf would wait for it in a thread, and so could not end by itself, as it
         # does where the CRD is deleted.
-        told = asyncio.Event()
+        stopped = asyncio.Event()
 
-        async def tell() -> None:
+        async def set_stopped() -> None:
             while not stop.is_set():  # noqa: ASYNC110 - another thread sets it
                 await asyncio.sleep(0.2)
-            told.set()
+            stopped.set()
 
-        telling = asyncio.create_task(tell())
+        stopping = asyncio.create_task(set_stopped())
         try:
             await kopf.operator(
                 registry=registry,
@@ -60,10 +60,10 @@ def run(hand: Hand, relisted: Callable[[], None], stop: threading.Event, *, name
                 memo=(),  # else it keeps an empty one for each object
                 clusterwide=namespace is None,
                 namespaces=[] if namespace is None else [namespace],
-                stop_flag=told,
+                stop_flag=stopped,
             )
         finally:
-            telling.cancel()
+            stopping.cancel()
 
     run_async(until_stopped())
 
@@ -92,7 +92,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _Nothing()
     settings.persistence.progress_storage = kopf.StatusProgressStorage()  # unused, and the quickest
     settings.scanning.disabled = True  # else it lists and watches all CRDs, or all namespaces
-    settings.posting.enabled = False  # no Kubernetes events: status and logs tell it all
+    settings.posting.enabled = False  # no Kubernetes events: status and logs say everything
     settings.queueing.worker_limit = 500
     settings.queueing.idle_timeout = 0.1
     settings.watching.chunk_size = 500

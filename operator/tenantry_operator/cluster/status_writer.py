@@ -150,8 +150,8 @@ class StatusWriter:
         retry_s = backoff.delay_s(failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
         if former is not None:
             former.timer.cancel()
-        tell = log.warning if former is None else log.debug
-        tell("status not written yet", uid=uid, error=problem)
+        write_log = log.warning if former is None else log.debug
+        write_log("status not written yet", uid=uid, error=problem)
         timer = asyncio.get_running_loop().call_later(retry_s, self._enqueue, uid)
         self._retries[uid] = _Retry(failures, timer)
 

@@ -1,7 +1,7 @@
 """Writes decisions in one transaction, and then tells the observer, the metrics and the log."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -42,6 +42,22 @@ class Committer:
         self._waits = waits
         self._metrics = metrics
         self._observer = observer
+
+    def drop_unwanted(self, reports: Mapping[str, LoadReport], undecided: Collection[str]) -> None:
+        """Delete reports that no undecided TenantModel waits for; else every pass would read them again.
+
+        Args:
+            reports: by user id.
+            undecided: uids.
+        """
+        waiting = set(undecided)
+        unwanted = [
+            report
+            for user_id, report in reports.items()
+            if waiting.isdisjoint(self._entries.of_user(user_id))
+        ]
+        if unwanted:
+            self._registry.commit(Writes(answered=unwanted))
 
     def commit(self, outcomes: Mapping[str, Outcome], answered: Sequence[LoadReport], now_s: float) -> None:
         """Write what changed; nothing where nothing did.

@@ -14,11 +14,7 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import RegistryUnavailable
 from tenantry.logs import OnChange
-from tenantry.registry import (
-    LoadReport,
-    OperatorRegistry,
-    Writes,
-)
+from tenantry.registry import LoadReport, OperatorRegistry
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve
 from tenantry_operator.control import repair
@@ -131,7 +127,7 @@ class Controller:
             RegistryUnavailable: the registry did not answer; call again.
         """
         now_s = time.monotonic()
-        if self._fleet.look(now_s):  # what waits for a server waits for one to be started now
+        if self._fleet.observe(now_s):  # what waits for a server waits for one to be started now
             self._dirty |= self._waits.for_servers()
         reports = self._fleet.reports()
         self._dirty |= self._woken(reports)
@@ -139,8 +135,8 @@ class Controller:
             self._apply(listing)
         if self._applied is not None:
             self._wake_due(now_s)
-            self._drop_unwanted(reports)
-            self._look_at_artifacts()
+            self._committer.drop_unwanted(reports, self._dirty)
+            self._resolve_artifacts()
             self._reconcile(reports, now_s)
         self._metrics.undecided.set(len(self._dirty) if self.listed else len(self._entries))
         if now_s >= self._sweep_at_s:
@@ -164,16 +160,6 @@ class Controller:
             woken |= self._waits.for_load(self._entries.of_user(user_id))
         return woken
 
-    def _drop_unwanted(self, reports: dict[str, LoadReport]) -> None:
-        """Remove reports that no TenantModel waits for; else every pass would read them again."""
-        unwanted = [
-            report
-            for user_id, report in reports.items()
-            if not self._entries.of_user(user_id) & self._dirty
-        ]
-        if unwanted:
-            self._registry.commit(Writes(answered=unwanted))
-
     def _apply(self, listing: Listing) -> None:
         for uid, declared in listing.declared.items():
             concerned = self._entries.declare(uid, declared)
@@ -181,7 +167,7 @@ class Controller:
                 self._entries[uid].declared_at_s = time.monotonic()
                 self._dirty |= concerned
                 self._lookups.forget(uid)
-                self._waits.look_soon(uid)
+                self._waits.retry_soon(uid)
                 if declared.problem is not None:
                     log.warning("manifest refused", error=str(declared.problem))
         if listing.complete:
@@ -200,7 +186,7 @@ class Controller:
 
     def _wake_due(self, now_s: float) -> None:
         for uid in self._waits.due(now_s):
-            self._entries[uid].look = True
+            self._entries[uid].lookup_due = True
             self._dirty.add(uid)
         if now_s >= self._resync_at_s:
             repair.repair(self._registry, self._entries)
@@ -208,17 +194,17 @@ class Controller:
             self._dirty |= set(self._entries)
             self._resync_at_s = now_s + self._settings.resync_s
 
-    def _look_at_artifacts(self) -> None:
+    def _resolve_artifacts(self) -> None:
         """Ask the artifact stores where that is due, and apply what they have answered."""
         asked = False
         for uid in self._dirty:
             entry = self._entries[uid]
-            if entry.look and entry.source is not None and uid not in self._lookups:
+            if entry.lookup_due and entry.source is not None and uid not in self._lookups:
                 self._lookups.ask(uid, entry.source)
                 asked = True
         for uid, found in self._lookups.take(wait_s=_LOOKUP_WAIT_S if asked else 0.0).items():
             entry = self._entries[uid]
-            entry.look = False
+            entry.lookup_due = False
             self._dirty.add(uid)
             if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
                 entry.artifact = found

@@ -116,12 +116,12 @@ def _unresolved(
     declared: Declaration, user_id: str, serving: Assignment | None, error: ArtifactError
 ) -> Outcome:
     if error.retryable:
-        told = _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
+        outcome = _reconciling(declared, serving, error.reason, str(error), Waiting.RETRY)
     else:
-        told = _stalled(declared, serving, error.reason, str(error))
+        outcome = _stalled(declared, serving, error.reason, str(error))
     if serving is None:  # servers then say "not ready", not "unknown"
-        return replace(told, assignment=Assignment(user_id, declared.uid, declared.generation, None))
-    return told
+        return replace(outcome, assignment=Assignment(user_id, declared.uid, declared.generation, None))
+    return outcome
 
 
 def _withdrawing(
@@ -215,8 +215,8 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     if behind or not seen.servers:
         reason = ROLLING_OUT if behind else NO_SERVER
         message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _WORDS_NO_SERVER
-        told = _status(declared, serving, State.RECONCILING, reason, message)
-        return Outcome(told, Waiting.ACKS, acks=serving.revision)
+        status = _status(declared, serving, State.RECONCILING, reason, message)
+        return Outcome(status, Waiting.ACKS, acks=serving.revision)
     version = ModelId.parse(wanted).short
     message = f"version {version} answers on every server"
     return Outcome(_status(declared, serving, State.READY, "Ready", message))

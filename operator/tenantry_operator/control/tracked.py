@@ -23,14 +23,14 @@ class Entry:
         declared: as the source shows it; None after a restart, until the source has spoken.
         claim: as the registry has it; None: not written yet.
         artifact: what its source stood for when it was looked up last; None: not known yet.
-        look: whether the artifact store has to be asked (again).
+        lookup_due: whether the artifact store has to be asked (again).
         declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
     """
 
     declared: Declaration | None
     claim: Claim | None
     artifact: ModelId | ArtifactError | None = None
-    look: bool = True
+    lookup_due: bool = True
     declared_at_s: float | None = None
 
     @property
@@ -196,7 +196,7 @@ class Entries:
         former = entry.user_id
         entry.declared = declared
         entry.artifact = entry.ready_with()
-        entry.look = entry.artifact is None
+        entry.lookup_due = entry.artifact is None
         concerned = {uid}
         if former != entry.user_id:  # nothing of it was written yet, so it may still change its mind
             concerned |= self._leave(former, {uid})
@@ -221,7 +221,7 @@ class Entries:
         behind.difference_update(uids)
         for uid in behind:  # whatever was seen while it waited may be out of date by now
             self._by_uid[uid].artifact = None
-            self._by_uid[uid].look = True
+            self._by_uid[uid].lookup_due = True
         return behind
 
     def _leave(self, user_id: str | None, uids: set[str]) -> set[str]:

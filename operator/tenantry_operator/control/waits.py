@@ -66,7 +66,7 @@ class Waits:
         elif uid not in self._again:  # other decisions in between don't delay a lookup
             self._again.after(uid, now_s, refresh_s)
 
-    def look_soon(self, uid: str) -> None:
+    def retry_soon(self, uid: str) -> None:
         """Drop what was planned for its former declaration."""
         self._again.forget(uid)
 

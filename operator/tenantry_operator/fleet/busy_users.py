@@ -8,8 +8,8 @@ from tenantry.registry.rows import Server
 
 _SHARE = 0.3  # of a core, for one user on one server: above that, other users wait for it
 _MOST = 8
-_LOOK_EVERY_S = 2.0  # servers report once a second, so that two checks see two measurements
-_LOOKS = 2  # in a row, before anything is done about it
+_CHECK_EVERY_S = 2.0  # servers report once a second, so that two checks see two measurements
+_CHECKS = 2  # in a row, before anything is done about it
 _DOWN_AFTER_S = 60.0
 
 
@@ -24,20 +24,20 @@ class Spreading:
         self._spread = {user_id: count for user_id, count in spread.items() if count > 1}
         self._rising: dict[str, list[int]] = {}  # what the last checks wanted, each more than there is
         self._falling: dict[str, tuple[float, int]] = {}  # since when, and the most wanted since
-        self._look_at_s = float("-inf")
+        self._due_s = float("-inf")
 
     def __len__(self) -> int:
         return len(self._spread)
 
-    def look(self, servers: Sequence[Server], now_s: float) -> dict[str, int]:
+    def observe(self, servers: Sequence[Server], now_s: float) -> dict[str, int]:
         """Return what to change, user id -> servers, 1 for the usual number; call `written` afterwards.
 
         Args:
             servers: the live ones.
         """
-        if now_s < self._look_at_s or not servers:
+        if now_s < self._due_s or not servers:
             return {}
-        self._look_at_s = now_s + _LOOK_EVERY_S
+        self._due_s = now_s + _CHECK_EVERY_S
         loads = _added(server.report.busiest for server in servers)
         most = min(_MOST, len(servers))
         changes = {}
@@ -63,9 +63,9 @@ class Spreading:
         now = self._spread.get(user_id, 1)
         if wanted > now:
             self._falling.pop(user_id, None)
-            seen = [*self._rising.get(user_id, ()), wanted][-_LOOKS:]
+            seen = [*self._rising.get(user_id, ()), wanted][-_CHECKS:]
             self._rising[user_id] = seen
-            return min(seen) if len(seen) == _LOOKS else now
+            return min(seen) if len(seen) == _CHECKS else now
         self._rising.pop(user_id, None)
         if wanted == now:
             self._falling.pop(user_id, None)

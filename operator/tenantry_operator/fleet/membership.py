@@ -85,12 +85,12 @@ class Membership:
         self._is_leaving = is_leaving
         self._grace_s = min(_GRACE_S, rebalance_after_s)
         self._grace_until_s = now_s + self._grace_s
-        self._looked_s = now_s
+        self._observed_s = now_s
         self._settled = self._present = frozenset(known)
         self._seen: frozenset[str] = frozenset()  # since the grace began
         self._unrest: tuple[float, float] | None = None  # when it began, when it was seen last
 
-    def look(self, servers: Sequence[Server], holders: Collection[str], now_s: float) -> Standing:
+    def observe(self, servers: Sequence[Server], holders: Collection[str], now_s: float) -> Standing:
         """Apply what the registry says of the servers now.
 
         Args:
@@ -102,10 +102,10 @@ class Membership:
             for server in servers
             if server.live and not server.report.leaving and not self._is_leaving(server.server_id)
         )
-        if not staying or now_s - self._looked_s > _BLIND_S:
+        if not staying or now_s - self._observed_s > _BLIND_S:
             self._grace_until_s = now_s + self._grace_s
             self._seen = frozenset()
-        self._looked_s = now_s
+        self._observed_s = now_s
         if not staying:
             return Standing(live, staying, frozenset(holders))
         if self._first and self._first_until_s is None:

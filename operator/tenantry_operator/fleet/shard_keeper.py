@@ -50,9 +50,9 @@ class ShardKeeper:
         self._weigh = weigh
         self._handover_s = settings.handover_s
         self._map = {shard: row for shard, row in registry.shards().items() if shard in range(SHARDS)}
-        self._holders = _holders(self._map)
+        self._owners = _owners(self._map)
         self._members = Membership(
-            self._holders,
+            self._owners,
             rebalance_after_s=settings.rebalance_after_s,
             is_leaving=is_leaving,
             now_s=now_s,
@@ -63,7 +63,7 @@ class ShardKeeper:
         self._weights: Sequence[int] = ()
         self._weigh_at_s = now_s + _WEIGH_EVERY_S
 
-    def look(self, servers: Sequence[Server], now_s: float) -> None:
+    def observe(self, servers: Sequence[Server], now_s: float) -> None:
         """Bring the map in step with the servers.
 
         Args:
@@ -73,7 +73,7 @@ class ShardKeeper:
         Raises:
             LeadershipLost, RegistryUnavailable: nothing was written; call again.
         """
-        standing = self._members.look(servers, self._holders, now_s)
+        standing = self._members.observe(servers, self._owners, now_s)
         due = self._members.due(now_s)
         weighing = now_s >= self._weigh_at_s and not self._members.pending
         if not standing.staying:
@@ -145,7 +145,7 @@ class ShardKeeper:
             return
         before = self._map
         self._map = before | self._registry.assign_shards(rows)
-        self._holders = _holders(self._map)
+        self._owners = _owners(self._map)
         moving = [row.revision for row in self._map.values() if row.next_id is not None]
         self._announced_s = {revision: self._announced_s.get(revision, now_s) for revision in moving}
         self._moving = len(moving)
@@ -163,6 +163,6 @@ class ShardKeeper:
         self._metrics.shards_moving.set(self._moving)
 
 
-def _holders(holdings: Mapping[int, Holding]) -> frozenset[str]:
+def _owners(holdings: Mapping[int, Holding]) -> frozenset[str]:
     """Every server that the map names."""
     return frozenset(name for row in holdings.values() for name in (row.server_id, row.next_id) if name)

@@ -42,7 +42,7 @@ class Fleet:
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()
 
-    def look(self, now_s: float) -> bool:
+    def observe(self, now_s: float) -> bool:
         """Observe the servers, and reassign shards and busy users where that is due.
 
         Returns:
@@ -53,7 +53,7 @@ class Fleet:
         """
         servers = self._registry.servers()
         self.live = [server for server in servers if server.live]
-        self._shards.look(servers, now_s)
+        self._shards.observe(servers, now_s)
         self._spread(now_s)
         names = frozenset(server.server_id for server in self.live)
         if names == self._names:
@@ -83,7 +83,7 @@ class Fleet:
         self._shards.restore()
 
     def _spread(self, now_s: float) -> None:
-        changes = self._spreading.look(self.live, now_s)
+        changes = self._spreading.observe(self.live, now_s)
         if changes:
             self._registry.set_spread(changes)
             self._spreading.written(changes)

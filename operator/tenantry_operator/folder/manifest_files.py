@@ -95,8 +95,8 @@ def _documents(node: yaml.Node, shown: str) -> Iterator[Document]:
         model = TenantModel.parse(document)
     except InvalidManifest as error:
         line = _line_of(node, error.field)
-        told = InvalidManifest("", f"{shown}:{line}: {error}", line=line)
-        yield Document(namespace, name, None, told)
+        problem = InvalidManifest("", f"{shown}:{line}: {error}", line=line)
+        yield Document(namespace, name, None, problem)
     else:
         yield Document(namespace, name, model)
 

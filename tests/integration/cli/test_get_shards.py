@@ -23,7 +23,7 @@ from tenantry.registry import (
 from tenantry_cli.commands.get import command
 
 
-class World:
+class Shown:
     def __init__(self, folder: Path) -> None:
         self.url = f"sqlite:///{folder}/registry.db"
         self.engine: Engine = open_engine(self.url)
@@ -51,27 +51,27 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.engine.dispose()
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(tmp_path)
+    yield shown
+    shown.engine.dispose()
 
 
 @pytest.fixture
-def moving(world: World) -> World:
+def moving(shown: Shown) -> Shown:
     """One server that lives, one that leaves and hands ann's shard over, one that died with bob's."""
-    world.server("a", used_bytes=2048, load=0.25)
-    world.server("b", leaving=True)
-    world.server("c", lease_s=-1.0, load=0.9)
+    shown.server("a", used_bytes=2048, load=0.25)
+    shown.server("b", leaving=True)
+    shown.server("c", lease_s=-1.0, load=0.9)
     rows = dict.fromkeys(range(SHARDS), Holding("a"))
     rows |= {
         shard_of("ann"): Holding("b", "a"),
         shard_of("bob"): Holding("c"),
         shard_of("dan"): Holding("b"),
     }
-    world.operator.assign_shards(rows)
-    world.tenants(ann=1024, bob=100, cid=1024, dan=3072)
-    return world
+    shown.operator.assign_shards(rows)
+    shown.tenants(ann=1024, bob=100, cid=1024, dan=3072)
+    return shown
 
 
 def rows_of(text: str) -> dict[str, Sequence[str]]:
@@ -79,7 +79,7 @@ def rows_of(text: str) -> dict[str, Sequence[str]]:
     return {words[0]: words[1:] for line in text.splitlines() if (words := line.split())}
 
 
-def test_each_server_stands_there_with_what_it_holds(moving: World) -> None:
+def test_each_server_stands_there_with_what_it_holds(moving: Shown) -> None:
     table = rows_of(moving.get("shards"))
     assert table["SERVER"][:2] == ["STATE", "SHARDS"]
     assert table["a"] == ["live", "1021", "1", "1", "1.0", "KiB", "2.0", "KiB", "4.0", "KiB", "25%"]
@@ -88,7 +88,7 @@ def test_each_server_stands_there_with_what_it_holds(moving: World) -> None:
     assert " ".join(table["1024"]) == "shards, 1 being handed over; the fullest holds 1.60 times the mean"
 
 
-def test_as_json_the_whole_map_stands_there(moving: World) -> None:
+def test_as_json_the_whole_map_stands_there(moving: Shown) -> None:
     told = moving.json("shards")
     assert len(told["shards"]) == SHARDS
     assert told["shards"][str(shard_of("ann"))] == {"server": "b", "next": "a"}
@@ -106,12 +106,12 @@ def test_as_json_the_whole_map_stands_there(moving: World) -> None:
     }
 
 
-def test_a_user_is_found(moving: World) -> None:
+def test_a_user_is_found(moving: Shown) -> None:
     assert rows_of(moving.get("shards", "ann"))["ann"] == [str(shard_of("ann")), "b", "a", "b"]
     assert moving.json("shards", "nobody-yet")["server"] == "a"
 
 
-def test_a_user_who_is_on_several_servers_is_found_on_each(moving: World) -> None:
+def test_a_user_who_is_on_several_servers_is_found_on_each(moving: Shown) -> None:
     """As was measured, or declared: never more than are there."""
     moving.operator.set_spread({"cid": 2})
     assert moving.json("shards", "cid")["servers"] == ["a", "b"]
@@ -120,12 +120,12 @@ def test_a_user_who_is_on_several_servers_is_found_on_each(moving: World) -> Non
     assert moving.json("shards", "ann")["servers"] == ["b", "a"]
 
 
-def test_before_the_first_server_nothing_is_anywhere(world: World) -> None:
-    assert rows_of(world.get("shards"))["0"][:4] == ["shards,", "0", "being", "handed"]
-    assert world.json("shards", "ann") == {"userId": "ann", "shard": shard_of("ann"), "servers": []}
+def test_before_the_first_server_nothing_is_anywhere(shown: Shown) -> None:
+    assert rows_of(shown.get("shards"))["0"][:4] == ["shards,", "0", "being", "handed"]
+    assert shown.json("shards", "ann") == {"userId": "ann", "shard": shard_of("ann"), "servers": []}
 
 
-def test_servers_show_how_busy_they_are(moving: World) -> None:
+def test_servers_show_how_busy_they_are(moving: Shown) -> None:
     assert rows_of(moving.get("servers"))["a"][-1] == "25%"
     assert [(each["serverId"], each["load"]) for each in moving.json("servers")] == [
         ("a", 0.25),
@@ -133,7 +133,7 @@ def test_servers_show_how_busy_they_are(moving: World) -> None:
     ]
 
 
-def test_a_second_name_is_for_shards_only(world: World) -> None:
-    done = CliRunner().invoke(command, ["ann", "bob", "--registry", world.url])
+def test_a_second_name_is_for_shards_only(shown: Shown) -> None:
+    done = CliRunner().invoke(command, ["ann", "bob", "--registry", shown.url])
     assert done.exit_code == 2
     assert "only `tenantry get shards` takes a second name" in done.output

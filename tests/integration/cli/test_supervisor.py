@@ -30,11 +30,11 @@ def supervisor() -> Iterator[Supervisor]:
 
 
 def _checking(supervisor: Supervisor, true: Callable[[], object]) -> Callable[[], object]:
-    def look() -> object:
+    def state() -> object:
         supervisor.check()
         return true()
 
-    return look
+    return state
 
 
 def test_what_dies_is_started_again(supervisor: Supervisor) -> None:

@@ -111,12 +111,12 @@ class Rig:
     def restart(self, registry: OperatorRegistry | None = None, **settings: Any) -> None:
         self.registry = registry or OperatorRegistry(self.engine, "test")
         self.registry.lead(SOURCE)
-        told = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
+        chosen = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
         self.metrics = OperatorMetrics()
-        self.controller = Controller(self.registry, self.look, told, self.metrics)
+        self.controller = Controller(self.registry, self._resolve_now, chosen, self.metrics)
 
-    def look(self, source: ModelSource) -> ModelId:
-        return self.resolve(source)
+    def _resolve_now(self, source: ModelSource) -> ModelId:
+        return self.resolve(source)  # a test may have replaced it since
 
     def publish(self, name: str, content: str) -> str:
         path = self.path / f"{name}.joblib"

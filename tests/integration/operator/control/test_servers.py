@@ -171,7 +171,7 @@ def test_to_scale_servers_writes_to_no_tenant(rig: Rig) -> None:
 
 
 def test_a_user_who_keeps_a_server_busy_goes_to_several(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy_users, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(busy_users, "_CHECK_EVERY_S", 0.0)
     servers = [Server(rig.engine, f"s{n}") for n in range(3)]
     servers[0].busy(ann=0.5, bob=0.1)
     rig.step()

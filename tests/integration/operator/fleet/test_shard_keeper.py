@@ -42,7 +42,7 @@ class Server:
         self._engine.dispose()
 
 
-class World:
+class Keeping:
     """An operator's keeper of shards, its clock, and the servers."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class World:
         self.metrics = OperatorMetrics()
         settings = OperatorSettings(rebalance_after_s=DEBOUNCE_S, handover_s=HANDOVER_S)
         self._began_s = time.monotonic()
-        self._looked_after_s = 0.0
+        self._observed_after_s = 0.0
         self._seen_last: list[Listed] = self.registry.servers()
         self.keeper = ShardKeeper(
             self.registry, settings, self.metrics, lambda: self.weights, self.scaled_away.__contains__
@@ -71,23 +71,23 @@ class World:
         for name in names:
             self.servers[name] = Server(self.url, name)
 
-    def look(self, after_s: float = 0.0, *, blind: bool = False) -> None:
+    def observe(self, after_s: float = 0.0, *, blind: bool = False) -> None:
         """One look of an operator that began so long ago, and has looked all the while.
 
         Args:
             blind: it has not, as the registry was away.
         """
-        while not blind and self._looked_after_s + 2.0 < after_s:
-            self._looked_after_s += 2.0
-            self.keeper.look(self._seen_last, self._began_s + self._looked_after_s)
-        self._looked_after_s = after_s
+        while not blind and self._observed_after_s + 2.0 < after_s:
+            self._observed_after_s += 2.0
+            self.keeper.observe(self._seen_last, self._began_s + self._observed_after_s)
+        self._observed_after_s = after_s
         self._seen_last = self.registry.servers()
-        self.keeper.look(self._seen_last, self._began_s + after_s)
+        self.keeper.observe(self._seen_last, self._began_s + after_s)
 
     def spread_over(self, *names: str) -> None:
         """The usual beginning: all are there before the operator looks."""
         self.start(*names)
-        self.look()
+        self.observe()
 
     @property
     def map(self) -> dict[int, Holding]:
@@ -117,367 +117,367 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.close()
+def keeping(tmp_path: Path) -> Iterator[Keeping]:
+    keeping = Keeping(tmp_path)
+    yield keeping
+    keeping.close()
 
 
 # Servers that come
 
 
-def test_the_first_servers_get_their_shards_at_once(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    assert set(world.held()) == {"a", "b", "c"}
-    assert max(world.held().values()) <= placement.CAP * SHARDS / 3
-    assert world.arriving() == {}
-    assert world.figures()["rebalance_pending"] == 0
+def test_the_first_servers_get_their_shards_at_once(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    assert set(keeping.held()) == {"a", "b", "c"}
+    assert max(keeping.held().values()) <= placement.CAP * SHARDS / 3
+    assert keeping.arriving() == {}
+    assert keeping.figures()["rebalance_pending"] == 0
 
 
-def test_servers_that_start_together_get_their_shards_together(world: World) -> None:
+def test_servers_that_start_together_get_their_shards_together(keeping: Keeping) -> None:
     """One is always the first by a moment; nothing is warm yet, so the others need not wait for long."""
-    world.spread_over("a")
-    world.start("b")
-    world.look(0.5)
-    assert set(world.held()) == {"a"}
-    world.start("c")
-    world.look(0.8)
-    world.look(1.7)
-    assert world.arriving() == {}
-    world.look(1.8)
-    assert set(world.arriving()) == {"b", "c"}
+    keeping.spread_over("a")
+    keeping.start("b")
+    keeping.observe(0.5)
+    assert set(keeping.held()) == {"a"}
+    keeping.start("c")
+    keeping.observe(0.8)
+    keeping.observe(1.7)
+    assert keeping.arriving() == {}
+    keeping.observe(1.8)
+    assert set(keeping.arriving()) == {"b", "c"}
     for name in ("b", "c"):
-        world.prepare(name)
-    world.look(1.9)
-    assert max(world.held().values()) <= placement.STRAINED * SHARDS / 3
+        keeping.prepare(name)
+    keeping.observe(1.9)
+    assert max(keeping.held().values()) <= placement.STRAINED * SHARDS / 3
 
 
-def test_a_server_that_joins_waits_then_prepares_and_then_takes_over(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    before = world.map
-    world.start("d")
-    world.look(100.0)
-    assert world.map == before
-    assert world.figures()["rebalance_pending"] == 1
-    world.look(100.0 + DEBOUNCE_S - 0.1)
-    assert world.map == before
-    world.look(100.0 + DEBOUNCE_S)
-    moving = world.arriving()
+def test_a_server_that_joins_waits_then_prepares_and_then_takes_over(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    before = keeping.map
+    keeping.start("d")
+    keeping.observe(100.0)
+    assert keeping.map == before
+    assert keeping.figures()["rebalance_pending"] == 1
+    keeping.observe(100.0 + DEBOUNCE_S - 0.1)
+    assert keeping.map == before
+    keeping.observe(100.0 + DEBOUNCE_S)
+    moving = keeping.arriving()
     assert set(moving) == {"d"}
     assert 0.2 < moving["d"] / SHARDS < 0.28
-    assert world.held() == Counter(row.server_id for row in before.values()), "the old ones answer"
-    world.look(120.0)
-    assert world.arriving() == moving
-    world.prepare("d")
-    world.look(121.0)
-    assert world.arriving() == {}
-    assert world.held()["d"] == moving["d"]
-    assert world.figures()["shard_moves_total"] == moving["d"]
-    assert world.figures()["shards_moving"] == 0
-    after = world.map
-    world.look(300.0)
-    assert world.map == after
+    assert keeping.held() == Counter(row.server_id for row in before.values()), "the old ones answer"
+    keeping.observe(120.0)
+    assert keeping.arriving() == moving
+    keeping.prepare("d")
+    keeping.observe(121.0)
+    assert keeping.arriving() == {}
+    assert keeping.held()["d"] == moving["d"]
+    assert keeping.figures()["shard_moves_total"] == moving["d"]
+    assert keeping.figures()["shards_moving"] == 0
+    after = keeping.map
+    keeping.observe(300.0)
+    assert keeping.map == after
 
 
-def test_a_server_that_says_nothing_takes_over_after_a_while(world: World) -> None:
-    world.spread_over("a", "b")
-    world.start("c")
-    world.look(100.0)
-    world.look(115.0)
-    world.look(115.0 + HANDOVER_S - 0.1)
-    assert "c" not in world.held()
-    world.look(115.0 + HANDOVER_S)
-    assert world.arriving() == {}
-    assert world.held()["c"] > 0
+def test_a_server_that_says_nothing_takes_over_after_a_while(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    keeping.start("c")
+    keeping.observe(100.0)
+    keeping.observe(115.0)
+    keeping.observe(115.0 + HANDOVER_S - 0.1)
+    assert "c" not in keeping.held()
+    keeping.observe(115.0 + HANDOVER_S)
+    assert keeping.arriving() == {}
+    assert keeping.held()["c"] > 0
 
 
-def test_servers_that_join_one_after_the_other_are_waited_for_together(world: World) -> None:
-    world.spread_over("a")
-    world.start("b")
-    world.look(100.0)
-    world.start("c")
-    world.look(110.0)
-    world.look(100.0 + DEBOUNCE_S)
-    assert world.arriving() == {}
-    world.look(110.0 + DEBOUNCE_S)
-    assert set(world.arriving()) == {"b", "c"}
+def test_servers_that_join_one_after_the_other_are_waited_for_together(keeping: Keeping) -> None:
+    keeping.spread_over("a")
+    keeping.start("b")
+    keeping.observe(100.0)
+    keeping.start("c")
+    keeping.observe(110.0)
+    keeping.observe(100.0 + DEBOUNCE_S)
+    assert keeping.arriving() == {}
+    keeping.observe(110.0 + DEBOUNCE_S)
+    assert set(keeping.arriving()) == {"b", "c"}
 
 
-def test_servers_that_come_and_go_for_ever_do_not_put_it_off_for_ever(world: World) -> None:
-    world.spread_over("a")
-    world.start("b", "c")
+def test_servers_that_come_and_go_for_ever_do_not_put_it_off_for_ever(keeping: Keeping) -> None:
+    keeping.spread_over("a")
+    keeping.start("b", "c")
     for after_s in range(100, 161, 10):
-        assert world.arriving() == {}, after_s
-        world.servers["c"].says()
-        world.look(after_s)
-        world.servers["c"].stops()
-        world.look(after_s + 5)
-    assert set(world.arriving()) == {"b"}
+        assert keeping.arriving() == {}, after_s
+        keeping.servers["c"].says()
+        keeping.observe(after_s)
+        keeping.servers["c"].stops()
+        keeping.observe(after_s + 5)
+    assert set(keeping.arriving()) == {"b"}
 
 
 # Servers that go
 
 
-def test_the_shards_of_a_dead_server_move_at_once_and_no_others(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    before = world.map
-    world.servers["c"].dies()
-    world.look(100.0)
-    assert world.arriving() == {}
-    assert set(world.held()) == {"a", "b"}
-    assert max(world.held().values()) <= placement.CAP * SHARDS / 2
-    assert all(world.map[shard] == row for shard, row in before.items() if row.server_id != "c")
+def test_the_shards_of_a_dead_server_move_at_once_and_no_others(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    before = keeping.map
+    keeping.servers["c"].dies()
+    keeping.observe(100.0)
+    assert keeping.arriving() == {}
+    assert set(keeping.held()) == {"a", "b"}
+    assert max(keeping.held().values()) <= placement.CAP * SHARDS / 2
+    assert all(keeping.map[shard] == row for shard, row in before.items() if row.server_id != "c")
 
 
-def test_a_leaving_server_answers_until_another_one_has_prepared(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    before = world.map
-    world.servers["c"].says(leaving=True)
-    world.look(100.0)
-    assert world.held() == Counter(row.server_id for row in before.values())
-    arriving = world.arriving()
+def test_a_leaving_server_answers_until_another_one_has_prepared(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    before = keeping.map
+    keeping.servers["c"].says(leaving=True)
+    keeping.observe(100.0)
+    assert keeping.held() == Counter(row.server_id for row in before.values())
+    arriving = keeping.arriving()
     assert set(arriving) == {"a", "b"}
-    world.prepare("a")
-    world.look(101.0)
-    assert world.held()["c"] == arriving["b"]
-    world.prepare("b")
-    world.look(102.0)
-    assert set(world.held()) == {"a", "b"}
+    keeping.prepare("a")
+    keeping.observe(101.0)
+    assert keeping.held()["c"] == arriving["b"]
+    keeping.prepare("b")
+    keeping.observe(102.0)
+    assert set(keeping.held()) == {"a", "b"}
 
 
-def test_a_server_that_is_scaled_away_is_left_before_it_knows(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    world.look(100.0)
-    world.scaled_away.add("c")
-    world.look(100.1)
-    assert set(world.arriving()) == {"a", "b"}
-    world.scaled_away.clear()
-    world.look(101.0)
-    world.look(101.0 + DEBOUNCE_S)
-    assert world.held()["c"] + world.arriving()["c"] > 0.27 * SHARDS
+def test_a_server_that_is_scaled_away_is_left_before_it_knows(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    keeping.observe(100.0)
+    keeping.scaled_away.add("c")
+    keeping.observe(100.1)
+    assert set(keeping.arriving()) == {"a", "b"}
+    keeping.scaled_away.clear()
+    keeping.observe(101.0)
+    keeping.observe(101.0 + DEBOUNCE_S)
+    assert keeping.held()["c"] + keeping.arriving()["c"] > 0.27 * SHARDS
 
 
-def test_a_next_holder_that_dies_or_leaves_is_replaced(world: World) -> None:
-    world.spread_over("a", "b", "c", "d")
-    world.servers["d"].says(leaving=True)
-    world.look(100.0)
-    assert set(world.arriving()) == {"a", "b", "c"}
-    world.servers["a"].dies()
-    world.servers["b"].says(leaving=True)
-    world.look(101.0)
-    assert set(world.arriving()) == {"c"}
-    assert set(world.held()) == {"b", "c", "d"}
+def test_a_next_holder_that_dies_or_leaves_is_replaced(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c", "d")
+    keeping.servers["d"].says(leaving=True)
+    keeping.observe(100.0)
+    assert set(keeping.arriving()) == {"a", "b", "c"}
+    keeping.servers["a"].dies()
+    keeping.servers["b"].says(leaving=True)
+    keeping.observe(101.0)
+    assert set(keeping.arriving()) == {"c"}
+    assert set(keeping.held()) == {"b", "c", "d"}
 
 
-def test_the_next_holder_gets_what_its_dying_predecessor_held(world: World) -> None:
+def test_the_next_holder_gets_what_its_dying_predecessor_held(keeping: Keeping) -> None:
     """Prepared or not: nobody else is."""
-    world.spread_over("a", "b", "c")
-    world.servers["c"].says(leaving=True)
-    world.look(100.0)
-    announced = {shard: row.next_id for shard, row in world.map.items() if row.next_id is not None}
-    world.servers["c"].dies()
-    world.look(101.0)
-    assert world.arriving() == {}
-    assert {shard: world.map[shard].server_id for shard in announced} == announced
+    keeping.spread_over("a", "b", "c")
+    keeping.servers["c"].says(leaving=True)
+    keeping.observe(100.0)
+    announced = {shard: row.next_id for shard, row in keeping.map.items() if row.next_id is not None}
+    keeping.servers["c"].dies()
+    keeping.observe(101.0)
+    assert keeping.arriving() == {}
+    assert {shard: keeping.map[shard].server_id for shard in announced} == announced
 
 
-def test_where_everybody_leaves_everything_stays(world: World) -> None:
+def test_where_everybody_leaves_everything_stays(keeping: Keeping) -> None:
     """So that after a restart of all of them each finds its own shards again."""
-    world.spread_over("a", "b")
-    before = world.map
+    keeping.spread_over("a", "b")
+    before = keeping.map
     for name in ("a", "b"):
-        world.servers[name].says(leaving=True)
-    world.look(100.0)
-    world.servers["a"].stops()
-    world.look(101.0)
-    world.servers["b"].stops()
-    world.look(102.0)
-    assert world.map == before
-    world.servers["b"].says()
-    world.look(103.0)
-    assert world.map == before, "a may be coming too"
-    world.look(109.0)
-    assert set(world.held()) == {"b"}
+        keeping.servers[name].says(leaving=True)
+    keeping.observe(100.0)
+    keeping.servers["a"].stops()
+    keeping.observe(101.0)
+    keeping.servers["b"].stops()
+    keeping.observe(102.0)
+    assert keeping.map == before
+    keeping.servers["b"].says()
+    keeping.observe(103.0)
+    assert keeping.map == before, "a may be coming too"
+    keeping.observe(109.0)
+    assert set(keeping.held()) == {"b"}
 
 
-def test_a_restart_of_all_servers_moves_nothing(world: World) -> None:
-    world.spread_over("a", "b")
-    world.look(100.0)
-    before = world.map
-    for server in world.servers.values():
+def test_a_restart_of_all_servers_moves_nothing(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    keeping.observe(100.0)
+    before = keeping.map
+    for server in keeping.servers.values():
         server.says(leaving=True)
-    world.look(101.0)
-    for server in world.servers.values():
+    keeping.observe(101.0)
+    for server in keeping.servers.values():
         server.stops()
-    world.look(102.0)
-    for server in world.servers.values():
+    keeping.observe(102.0)
+    for server in keeping.servers.values():
         server.says()
-    world.look(103.0)
-    assert world.figures()["rebalance_pending"] == 0
-    world.look(130.0)
-    assert world.map == before
+    keeping.observe(103.0)
+    assert keeping.figures()["rebalance_pending"] == 0
+    keeping.observe(130.0)
+    assert keeping.map == before
 
 
-def test_a_server_that_comes_back_is_a_newcomer(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    world.servers["c"].stops()
-    world.look(100.0)
-    world.servers["c"].says()
-    world.look(103.0)
-    assert world.arriving() == {}
-    world.look(103.0 + DEBOUNCE_S)
-    assert 0.27 < world.arriving()["c"] / SHARDS < 0.35
+def test_a_server_that_comes_back_is_a_newcomer(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    keeping.servers["c"].stops()
+    keeping.observe(100.0)
+    keeping.servers["c"].says()
+    keeping.observe(103.0)
+    assert keeping.arriving() == {}
+    keeping.observe(103.0 + DEBOUNCE_S)
+    assert 0.27 < keeping.arriving()["c"] / SHARDS < 0.35
 
 
-def test_the_last_of_many_gets_its_part_and_so_it_does_when_it_comes_back(world: World) -> None:
+def test_the_last_of_many_gets_its_part_and_so_it_does_when_it_comes_back(keeping: Keeping) -> None:
     """None of the fourteen others holds far too much, so nobody but a newcomer would get anything."""
     *others, last = [f"s{n:02}" for n in range(15)]
     part = SHARDS / 15
-    world.spread_over(*others)
-    world.start(last)
-    world.look(100.0)
-    world.look(100.0 + DEBOUNCE_S)
-    assert 0.8 * part < world.arriving()[last] < 1.05 * part
-    world.prepare(last)
-    world.look(120.0)
-    world.servers[last].stops()
-    world.look(130.0)
-    assert last not in world.held()
-    world.servers[last].says()
-    world.look(140.0)
-    world.look(140.0 + DEBOUNCE_S)
-    assert 0.8 * part < world.arriving()[last] < 1.05 * part
+    keeping.spread_over(*others)
+    keeping.start(last)
+    keeping.observe(100.0)
+    keeping.observe(100.0 + DEBOUNCE_S)
+    assert 0.8 * part < keeping.arriving()[last] < 1.05 * part
+    keeping.prepare(last)
+    keeping.observe(120.0)
+    keeping.servers[last].stops()
+    keeping.observe(130.0)
+    assert last not in keeping.held()
+    keeping.servers[last].says()
+    keeping.observe(140.0)
+    keeping.observe(140.0 + DEBOUNCE_S)
+    assert 0.8 * part < keeping.arriving()[last] < 1.05 * part
 
 
 # Bytes
 
 
-def test_bytes_count_not_shards(world: World) -> None:
-    world.weights = [1000 if shard < 100 else 1 for shard in range(SHARDS)]
-    world.spread_over("a", "b", "c", "d")
+def test_bytes_count_not_shards(keeping: Keeping) -> None:
+    keeping.weights = [1000 if shard < 100 else 1 for shard in range(SHARDS)]
+    keeping.spread_over("a", "b", "c", "d")
     bytes_of = placement.loads_of(
-        world.weights, "abcd", {shard: row.server_id for shard, row in world.map.items()}
+        keeping.weights, "abcd", {shard: row.server_id for shard, row in keeping.map.items()}
     )
-    mean = sum(world.weights) / 4
+    mean = sum(keeping.weights) / 4
     assert max(bytes_of.values()) <= placement.CAP * mean
-    told = world.figures()
+    told = keeping.figures()
     assert {name: told[f'assigned_bytes{{server="{name}"}}'] for name in "abcd"} == bytes_of
-    assert {name: told[f'shards{{server="{name}"}}'] for name in "abcd"} == world.held()
+    assert {name: told[f'shards{{server="{name}"}}'] for name in "abcd"} == keeping.held()
 
 
-def test_tenants_that_grow_move_shards_only_where_a_server_holds_far_too_much(world: World) -> None:
-    world.spread_over("a", "b", "c", "d")
-    before = world.map
+def test_tenants_that_grow_move_shards_only_where_a_server_holds_far_too_much(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c", "d")
+    before = keeping.map
     mine = [shard for shard, row in before.items() if row.server_id == "a"]
     for shard in mine[:60]:
-        world.weights[shard] = 120
-    world.look(100.0)
-    assert world.map == before, "1.05 times the mean is not worth a move"
+        keeping.weights[shard] = 120
+    keeping.observe(100.0)
+    assert keeping.map == before, "1.05 times the mean is not worth a move"
     for shard in mine:
-        world.weights[shard] = 200
-    world.look(110.0)
-    assert world.map == before, "once a minute is enough"
-    world.look(125.0)
-    assert {row.server_id for row in world.map.values() if row.next_id is not None} == {"a"}
-    wanted = {shard: row.next_id or row.server_id for shard, row in world.map.items()}
-    loads = placement.loads_of(world.weights, "abcd", wanted)
+        keeping.weights[shard] = 200
+    keeping.observe(110.0)
+    assert keeping.map == before, "once a minute is enough"
+    keeping.observe(125.0)
+    assert {row.server_id for row in keeping.map.values() if row.next_id is not None} == {"a"}
+    wanted = {shard: row.next_id or row.server_id for shard, row in keeping.map.items()}
+    loads = placement.loads_of(keeping.weights, "abcd", wanted)
     assert max(loads.values()) <= placement.CAP * sum(loads.values()) / 4
 
 
 # Operators that come and go
 
 
-def test_a_restart_of_the_operator_moves_nothing(world: World) -> None:
-    world.spread_over("a", "b", "c")
-    world.servers["c"].says(leaving=True)
-    world.look(100.0)
-    before = world.map
-    world.restart()
-    world.look(0.0)
-    world.look(20.0)
-    assert world.map == before
-    assert world.figures()["rebalance_pending"] == 0
-    world.look(HANDOVER_S)
-    assert set(world.held()) == {"a", "b"}
+def test_a_restart_of_the_operator_moves_nothing(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b", "c")
+    keeping.servers["c"].says(leaving=True)
+    keeping.observe(100.0)
+    before = keeping.map
+    keeping.restart()
+    keeping.observe(0.0)
+    keeping.observe(20.0)
+    assert keeping.map == before
+    assert keeping.figures()["rebalance_pending"] == 0
+    keeping.observe(HANDOVER_S)
+    assert set(keeping.held()) == {"a", "b"}
 
 
-def test_an_operator_that_begins_waits_for_servers_that_are_starting_too(world: World) -> None:
+def test_an_operator_that_begins_waits_for_servers_that_are_starting_too(keeping: Keeping) -> None:
     """After a restart of everything, the first one to come would be given all that the others held."""
-    world.spread_over("a", "b", "c")
-    before = world.map
+    keeping.spread_over("a", "b", "c")
+    before = keeping.map
     for name in "abc":
-        world.servers[name].stops()
-    world.restart()
-    world.servers["b"].says()
-    world.look(0.5)
-    assert world.map == before
-    world.servers["a"].says()
-    world.look(1.5)
-    assert world.map == before
-    world.look(6.0)
-    assert set(world.held()) == {"a", "b"}, "c does not come"
+        keeping.servers[name].stops()
+    keeping.restart()
+    keeping.servers["b"].says()
+    keeping.observe(0.5)
+    assert keeping.map == before
+    keeping.servers["a"].says()
+    keeping.observe(1.5)
+    assert keeping.map == before
+    keeping.observe(6.0)
+    assert set(keeping.held()) == {"a", "b"}, "c does not come"
 
 
-def test_after_an_outage_of_the_registry_nobody_is_taken_for_dead_too_soon(world: World) -> None:
+def test_after_an_outage_of_the_registry_nobody_is_taken_for_dead_too_soon(keeping: Keeping) -> None:
     """All leases ended meanwhile, and the servers renew them one after the other."""
-    world.spread_over("a", "b", "c")
-    world.look(100.0)
-    before = world.map
+    keeping.spread_over("a", "b", "c")
+    keeping.observe(100.0)
+    before = keeping.map
     for name in "ac":
-        world.servers[name].dies()
-    world.look(160.0, blind=True)
-    assert world.map == before
-    world.servers["a"].says()
-    world.look(161.0)
-    world.look(166.0)
-    assert set(world.held()) == {"a", "b"}, "c did not come back"
-    assert all(world.map[shard] == row for shard, row in before.items() if row.server_id != "c")
+        keeping.servers[name].dies()
+    keeping.observe(160.0, blind=True)
+    assert keeping.map == before
+    keeping.servers["a"].says()
+    keeping.observe(161.0)
+    keeping.observe(166.0)
+    assert set(keeping.held()) == {"a", "b"}, "c did not come back"
+    assert all(keeping.map[shard] == row for shard, row in before.items() if row.server_id != "c")
 
 
-def test_a_stranger_that_comes_first_after_a_restart_is_a_newcomer(world: World) -> None:
-    world.spread_over("a", "b")
-    before = world.map
+def test_a_stranger_that_comes_first_after_a_restart_is_a_newcomer(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    before = keeping.map
     for name in "ab":
-        world.servers[name].stops()
-    world.restart()
-    world.start("new")
-    world.look(0.5)
+        keeping.servers[name].stops()
+    keeping.restart()
+    keeping.start("new")
+    keeping.observe(0.5)
     for name in "ab":
-        world.servers[name].says()
-    world.look(1.0)
-    assert world.map == before
-    world.look(1.0 + DEBOUNCE_S)
-    assert 0.27 < world.arriving()["new"] / SHARDS < 0.35
+        keeping.servers[name].says()
+    keeping.observe(1.0)
+    assert keeping.map == before
+    keeping.observe(1.0 + DEBOUNCE_S)
+    assert 0.27 < keeping.arriving()["new"] / SHARDS < 0.35
 
 
-def test_a_server_that_came_while_no_operator_watched_is_a_newcomer(world: World) -> None:
-    world.spread_over("a", "b")
-    before = world.map
-    world.start("c")
-    world.restart()
-    world.look(0.0)
-    assert world.map == before
-    world.look(DEBOUNCE_S)
-    assert set(world.arriving()) == {"c"}
+def test_a_server_that_came_while_no_operator_watched_is_a_newcomer(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    before = keeping.map
+    keeping.start("c")
+    keeping.restart()
+    keeping.observe(0.0)
+    assert keeping.map == before
+    keeping.observe(DEBOUNCE_S)
+    assert set(keeping.arriving()) == {"c"}
 
 
-def test_what_is_edited_by_hand_is_put_back(world: World) -> None:
-    world.spread_over("a", "b")
-    before = world.map
-    world.registry.assign_shards({0: Holding("nobody"), 1: Holding(before[1].server_id, "nobody")})
-    world.keeper.restore()
-    assert world.map == before
-    revisions = {row.revision for row in world.map.values()}
-    world.keeper.restore()
-    assert {row.revision for row in world.map.values()} == revisions, "and once only"
+def test_what_is_edited_by_hand_is_put_back(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    before = keeping.map
+    keeping.registry.assign_shards({0: Holding("nobody"), 1: Holding(before[1].server_id, "nobody")})
+    keeping.keeper.restore()
+    assert keeping.map == before
+    revisions = {row.revision for row in keeping.map.values()}
+    keeping.keeper.restore()
+    assert {row.revision for row in keeping.map.values()} == revisions, "and once only"
 
 
-def test_a_server_that_is_forgotten_is_shown_no_more(world: World) -> None:
-    world.spread_over("a", "b")
-    world.servers["b"].dies()
-    world.look(100.0)
-    assert world.figures()['shards{server="b"}'] == 0
-    world.servers["b"].stops()
-    world.start("c")
-    world.look(101.0)
-    assert 'shards{server="b"}' not in world.figures()
+def test_a_server_that_is_forgotten_is_shown_no_more(keeping: Keeping) -> None:
+    keeping.spread_over("a", "b")
+    keeping.servers["b"].dies()
+    keeping.observe(100.0)
+    assert keeping.figures()['shards{server="b"}'] == 0
+    keeping.servers["b"].stops()
+    keeping.start("c")
+    keeping.observe(101.0)
+    assert 'shards{server="b"}' not in keeping.figures()

@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.acked and self.row is not None and self.row.candidate_id)
     @rule(state=st.sampled_from(LoadState))
     def report(self, state: LoadState) -> None:
-        """Some server tried the candidate as it stands; the operator may look only later."""
+        """Some server tried the candidate as it stands; the operator may read that only later."""
         assert self.row is not None
         assert self.row.candidate_id is not None
         if state is LoadState.LOADED:
@@ -110,7 +110,7 @@ class Life(RuleBasedStateMachine):
         ]
 
     @rule()
-    def look(self) -> None:
+    def pass_once(self) -> None:
         self.reconcile()
 
     # The controller, in ten lines

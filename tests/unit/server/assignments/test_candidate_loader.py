@@ -62,7 +62,7 @@ async def test_a_candidate_is_loaded_and_reported_with_its_size() -> None:
     store = Store()
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
+        heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: heard.reports)
     assert heard.reports == [LoadReport("ann", "server-0", "a1", LoadState.LOADED, 42)]
 
@@ -73,10 +73,10 @@ async def test_wanting_the_same_again_loads_nothing_twice() -> None:
     heard = Heard(store)
     async with working(heard.loader):
         for _ in range(3):
-            heard.loader.want(row("ann", "a1"))
+            heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: heard.reports)
-        heard.loader.want(row("ann", "a1"))
-        heard.loader.want(row("bob", "b1"))
+        heard.loader.request(row("ann", "a1"))
+        heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: len(heard.reports) == 2)
     assert store.asked == ["a1", "b1"]
 
@@ -87,10 +87,10 @@ async def test_a_newer_row_with_the_same_candidate_asks_again() -> None:
     store.broken["a1"] = ArtifactInvalid("file:///a1", "garbage")
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(replace(row("ann", "a1"), revision=1))
+        heard.loader.request(replace(row("ann", "a1"), revision=1))
         await until_soon(lambda: heard.reports)
         del store.broken["a1"]
-        heard.loader.want(replace(row("ann", "a1"), revision=2))
+        heard.loader.request(replace(row("ann", "a1"), revision=2))
         await until_soon(lambda: len(heard.reports) == 2)
     assert [report.state for report in heard.reports] == [LoadState.FAILED, LoadState.LOADED]
 
@@ -100,8 +100,8 @@ async def test_a_failure_for_a_person_is_reported_once_with_its_reason() -> None
     store.broken["a1"] = ArtifactInvalid("file:///a1", "garbage")
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
-        heard.loader.want(row("bob", "b1"))
+        heard.loader.request(row("ann", "a1"))
+        heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: len(heard.reports) == 2)
     failed = next(report for report in heard.reports if report.user_id == "ann")
     assert (failed.state, failed.reason) == (LoadState.FAILED, "ArtifactInvalid")
@@ -113,9 +113,9 @@ async def test_a_strangers_error_fails_its_candidate_and_not_the_loader() -> Non
     store.broken["a1"] = KeyError("a loader's bug")
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
+        heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: heard.reports)
-        heard.loader.want(row("bob", "b1"))
+        heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: len(heard.reports) == 2)
     assert heard.reports[0].state is LoadState.FAILED
     assert (heard.reports[0].reason, heard.reports[0].message) == (
@@ -129,7 +129,7 @@ async def test_what_time_can_mend_is_tried_again_until_it_loads() -> None:
     store.broken["a1"] = ArtifactUnavailable("s3://b/a1", "HTTP 503")
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
+        heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: heard.reports)
         store.broken.clear()
         await until_soon(lambda: len(heard.reports) == 2)
@@ -142,11 +142,11 @@ async def test_a_superseded_candidate_is_not_reported() -> None:
     store.gate.clear()
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
-        heard.loader.want(row("bob", "b1"))
+        heard.loader.request(row("ann", "a1"))
+        heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: store.asked == ["a1", "b1"])
-        heard.loader.want(row("ann", "a2"))
-        heard.loader.want(row("bob", None))
+        heard.loader.request(row("ann", "a2"))
+        heard.loader.request(row("bob", None))
         store.gate.set()
         await until_soon(lambda: heard.reports)
         await until_soon(heard.loader._queue.empty)
@@ -156,8 +156,8 @@ async def test_a_superseded_candidate_is_not_reported() -> None:
 async def test_a_candidate_superseded_while_it_waited_is_not_even_loaded() -> None:
     store = Store()
     heard = Heard(store)
-    heard.loader.want(row("ann", "a1"))
-    heard.loader.want(row("ann", "a2"))
+    heard.loader.request(row("ann", "a1"))
+    heard.loader.request(row("ann", "a2"))
     async with working(heard.loader):
         await until_soon(lambda: heard.reports)
     assert store.asked == ["a2"]
@@ -168,11 +168,11 @@ async def test_a_report_of_what_is_no_longer_wanted_is_dropped() -> None:
     store = Store()
     loader = CandidateLoader(store.load, "server-0", lambda: None)
     async with working(loader):
-        loader.want(row("ann", "a1"))
-        loader.want(row("bob", "b1"))
+        loader.request(row("ann", "a1"))
+        loader.request(row("bob", "b1"))
         await until_soon(lambda: len(loader._reports) == 2)
         store.gate.clear()
-        loader.want(row("ann", "a2"))
+        loader.request(row("ann", "a2"))
         loader.forget("bob")
         assert loader.take_reports() == []
 
@@ -183,7 +183,7 @@ async def test_reports_that_were_put_back_give_way_to_newer_ones() -> None:
     loader = CandidateLoader(store.load, "server-0", lambda: None)
     async with working(loader):
         for user_id in ("ann", "bob", "cid"):
-            loader.want(row(user_id, f"{user_id[0]}1"))
+            loader.request(row(user_id, f"{user_id[0]}1"))
         await until_soon(lambda: len(loader._reports) == 3)
         taken = loader.take_reports()
         store.broken.clear()
@@ -201,10 +201,10 @@ async def test_a_shard_that_comes_and_goes_does_not_multiply_the_retries() -> No
     heard = Heard(store)
     async with working(heard.loader):
         for number in range(1, 4):
-            heard.loader.want(row("ann", "a1"))
+            heard.loader.request(row("ann", "a1"))
             await until_soon(lambda number=number: len(heard.reports) == number)  # type: ignore[misc]
             heard.loader.forget("ann")
-        heard.loader.want(row("ann", "a1"))
+        heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: len(heard.reports) == 4)
         # Every first retry comes within 0.6 s, and a second one 0.8 s after it at the earliest.
         await asyncio.sleep(0.65)
@@ -217,10 +217,10 @@ async def test_a_candidate_that_hangs_leaves_a_worker_for_the_others() -> None:
     store.gate.clear()
     heard = Heard(store)
     async with working(heard.loader):
-        heard.loader.want(row("ann", "a1"))
+        heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: store.asked == ["a1"])
         store.gate = asyncio.Event()
         store.gate.set()
-        heard.loader.want(row("bob", "b1"))
+        heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: heard.reports)
     assert heard.reports[0].user_id == "bob"

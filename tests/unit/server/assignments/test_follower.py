@@ -278,7 +278,7 @@ async def test_reports_wait_while_the_registry_is_lost(rig: Rig) -> None:
         changes = rig.assign(row("bob", None, "b1"))
         await until_soon(lambda: rig.table.revision == changes)
         rig.registry.reachable = False
-        rig.candidates.want(row("cid", None, "c1"))
+        rig.candidates.request(row("cid", None, "c1"))
         await until_soon(lambda: rig.models.peek("c1") is not None)
         await until_soon(lambda: not rig.table.contact.registry_answers)
         rig.registry.reachable = True

@@ -25,7 +25,7 @@ from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.shards import misplaced as straying
-from tenantry_server.shards.misplaced import Strays
+from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
 
@@ -47,7 +47,7 @@ class Rig:
         self.table = RoutingTable(self.registry)
         self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))
         holders = FleetView(self.table, Directory(ME), DataPlane(self.table, self.models))
-        self.strays = Strays(self.table, self.models, holders)
+        self.strays = MisplacedModels(self.table, self.models, holders)
 
     def load(self, *users: str) -> None:
         self.operator.commit(
@@ -83,7 +83,7 @@ async def test_what_another_server_holds_is_let_go(rig: Rig) -> None:
         cid=Holding(OTHER, next_id=ME),
         dan=Holding(ME, next_id=OTHER),
     )
-    await rig.strays.let_go()
+    await rig.strays.drop_now()
     assert rig.inside == {"ann", "cid", "dan", "eve"}
 
 
@@ -91,14 +91,14 @@ async def test_a_model_that_two_users_share_stays_while_one_of_them_is_ours(rig:
     rig.load("ann")
     rig.operator.commit(Writes(assignments=[Assignment("bob", "uid-bob", 1, "model-ann")]))
     rig.place(ann=Holding(OTHER), bob=Holding(ME))
-    await rig.strays.let_go()
+    await rig.strays.drop_now()
     assert rig.inside == {"ann"}
 
 
 async def test_without_a_shard_map_nothing_strays(rig: Rig) -> None:
     rig.load("ann")
     rig.place()
-    await rig.strays.let_go()
+    await rig.strays.drop_now()
     assert rig.inside == {"ann"}
 
 
@@ -106,7 +106,7 @@ async def test_it_looks_some_time_after_shards_changed_hands(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once would be too early: requests that others pass on are still on their way."""
-    monkeypatch.setattr(straying, "_LET_GO_S", 0.05)
+    monkeypatch.setattr(straying, "_GRACE_S", 0.05)
     rig.load("ann")
     rig.place(ann=Holding(ME))
     task = asyncio.create_task(rig.strays.run())
@@ -124,5 +124,5 @@ async def test_all_shards_may_go(rig: Rig) -> None:
     rig.load(*users)
     rig.operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(OTHER)))
     rig.table.apply(rig.registry.everything())
-    await rig.strays.let_go()
+    await rig.strays.drop_now()
     assert rig.inside == set()

@@ -11,6 +11,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Create every table of the first release."""
+    _create_leader()
+    _create_claims()
+    _create_assignments()
+    _create_servers()
+
+
+def _create_leader() -> None:
     leader = op.create_table(
         "leader",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -20,6 +27,9 @@ def upgrade() -> None:
         sa.Column("source", sa.Text, nullable=False),
     )
     op.bulk_insert(leader, [{"id": 1, "epoch": 0, "revision": 0, "holder": "", "source": ""}])
+
+
+def _create_claims() -> None:
     op.create_table(
         "claims",
         sa.Column("uid", sa.String(64), primary_key=True),
@@ -36,6 +46,9 @@ def upgrade() -> None:
         sa.Column("conditions", sa.JSON, nullable=False),
     )
     op.create_index("ix_claims_user_id", "claims", ["user_id"])
+
+
+def _create_assignments() -> None:
     op.create_table(
         "assignments",
         sa.Column("user_id", sa.String(253), primary_key=True),
@@ -48,6 +61,9 @@ def upgrade() -> None:
         sa.Column("deleted", sa.Boolean, nullable=False),
     )
     op.create_index("ix_assignments_revision", "assignments", ["revision"])
+
+
+def _create_servers() -> None:
     op.create_table(
         "shard_map",
         sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
