@@ -22,7 +22,8 @@ def main(folders: list[str]) -> int:
     """Print every finding, and a count; return the exit status."""
     rules = tomllib.loads((ROOT / "tools" / "prose.toml").read_text())
     words = [
-        (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), hint) for pattern, hint in rules["words"].items()
+        (re.compile(rf"(?<!\w)(?:{pattern})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE), hint)
+        for pattern, hint in rules["words"].items()
     ]
     allowed = [(re.compile(each["in"]), re.compile(each["text"])) for each in rules["allowed"]]
     files = _files(folders)
@@ -30,11 +31,12 @@ def main(folders: list[str]) -> int:
     for path in files:
         name = str(path.relative_to(ROOT))
         exceptions = [text for where, text in allowed if where.match(name)]
-        for number, text in _read(path):
+        for start, text in _read(path):
             for pattern, hint in words:
                 for match in pattern.finditer(text):
                     if not any(_covers(each, text, match) for each in exceptions):
-                        print(f"{name}:{number}: {match[0]!r}; {hint}")
+                        number = start + text.count("\n", 0, match.start())
+                        print(f"{name}:{number}: {' '.join(match[0].split())!r}; {hint}")
                         found[path.relative_to(ROOT).parts[0]] += 1
     if found:
         by_folder = ", ".join(f"{folder} {count}" for folder, count in found.most_common())
@@ -49,15 +51,18 @@ def _covers(exception: re.Pattern[str], text: str, match: re.Match[str]) -> bool
 
 
 def _files(folders: list[str]) -> list[Path]:
-    """Those that git knows, or would take in."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.md"],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = sorted(set(listed.stdout.splitlines()))
+    """The files that git knows or would add; where there is no git, as in an unpacked archive, all."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.md"],  # noqa: S607
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        listed = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if ".venv" not in path.parts]
+    names = sorted(set(listed))
     paths = [ROOT / name for name in names if name.endswith((".py", ".md"))]
     chosen = [
         path for path in paths if not folders or any(path.is_relative_to(ROOT / each) for each in folders)
@@ -66,14 +71,14 @@ def _files(folders: list[str]) -> list[Path]:
 
 
 def _read(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of what people read."""
-    if path.suffix == ".md":
-        yield from enumerate(path.read_text().splitlines(), start=1)
-        return
+    """What people read, each piece with its first line; sentences run on over the ends of lines."""
     source = path.read_text()
+    if path.suffix == ".md":
+        yield 1, source
+        return
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in _TEXTS:
-            yield from enumerate(token.string.splitlines(), start=token.start[0])
+            yield token.start[0], token.string
 
 
 if __name__ == "__main__":

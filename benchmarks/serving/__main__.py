@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the tenants, to see that it runs")
     parser.add_argument("--markdown", action="store_true", help="the table as docs/benchmarks.md shows it")
     parser.add_argument("--profile", action="store_true", help="instead: where our server's time goes")
-    told = parser.parse_args()
+    given = parser.parse_args()
     try:
         wrk.require()
     except wrk.WrkMissing as error:
@@ -49,17 +49,17 @@ def main() -> None:
     heading = report.heading()
     cores.leave_the_servers_alone()
     with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
-        options = Options(Path(folder), frozenset(told.peers), told.rounds, told.seconds, told.quick)
-        if told.profile:
+        options = Options(Path(folder), frozenset(given.peers), given.rounds, given.seconds, given.quick)
+        if given.profile:
             print(f"{heading}\n\n{profile.profile(options)}")
             return
         rows: list[Row] = []
-        for name in told.only:
+        for name in given.only:
             began_s = time.perf_counter()
             print(f"{name} …", file=sys.stderr, flush=True)
             rows += _SECTIONS[name](options)
             print(f"{name}: {time.perf_counter() - began_s:.0f} s", file=sys.stderr, flush=True)
-    table = report.as_markdown if told.markdown else report.as_text
+    table = report.as_markdown if given.markdown else report.as_text
     print(f"{heading}\n\n{table(rows)}")
 
 

@@ -1,4 +1,4 @@
-"""What a run was told, and the sizes that follow from it."""
+"""The options of a run, and the sizes that follow from it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -22,15 +22,15 @@ def main() -> None:
         "--crowd", type=int, default=100_000, help="of the map and the start; default 100000"
     )
     parser.add_argument("--only", choices=["join", "crowd", "hop"], help="one part of it")
-    told = parser.parse_args()
+    given = parser.parse_args()
     parts: dict[str, Callable[[Path], list[Row]]] = {
-        "join": lambda folder: join.join(folder, told.tenants),
-        "crowd": lambda folder: crowd.crowd(folder, told.crowd),
+        "join": lambda folder: join.join(folder, given.tenants),
+        "crowd": lambda folder: crowd.crowd(folder, given.crowd),
         "hop": hop.hop,
     }
     print(heading(), flush=True)
     for name, part in parts.items():
-        if told.only in (None, name):
+        if given.only in (None, name):
             with tempfile.TemporaryDirectory(prefix="tenantry-benchmark-") as folder:
                 show(name, part(Path(folder) / name))
 

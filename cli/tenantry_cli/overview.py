@@ -37,5 +37,5 @@ def _tenant(claim: Claim) -> Tenant:
     ready = next((c for c in claim.conditions if c["type"] == "Ready"), None)
     version = ModelId.parse(claim.model_id).short if claim.model_id else "-"
     if ready is None:
-        return Tenant(claim, "Unknown", "", "not looked at yet", version)
+        return Tenant(claim, "Unknown", "", "not read yet", version)
     return Tenant(claim, ready["status"], ready["reason"], ready["message"], version)

@@ -46,7 +46,7 @@ class _Child:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs named processes until it is told to stop.
+    """Runs named processes until it is stopped.
 
     Each child gets `--lifeline-fd`, a pipe that closes when this process ends in any way, so no child is
     ever left behind.
@@ -92,7 +92,7 @@ class Supervisor:
         return {c.name: c.process.pid for c in self._children if c.process is not None}
 
     def end(self) -> None:
-        """Tell every process to stop, wait, and kill those that don't."""
+        """Tell every process to stop, wait, and kill any that don't."""
         running = [c.process for c in reversed(self._children) if c.process is not None]
         for process in running:
             with contextlib.suppress(ProcessLookupError):

@@ -1,15 +1,16 @@
 """Files that another process reads: replaced in one step, so that a reader never finds half of one."""
 
 import os
-import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of the file at `path`, or of none.
 
     The data is written beside it, flushed to disk and renamed: after a crash the old file stands, or the
-    new one, whole. Every user may read the file.
+    new one, whole. Who may read it follows the umask, as
+    for a file that `open` makes.
 
     Raises:
         OSError: the folder is missing, full or read-only; the old file stands.
@@ -20,14 +21,13 @@ def replace(path: Path, data: bytes) -> None:
         >>> [path.name for path in folder.iterdir()], (folder / "up.json").read_bytes()
         (['up.json'], b'{}')
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

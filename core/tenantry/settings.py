@@ -25,7 +25,16 @@ class CommonSettings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "TENANTRY_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise InvalidSetting(f"{name}: {first['msg']}, got {first['input']!r}") from None
+            problem = first["msg"]
+            if first["type"] == "string_pattern_mismatch":
+                problem = f"must be {cls._form_of(str(first['loc'][0]))}"
+            raise InvalidSetting(f"{name}: {problem}, got {first['input']!r}") from None
+
+    @classmethod
+    def _form_of(cls, name: str) -> str:
+        """Return in words what the pattern of this setting asks for."""
+        extra = cls.model_fields[name].json_schema_extra
+        return str(extra["form"]) if isinstance(extra, dict) else "of another form"
 
     registry_url: str = Field(
         default="sqlite:///.tenantry/registry.db",
@@ -37,6 +46,7 @@ class CommonSettings(BaseSettings):
     namespace: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        json_schema_extra={"form": "a namespace (lower-case letters, digits and -)"},
         description="On Kubernetes: follow the TenantModels of this namespace only; unset: of all.",
     )
     s3_endpoint_url: str | None = Field(

@@ -15,6 +15,9 @@ class ServerSettings(CommonSettings):
     server_id: str = Field(
         default="server-0",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$",
+        json_schema_extra={
+            "form": "at most 253 letters, digits, '.', '_' and '-', the first a letter or digit"
+        },
         description="Name of this server, unique among those of one registry.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -83,12 +86,10 @@ class ServerSettings(CommonSettings):
     drain_s: float = Field(
         default=20.0,
         ge=0,
-        description="When told to stop: how long to go on answering until other servers have taken over; "
+        description="On a stop: how long to go on answering until other servers have taken over; "
         "0: not at all. `tenantry up`, whose servers stop together, sets it to 0.",
     )
-    shutdown_s: float = Field(
-        default=10.0, ge=0, description="Time for requests under way when told to stop."
-    )
+    shutdown_s: float = Field(default=10.0, ge=0, description="On a stop: time for the requests under way.")
     on_registry_loss: OnRegistryLoss = Field(
         default=OnRegistryLoss.SERVE,
         description="With the registry gone and the lease over: serve the last known model with a "

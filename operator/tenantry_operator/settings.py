@@ -11,6 +11,7 @@ class OperatorSettings(CommonSettings):
     lease: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
+        json_schema_extra={"form": "NAMESPACE/NAME (lower-case letters, digits, - and .)"},
         description="On Kubernetes: NAMESPACE/NAME of a Lease that exists; work only while holding it. "
         "Unset: work at once, as the only replica.",
     )
@@ -55,8 +56,9 @@ class OperatorSettings(CommonSettings):
     statefulset: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
+        json_schema_extra={"form": "NAMESPACE/NAME (lower-case letters, digits, - and .)"},
         description="On Kubernetes: NAMESPACE/NAME of the servers' StatefulSet. Its replicas say which "
-        "servers are about to leave, before they are told to stop. Unset: each server says so itself.",
+        "servers are about to leave, before Kubernetes stops them. Unset: each server says so itself.",
     )
     forget_servers_s: float = Field(
         default=600.0, gt=0, description="After this a server that went away is no longer listed."

@@ -111,7 +111,7 @@ def served(plane: ControlPlane, crd: Any) -> ControlPlane:
 
 @pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_real_api_server_accepts(spec: Any, served: ControlPlane) -> None:
-    """And gives back what the parser reads alike, with a status that says: not looked at yet."""
+    """And gives back what the parser reads alike, with a status that says: not checked yet."""
     status, body = served.request("POST", RESOURCES, document(spec))
     assert status == 201, body
     assert body["status"] == {"observedGeneration": -1}

@@ -32,21 +32,23 @@ def command(name: str | None, user: str | None, output: str, *, unready: bool, *
 
     READY is True when every live server answers with exactly this version. `tenantry get servers` shows
     the model servers, `tenantry get shards` what each of them holds, and `tenantry get shards USER` where
-    a user is. The exit status is 1 where a named tenant is not there.
+    a user is. The exit status is 1 if the named tenant does not exist.
     """
     if user is not None and name != "shards":
         raise click.UsageError(f"only `tenantry get shards` takes a second name, not {user!r}")
     settings = options.settings(CommonSettings, **given)
-    registry = RegistryReader.of_existing(settings.registry_url)
-    if name == "servers":
-        server_tables.show_servers(overview.live_servers(registry), output)
-        return
-    if name == "shards":
-        if user is None:
+    with RegistryReader.of_existing(settings.registry_url) as registry:
+        if name == "servers":
+            server_tables.show_servers(overview.live_servers(registry), output)
+        elif name == "shards" and user is None:
             server_tables.show_shards(shards.shard_map(registry), output)
+        elif name == "shards":
+            server_tables.show_place(shards.place_of(registry, str(user)), output)
         else:
-            server_tables.show_place(shards.place_of(registry, user), output)
-        return
+            _show_tenants(registry, name, output, unready=unready)
+
+
+def _show_tenants(registry: RegistryReader, name: str | None, output: str, *, unready: bool) -> None:
     found = overview.tenants(registry, named=name)
     if name is not None and not found:
         raise click.ClickException(f"no TenantModel is named {name!r} or has this userId")

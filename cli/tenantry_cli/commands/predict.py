@@ -58,11 +58,13 @@ def command(
     except urllib.error.HTTPError as error:
         raise click.ClickException(f"{error.code} {_message(error.read())}") from None
     except OSError as error:
-        raise click.ClickException(f"no answer from {base}: {error}") from None
+        reason = getattr(error, "reason", error)  # urllib wraps what the socket said
+        raise click.ClickException(f"no answer from {base}: {reason}") from None
 
 
 def _any_server(settings: CommonSettings) -> str:
-    servers = overview.live_servers(RegistryReader.of_existing(settings.registry_url))
+    with RegistryReader.of_existing(settings.registry_url) as registry:
+        servers = overview.live_servers(registry)
     if not servers:
         raise click.ClickException("no model server is running; start one, or give --url")
     return servers[0].endpoint

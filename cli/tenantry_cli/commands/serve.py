@@ -21,7 +21,12 @@ from tenantry_server.settings import ServerSettings
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that keeps artifacts read from S3; servers of one machine may share it. [default: none]",
 )
-@click.option("--drain-s", type=float, help="Seconds to wait for that; 0: don't wait. [default: 20]")
+@click.option(
+    "--drain-s",
+    type=float,
+    help="Seconds to go on answering after a stop, until other servers have taken over; 0: stop at once. "
+    "[default: 20]",
+)
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
 @options.lifeline
@@ -32,7 +37,7 @@ def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> Non
     for every user, by itself or through the server that holds the model. GET /healthz, /readyz and
     /metrics are for probes and Prometheus.
 
-    Told to stop, it answers until other servers have taken its users over; a second Ctrl-C ends that wait.
+    When stopped, it answers until other servers have taken over its users. A second Ctrl-C ends that wait.
     """
     settings = options.settings(ServerSettings, **given)
     logs.configure(settings.log_level, process=settings.server_id)

@@ -32,7 +32,7 @@ class RegistryMismatch(TenantryError):
 
 
 class ServerIdTaken(TenantryError):
-    """Another model server took this one's name; two that speak for one another would make Ready a lie."""
+    """Another model server took this one's name; each would acknowledge for the other, against Ready."""
 
     reason: ClassVar[str] = "ServerIdTaken"
 

@@ -92,7 +92,7 @@ class ServerReport:
         used_bytes: of its model cache.
         prepared_revision: it has loaded the hot users of every shard that it was named the next
             owner of up to this revision, or tried to.
-        leaving: it was told to stop, and answers until its shards are in other hands.
+        leaving: it is stopping, and answers until other servers own its shards.
         load: busy share of its core, 0 to 1.
         busiest: user id -> share of `load`, of the few largest.
     """

@@ -23,7 +23,7 @@ class ServerRegistry:
 
     Args:
         engine: an open registry whose tables exist.
-        server_id: this server's name, unique among those that run.
+        server_id: this server's name, unique among running servers.
         endpoint: the base URL under which its peers reach it.
         capacity_bytes: of its model cache.
     """
@@ -141,7 +141,7 @@ class ServerRegistry:
             ring(connection, Channel.OPERATOR)
 
     def remember_hot(self, requests: Mapping[str, int]) -> None:
-        """Keep the users that this server answered lately, in place of those that it kept before.
+        """Replace the list of users that this server answered lately.
 
         Args:
             requests: user id -> how many, the most important first.

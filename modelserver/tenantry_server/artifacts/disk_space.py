@@ -78,7 +78,7 @@ def shrink(root: Path, limit_bytes: int) -> tuple[int, int]:
 def remove_abandoned(folder: Path, *, older_than_s: float, now_s: float) -> int:
     """Remove files that a process was writing when it was killed.
 
-    A writer holds a lock on its file, and no process id is looked at: those of another container mean
+    A writer holds a lock on its file, and no process id is checked: those of another container mean
     nothing here. The age leaves a writer the time between making its file and locking it.
 
     Returns:

@@ -19,13 +19,12 @@ log = structlog.get_logger(__name__)
 class HotUsers:
     """The users that were asked for most often lately; among equals, those whose models are evicted last.
 
-    Requests are counted where models are measured anyway, for users, whatever version answers. Each write
-    halves the former counts.
+    Requests count for the user, whichever version answers. Each write halves the earlier counts.
 
     Args:
         registry: this server's view.
         table: whose models these are.
-        models: the memory.
+        models: the model cache.
         limit: how many users are kept; 0: none are kept or read.
         every_s: between two writes; counts since the last write are lost with the process.
     """

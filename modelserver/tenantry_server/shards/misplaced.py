@@ -1,4 +1,4 @@
-"""Drops misplaced models, so that each model is in the memory of its holders only."""
+"""Drops misplaced models, so that only the servers that should hold a model do."""
 
 import asyncio
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ class WarmList:
         self._server_id = server_id
 
     async def users_of(self, shards: Collection[int]) -> Sequence[str]:
-        """Return the users of these shards whose models are in the memory of the owners.
+        """Return the users of these shards whose models the owners hold in memory.
 
         Args:
             shards: that this server is to take over.

@@ -144,8 +144,10 @@ def _held_as_wished(declared: Declaration, serving: Assignment | None, outcome: 
     spec = declared.model.spec
     if (row.prewarm, row.replicas) == (spec.prewarm, spec.replicas):
         return outcome
-    wished = replace(row, generation=declared.generation, prewarm=spec.prewarm, replicas=spec.replicas)
-    return replace(outcome, assignment=wished)
+    declared_row = replace(
+        row, generation=declared.generation, prewarm=spec.prewarm, replicas=spec.replicas
+    )
+    return replace(outcome, assignment=declared_row)
 
 
 def _roll_out(

@@ -92,7 +92,7 @@ class Rig:
         self.plane = DataPlane(self.table, self.models)
         self.hot = HotUsers(self.registry, self.table, self.models, limit=5, every_s=600)
         self.peers = Directory(ME)
-        self.warm: list[str] = []  # in the memory of their owners
+        self.warm: list[str] = []  # held by their owners
         self.prewarmer = self.make_prewarmer(wait_s=600)
 
     def make_prewarmer(self, *, wait_s: float) -> Prewarmer:

@@ -1,4 +1,4 @@
-"""What the kubelet is told."""
+"""What the kubelet reads from the probes."""
 
 import urllib.error
 import urllib.request

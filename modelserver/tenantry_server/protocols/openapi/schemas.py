@@ -153,5 +153,5 @@ SCHEMAS: dict[str, Schema] = {
             },
         )
     ),
-    "RepositoryRequest": {"type": "object", "description": "nothing that is looked at"},
+    "RepositoryRequest": {"type": "object", "description": "nothing that is read"},
 }

@@ -227,12 +227,18 @@ def _values(name: str, datatype: str, data: list[Any]) -> npt.NDArray[Any] | lis
         return doubles.astype(dtype)
 
 
+def _article(datatype: str) -> str:
+    return "a" if datatype.startswith(("B", "U")) else "an"
+
+
 def _check_kinds(name: str, datatype: str, data: list[Any], kinds: set[type], allowed: set[type]) -> None:
     if kinds <= allowed:
         return
     position = next(index for index, value in enumerate(data) if type(value) not in allowed)
     seen = f"{data[position]!r}"[:40]
-    raise InvalidRequest(f"input {short(name)}: value {position} is not a {datatype}: {seen}")
+    raise InvalidRequest(
+        f"input {short(name)}: value {position} is not {_article(datatype)} {datatype}: {seen}"
+    )
 
 
 def _check_together(inputs: Sequence[Tensor]) -> None:

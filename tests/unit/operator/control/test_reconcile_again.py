@@ -178,8 +178,8 @@ def test_a_changed_number_of_replicas_is_written_and_ready_at_once(before: int, 
     assert rollout.row is not None
     assert rollout.row.replicas == before
     outcome = rollout.decide(declaration(2, replicas=after))
-    wished = Assignment(USER, "uid-ann", 2, str(A), None, 2, size_bytes=1000, replicas=after)
-    assert outcome.assignment == wished
+    wanted = Assignment(USER, "uid-ann", 2, str(A), None, 2, size_bytes=1000, replicas=after)
+    assert outcome.assignment == wanted
     assert (told(outcome), outcome.status.observed_generation) == ((State.READY, "Ready"), 2)
     settled(rollout, declaration(2, replicas=after))
 

@@ -32,7 +32,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.row: Assignment | None = None
         self.revision = 0
-        self.answer_revision = 0  # the last that changed more than the wish to prewarm
+        self.answer_revision = 0  # the last that changed more than `prewarm`
         self.declared: dict[str, Declaration] = {}
         self.artifact: dict[str, ModelId | ArtifactError] = {}
         self.status: dict[str, Status | None] = {}

@@ -1,4 +1,4 @@
-"""When something is looked at again."""
+"""When something is looked up again."""
 
 from tenantry_operator.control.retry_schedule import Schedule
 

@@ -1,4 +1,4 @@
-"""What a server loads before it is asked: the tenants that wish it, and those that were used last."""
+"""What a server loads before it is asked: the tenants that ask for it, and those that were used last."""
 
 import sqlalchemy as sa
 from alembic import op
