@@ -46,7 +46,7 @@ class ModelInfoRepository(ABC):
     def assigned(self) -> Mapping[str, str | None]:
         """Return every user with the model that answers; None where no version has loaded yet.
 
-        Called in a thread, for the index of a protocol. One that can't list its users returns an empty mapping.
+        Called in a thread, for the index of a protocol. One that can't list users returns none.
         """
         return {}
 
