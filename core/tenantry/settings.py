@@ -49,6 +49,15 @@ class CommonSettings(BaseSettings):
         json_schema_extra={"form": "a namespace (lower-case letters, digits and -)"},
         description="On Kubernetes: follow the TenantModels of this namespace only; unset: of all.",
     )
+    file_roots: str | None = Field(
+        default=None,
+        description="Folders, with : between them, that file:// artifacts may lie in; empty: none. Unset: "
+        "an operator of a folder of manifests allows the folder that this one is in, an operator of a "
+        "cluster none, and a server any, as the operator admits what it reads.",
+    )
+    max_artifact_bytes: int = Field(
+        default=1 << 30, gt=0, description="Largest artifact that is read into memory, or hashed."
+    )
     s3_endpoint_url: str | None = Field(
         default=None,
         description="S3 server other than Amazon's; unset: AWS_ENDPOINT_URL_S3, or AWS itself.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry.artifact_files import ANYWHERE, FileRoots
 from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
@@ -172,7 +173,9 @@ def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepo
     s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
     if disk is not None:
         s3 = DiskCachedRepository(s3, disk)
+    roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
+    files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
     return CachedModelRepository(
-        ModelRepositoryByScheme({"file": FileSystemModelRepository(max_bytes=limit_bytes), "s3": s3}),
+        ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),
     )

@@ -59,9 +59,6 @@ class ServerSettings(CommonSettings):
     hot_every_s: float = Field(
         default=60.0, gt=0, description="Between two such writes; the last one is made when stopping."
     )
-    max_artifact_bytes: int = Field(
-        default=1 << 30, gt=0, description="Largest artifact that is read into memory."
-    )
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )

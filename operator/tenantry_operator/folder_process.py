@@ -28,7 +28,7 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
     with runtime.probes(settings, health, metrics):
         registry = runtime.leading(settings, f"folder {folder}")
         metrics.leading.set(1)
-        controller = Controller(registry, runtime.resolver(settings), settings, metrics)
+        controller = Controller(registry, runtime.resolver(settings, beside=folder), settings, metrics)
         health.controller = controller
         source = FolderSource(folder, registry.claims())
         runtime.work(controller, lambda: follow(source, folder, controller.submit, stop), stop)

@@ -6,9 +6,11 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import structlog
 
+from tenantry.artifact_files import FileRoots
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.runtime import exit_within, when_closed
 from tenantry_operator.artifacts.resolver import Resolver
@@ -52,10 +54,19 @@ def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
     return registry
 
 
-def resolver(settings: OperatorSettings) -> Resolver:
-    """Make the resolver of artifacts."""
+def resolver(settings: OperatorSettings, *, beside: Path | None = None) -> Resolver:
+    """Make the resolver of artifacts.
+
+    Args:
+        beside: the folder of the manifests; artifacts may lie in it and beside it where no setting says
+            otherwise. None: nowhere.
+    """
     s3 = S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
-    return Resolver(s3.resolve)
+    default = [] if beside is None else [beside.parent]
+    roots = FileRoots(default) if settings.file_roots is None else FileRoots.parse(settings.file_roots)
+    return Resolver(
+        s3.resolve, roots, max_bytes=settings.max_artifact_bytes, timeout_s=settings.resolve_timeout_s
+    )
 
 
 def work(controller: Controller, source: Callable[[], None], stop: threading.Event) -> None:

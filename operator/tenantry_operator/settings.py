@@ -42,6 +42,12 @@ class OperatorSettings(CommonSettings):
     resolve_threads: int = Field(
         default=16, gt=0, description="Artifacts looked up at once (S3 HEAD requests)."
     )
+    resolve_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Time for one such lookup, the hashing of a file included; after it the TenantModel "
+        "is tried again later, and another lookup may begin.",
+    )
     rebalance_after_s: float = Field(
         default=15.0,
         ge=0,

@@ -14,6 +14,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry import Model, ModelId, errors
+from tenantry.artifact_files import ANYWHERE
 from tenantry.spec import ModelSource
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver
@@ -44,7 +45,7 @@ class Store:
     def __init__(self, write: Callable[[str, bytes], str], repository: ModelRepository) -> None:
         self.write = write
         self.repository = repository
-        self.resolve = Resolver(S3Resolver(None, connections=2).resolve)
+        self.resolve = Resolver(S3Resolver(None, connections=2).resolve, ANYWHERE)
 
     def pin(self, uri: str, **over: Any) -> str:
         """The id of what stands there now, as the operator would write it."""

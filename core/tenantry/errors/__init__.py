@@ -8,6 +8,7 @@
     ├── ArtifactError            the bytes behind a model id
     │   ├── ArtifactNotFound         nothing there (yet)
     │   ├── ArtifactAccessDenied     the store refused our credentials
+    │   ├── ArtifactOutsideRoots     a file outside the folders that artifacts may come from
     │   ├── ArtifactChanged          other bytes stand where the pinned ones stood
     │   ├── ArtifactDigestMismatch   the bytes read do not have the pinned sha256
     │   ├── ArtifactTruncated        the body ended early
@@ -41,6 +42,7 @@ from tenantry.errors.artifacts import (
     ArtifactError,
     ArtifactInvalid,
     ArtifactNotFound,
+    ArtifactOutsideRoots,
     ArtifactTooLarge,
     ArtifactTruncated,
     ArtifactUnavailable,
@@ -80,6 +82,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactInvalid",
     "ArtifactNotFound",
+    "ArtifactOutsideRoots",
     "ArtifactTooLarge",
     "ArtifactTruncated",
     "ArtifactUnavailable",

@@ -37,6 +37,18 @@ class ArtifactAccessDenied(ArtifactError):
         )
 
 
+class ArtifactOutsideRoots(ArtifactError):
+    """The file lies where no artifact may come from. Says nothing about whether it exists."""
+
+    reason: ClassVar[str] = "ArtifactOutsideRoots"
+
+    def __init__(self, uri: str, roots: str) -> None:
+        super().__init__(
+            f"{uri} is not below a folder that artifacts may come from ({roots}); publish it there, or add "
+            "its folder to TENANTRY_FILE_ROOTS of the operator"
+        )
+
+
 class ArtifactChanged(ArtifactError):
     """The object was overwritten since its version was pinned."""
 

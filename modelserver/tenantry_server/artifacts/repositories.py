@@ -1,19 +1,21 @@
 """From a model id to a model: the interface, folders, and the choice by scheme."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
+from typing import BinaryIO
+from urllib.parse import quote
 
 from tenantry import Model, ModelId
+from tenantry.artifact_files import ANYWHERE, FileRoots
 from tenantry.errors import (
-    ArtifactAccessDenied,
     ArtifactDigestMismatch,
     ArtifactInvalid,
-    ArtifactNotFound,
+    ArtifactOutsideRoots,
     ArtifactTooLarge,
-    ArtifactUnavailable,
 )
 from tenantry_server.formats import load_model
 
@@ -71,6 +73,7 @@ class FileSystemModelRepository(ArtifactRepository):
         root: the folder that plain relative ids, such as ``ann/7.joblib``, are looked up in; an id
             that leads out of it is refused. None: only ``file://`` ids.
         max_bytes: of one artifact.
+        roots: where ``file://`` artifacts may lie.
 
     Example:
         >>> import joblib
@@ -83,36 +86,40 @@ class FileSystemModelRepository(ArtifactRepository):
         array([5.])
     """
 
-    def __init__(self, root: Path | None = None, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        max_bytes: int = MAX_ARTIFACT_BYTES,
+        roots: FileRoots = ANYWHERE,
+    ) -> None:
         self._root = None if root is None else root.resolve()
+        self._inside = None if root is None else FileRoots([self._root or root])
         self._max_bytes = max_bytes
+        self._roots = roots
 
     def read(self, model_id: ModelId) -> bytes:
         """The file as it stands."""
-        path = self._path(model_id)
-        try:
-            size_bytes = path.stat().st_size
-            if size_bytes > self._max_bytes:
-                raise ArtifactTooLarge(model_id.uri, size_bytes, self._max_bytes)
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ArtifactNotFound(model_id.uri) from None
-        except PermissionError:
-            raise ArtifactAccessDenied(model_id.uri) from None
-        except IsADirectoryError:
-            raise ArtifactInvalid(model_id.uri, "it is a folder") from None
-        except OSError as error:
-            raise ArtifactUnavailable(model_id.uri, str(error)) from error
+        with self._open(model_id) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            data = b"" if size_bytes > self._max_bytes else file.read(self._max_bytes + 1)
+            if max(size_bytes, len(data)) > self._max_bytes:
+                raise ArtifactTooLarge(model_id.uri, max(size_bytes, len(data)), self._max_bytes)
+            return data
 
-    def _path(self, model_id: ModelId) -> Path:
+    @contextmanager
+    def _open(self, model_id: ModelId) -> Iterator[BinaryIO]:
         if model_id.scheme == "file":
-            return Path(unquote(model_id.uri.removeprefix("file://")))
-        if self._root is None or model_id.scheme:
+            with self._roots.open(model_id.uri) as file:
+                yield file
+            return
+        if self._inside is None or model_id.scheme:
             raise ArtifactInvalid(model_id.uri, "this repository reads file:// ids only")
-        path = (self._root / model_id.uri).resolve()
-        if not path.is_relative_to(self._root):
-            raise ArtifactInvalid(model_id.uri, f"it leads out of {self._root}")
-        return path
+        try:
+            with self._inside.open(f"{self._root}/{quote(model_id.uri)}") as file:
+                yield file
+        except ArtifactOutsideRoots:
+            raise ArtifactInvalid(model_id.uri, f"it leads out of {self._root}") from None
 
 
 class ModelRepositoryByScheme(ModelRepository):

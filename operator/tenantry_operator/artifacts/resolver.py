@@ -1,17 +1,19 @@
 """From a declared source to the id of exact bytes: what stands under its name just now."""
 
 import hashlib
-import stat
+import os
+import time
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import unquote
 
-from tenantry.errors import ArtifactAccessDenied, ArtifactInvalid, ArtifactNotFound, ArtifactUnavailable
+from tenantry.artifact_files import FileRoots
+from tenantry.errors import ArtifactTooLarge, ArtifactUnavailable
 from tenantry.model_id import ModelId
 from tenantry.spec import ModelSource
 
 Resolve = Callable[[ModelSource], ModelId]
 """Raises ArtifactError where the bytes can't be named."""
+
+_PIECE_BYTES = 1 << 20
 
 
 class Resolver:
@@ -19,10 +21,23 @@ class Resolver:
 
     Args:
         s3: for ``s3://`` sources.
+        roots: where files may lie.
+        max_bytes: of one file.
+        timeout_s: for one file to be hashed.
     """
 
-    def __init__(self, s3: Resolve) -> None:
+    def __init__(
+        self,
+        s3: Resolve,
+        roots: FileRoots,
+        *,
+        max_bytes: int = 1 << 30,
+        timeout_s: float = 30.0,
+    ) -> None:
         self._s3 = s3
+        self._roots = roots
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     def __call__(self, source: ModelSource) -> ModelId:
         """Return the id of the bytes that stand under the declared name now.
@@ -30,26 +45,23 @@ class Resolver:
         Raises:
             ArtifactError: there are none, or they can't be looked up.
         """
-        return self._s3(source) if source.uri.startswith("s3://") else _file(source)
+        return self._s3(source) if source.uri.startswith("s3://") else self._file(source)
 
-
-def _file(source: ModelSource) -> ModelId:
-    path = Path(unquote(source.uri.removeprefix("file://")))
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ArtifactInvalid(source.uri, "it is a folder")
-        if not stat.S_ISREG(mode):  # a pipe or a device would be read forever
-            raise ArtifactInvalid(source.uri, "it is not a regular file")
-        if source.sha256:
-            return source.pinned()  # the server checks the digest when it reads the file anyway
-        with path.open("rb") as file:
-            return source.pinned(sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactNotFound(source.uri) from None
-    except PermissionError:
-        raise ArtifactAccessDenied(source.uri) from None
-    except OSError as error:
-        raise ArtifactUnavailable(source.uri, str(error)) from error
-    except ValueError as error:  # %00
-        raise ArtifactInvalid(source.uri, f"it can't be a path: {error}") from error
+    def _file(self, source: ModelSource) -> ModelId:
+        until_s = time.monotonic() + self._timeout_s
+        with self._roots.open(source.uri) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > self._max_bytes:
+                raise ArtifactTooLarge(source.uri, size_bytes, self._max_bytes)
+            if source.sha256:
+                return source.pinned()  # the server checks the digest when it reads the file anyway
+            digest, left_bytes = hashlib.sha256(), size_bytes
+            # No further than the size: some files of the kernel have none, and no end.
+            while left_bytes > 0 and (piece := file.read(min(left_bytes, _PIECE_BYTES))):
+                digest.update(piece)
+                left_bytes -= len(piece)
+                if time.monotonic() > until_s:
+                    raise ArtifactUnavailable(source.uri, f"not read within {self._timeout_s:g} s")
+            if left_bytes or file.read(1):
+                raise ArtifactUnavailable(source.uri, "the file changed while it was read")
+            return source.pinned(sha256=digest.hexdigest())

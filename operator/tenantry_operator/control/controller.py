@@ -77,7 +77,7 @@ class Controller:
         self._dirty: set[str] = set()  # to be decided about; only a commit takes one out
         self._waits = Waits(settings.retry_first_s, settings.retry_last_s)
         self._fleet = Fleet(registry, settings, metrics, self._entries.bytes_by_shard, is_leaving)
-        self._lookups = Lookups(resolve, settings.resolve_threads)
+        self._lookups = Lookups(resolve, settings.resolve_threads, timeout_s=settings.resolve_timeout_s)
         self._decider = Decider(self._entries, self._fleet)
         self._committer = Committer(registry, self._entries, self._waits, metrics, observer)
         self._removal = Removal(

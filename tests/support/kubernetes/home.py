@@ -61,6 +61,7 @@ class Home:
             **os.environ,
             "KUBECONFIG": str(self.plane.kubeconfig),
             "TENANTRY_REGISTRY_URL": self.registry_url,
+            "TENANTRY_FILE_ROOTS": str(self.folder),
             **(env or {}),
         }
         self.children[name] = Child(argv, log=self.folder / f"{name}.log", env=whole)

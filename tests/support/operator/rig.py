@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, event, select
 
 from tenantry import ModelId, TenantModel
+from tenantry.artifact_files import ANYWHERE
 from tenantry.errors import InvalidManifest, RegistryUnavailable
 from tenantry.registry import (
     Assignment,
@@ -100,7 +101,7 @@ class Rig:
         self.path = path
         self.declared: dict[str, Declaration] = {}
         self.absent: set[str] = set()
-        self.resolve: Callable[[ModelSource], ModelId] = Resolver(no_s3)
+        self.resolve: Callable[[ModelSource], ModelId] = Resolver(no_s3, ANYWHERE)
         self.restart()
 
     def gauge(self, name: str) -> float:

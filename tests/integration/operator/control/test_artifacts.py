@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tenantry import ModelId
+from tenantry.artifact_files import ANYWHERE
 from tenantry.spec import ModelSource
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolver
@@ -115,7 +116,7 @@ def test_a_hostile_artifact_holds_up_nobody(rig: Rig, path: str, reason: str) ->
 def test_a_store_that_does_not_answer_holds_up_nobody(rig: Rig) -> None:
     """Its own tenant is decided about once it does."""
     answer = threading.Event()
-    files = Resolver(no_s3)
+    files = Resolver(no_s3, ANYWHERE)
 
     def slow(source: ModelSource) -> ModelId:
         if source.uri.endswith("slow.joblib"):
@@ -165,7 +166,7 @@ def test_what_an_older_question_finds_is_not_taken_for_the_newer_ones_answer() -
 
 
 def test_a_resolver_that_raises_anything_holds_up_nobody(rig: Rig) -> None:
-    files = Resolver(no_s3)
+    files = Resolver(no_s3, ANYWHERE)
 
     def broken(source: ModelSource) -> ModelId:
         if source.uri.endswith("bad.joblib"):
@@ -181,7 +182,7 @@ def test_a_resolver_that_raises_anything_holds_up_nobody(rig: Rig) -> None:
 
 def test_a_reconcile_that_raises_holds_up_nobody(rig: Rig) -> None:
     """A fault of ours: here a resolver that returns what no model id can be written of."""
-    files = Resolver(no_s3)
+    files = Resolver(no_s3, ANYWHERE)
 
     def faulty(source: ModelSource) -> ModelId:
         wrong: Any = 42

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import update
 
+from tenantry.artifact_files import ANYWHERE
 from tenantry.placement import SHARDS
 from tenantry.registry import (
     LoadState,
@@ -196,5 +197,5 @@ def test_an_heir_looks_at_its_artifact_anew(rig: Rig) -> None:
     rig.publish("young", "2")
     rig.delete("old")
     rig.step()
-    expected = Resolver(no_s3)(source_of(rig, "young"))
+    expected = Resolver(no_s3, ANYWHERE)(source_of(rig, "young"))
     assert rig.row("ann").candidate_id == str(expected)

@@ -5,6 +5,7 @@ import threading
 import pytest
 from sqlalchemy import delete, update
 
+from tenantry.artifact_files import ANYWHERE
 from tenantry.errors import LeadershipLost, RegistryUnavailable
 from tenantry.registry import (
     LoadState,
@@ -140,7 +141,7 @@ def test_a_registry_that_fails_once_loses_nothing(rig: Rig, fail_at: int, *, aft
         "ann": "Ready",
         "young": "Ready",
     }
-    assert server.answer("ann") == str(Resolver(no_s3)(source_of(rig, "ann")))
+    assert server.answer("ann") == str(Resolver(no_s3, ANYWHERE)(source_of(rig, "ann")))
     assert server.answer("gone") is None
     assert rig.registry.reports() == []
 
