@@ -142,7 +142,14 @@ class FleetUnderFaults:
         until(lambda: ready(user_id), f"{user_id} Ready", timeout_s=PATIENCE_S)
         for server in self.paused & set(SERVERS):
             self.readers.want(server, user_id)
-            until(lambda server=server: self.readers.sent(server, user_id), "asked")  # type: ignore[misc]
+            until(lambda server=server: self._asked(server, user_id), f"{server} is asked")  # type: ignore[misc]
+
+    def _asked(self, server: str, user_id: str) -> bool:
+        assert self.readers.running, "the clients ended"
+        assert self.home.children[server].running, (
+            f"{server} ended by itself: {self.home.log(server)[-2000:]}"
+        )
+        return self.readers.sent(server, user_id)
 
     def agrees(self) -> bool:
         """Whether the registry says what the cluster says: objects, users, and exactly which models."""

@@ -21,6 +21,7 @@
     ├── InvalidRequest           the request body
     │   └── FeatureMismatch          its columns, rows or values are not what the model takes
     ├── PredictionFailed         the model itself raised
+    ├── ServersLost              two servers were lost while they worked on one request
     ├── PredictionTimeout        the time for this request is spent
     ├── ModelLoading             the time for this request was spent before its model had loaded
     ├── RegistryUnavailable      the SQL registry did not answer
@@ -73,6 +74,7 @@ from tenantry.errors.requests import (
     ModelLoading,
     PredictionFailed,
     PredictionTimeout,
+    ServersLost,
 )
 
 __all__ = [
@@ -102,6 +104,7 @@ __all__ = [
     "RegistryMismatch",
     "RegistryUnavailable",
     "ServerIdTaken",
+    "ServersLost",
     "TenantryError",
     "UnknownFormat",
     "VersionNotFound",

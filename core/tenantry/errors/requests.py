@@ -23,6 +23,18 @@ class PredictionFailed(TenantryError):
     reason: ClassVar[str] = "PredictionFailed"
 
 
+class ServersLost(TenantryError):
+    """Servers ended, or fell silent, one after another while they worked on this request."""
+
+    reason: ClassVar[str] = "ServersLost"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} servers were lost while they worked on this request, so it is not tried on another: "
+            "it may be what ended them; `tenantry get USER` shows the model"
+        )
+
+
 class PredictionTimeout(TenantryError):
     """The budget of this request is spent; a load that was under way goes on."""
 

@@ -46,11 +46,15 @@ class PeerLost(Exception):
     Args:
         stale: the connection was kept from before, and nothing was received: it may have been closed
             while the request was on its way, so another connection may work.
+
+    Attributes:
+        sent: the peer may have worked on the request, or on a part of it.
     """
 
     def __init__(self, message: str, *, stale: bool = False) -> None:
         super().__init__(message)
         self.stale = stale
+        self.sent = False
 
 
 class PeerAnswer:
@@ -173,6 +177,7 @@ class PeerConnection(asyncio.Protocol):
     def fail(self, error: PeerLost) -> None:
         """Close the connection; the request under way gets `error`."""
         self._keeps = False
+        error.sent = self.waits_since_s is not None
         self.waits_since_s = None
         if self._transport is not None:
             self._transport.abort()

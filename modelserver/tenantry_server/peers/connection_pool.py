@@ -17,10 +17,20 @@ _IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may
 _OPENING = 16  # connections at once: a server's backlog holds 128, of all its clients
 
 
+# A request on which a process ends or hangs must not go through the whole fleet. One more server may try
+# it, as most requests that a lost server held did it no harm.
+MAX_LOSSES = 2
+
+
 class Forwarded(Protocol):
-    """A request as it is passed on to any peer."""
+    """A request as it is passed on to any peer.
+
+    Attributes:
+        losses: peers that were lost while they may have worked on it.
+    """
 
     body: Body
+    losses: int
 
     @property
     def ends_s(self) -> float:
@@ -74,7 +84,7 @@ class ConnectionPool:
             try:
                 return await self._exchange(connection, request)
             except PeerLost as lost:
-                if not lost.stale:
+                if not lost.stale or request.losses >= MAX_LOSSES:
                     raise
         return await self._exchange(await self._connection(), request)
 
@@ -145,6 +155,9 @@ class ConnectionPool:
             if request.body.is_whole:
                 return await connection.ask(head, await request.body.whole())
             return await connection.ask_in_pieces(head, request.body.pieces())
+        except PeerLost as lost:
+            request.losses += lost.sent
+            raise
         finally:
             del self._busy[connection]
             if connection.reusable:

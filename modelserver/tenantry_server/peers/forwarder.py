@@ -13,10 +13,18 @@ from random import getrandbits
 import structlog
 from aiohttp import web
 
-from tenantry.errors import ArtifactUnavailable, LeaseLost, ModelLoading, ModelNotReady, PredictionTimeout
+from tenantry.errors import (
+    ArtifactUnavailable,
+    LeaseLost,
+    ModelLoading,
+    ModelNotReady,
+    PredictionTimeout,
+    ServersLost,
+)
 from tenantry_server.peers import choice
 from tenantry_server.peers.choice import Ask, Here, Route
 from tenantry_server.peers.connection import PeerAnswer, PeerLost
+from tenantry_server.peers.connection_pool import MAX_LOSSES
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.view import FleetView
@@ -31,6 +39,8 @@ _ABOUT_MEMORY = "/v2/repository/"
 _FINAL = frozenset({ModelNotReady.reason, ModelLoading.reason})  # no other server knows better
 _TRIED = web.RequestKey("tried", set)
 """The ids of peers that could not answer, where none could."""
+
+_LOST = web.RequestKey("lost", ServersLost)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,10 +81,13 @@ class Forwarder:
         """Have a request answered: by a peer, or by `here`, within `deadlines.left_s`.
 
         Raises:
+            ServersLost: as many peers as may be were lost while they worked on it.
             LeaseLost: the request wants fresh knowledge, and no server that was asked has it.
             PredictionTimeout: the time is spent.
             web.HTTPRequestEntityTooLarge, web.RequestPayloadError: the body can't be read.
         """
+        if _LOST in request:
+            raise request[_LOST]
         question = _question(request, user_id)
         route = choice.choose(question, self._view)
         if isinstance(route, Ask):
@@ -100,7 +113,11 @@ class Forwarder:
         route = choice.choose(choice.Request(user_id, draw=getrandbits(32)), self._view)
         if isinstance(route, Here) or self._body_of(request).length > self._max_body_bytes:
             return None
-        answer, _ = await self._ask(request, route)
+        try:
+            answer, _ = await self._ask(request, route)
+        except ServersLost as lost:
+            request[_LOST] = lost  # the application describes it
+            return None
         if answer is None:
             return None
         return WholeAnswer(answer.passed_on(self._hop_line), len(answer.body), answer.status)
@@ -138,6 +155,9 @@ class Forwarder:
             try:
                 answer = await peer.ask(hop)
             except PeerLost:
+                # Without a lease it is more likely this server that is cut off from all others.
+                if hop.losses >= MAX_LOSSES and self._view.lease_held:
+                    raise ServersLost(hop.losses) from None
                 continue
             if answer.status == 503:
                 reason = answer.reason

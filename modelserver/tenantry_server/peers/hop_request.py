@@ -44,9 +44,10 @@ class HopRequest:
         limit_s: how long the request may take, once its body has arrived.
         fresh: whether only a server whose lease holds may answer.
         tried: the ids of the peers that were asked.
+        losses: peers that were lost while they may have worked on it.
     """
 
-    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "tried")
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "losses", "tried")
 
     def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
         target = request.raw_path.encode("utf-8", "surrogateescape")
@@ -56,6 +57,7 @@ class HopRequest:
         self.body = body
         self.fresh = True
         self.tried: set[str] = set()
+        self.losses = 0
 
     @property
     def ends_s(self) -> float:

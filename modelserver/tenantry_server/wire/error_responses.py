@@ -21,6 +21,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelTooLarge, 507),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
+    (errors.ServersLost, 500),
     (errors.PredictionTimeout, 504),
     (errors.RegistryUnavailable, 503),
     (errors.LeaseLost, 503),

@@ -187,7 +187,7 @@ class Readers:
                 if self._stop.is_set() or watching.done():
                     break
                 while self._wanted:
-                    group.create_task(self._ask(session, *self._wanted.popleft()))
+                    group.create_task(self._ask(session, *self._wanted.popleft(), wanted=True))
                 users = self._users()
                 for server_id in self._servers if users else ():
                     if self._under_way[server_id] <= _WAITING:
@@ -214,7 +214,9 @@ class Readers:
                                 asking = self._ask(session, server_id, found["spec"]["userId"])
                                 group.create_task(asking)
 
-    async def _ask(self, session: aiohttp.ClientSession, server_id: str, user_id: str) -> None:
+    async def _ask(
+        self, session: aiohttp.ClientSession, server_id: str, user_id: str, *, wanted: bool = False
+    ) -> None:
         promised = self._promises.promised(user_id)
         url = f"{self._servers[server_id]}/predict/{user_id}"
         known = (server_id, user_id, promised)
@@ -222,7 +224,9 @@ class Readers:
         try:
             async with session.post(url, json={"instances": [[1.0]]}, trace_request_ctx=known) as reply:
                 told = Told(reply.status, _slope(await reply.json()))
-        except (aiohttp.ClientError, OSError):  # it was killed
+        except (aiohttp.ClientError, OSError):  # it was killed, or the connection broke
+            if wanted and not self.sent(server_id, user_id):
+                self._wanted.append((server_id, user_id))
             return
         finally:
             self._under_way[server_id] -= 1

@@ -114,6 +114,22 @@ async def test_this_server_answers_where_every_peer_fails(way: str) -> None:
         assert servers["a"].counts == {"self": 1}
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_request_that_two_servers_were_lost_on_is_not_tried_on_a_third(way: str) -> None:
+    """Else one that ends a process would end them all, one after another."""
+
+    async def answers_once(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.answer() if exchange.number == 0 else exchange.cut()
+
+    async with serving(answers_once) as (servers, peer):
+        assert (await ask(servers, way)).status == 200
+        reply = await ask(servers, way)
+        assert (reply.status, reply.reason, reply.server) == (500, "ServersLost", "a")
+        assert b"2 servers were lost while they worked on this request" in reply.body
+        assert len(peer.seen) == 3
+
+
 @pytest.mark.parametrize("way", PLAIN)
 @pytest.mark.parametrize("reason", ["ModelNotReady", "ModelLoading"])
 async def test_an_answer_that_no_other_server_could_better_is_final(reason: str, way: str) -> None:
