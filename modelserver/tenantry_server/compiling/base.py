@@ -1,13 +1,17 @@
 """What every compiled model shares: how it takes rows, and what compiled models share in memory."""
 
+import contextlib
 import sys
+import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from cachetools import LRUCache
 
 from tenantry import Model
 from tenantry.model import Predictions, Rows
@@ -138,25 +142,49 @@ class Picked(Compiled):
         return self.inner.predict(data.iloc[:, self.used])
 
 
-@lru_cache(maxsize=4096)
-def one_of(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Return the first tuple that was equal to this one: ten thousand tenants have the same columns.
+def deep_bytes(values: Any) -> int:
+    """Return the memory of a tuple and of what is in it, or of an array, in bytes."""
+    if isinstance(values, tuple):
+        return sys.getsizeof(values) + sum(map(sys.getsizeof, values))
+    return sys.getsizeof(values) + 2 * int(values.nbytes)  # its bytes are in the key too
 
-    Bounded, because every tenant of another kind of server may have columns of its own.
+
+class _Shared(Generic[_T]):
+    """Values of which one copy does for all: ten thousand tenants have the same columns.
+
+    Bounded in bytes, because what an artifact holds is its publisher's choice.
     """
-    return values
+
+    def __init__(self, max_bytes: int) -> None:
+        self._kept: LRUCache[Hashable, _T] = LRUCache(max_bytes, getsizeof=deep_bytes)
+        self._lock = threading.Lock()  # models are loaded in several threads
+
+    def copy_of(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return the copy under this key, made where there is none; one over the bound is not kept."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                found = make()
+                with contextlib.suppress(ValueError):
+                    self._kept[key] = found
+            return found
+
+
+_TUPLES: _Shared[tuple[Any, ...]] = _Shared(32 << 20)
+_ARRAYS: _Shared[npt.NDArray[Any]] = _Shared(8 << 20)
+
+
+def one_of(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Return the first tuple that was equal to this one, so that equal ones take memory once."""
+    return _TUPLES.copy_of(values, lambda: values)
 
 
 def one_array_of(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Like `one_of`, for an array such as the class labels; it must not be written to."""
     if values.dtype.hasobject:
         return np.array(values)
-    return _array_of(values.dtype.str, values.shape, values.tobytes())
-
-
-@lru_cache(maxsize=1024)
-def _array_of(dtype: str, shape: tuple[int, ...], data: bytes) -> npt.NDArray[Any]:
-    return np.frombuffer(data, dtype=dtype).reshape(shape)
+    key = (values.dtype.str, values.shape, values.tobytes())
+    return _ARRAYS.copy_of(key, lambda: np.frombuffer(key[2], dtype=key[0]).reshape(key[1]))
 
 
 def _restored(kind: type[Compiled], values: tuple[Any, ...]) -> Compiled:

@@ -22,6 +22,7 @@ Noise: TypeAlias = npt.NDArray[np.float64] | float
 _RELATIVE = 1e-9
 _EPSILON = float(np.finfo(np.float64).eps)
 _NORMAL_ROWS = 6
+_CACHED_COLUMNS = 256  # probe rows of wider models are made each time: they could fill the memory
 
 
 def rows_for_lines(line: Line, columns: npt.NDArray[np.intp], count: int, *, missing: bool) -> Rows:
@@ -95,15 +96,23 @@ def _compare(expected: Predictions, seen: Predictions, noise: Noise) -> None:
         raise CannotCompile(f"it differs from the original by up to {worst:.3g}")
 
 
-@lru_cache(maxsize=64)
 def edges(count: int) -> Rows:
     """Return zeros, ones, small and large values, and a mixture; the array is shared: don't change it."""
+    return _edges(count) if count <= _CACHED_COLUMNS else _edges.__wrapped__(count)
+
+
+@lru_cache(maxsize=64)
+def _edges(count: int) -> Rows:
     ladder = np.array([0.0, 1.0, -1.0, 1e-9, 1e6, -1e6, 1e12])[:, None]
     rows = np.repeat(ladder, count, axis=1)
     mixed = np.resize([1.0, -2.0, 3e3, 1e-3], count)
     return np.vstack([rows, mixed])
 
 
-@lru_cache(maxsize=64)
 def _normals(count: int) -> Rows:
+    return _drawn(count) if count <= _CACHED_COLUMNS else _drawn.__wrapped__(count)
+
+
+@lru_cache(maxsize=64)
+def _drawn(count: int) -> Rows:
     return np.random.default_rng(4).normal(size=(_NORMAL_ROWS, count))

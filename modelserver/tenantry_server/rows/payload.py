@@ -13,6 +13,7 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
 
+_COMPARED = 100  # missing columns, to find the one that an unknown one was meant to be
 _LONGEST_SHOWN = 40  # characters of a client's text in a message
 
 
@@ -63,10 +64,11 @@ def check_same(seen: Any, wanted: Sequence[str], where: str) -> None:
     if missing:
         words.append(f"missing {_named(missing)}")
     if unknown:
-        close = difflib.get_close_matches(unknown[0][:_LONGEST_SHOWN], missing, n=1)
+        probable = [name[:_LONGEST_SHOWN] for name in missing[:_COMPARED]]
+        close = difflib.get_close_matches(unknown[0][:_LONGEST_SHOWN], probable, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         words.append(f"unknown {_named(unknown)}{hint}")
-    raise FeatureMismatch(f"{where}{' and '.join(words)}; the model takes {', '.join(map(repr, wanted))}")
+    raise FeatureMismatch(f"{where}{' and '.join(words)}; the model takes {_listed(wanted)}")
 
 
 def check_count(seen: int, model: Model, number: int) -> None:
@@ -110,8 +112,12 @@ def short(name: str) -> str:
 
 
 def _named(names: list[str]) -> str:
-    shown = ", ".join(map(short, names[:5])) + (" …" if len(names) > 5 else "")
-    return f"column{'s' if len(names) > 1 else ''} {shown}"
+    return f"column{'s' if len(names) > 1 else ''} {_listed(names, most=5)}"
+
+
+def _listed(names: Sequence[str], *, most: int = 20) -> str:
+    shown = ", ".join(map(short, names[:most]))
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 def refuse_double_keys(document: bytes) -> None:
