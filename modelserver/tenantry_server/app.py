@@ -17,7 +17,7 @@ from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
-from tenantry_server.wire import error_responses, headers
+from tenantry_server.wire import bodies, error_responses, headers
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     server_id: str = "server-0",
     predict_timeout_s: float = 10.0,
     max_body_bytes: int = 8 << 20,
+    read_timeout_s: float = 30.0,
+    max_arriving_bytes: int = 256 << 20,
     data_plane: DataPlane | None = None,
     disk: DiskCache | None = None,
     ready: Callable[[], bool] = lambda: True,
@@ -50,6 +52,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         server_id: shown in the header Tenantry-Server.
         predict_timeout_s: for one request, a cold load included.
         max_body_bytes: a larger body is answered with 413.
+        read_timeout_s: for a body to arrive; a slower one is answered with 408.
+        max_arriving_bytes: what bodies that still arrive may hold together; over it, the oldest is answered
+            with 503.
         data_plane: made of the two repositories where it is None, and closed with the application.
         disk: the disk cache, shown in the metrics.
         ready: returns what /readyz answers.
@@ -69,14 +74,18 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     plane = data_plane or DataPlane(model_info_repository, model_repository)
     metrics = ServerMetrics(model_repository, disk, forwarder)
 
+    service = protocols.Service(plane, predict_timeout_s, ready)
+
     async def closed(_app: web.Application) -> AsyncIterator[None]:
         yield
         plane.close()
+        service.pool.shutdown(wait=False, cancel_futures=True)
 
     app = web.Application(
         client_max_size=max_body_bytes,
         middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
     )
+    app[bodies.ARRIVING] = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
     app[FAST_PATH] = FastPath(
         plane,
         forwarder,
@@ -85,7 +94,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         answered=metrics.answered,
     )
     app.add_routes(_probes(ready, metrics))
-    app.add_routes(protocols.routes(protocols.Service(plane, predict_timeout_s, ready)))
+    app.add_routes(protocols.routes(service))
     app.cleanup_ctx.append(closed)
     return app
 
@@ -123,7 +132,11 @@ def _errors_as_json(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began_s = time.perf_counter()
-        response = await _answered(request, handler, forwarder)
+        response: web.StreamResponse | None = None
+        try:
+            response = await _answered(request, handler, forwarder)
+        finally:
+            bodies.close(request, response)
         forwarded = headers.HOP in response.headers
         if not forwarded:
             response.headers[headers.SERVER] = server_id

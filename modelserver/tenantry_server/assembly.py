@@ -40,6 +40,7 @@ class Parts:
     """The parts that a process starts and ends, each described by its own module."""
 
     app: web.Application
+    ready: Callable[[], bool]
     registry: ServerRegistry
     table: RoutingTable
     follower: RegistryFollower
@@ -98,27 +99,33 @@ def assemble(
         changed=warmth.changed,
         servers_read=servers_read,
     )
-    forwarder = Forwarder(
-        view,
-        directory,
-        timeout_s=settings.predict_timeout_s,
-        max_body_bytes=settings.max_body_bytes,
-    )
+    timeout_s, max_body_bytes = settings.predict_timeout_s, settings.max_body_bytes
+    forwarder = Forwarder(view, directory, timeout_s=timeout_s, max_body_bytes=max_body_bytes)
+    ready = _readiness(table, prewarmer, stopping)
     app = make_app(
         table,
         models,
         server_id=settings.server_id,
-        predict_timeout_s=settings.predict_timeout_s,
-        max_body_bytes=settings.max_body_bytes,
+        predict_timeout_s=timeout_s,
+        max_body_bytes=max_body_bytes,
+        read_timeout_s=settings.read_timeout_s,
+        max_arriving_bytes=settings.max_arriving_bytes,
         data_plane=plane,
         disk=disk,
-        ready=lambda: table.was_read and prewarmer.done and not stopping(),
+        ready=ready,
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
     )
     app.add_routes(warm_query.routes(warmth.hot.in_memory))
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
-    return Parts(app, registry, table, follower, candidates, warmth, directory, disk)
+    return Parts(app, ready, registry, table, follower, candidates, warmth, directory, disk)
+
+
+def _readiness(
+    table: RoutingTable, prewarmer: Prewarmer, stopping: Callable[[], bool]
+) -> Callable[[], bool]:
+    """Return what /readyz answers, and what the shared socket of `tenantry up` waits for."""
+    return lambda: table.was_read and prewarmer.done and not stopping()
 
 
 def _reporting(

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -20,12 +21,16 @@ from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
+from tenantry_server.formats.surroundings import hold_to_one_core, surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
+from tenantry_server.wire import connections
 
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
+_READY_EVERY_S = 0.05
+_SWITCH_S = 0.0005
 _THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
 _BACKLOG = 1024  # connections of clients and peers that wait while this process is held up
@@ -64,6 +69,10 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
         InvalidSetting: the cluster can't be watched, as the client for it is not installed.
         OSError: the address can't be listened on.
     """
+    # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
+    sys.setswitchinterval(_SWITCH_S)
+    hold_to_one_core()
+    surroundings()
     run_async(_serve(settings, shared_fd, lifeline))
     _leave_threads()
 
@@ -83,19 +92,20 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
     # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
     runner = web.AppRunner(
-        parts.app, access_log=None, handler_cancellation=True, shutdown_timeout=settings.shutdown_s
+        parts.app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=settings.shutdown_s,
+        keepalive_timeout=connections.KEEPALIVE_S,
     )
     await runner.setup()
     if runner.server is not None:
         parts.app[FAST_PATH].install(runner.server)
-    sockets = [own] if shared_fd is None else [own, socket.socket(fileno=shared_fd)]
-    for listening in sockets:
-        listening.setblocking(False)
-        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+    await _accept(runner, own)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
-        await _work(parts, settings, wake_ups, stop, runner)
+        await _work(parts, settings, wake_ups, stop, runner, shared_fd)
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
     parts.directory.close()
@@ -106,8 +116,32 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     exit_within(_END_S)
 
 
+async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:
+    listening.setblocking(False)
+    await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+
+
+async def _share(parts: Parts, runner: web.AppRunner, shared_fd: int | None) -> None:
+    """Accept from the shared socket once this server is ready: other servers do meanwhile."""
+    if shared_fd is None:
+        return
+    while not parts.ready():  # noqa: ASYNC110 - ready is the state of several parts
+        await asyncio.sleep(_READY_EVERY_S)
+    await _accept(runner, socket.socket(fileno=shared_fd))
+
+
+async def _close_mute(runner: web.AppRunner, settings: ServerSettings) -> None:
+    if runner.server is not None:
+        await connections.close_mute(runner.server, settings.read_timeout_s)
+
+
 async def _work(
-    parts: Parts, settings: ServerSettings, wake_ups: WakeUps, stop: _Stop, runner: web.AppRunner
+    parts: Parts,
+    settings: ServerSettings,
+    wake_ups: WakeUps,
+    stop: _Stop,
+    runner: web.AppRunner,
+    shared_fd: int | None,
 ) -> None:
     """Serve until told to stop, then hand over and end in order."""
     async with asyncio.TaskGroup() as group:
@@ -118,6 +152,8 @@ async def _work(
             group.create_task(parts.warmth.prewarmer.run()),
             group.create_task(parts.warmth.hot.run(parts.warmth.prewarmer.first_round_over)),
             group.create_task(parts.warmth.misplaced.run()),
+            group.create_task(_share(parts, runner, shared_fd)),
+            group.create_task(_close_mute(runner, settings)),
         ]
         await stop.wait()
         log.info("stopping", server=settings.server_id)

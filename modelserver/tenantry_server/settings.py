@@ -62,6 +62,18 @@ class ServerSettings(CommonSettings):
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )
+    read_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Time for the head of a connection's first request to arrive, and for each body; a "
+        "slower connection is closed, a slower body answered with 408.",
+    )
+    max_arriving_bytes: int = Field(
+        default=256 << 20,
+        gt=0,
+        description="What bodies that have not arrived whole may hold together; over it, the oldest is "
+        "answered with 503.",
+    )
     predict_timeout_s: float = Field(
         default=10.0, gt=0, description="Time for one request, a cold load included."
     )

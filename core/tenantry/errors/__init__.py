@@ -21,6 +21,8 @@
     ├── InvalidRequest           the request body
     │   └── FeatureMismatch          its columns, rows or values are not what the model takes
     ├── PredictionFailed         the model itself raised
+    ├── BodyTimeout              the body of a request did not arrive in time
+    ├── BodiesTooMany            bodies that still arrive hold more than they may
     ├── ServersLost              two servers were lost while they worked on one request
     ├── PredictionTimeout        the time for this request is spent
     ├── ModelLoading             the time for this request was spent before its model had loaded
@@ -69,6 +71,8 @@ from tenantry.errors.processes import (
     ServerIdTaken,
 )
 from tenantry.errors.requests import (
+    BodiesTooMany,
+    BodyTimeout,
     FeatureMismatch,
     InvalidRequest,
     ModelLoading,
@@ -88,6 +92,8 @@ __all__ = [
     "ArtifactTooLarge",
     "ArtifactTruncated",
     "ArtifactUnavailable",
+    "BodiesTooMany",
+    "BodyTimeout",
     "FeatureMismatch",
     "FormatNotInstalled",
     "InvalidManifest",

@@ -23,6 +23,29 @@ class PredictionFailed(TenantryError):
     reason: ClassVar[str] = "PredictionFailed"
 
 
+class BodyTimeout(TenantryError):
+    """The body of a request did not arrive in time."""
+
+    reason: ClassVar[str] = "BodyTimeout"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"the body did not arrive within {timeout_s:g} s; send it faster, or raise "
+            "TENANTRY_READ_TIMEOUT_S"
+        )
+
+
+class BodiesTooMany(TenantryError):
+    """Bodies that have not arrived whole hold more than they may; this was the oldest of them."""
+
+    reason: ClassVar[str] = "BodiesTooMany"
+    retryable: ClassVar[bool] = True
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("too many large bodies arrive at once; send this one again, and faster")
+
+
 class ServersLost(TenantryError):
     """Servers ended, or fell silent, one after another while they worked on this request."""
 

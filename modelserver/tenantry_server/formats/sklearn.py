@@ -1,6 +1,7 @@
 """scikit-learn estimators, and any Model subclass, from joblib and pickle files."""
 
 import io
+from functools import cached_property
 from typing import Any
 
 import joblib
@@ -15,6 +16,11 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling import compiler
 from tenantry_server.formats.trial import try_once
+
+_KNOWN = frozenset({"sklearn", "numpy", "scipy", "lightgbm", "xgboost"})
+# How pickles, and the compressed files that joblib writes, begin; pickles of protocol 0 have no mark.
+_PICKLES = (b"\x80", b"(", b"c", b"]", b"}")
+_COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"\x04\x22M\x18", b"ZF")
 
 
 class SklearnModel(Model):
@@ -41,7 +47,6 @@ class SklearnModel(Model):
     """
 
     independent_rows = True
-    may_block = False
 
     def __init__(self, estimator: Any, method: str = "predict") -> None:
         if not hasattr(estimator, method):
@@ -55,6 +60,14 @@ class SklearnModel(Model):
         steps = _steps(estimator)
         self.numeric = not _takes_other_than_numbers(steps[0])
         self.accepts_missing = not self.numeric or _accepts_missing(steps)
+
+    @cached_property
+    def may_block(self) -> bool:  # type: ignore[override]  # set on first use, then an attribute
+        """Whether it is anything but numbers through the libraries' own classes, which only compute.
+
+        Another class may wait, and a regular expression may take any time for the text of one row.
+        """
+        return not (self.numeric and _is_known(self.estimator))
 
     def predict(self, data: pd.DataFrame) -> Predictions:
         """Call the chosen method; a model that was fitted without names gets a plain array."""
@@ -74,7 +87,15 @@ def load(data: bytes, model_id: ModelId) -> Model:
     Raises:
         ArtifactInvalid: it holds neither, or fails on a row of zeros other than by a ValueError.
     """
-    loaded = joblib.load(io.BytesIO(data))
+    try:
+        loaded = joblib.load(io.BytesIO(data))
+    except Exception as error:
+        if data.startswith(_PICKLES + _COMPRESSED):
+            raise
+        problem = (
+            f"it is not a joblib or pickle file (first bytes: {data[:16]!r})" if data else "it is empty"
+        )
+        raise ArtifactInvalid(model_id.uri, problem) from error
     return loaded if isinstance(loaded, Model) else model_of(loaded, model_id)
 
 
@@ -96,6 +117,22 @@ def model_of(loaded: Any, model_id: ModelId) -> Model:
     if fast is model:  # else both have just answered the same rows
         try_once(model, model.method, model_id)
     return fast
+
+
+def _is_known(estimator: Any) -> bool:
+    """Return whether an estimator and all its parts are of classes that only compute."""
+    parts = (
+        [estimator, *estimator.get_params(deep=True).values()] if hasattr(estimator, "get_params") else []
+    )
+    return bool(parts) and all(_only_computes(part) for part in parts)
+
+
+def _only_computes(part: Any) -> bool:
+    if isinstance(part, list | tuple):
+        return all(_only_computes(each) for each in part)
+    if part is None or isinstance(part, str | bool | int | float | np.ufunc):
+        return True
+    return not callable(part) and type(part).__module__.partition(".")[0] in _KNOWN
 
 
 def _steps(estimator: Any) -> list[Any]:

@@ -10,6 +10,8 @@ import numpy as np
 from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
+from tenantry_server.compiling.base import Compiled
+from tenantry_server.formats.surroundings import surroundings
 from tenantry_server.rows.payload import Payload
 
 Result: TypeAlias = "Predictions | Exception"
@@ -83,7 +85,9 @@ def _or_error(call: Callable[[], _T]) -> _T | Exception:
 
 def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
     try:
-        predictions = np.asarray(call())
+        # A compiled model only computes; any other may change what all models share.
+        shared = isinstance(model, Compiled)
+        predictions = np.asarray(call() if shared else surroundings().kept(call))
     except TenantryError:
         raise
     except _REFUSALS[model.numeric] as error:

@@ -25,6 +25,7 @@ from tenantry_server.rows.json_payload import parse
 from tenantry_server.wire import bodies, headers
 from tenantry_server.wire.answers import WholeAnswer
 
+_AT_ONCE_BYTES = 64 << 10  # larger bodies would hold up others
 _PREFIX = "/predict/"
 _NAME = "[A-Za-z0-9._~@:+-]+"
 _NATIVE = re.compile(_PREFIX + _NAME)
@@ -54,6 +55,7 @@ class FastPath:
         self._plane = plane
         self._forwarder = forwarder
         self._max_body_bytes = max_body_bytes
+        self._max_bytes = min(max_body_bytes, _AT_ONCE_BYTES)
         self._answered = answered
         self._head = (
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -92,7 +94,7 @@ class FastPath:
         server.request_handler = handler
 
     def _at_once(self, user_id: str, body: bytes) -> WholeAnswer | None:
-        if len(body) > self._max_body_bytes:
+        if len(body) > self._max_bytes:
             return None
         began_s = time.perf_counter()
         try:

@@ -19,11 +19,12 @@ def routes(service: Service) -> list[web.RouteDef]:
     """Return the one route of this protocol."""
 
     async def predict(request: web.Request) -> web.Response:
-        payload = parse(await bodies.whole(request))
+        body = await bodies.whole(request)
+        payload = await service.read(body, parse)
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
-        answer = await service.predict(user_id, payload, timeout_s=timeout_s)
+        answer = await service.predict(user_id, payload, timeout_s=timeout_s, body=body)
         return web.Response(
-            body=to_json(answer.predictions, bare=payload.bare),
+            body=await service.write(answer, lambda: to_json(answer.predictions, bare=payload.bare)),
             content_type="application/json",
             headers={headers.MODEL_ID: headers.value_of(answer.model_id)},
         )

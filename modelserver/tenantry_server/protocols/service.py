@@ -1,7 +1,11 @@
 """What the handlers of every protocol use: the service, and bounded reading of a body."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from aiohttp import hdrs, web
 
@@ -11,6 +15,9 @@ from tenantry_server.rows.payload import Payload, short
 from tenantry_server.wire import bodies, deadlines, headers
 
 JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
+_LARGE_BYTES = 128 << 10  # 1 ms to parse, and as much to convert
+_LARGE_VALUES = 20_000  # 2 ms to write as JSON
+_T = TypeVar("_T")
 _ENCODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity"})
 
 
@@ -22,23 +29,49 @@ class Service:
         plane: predicts, loads and unloads.
         predict_timeout_s: budget of one request in seconds, a cold load included.
         ready: returns whether requests should be sent here.
+        pool: one thread, for bodies and answers that take too long for the event loop.
     """
 
     plane: DataPlane
     predict_timeout_s: float
     ready: Callable[[], bool] = lambda: True
+    pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-bodies"))
 
     def timeout_s(self, request: web.Request) -> float:
         """Return what is left of this request's budget, in seconds."""
         return deadlines.left_s(request, self.predict_timeout_s)
 
-    async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
+    async def read(self, body: bytes, parse: Callable[[bytes], _T]) -> _T:
+        """Parse a body, a large one beside the event loop, which others wait for.
+
+        Raises:
+            InvalidRequest: as `parse`.
+        """
+        return parse(body) if len(body) <= _LARGE_BYTES else await self._aside(partial(parse, body))
+
+    async def write(self, given: Answer, render: Callable[[], _T]) -> _T:
+        """Render an answer, a large one beside the event loop.
+
+        Raises:
+            PredictionFailed: as `render`.
+        """
+        return render() if given.predictions.size <= _LARGE_VALUES else await self._aside(render)
+
+    async def _aside(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
+
+    async def predict(
+        self, user_id: str, payload: Payload, *, timeout_s: float, body: bytes = b""
+    ) -> Answer:
         """Predict at once where the model is warm and quick, else when it is the request's turn.
+
+        Args:
+            body: that `payload` was read from.
 
         Raises:
             TenantryError: as `DataPlane.predict` says.
         """
-        answer = self.plane.predict_now(user_id, payload)
+        answer = self.plane.predict_now(user_id, payload) if len(body) <= _LARGE_BYTES else None
         if answer is not None:
             return answer
         return await self.plane.predict(user_id, payload, timeout_s=timeout_s)

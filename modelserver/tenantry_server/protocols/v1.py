@@ -24,10 +24,12 @@ def routes(service: Service) -> list[web.RouteDef]:
         return answer(orjson.dumps({"name": user_id, "ready": True}), model_id)
 
     async def predict(request: web.Request) -> web.Response:
-        payload = parse(await read_body(request))
+        body = await read_body(request)
+        payload = await service.read(body, parse)
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
-        given = await service.predict(user_id, payload, timeout_s=timeout_s)
-        return answer(to_json(given.predictions, bare=False), given.model_id)
+        given = await service.predict(user_id, payload, timeout_s=timeout_s, body=body)
+        content = await service.write(given, lambda: to_json(given.predictions, bare=False))
+        return answer(content, given.model_id)
 
     return [
         web.get("/", alive),

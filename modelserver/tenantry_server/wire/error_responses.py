@@ -22,6 +22,8 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
     (errors.ServersLost, 500),
+    (errors.BodyTimeout, 408),
+    (errors.BodiesTooMany, 503),
     (errors.PredictionTimeout, 504),
     (errors.RegistryUnavailable, 503),
     (errors.LeaseLost, 503),

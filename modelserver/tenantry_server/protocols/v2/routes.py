@@ -29,16 +29,18 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def infer(request: web.Request) -> web.Response:
         body = await read_body(request)
-        asked = infer_request.parse(body, request.headers.get(JSON_LENGTH))
+        json_length = request.headers.get(JSON_LENGTH)
+        asked = await service.read(body, lambda whole: infer_request.parse(whole, json_length))
         user_id = request.match_info["user_id"]
-        given = await service.predict(user_id, asked.tensors, timeout_s=service.timeout_s(request))
+        timeout_s = service.timeout_s(request)
+        given = await service.predict(user_id, asked.tensors, timeout_s=timeout_s, body=body)
         _check_version(request, given.model_id)
-        content, json_length = render(asked, given, user_id)
-        if json_length is None:
+        content, json_bytes = await service.write(given, lambda: render(asked, given, user_id))
+        if json_bytes is None:
             return answer(content, given.model_id)
         sent = {
             hdrs.CONTENT_TYPE: "application/octet-stream",
-            JSON_LENGTH: str(json_length),
+            JSON_LENGTH: str(json_bytes),
             headers.MODEL_ID: headers.value_of(given.model_id),
         }
         return web.Response(body=content, headers=sent)

@@ -64,7 +64,7 @@ async def test_without_the_right_to_watch_it_waits_and_says_so_once(
     install_crd(plane)
     write_kubeconfig(tmp_path / "nobody", plane.url, plane.ca_file, plane.tokens["nobody"])
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nobody"))
-    monkeypatch.setattr(kubernetes_wakeups, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(kubernetes_wakeups, "_RETRY_S", 0.01)
     tried = asyncio.Event()
     tries = 0
     connect = kubernetes_wakeups._watch

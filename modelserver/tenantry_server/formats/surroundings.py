@@ -1,0 +1,96 @@
+"""What models share in a process: put back after each load and call, and held to one core.
+
+A model's code may change how libraries compute for everybody. Only what belongs to the process or to the
+thread is looked after here; a model that wants to do harm is not held up by it.
+"""
+
+import decimal
+import locale
+import os
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import joblib
+import numpy as np
+import pandas as pd
+import sklearn
+from joblib.parallel import SequentialBackend
+from threadpoolctl import threadpool_limits
+
+_T = TypeVar("_T")
+_PANDAS = "mode.string_storage"  # of pandas' options, the one that predictions see
+
+
+class Surroundings:
+    """How things were when this was made, and what puts them back.
+
+    Example:
+        >>> surroundings = Surroundings()
+        >>> surroundings.kept(lambda: sklearn.set_config(transform_output="pandas"))
+        >>> sklearn.get_config()["transform_output"]
+        'default'
+    """
+
+    def __init__(self) -> None:
+        self._sklearn = sklearn.get_config()
+        self._numpy = np.geterr()
+        self._decimal = decimal.getcontext().copy()
+        self._filters = list(warnings.filters)
+        self._folder = os.getcwd()  # noqa: PTH109 - a Path costs more than the call
+        self._locale = locale.setlocale(locale.LC_ALL)
+        self._pandas = pd.get_option(_PANDAS)
+
+    def kept(self, call: Callable[[], _T]) -> _T:
+        """Call, and put back what it changed: about 10 us.
+
+        Raises:
+            BaseException: what `call` raises.
+        """
+        try:
+            return call()
+        finally:
+            self.restore()
+
+    def restore(self) -> None:
+        """Put back everything that differs from how it was."""
+        if sklearn.get_config() != self._sklearn:
+            sklearn.set_config(**self._sklearn)
+        if np.geterr() != self._numpy:
+            np.seterr(**self._numpy)
+        context = decimal.getcontext()
+        if context.prec != self._decimal.prec or context.rounding != self._decimal.rounding:
+            decimal.setcontext(self._decimal.copy())
+        if warnings.filters != self._filters:
+            warnings.filters[:] = self._filters  # type: ignore[index]
+        if _folder() != self._folder:
+            os.chdir(self._folder)
+        if locale.setlocale(locale.LC_ALL) != self._locale:
+            locale.setlocale(locale.LC_ALL, self._locale)
+        if pd.get_option(_PANDAS) != self._pandas:
+            pd.set_option(_PANDAS, self._pandas)
+
+
+@lru_cache(maxsize=1)
+def surroundings() -> Surroundings:
+    """Return how things were when this was called first: before the process loaded any model."""
+    return Surroundings()
+
+
+def hold_to_one_core() -> None:
+    """Let no library use more than one thread, nor start processes; a server is one core.
+
+    Estimators with `n_jobs` run one job after another, whatever backend they name.
+    """
+    for name in ("loky", "multiprocessing", "threading"):
+        joblib.register_parallel_backend(name, SequentialBackend, make_default=name == "loky")
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of libraries loaded later
+    threadpool_limits(1)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it was removed
+        return ""
