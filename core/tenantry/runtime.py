@@ -63,14 +63,20 @@ def when_closed(lifeline: int, act: Callable[[], None]) -> None:
 def leave_threads(grace_s: float) -> list[str]:
     """Wait for the threads that still run, at most `grace_s`, and return the names of those that go on.
 
-    Python itself waits for them without a bound. Where the list is not empty, describe it and call
-    `exit_now`.
+    Python itself waits for them without a bound, or ends in the middle of what a daemon computes. Where the
+    list is not empty, describe it and call `exit_now`.
     """
     ends_s = time.monotonic() + grace_s
-    others = [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
     for thread in others:
-        thread.join(max(0.0, ends_s - time.monotonic()))
-    return sorted(thread.name for thread in others if thread.is_alive())
+        while _at_work(thread) and time.monotonic() < ends_s:
+            thread.join(0.01)
+    return sorted(thread.name for thread in others if _at_work(thread))
+
+
+def _at_work(thread: threading.Thread) -> bool:
+    """Return whether ending now would cut it short: not a daemon, or one of `threads` that makes a call."""
+    return thread.is_alive() and (not thread.daemon or getattr(thread, "busy", False))
 
 
 def exit_now() -> None:

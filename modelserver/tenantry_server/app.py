@@ -71,7 +71,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         >>> sorted({route.resource.canonical for route in app.router.routes()})
         ['/', '/docs', '/healthz', '/metrics', '/openapi.json', '/predict/{user_id}', '/readyz', ...]
     """
-    plane = data_plane or DataPlane(model_info_repository, model_repository)
+    plane = data_plane or DataPlane(
+        model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
+    )
     metrics = ServerMetrics(model_repository, disk, forwarder)
 
     service = protocols.Service(plane, predict_timeout_s, ready)

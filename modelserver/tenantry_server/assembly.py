@@ -79,7 +79,12 @@ def assemble(
     disk = _disk(settings)
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
-    plane = DataPlane(table, models)
+    plane = DataPlane(
+        table,
+        models,
+        load_timeout_s=settings.load_timeout_s,
+        predict_timeout_s=settings.predict_timeout_s,
+    )
     directory = Directory(settings.server_id)
     view = FleetView(table, directory, plane)
     warmth = _warmth(settings, registry, table, models, plane, view)

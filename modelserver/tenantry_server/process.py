@@ -21,7 +21,7 @@ from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
-from tenantry_server.formats.surroundings import hold_to_one_core, surroundings
+from tenantry_server.formats import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
 from tenantry_server.wire import connections
@@ -71,8 +71,8 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
     """
     # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
     sys.setswitchinterval(_SWITCH_S)
-    hold_to_one_core()
-    surroundings()
+    surroundings.hold_to_one_core()
+    surroundings.keep()
     run_async(_serve(settings, shared_fd, lifeline))
     _leave_threads()
 

@@ -62,6 +62,12 @@ class ServerSettings(CommonSettings):
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )
+    load_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Time for one model to be read and loaded; after it the load is a failure, and another "
+        "one may begin.",
+    )
     read_timeout_s: float = Field(
         default=30.0,
         gt=0,

@@ -26,7 +26,7 @@ from sklearn.svm import SVR
 from tenantry_server import publish
 from tests.support.processes import up as ups
 from tests.support.processes.up import Up, ask
-from tests.support.tenants.hostile import Ends, Parallels, Reconfigures, Waits
+from tests.support.tenants.hostile import Ends, HeldUp, Parallels, Reconfigures, Waits
 from tests.support.waiting import PATIENCE_S, until
 
 MIB = 1 << 20
@@ -103,6 +103,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     env = {
         "OMP_NUM_THREADS": "1",
         "TENANTRY_READ_TIMEOUT_S": str(READ_S),
+        "TENANTRY_LOAD_TIMEOUT_S": "3",
+        "TENANTRY_PREDICT_TIMEOUT_S": "8",
         "TENANTRY_MAX_ARRIVING_BYTES": str(ARRIVING_BYTES),
     }
     with ups.running(manifests, folder / "state", servers=3, env=env) as up:
@@ -249,6 +251,46 @@ def test_a_model_starts_no_processes(site: Site) -> None:
     for pid in site.up.pids.values():
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         assert children == []
+
+
+def test_artifacts_whose_load_never_returns_stop_no_other_version(site: Site) -> None:
+    """Two of them kept a server from loading any new version of anybody."""
+    held = [HeldUp(Ends(), site.folder) for _ in range(12)]
+    for number, model in enumerate(held):
+        site.publish(f"held-{number}", model)
+    with site.neighbours() as seen:
+        for number in range(len(held)):
+            status = site.up.until_settled(f"held-{number}", "ModelTimedOut")
+            assert "did not end within 3 s (in _once_allowed, " in status["message"]
+        site.publish("after", make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME["x"]))
+        site.up.until_settled("after", "Ready")
+    assert set(seen) == {"right"}
+    held[0].allowed.touch()
+
+
+def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
+    """Eight of them, and every model that is not quick answered 504 from then on."""
+    frame = FRAME.to_numpy()
+    users = [f"never-{number}" for number in range(10)]
+    for user_id in users:
+        site.publish(user_id, Waits().fit(frame, frame[:, 0]))
+    for user_id in users:
+        site.up.until_settled(user_id, "Ready")
+    statuses: Counter[int] = Counter()
+
+    def ask_for(user_id: str) -> None:
+        reply = site.up.predict(user_id, {"instances": [[600.0, 0.0]]}, site.up.servers()[0])
+        statuses[reply.status] += 1
+
+    asking = [threading.Thread(target=ask_for, args=(user_id,)) for user_id in users]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert set(statuses) == {504}
+    with site.neighbours() as seen:
+        until(lambda: seen["right"] > 60, "the neighbours are answered")
+    assert set(seen) == {"right"}
 
 
 def test_a_request_that_ends_a_server_goes_no_further_than_one_more(site: Site) -> None:

@@ -16,6 +16,7 @@
     │   ├── ArtifactTooLarge         over the limit for one artifact
     │   └── ArtifactInvalid          the bytes are not a model that this server can read
     │       ├── UnknownFormat            no loader for this format or suffix
+    │       ├── ModelTimedOut            loading it did not end in time
     │       └── FormatNotInstalled       the library of its format is not installed here
     ├── ModelTooLarge            loaded, and larger than the whole cache
     ├── InvalidRequest           the request body
@@ -50,6 +51,7 @@ from tenantry.errors.artifacts import (
     ArtifactTruncated,
     ArtifactUnavailable,
     FormatNotInstalled,
+    ModelTimedOut,
     ModelTooLarge,
     UnknownFormat,
 )
@@ -104,6 +106,7 @@ __all__ = [
     "ModelLoading",
     "ModelNotAssigned",
     "ModelNotReady",
+    "ModelTimedOut",
     "ModelTooLarge",
     "PredictionFailed",
     "PredictionTimeout",

@@ -151,6 +151,19 @@ class FormatNotInstalled(ArtifactInvalid):
         )
 
 
+class ModelTimedOut(ArtifactInvalid):
+    """Loading the model did not end in time."""
+
+    reason: ClassVar[str] = "ModelTimedOut"
+
+    def __init__(self, uri: str, timeout_s: float, place: str) -> None:
+        super().__init__(
+            uri,
+            f"loading it did not end within {timeout_s:g} s ({place}); publish a quicker one, or raise "
+            "TENANTRY_LOAD_TIMEOUT_S of the servers",
+        )
+
+
 class ModelTooLarge(TenantryError):
     """The loaded model does not fit the whole cache."""
 

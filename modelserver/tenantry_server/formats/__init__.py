@@ -14,8 +14,16 @@ import joblib
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat
-from tenantry_server.formats import lightgbm, onnx, python, sklearn, skops, tensorflow, xgboost
-from tenantry_server.formats.surroundings import surroundings
+from tenantry_server.formats import (
+    lightgbm,
+    onnx,
+    python,
+    sklearn,
+    skops,
+    surroundings,
+    tensorflow,
+    xgboost,
+)
 
 Loader = Callable[[bytes, ModelId], Model]
 Dumper = Callable[[Any], bytes | None]
@@ -58,7 +66,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     """
     chosen = format_of(model_id)
     try:
-        return surroundings().kept(lambda: chosen.load(data, model_id))
+        return surroundings.kept(lambda: chosen.load(data, model_id))
     except ArtifactInvalid:
         raise
     except KeyboardInterrupt:

@@ -44,11 +44,10 @@ class PeerLost(Exception):
     """A peer did not answer: no connection, a broken one, or bytes that no server of ours sends.
 
     Args:
-        stale: the connection was kept from before, and nothing was received: it may have been closed
-            while the request was on its way, so another connection may work.
+        stale: the connection was kept from before, and nothing was received; another one may work.
 
     Attributes:
-        sent: the peer may have worked on the request, or on a part of it.
+        sent: the peer may have worked on the request.
     """
 
     def __init__(self, message: str, *, stale: bool = False) -> None:

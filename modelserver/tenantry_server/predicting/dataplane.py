@@ -7,26 +7,24 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from tenantry import Model, TenantryError
-from tenantry.errors import ArtifactUnavailable, ModelLoading, PredictionTimeout
+from tenantry import Model
+from tenantry.errors import ModelLoading, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
-from tenantry_server.predicting.load_backoff import LoadBackoff
+from tenantry_server.predicting.loads import Loads
 from tenantry_server.predicting.scoring import contained, score
 from tenantry_server.rows.payload import Payload
 
 _T = TypeVar("_T")
 _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time keeps its thread until it ends
-_LOAD_THREADS = 4
 # Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
 # the event loop, and hold up others for no longer than a request's own parsing does.
 _QUICK_CALL_S = 0.0003
@@ -66,22 +64,27 @@ class DataPlane:
     Args:
         model_info_repository: from users to models.
         model_repository: the models; without a CachedModelRepository each request loads its own.
+        load_timeout_s: for one load.
+        predict_timeout_s: a call that takes longer than any request waits gives its place to another one.
 
     Attributes:
         meter: the cost of its predictions.
     """
 
     def __init__(
-        self, model_info_repository: ModelInfoRepository, model_repository: ModelRepository
+        self,
+        model_info_repository: ModelInfoRepository,
+        model_repository: ModelRepository,
+        *,
+        load_timeout_s: float = 60.0,
+        predict_timeout_s: float = 10.0,
     ) -> None:
         self._info = model_info_repository
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
         self.meter = LoadMeter()
-        self._loading: dict[str, asyncio.Future[Resident]] = {}
-        self._backoff = LoadBackoff()
-        self._lanes = Lanes(_PREDICT_THREADS)
-        self._load_pool = ThreadPoolExecutor(_LOAD_THREADS, "load")
+        self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
+        self._loads = Loads(self._load, timeout_s=load_timeout_s)
         self._info_pool = ThreadPoolExecutor(1, "model-info")
 
     def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
@@ -217,47 +220,24 @@ class DataPlane:
         Raises:
             ArtifactError, ModelTooLarge: it can't be loaded.
         """
-        flight = self._loading.get(model_id)
-        if flight is None:
-            loop = asyncio.get_running_loop()
-            flight = loop.run_in_executor(self._load_pool, contained, partial(self._load, model_id))
-            self._loading[model_id] = flight
-            flight.add_done_callback(lambda done: self._landed(model_id, done))
-        # Shielded: a request that gives up waiting must not end the load for the others.
-        return await asyncio.shield(flight)
+        return await self._loads.load(model_id)
 
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
         self._lanes.close()
-        for pool in (self._load_pool, self._info_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
+        self._info_pool.shutdown(wait=False, cancel_futures=True)
 
     async def _resident(self, model_id: str) -> Resident:
         resident = None if self._cache is None else self._cache.peek(model_id)
         if resident is not None:
             return resident
-        if model_id not in self._loading:
-            self._backoff.check(model_id)
-        return await self.load(model_id)
+        return await self._loads.load_if_due(model_id)
 
     def _load(self, model_id: str) -> Resident:
         if self._cache is not None:
             return self._cache.get_resident(model_id)
         return Resident(self._models.get_model(model_id), 0)
-
-    def _landed(self, model_id: str, flight: asyncio.Future[Any]) -> None:
-        del self._loading[model_id]
-        if flight.cancelled():
-            return
-        error = flight.exception()  # retrieved, in case every request that waited has left
-        if error is None:
-            self._backoff.succeeded(model_id)
-        elif isinstance(error, TenantryError) and not _untried(error):
-            self._backoff.failed(model_id, error)
-
-
-def _untried(error: TenantryError) -> bool:
-    return isinstance(error, ArtifactUnavailable) and not error.tried
 
 
 async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:

@@ -5,11 +5,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
 from tenantry.model import Predictions
+from tenantry.threads import Threads
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.predicting.scoring import Result, contained, score, score_together
 from tenantry_server.rows.payload import Payload
@@ -36,10 +38,11 @@ class Lanes:
 
     Args:
         threads: for the calls of all models.
+        timeout_s: a call that takes longer gives its thread's place to another one.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "predict")
+    def __init__(self, threads: int, *, timeout_s: float) -> None:
+        self._pool = Threads(threads, "predict", timeout_s=timeout_s)
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
 
     async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
@@ -55,11 +58,11 @@ class Lanes:
 
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
 
 class _Lane:
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: Threads) -> None:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
@@ -79,7 +82,7 @@ class _Lane:
         self._running = bool(jobs)
         if not jobs:
             return
-        call = self._pool.submit(contained, lambda: self._run(jobs))
+        call = self._pool.submit(partial(contained, lambda: self._run(jobs)))
 
         def ended(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed: no request waits any more

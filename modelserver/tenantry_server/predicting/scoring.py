@@ -11,7 +11,7 @@ from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling.base import Compiled
-from tenantry_server.formats.surroundings import surroundings
+from tenantry_server.formats import surroundings
 from tenantry_server.rows.payload import Payload
 
 Result: TypeAlias = "Predictions | Exception"
@@ -87,7 +87,7 @@ def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Pr
     try:
         # A compiled model only computes; any other may change what all models share.
         shared = isinstance(model, Compiled)
-        predictions = np.asarray(call() if shared else surroundings().kept(call))
+        predictions = np.asarray(call() if shared else surroundings.kept(call))
     except TenantryError:
         raise
     except _REFUSALS[model.numeric] as error:

@@ -1,10 +1,9 @@
 """Asks artifact stores, in threads of its own: a slow store delays only TenantModels that need it."""
 
 import queue
-import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from functools import partial
 
 import structlog
 
@@ -12,26 +11,19 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactError, ArtifactUnavailable
 from tenantry.logs import OnChange
 from tenantry.spec import ModelSource
+from tenantry.threads import Threads
 from tenantry_operator.artifacts.resolver import Resolve
 
 log = structlog.get_logger(__name__)
 
 Found = ModelId | ArtifactError
-_HUNG_FOR_EACH = 4  # threads that hang, for each that may work, before no more are begun
-
-
-@dataclass(slots=True, eq=False)
-class _Lookup:
-    key: str
-    source: ModelSource
-    began_s: float = field(default=0.0)
 
 
 class Lookups:
     """Lookups under way, at most one that counts for each key.
 
-    A lookup that takes too long is answered for, and its thread no longer counts among those that may ask
-    at once: a store that hangs must not stop the lookups in others.
+    A lookup that takes too long is answered for, and another one gets its place: a store that hangs must
+    not stop the lookups in others.
 
     Args:
         resolve: asks the artifact store.
@@ -41,16 +33,11 @@ class Lookups:
 
     def __init__(self, resolve: Resolve, threads: int, *, timeout_s: float = 30.0) -> None:
         self._resolve = resolve
-        self._threads = threads
         self._timeout_s = timeout_s
-        self._asked: dict[str, _Lookup] = {}
+        self._threads = Threads(threads, "resolve", timeout_s=timeout_s, late=TimeoutError)
+        self._asked: dict[str, Future[Found]] = {}
         self._hanging = OnChange(log)
-        self._answers: queue.SimpleQueue[tuple[_Lookup, Found]] = queue.SimpleQueue()
-        # What follows is shared with the threads.
-        self._lock = threading.Lock()
-        self._waiting: deque[_Lookup] = deque()
-        self._running: set[_Lookup] = set()
-        self._hung: set[_Lookup] = set()
+        self._answers: queue.SimpleQueue[tuple[str, Future[Found], ModelSource]] = queue.SimpleQueue()
 
     def __contains__(self, key: str) -> bool:
         return key in self._asked
@@ -60,14 +47,15 @@ class Lookups:
 
     def ask(self, key: str, source: ModelSource) -> None:
         """Look up now; the answer of an earlier lookup for this key is dropped."""
-        lookup = self._asked[key] = _Lookup(key, source)
-        with self._lock:
-            self._waiting.append(lookup)
-        self._begin()
+        self.forget(key)
+        asked = self._asked[key] = self._threads.submit(partial(self._found, source))
+        asked.add_done_callback(lambda done: self._answers.put((key, done, source)))
 
     def forget(self, key: str) -> None:
         """Drop the answer for this key."""
-        self._asked.pop(key, None)
+        asked = self._asked.pop(key, None)
+        if asked is not None:
+            asked.cancel()
 
     def take(self, *, wait_s: float) -> dict[str, Found]:
         """Return the answers so far; wait up to `wait_s` for all of them."""
@@ -75,65 +63,26 @@ class Lookups:
         until_s = time.monotonic() + wait_s
         while self._asked:
             try:
-                lookup, answer = self._answers.get(timeout=max(0.0, until_s - time.monotonic()))
+                key, done, source = self._answers.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
                 break
-            self._answer(lookup, answer, found)
-        self._give_up_late(found)
+            if self._asked.get(key) is done:
+                del self._asked[key]
+                found[key] = self._answer(done, source)
+        if not self._threads.hung:
+            self._hanging.over("no lookup hangs any longer")
         return found
 
     def close(self) -> None:
         """Start no more lookups."""
-        with self._lock:
-            self._waiting.clear()
+        self._threads.close()
 
-    def _answer(self, lookup: _Lookup, answer: Found, found: dict[str, Found]) -> None:
-        if self._asked.get(lookup.key) is lookup:
-            del self._asked[lookup.key]
-            found[lookup.key] = answer
-
-    def _give_up_late(self, found: dict[str, Found]) -> None:
-        late_s = time.monotonic() - self._timeout_s
-        with self._lock:
-            late = [each for each in self._running if each.began_s < late_s]
-            self._running.difference_update(late)
-            self._hung.update(late)
-            hung = sorted({each.source.uri for each in self._hung})
-        for lookup in late:
-            problem = f"no answer within {self._timeout_s:g} s"
-            self._answer(lookup, ArtifactUnavailable(lookup.source.uri, problem), found)
-        if hung:
-            self._hanging.warning("lookups hang", uris=hung[:5], count=len(hung))
-            self._begin()
-        else:
-            self._hanging.over("no lookup hangs any longer")
-
-    def _begin(self) -> None:
-        """Start threads where lookups wait and fewer than allowed are under way."""
-        with self._lock:
-            while lookup := self._next():
-                # A daemon: one that hangs must not keep the process from ending.
-                threading.Thread(target=self._work, args=(lookup,), name="resolve", daemon=True).start()
-
-    def _next(self) -> _Lookup | None:
-        """Return the next lookup, which now counts as under way; with the lock held."""
-        if len(self._running) >= self._threads or len(self._hung) >= _HUNG_FOR_EACH * self._threads:
-            return None
-        while self._waiting:
-            lookup = self._waiting.popleft()
-            if self._asked.get(lookup.key) is lookup:  # else it was forgotten, or asked again since
-                lookup.began_s = time.monotonic()
-                self._running.add(lookup)
-                return lookup
-        return None
-
-    def _work(self, lookup: _Lookup | None) -> None:
-        while lookup is not None:
-            self._answers.put((lookup, self._found(lookup.source)))
-            with self._lock:
-                self._running.discard(lookup)
-                self._hung.discard(lookup)
-                lookup = self._next()
+    def _answer(self, done: Future[Found], source: ModelSource) -> Found:
+        try:
+            return done.result()
+        except TimeoutError as error:
+            self._hanging.warning("lookups hang", uri=source.uri, thread=str(error))
+            return ArtifactUnavailable(source.uri, f"no answer within {self._timeout_s:g} s")
 
     def _found(self, source: ModelSource) -> Found:
         try:

@@ -103,7 +103,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "can't be written as JSON"),
     "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 1 s"),
     "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 1 s"),
-    "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "is not a usable model: sklearn loader"),
+    "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "it is not a joblib or pickle file"),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", "SystemExit: 3"),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", "no artifact at file:///no/such/file"),
     "no loader": ("/predict/odd", POST, 503, "UnknownFormat", "no loader for suffix '.odd'"),

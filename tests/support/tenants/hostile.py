@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,30 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from tenantry import Model
 from tenantry.model import Predictions
+
+
+class HeldUp:
+    """A model whose load goes on until a test allows it to end.
+
+    Args:
+        model: what is loaded in the end.
+        folder: where `begun` and `allowed` are files that this and the test make.
+    """
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        self._model = model
+        self.begun = folder / "begun"
+        self.allowed = folder / "allowed"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _once_allowed, (self._model, str(self.begun), str(self.allowed))
+
+
+def _once_allowed(model: Any, begun: str, allowed: str) -> Any:
+    Path(begun).touch()
+    while not Path(allowed).exists():
+        time.sleep(0.01)
+    return model
 
 
 class Ends(Model):

@@ -18,6 +18,7 @@ from tests.support.operator.rig import (
     pass_time,
     resync,
 )
+from tests.support.waiting import until
 
 
 def test_an_artifact_that_is_overwritten_is_followed(rig: Rig) -> None:
@@ -156,6 +157,7 @@ def test_what_an_older_question_finds_is_not_taken_for_the_newer_ones_answer() -
     source = ModelSource(uri="s3://models/ann")
     lookups = Lookups(slow, threads=1)
     lookups.ask("ann", source)
+    until(lambda: asked, "the first has begun")
     lookups.ask("ann", source)
     answers[0].set()
     assert lookups.take(wait_s=0.5) == {}

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import re
 import signal
 import urllib.request
@@ -20,6 +21,7 @@ from tenantry_server.artifacts.s3 import make_client
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.up import TENANTRY, Reply, ask
+from tests.support.tenants.hostile import HeldUp
 from tests.support.tenants.shards import held
 from tests.support.waiting import until
 
@@ -98,18 +100,23 @@ def served(tmp_path: Path) -> Iterator[Served]:
     served.engine.dispose()
 
 
-def test_ready_means_that_the_pinned_tenant_is_in_memory(served: Served, tmp_path: Path) -> None:
-    """The artifact is a pipe: it is not read to its end before somebody has written it."""
-    pipe = tmp_path / "ann.joblib"
-    os.mkfifo(pipe)
-    served.assign("ann", pipe.as_uri(), prewarm=True)
+@pytest.fixture
+def held_up(served: Served, tmp_path: Path) -> HeldUp:
+    """Ann's pinned model, whose load does not end until it is allowed to."""
+    model = HeldUp(joblib.load(io.BytesIO(artifact(3.0))), tmp_path)
+    path = tmp_path / "ann.joblib"
+    path.write_bytes(pickle.dumps(model))
+    served.assign("ann", path.as_uri(), prewarm=True)
+    return model
+
+
+def test_ready_means_that_the_pinned_tenant_is_in_memory(served: Served, held_up: HeldUp) -> None:
     served.start()
-    with pipe.open("wb") as file:  # opens once somebody reads
+    until(held_up.begun.exists, "the load has begun")
+    for _ in range(10):
         assert served.get("/healthz").status == 200
         assert served.get("/readyz").status == 503
-        file.write(artifact(3.0))
-        file.flush()
-        assert served.get("/readyz").status == 503
+    held_up.allowed.touch()
     served.until_ready()
     assert served.count("models") == 1
     assert served.answer("ann") == pytest.approx(6.0)
@@ -119,29 +126,22 @@ def test_ready_means_that_the_pinned_tenant_is_in_memory(served: Served, tmp_pat
 
 
 def test_a_load_that_does_not_end_holds_readiness_up_for_a_while_only(
-    served: Served, tmp_path: Path
+    served: Served, held_up: HeldUp
 ) -> None:
-    pipe = tmp_path / "ann.joblib"
-    os.mkfifo(pipe)
-    served.assign("ann", pipe.as_uri(), prewarm=True)
     served.start({"TENANTRY_PREWARM_S": "0.1"})
-    with pipe.open("wb") as file:
-        served.until_ready()
-        file.write(artifact(3.0))
+    served.until_ready()
+    held_up.allowed.touch()
     until(lambda: served.count("models"), "it went on")
 
 
-def test_a_load_that_does_not_end_does_not_hold_up_the_end(served: Served, tmp_path: Path) -> None:
+def test_a_load_that_does_not_end_does_not_hold_up_the_end(served: Served, held_up: HeldUp) -> None:
     """A store is silent, or a pickle never returns: the thread can't be ended, the process can."""
-    pipe = tmp_path / "ann.joblib"
-    os.mkfifo(pipe)
-    served.assign("ann", pipe.as_uri(), prewarm=True)
     served.start()
-    with pipe.open("wb"):  # open, so that the load has begun; nothing is ever written
-        assert served.child is not None
-        os.kill(served.pid, signal.SIGTERM)
-        child = served.child
-        until(lambda: not child.running, "it has ended")
+    until(held_up.begun.exists, "the load has begun")
+    assert served.child is not None
+    os.kill(served.pid, signal.SIGTERM)
+    child = served.child
+    until(lambda: not child.running, "it has ended")
     assert "ending in the middle of loads or predictions" in served.log
     assert '"event": "stopped"' in served.log
 

@@ -170,8 +170,8 @@ def test_a_model_of_ones_own_is_loaded_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "sklearn loader: "),
-        (b"garbage that is not a pickle", "sklearn loader: "),
+        (b"", "it is empty"),
+        (b"garbage that is not a pickle", "not a joblib or pickle file (first bytes: b'garbage that is ')"),
         (dumped(Ridge())[:-20], "sklearn loader: "),
         (b"cno_such_module\nThing\n.", "No module named 'no_such_module'"),
         (dumped({"not": "a model"}), "it holds a dict, which has no predict method"),

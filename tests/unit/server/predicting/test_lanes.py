@@ -61,7 +61,7 @@ def rows(*values: Any) -> JsonPayload:
 
 @pytest.fixture
 async def lanes() -> AsyncIterator[Lanes]:
-    made = Lanes(4)
+    made = Lanes(4, timeout_s=60.0)
     yield made
     made.close()
 

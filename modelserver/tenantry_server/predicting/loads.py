@@ -1,0 +1,103 @@
+"""Loads of models: at most one of a model at a time, in time, and not again before its time.
+
+Owns the threads that load. Refuses to know where models come from.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from tenantry import ModelId, TenantryError
+from tenantry.errors import ArtifactUnavailable, ModelTimedOut
+from tenantry.threads import Threads
+from tenantry_server.memory.model_cache import Resident
+from tenantry_server.predicting.load_backoff import LoadBackoff
+from tenantry_server.predicting.scoring import contained
+
+_THREADS = 4
+
+
+class Loads:
+    """Loads under way; used on the event loop.
+
+    A load that takes too long is a failure at once, and another one may begin in its place. Its thread goes
+    on, as Python can't end it; until it ends, that model is not loaded again.
+
+    Args:
+        load: reads and loads one model; called in threads.
+        timeout_s: for one load.
+    """
+
+    def __init__(self, load: Callable[[str], Resident], *, timeout_s: float) -> None:
+        self._load = load
+        self._timeout_s = timeout_s
+        self._threads = Threads(_THREADS, "load", timeout_s=timeout_s, late=_Hung)
+        self._under_way: dict[str, asyncio.Future[Resident]] = {}
+        self._hung: set[str] = set()
+        self._backoff = LoadBackoff()
+
+    async def load_if_due(self, model_id: str) -> Resident:
+        """Load a model unless that failed a moment ago.
+
+        Raises:
+            ArtifactError, ModelTooLarge: it can't be loaded, or could not be when it was tried last.
+        """
+        if model_id not in self._under_way:
+            self._backoff.check(model_id)
+        return await self.load(model_id)
+
+    async def load(self, model_id: str) -> Resident:
+        """Load a model now, or wait for the load that is under way.
+
+        Raises:
+            ArtifactError, ModelTooLarge: it can't be loaded.
+        """
+        flight = self._under_way.get(model_id)
+        if flight is None:
+            if model_id in self._hung:
+                raise self._timed_out(model_id, "an earlier load of it still goes on")
+            begun = self._threads.submit(partial(contained, partial(self._in_thread, model_id)))
+            flight = self._under_way[model_id] = asyncio.ensure_future(self._in_time(model_id, begun))
+            flight.add_done_callback(partial(self._landed, model_id))
+        # Shielded: a request that gives up waiting must not end the load for the others.
+        return await asyncio.shield(flight)
+
+    def close(self) -> None:
+        """Begin no more loads; those under way finish by themselves."""
+        self._threads.close()
+
+    def _in_thread(self, model_id: str) -> Resident:
+        try:
+            return self._load(model_id)
+        finally:
+            self._hung.discard(model_id)
+
+    async def _in_time(self, model_id: str, begun: "Future[Resident]") -> Resident:
+        try:
+            return await asyncio.wrap_future(begun)
+        except _Hung as hung:
+            self._hung.add(model_id)
+            raise self._timed_out(model_id, str(hung)) from None
+
+    def _timed_out(self, model_id: str, place: str) -> ModelTimedOut:
+        return ModelTimedOut(ModelId.parse(model_id).uri, self._timeout_s, place)
+
+    def _landed(self, model_id: str, flight: "asyncio.Future[Any]") -> None:
+        del self._under_way[model_id]
+        if flight.cancelled():
+            return
+        error = flight.exception()  # retrieved, in case every request that waited has left
+        if error is None:
+            self._backoff.succeeded(model_id)
+        elif isinstance(error, TenantryError) and not _untried(error):
+            self._backoff.failed(model_id, error)
+
+
+class _Hung(Exception):
+    """A load takes too long; the message says where its thread is."""
+
+
+def _untried(error: TenantryError) -> bool:
+    return isinstance(error, ArtifactUnavailable) and not error.tried
