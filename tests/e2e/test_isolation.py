@@ -6,6 +6,7 @@ What a tenant's code may still do to a server is in docs/limits.md.
 import http.client
 import json
 import os
+import signal
 import socket
 import threading
 import urllib.request
@@ -24,6 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVR
 
 from tenantry_server import publish
+from tests.support.databases.postgres import PostgresServer
 from tests.support.processes import up as ups
 from tests.support.processes.up import Up, ask
 from tests.support.tenants.hostile import Ends, HeldUp, Parallels, Reconfigures, Waits
@@ -291,6 +293,24 @@ def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
     with site.neighbours() as seen:
         until(lambda: seen["right"] > 60, "the neighbours are answered")
     assert set(seen) == {"right"}
+
+
+def test_a_server_accepts_only_once_it_is_ready(postgres: PostgresServer, tmp_path: Path) -> None:
+    """It came back while the database took no writes, so without a lease, and answered 503 for others."""
+    manifests = tmp_path / "tenants"
+    manifests.mkdir()
+    database = postgres.database()
+    with ups.running(manifests, tmp_path / "state", servers=3, registry_url=database) as up:
+        site = Site(up, tmp_path)
+        fitted = make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME.sum(axis=1))
+        site.publish("ridge", fitted, expected=fitted)
+        up.until_ready(1)
+        until(lambda: len(up.servers()) == 3, "three servers")
+        before = up.pids["server-0"]
+        with postgres.read_only(database):
+            os.kill(before, signal.SIGKILL)
+            until(lambda: up.pids["server-0"] != before, "it is back")
+            assert [site.wrong("ridge") for _ in range(60)] == [""] * 60
 
 
 def test_a_request_that_ends_a_server_goes_no_further_than_one_more(site: Site) -> None:

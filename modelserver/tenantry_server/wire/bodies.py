@@ -128,7 +128,7 @@ class Body:
         return self._pieces[0]
 
     def refuse(self, error: TenantryError) -> None:
-        """Wait for no more of it: whoever does gets `error`, and what has arrived is dropped."""
+        """Wait for no more of it: a reader gets `error`, and what has arrived is dropped."""
         self._end()
         self._refused = error
         self._pieces.clear()

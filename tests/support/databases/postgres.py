@@ -33,6 +33,22 @@ class PostgresServer:
         engine.dispose()
         return self.url.replace("/postgres?", f"/{name}?").replace("+psycopg", "")
 
+    @contextmanager
+    def read_only(self, database: str) -> Iterator[None]:
+        """Connections to a database that begin during the block take no writes."""
+        name = database.partition("?")[0].rpartition("/")[2]
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        setting = f"ALTER DATABASE {name} SET default_transaction_read_only"
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(f"{setting} = on"))
+                try:
+                    yield
+                finally:
+                    connection.execute(text(f"{setting} = off"))
+        finally:
+            engine.dispose()
+
 
 @contextmanager
 def running() -> Iterator[PostgresServer]:
