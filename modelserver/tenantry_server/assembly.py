@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.artifact_files import ANYWHERE, FileRoots
 from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
+from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository

@@ -14,8 +14,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry import Model, ModelId, errors
-from tenantry.artifact_files import ANYWHERE
 from tenantry.spec import ModelSource
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository

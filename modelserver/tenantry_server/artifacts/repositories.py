@@ -10,13 +10,13 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from tenantry import Model, ModelId
-from tenantry.artifact_files import ANYWHERE, FileRoots
 from tenantry.errors import (
     ArtifactDigestMismatch,
     ArtifactInvalid,
     ArtifactOutsideRoots,
     ArtifactTooLarge,
 )
+from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.formats import load_model
 
 MAX_ARTIFACT_BYTES = 1 << 30

@@ -12,7 +12,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from tenantry import ModelId, s3_errors
+from tenantry import ModelId
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactChanged,
@@ -21,6 +21,7 @@ from tenantry.errors import (
     ArtifactTruncated,
     ArtifactUnavailable,
 )
+from tenantry.stores import s3_errors
 from tenantry_server.artifacts.repositories import MAX_ARTIFACT_BYTES, ArtifactRepository
 
 if TYPE_CHECKING:

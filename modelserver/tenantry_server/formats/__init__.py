@@ -20,7 +20,6 @@ from tenantry_server.formats import (
     python,
     sklearn,
     skops,
-    surroundings,
     tensorflow,
     xgboost,
 )
@@ -66,7 +65,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     """
     chosen = format_of(model_id)
     try:
-        return surroundings.kept(lambda: chosen.load(data, model_id))
+        return chosen.load(data, model_id)
     except ArtifactInvalid:
         raise
     except KeyboardInterrupt:

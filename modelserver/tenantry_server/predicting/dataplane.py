@@ -17,6 +17,7 @@ from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.predicting import surroundings
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
@@ -235,9 +236,10 @@ class DataPlane:
         return await self._loads.load_if_due(model_id)
 
     def _load(self, model_id: str) -> Resident:
-        if self._cache is not None:
-            return self._cache.get_resident(model_id)
-        return Resident(self._models.get_model(model_id), 0)
+        cache = self._cache
+        if cache is not None:
+            return surroundings.kept(lambda: cache.get_resident(model_id))
+        return Resident(surroundings.kept(lambda: self._models.get_model(model_id)), 0)
 
 
 async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:

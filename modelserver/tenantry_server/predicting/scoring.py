@@ -11,7 +11,7 @@ from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling.base import Compiled
-from tenantry_server.formats import surroundings
+from tenantry_server.predicting import surroundings
 from tenantry_server.rows.payload import Payload
 
 Result: TypeAlias = "Predictions | Exception"

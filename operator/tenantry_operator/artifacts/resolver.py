@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Callable
 
-from tenantry.artifact_files import FileRoots
 from tenantry.errors import ArtifactTooLarge, ArtifactUnavailable
 from tenantry.model_id import ModelId
 from tenantry.spec import ModelSource
+from tenantry.stores.file_roots import FileRoots
 
 Resolve = Callable[[ModelSource], ModelId]
 """Raises ArtifactError where the bytes can't be named."""

@@ -7,7 +7,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from tenantry import s3_errors
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactError,
@@ -15,6 +14,7 @@ from tenantry.errors import (
 )
 from tenantry.model_id import ModelId
 from tenantry.spec import ModelSource
+from tenantry.stores import s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

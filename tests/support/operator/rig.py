@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Engine, event, select
 
 from tenantry import ModelId, TenantModel
-from tenantry.artifact_files import ANYWHERE
 from tenantry.errors import InvalidManifest, RegistryUnavailable
 from tenantry.registry import (
     Assignment,
@@ -22,6 +21,7 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import reading
 from tenantry.spec import ModelSource
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.declared import Declaration, Listing

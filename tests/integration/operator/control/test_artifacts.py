@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tenantry import ModelId
-from tenantry.artifact_files import ANYWHERE
 from tenantry.spec import ModelSource
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolver
 from tests.support.operator.rig import (

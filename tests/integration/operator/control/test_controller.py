@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import update
 
-from tenantry.artifact_files import ANYWHERE
 from tenantry.placement import SHARDS
 from tenantry.registry import (
     LoadState,
     schema,
 )
 from tenantry.registry.engine import writing
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tests.support.operator.rig import Rig, Server, no_s3, source_of, sweep
 

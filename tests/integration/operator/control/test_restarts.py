@@ -5,13 +5,13 @@ import threading
 import pytest
 from sqlalchemy import delete, update
 
-from tenantry.artifact_files import ANYWHERE
 from tenantry.errors import LeadershipLost, RegistryUnavailable
 from tenantry.registry import (
     LoadState,
     schema,
 )
 from tenantry.registry.engine import writing
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control import controller as controllers
 from tenantry_operator.declared import Listing

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tenantry import ModelId, errors
-from tenantry.artifact_files import ANYWHERE, FileRoots
 from tenantry.spec import ModelSource
+from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_operator.artifacts.lookups import Found, Lookups
 from tenantry_operator.artifacts.resolver import Resolver
 from tests.support.waiting import until

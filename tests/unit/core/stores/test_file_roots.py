@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tenantry import errors
-from tenantry.artifact_files import ANYWHERE, FileRoots
+from tenantry.stores.file_roots import ANYWHERE, FileRoots
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tenantry import s3_errors
 from tenantry.errors import ArtifactUnavailable
+from tenantry.stores import s3_errors
 
 URI = "s3://models/ann.joblib"
 NOTHING = f"no artifact at {URI}"
