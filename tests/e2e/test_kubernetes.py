@@ -67,7 +67,7 @@ def test_what_only_the_operator_can_know_becomes_a_condition(home: Home) -> None
     home.apply(good)
     home.until("cid", "Ready")
     document = good.to_manifest()
-    document["spec"]["model"] = {"uri": "file:///nowhere/cid.joblib"}
+    document["spec"]["model"] = {"uri": f"file://{home.folder}/nowhere/cid.joblib"}
     home.apply(TenantModel.parse(document))
     found = home.until("cid", "ArtifactNotFound")
     assert [c["type"] for c in found["status"]["conditions"]] == ["Ready", "Reconciling"]

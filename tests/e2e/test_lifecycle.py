@@ -61,7 +61,7 @@ def test_what_was_started_again_does_not_outlive_up_either(home: Path) -> None:
 def test_a_tenant_whose_artifact_is_missing_is_known_but_not_ready(home: Path) -> None:
     (home / "manifests" / "bob.yaml").write_text(
         "apiVersion: tenantry.dev/v1alpha1\nkind: TenantModel\nmetadata: {name: bob}\n"
-        "spec: {userId: bob, model: {uri: 'file:///nowhere/bob.joblib'}}\n"
+        f"spec: {{userId: bob, model: {{uri: 'file://{home}/nowhere/bob.joblib'}}}}\n"
     )
     with ups.running(home / "manifests", home / "state", servers=1) as up:
         up.until_ready(1)

@@ -101,7 +101,7 @@ def test_a_deleted_tenant_is_gone_and_comes_back(up: Up, aircraft: list[Aircraft
 
 
 _HEAD = "apiVersion: tenantry.dev/v1alpha1\nkind: TenantModel\nmetadata: {name: NAME}\n"
-_NO_MODEL = "uri: 'file:///etc/hostname', format: sklearn"
+_NO_MODEL = "uri: 'file://BESIDE/hostname', format: sklearn"
 BAD_MANIFESTS = {
     "no YAML": ("apiVersion: [\n", "InvalidManifest", ":2: not YAML"),
     "wrong field": (
@@ -110,7 +110,7 @@ BAD_MANIFESTS = {
         ":6: spec.modle: unknown field; did you mean model?",
     ),
     "unknown format": (
-        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file:///etc/hostname', format: odd}}}}\n",
+        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file://BESIDE/hostname', format: odd}}}}\n",
         "UnknownFormat",
         "no loader for format 'odd'; this server knows sklearn",
     ),
@@ -120,14 +120,19 @@ BAD_MANIFESTS = {
         "is not a usable model",
     ),
     "no artifact": (
-        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file:///nowhere/a.joblib'}}}}\n",
+        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file://BESIDE/nowhere/a.joblib'}}}}\n",
         "ArtifactNotFound",
-        "no artifact at file:///nowhere/a.joblib; publish it there",
+        "/nowhere/a.joblib; publish it there",
     ),
     "wrong digest": (
         f"{_HEAD}spec: {{userId: USER, model: {{{_NO_MODEL}, sha256: '{'0' * 64}'}}}}\n",
         "ArtifactDigestMismatch",
         "nothing was deserialised",
+    ),
+    "a file elsewhere": (
+        f"{_HEAD}spec: {{userId: USER, model: {{uri: 'file:///etc/hostname', format: sklearn}}}}\n",
+        "ArtifactOutsideRoots",
+        "file:///etc/hostname is not below a folder that artifacts may come from",
     ),
     "another user": (
         f"{_HEAD}spec: {{userId: somebody-else, model: {{{_NO_MODEL}}}}}\n",
@@ -144,7 +149,10 @@ def test_a_bad_edit_keeps_the_last_good_version_and_says_why(
     victim, neighbour = aircraft[3], aircraft[4]
     path = _manifest(up, victim.tail_number)
     good = path.read_text()
-    path.write_text(text.replace("NAME", path.stem).replace("USER", victim.tail_number))
+    beside = up.manifests.parent
+    (beside / "hostname").write_text("here\n")
+    filled = text.replace("NAME", path.stem).replace("USER", victim.tail_number)
+    path.write_text(filled.replace("BESIDE", str(beside)))
     status = up.until_settled(victim.tail_number, reason)
     assert words in status["message"]
     assert "keeps serving" in status["message"]
