@@ -76,6 +76,10 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     )
     metrics = ServerMetrics(model_repository, disk, forwarder)
 
+    arriving = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
+    metrics.show("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads)
+    metrics.show("hung_predictions", "The same of predictions.", lambda: plane.hung_predictions)
+    metrics.show("arriving_bytes", "What unfinished bodies hold.", lambda: arriving.held_bytes)
     service = protocols.Service(plane, predict_timeout_s, ready)
 
     async def closed(_app: web.Application) -> AsyncIterator[None]:
@@ -87,7 +91,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         client_max_size=max_body_bytes,
         middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
     )
-    app[bodies.ARRIVING] = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
+    app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
         plane,
         forwarder,

@@ -79,12 +79,7 @@ def assemble(
     disk = _disk(settings)
     models = _models(settings, disk)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
-    plane = DataPlane(
-        table,
-        models,
-        load_timeout_s=settings.load_timeout_s,
-        predict_timeout_s=settings.predict_timeout_s,
-    )
+    plane = _plane(settings, table, models)
     directory = Directory(settings.server_id)
     view = FleetView(table, directory, plane)
     warmth = _warmth(settings, registry, table, models, plane, view)
@@ -124,6 +119,15 @@ def assemble(
     app.add_routes(warm_query.routes(warmth.hot.in_memory))
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(app, ready, registry, table, follower, candidates, warmth, directory, disk)
+
+
+def _plane(settings: ServerSettings, table: RoutingTable, models: CachedModelRepository) -> DataPlane:
+    return DataPlane(
+        table,
+        models,
+        load_timeout_s=settings.load_timeout_s,
+        predict_timeout_s=settings.predict_timeout_s,
+    )
 
 
 def _readiness(

@@ -1,7 +1,7 @@
 """Prometheus metrics of one server; nothing is labelled by user, so their number is bounded."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -43,9 +43,21 @@ class ServerMetrics:
         if forwarder is not None:
             self._registry.register(_ForwardCollector(forwarder))
 
+    def show(self, name: str, words: str, read: Callable[[], float]) -> None:
+        """Show one more gauge, ``tenantry_`` and `name`, whose value `read` returns."""
+        self._registry.register(_Gauge(name, words, read))
+
     def text(self) -> bytes:
         """Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class _Gauge(Collector):
+    def __init__(self, name: str, words: str, read: Callable[[], float]) -> None:
+        self._name, self._words, self._read = name, words, read
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(f"tenantry_{self._name}", self._words, self._read())
 
 
 class _Requests(Collector):

@@ -92,6 +92,14 @@ class Site:
             stop.set()
             thread.join()
 
+    def metric(self, name: str) -> float:
+        """A gauge, over all servers."""
+        total = 0.0
+        for url in self.up.servers():
+            lines = ask(urllib.request.Request(f"{url}/metrics")).body.splitlines()
+            total += sum(float(line.split()[1]) for line in lines if line.startswith(f"tenantry_{name} "))
+        return total
+
     def resident_bytes(self) -> dict[str, int]:
         """Of each server."""
         sizes = {}
@@ -275,6 +283,7 @@ def test_artifacts_whose_load_never_returns_stop_no_other_version(site: Site) ->
         site.publish("after", make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME["x"]))
         site.up.until_settled("after", "Ready")
     assert set(seen) == {"right"}
+    assert site.metric("hung_loads") == len(held)
     held[0].allowed.touch()
 
 
@@ -298,6 +307,7 @@ def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
     for thread in asking:
         thread.join()
     assert set(statuses) == {504}
+    until(lambda: site.metric("hung_predictions") == len(users), "each has given up its place")
     with site.neighbours() as seen:
         until(lambda: seen["right"] > 60, "the neighbours are answered")
     assert set(seen) == {"right"}

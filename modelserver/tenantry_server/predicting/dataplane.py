@@ -223,6 +223,16 @@ class DataPlane:
         """
         return await self._loads.load(model_id)
 
+    @property
+    def hung_loads(self) -> int:
+        """How many loads take longer than they may; their threads go on."""
+        return self._loads.hung
+
+    @property
+    def hung_predictions(self) -> int:
+        """How many calls of models take longer than any request waits; their threads go on."""
+        return self._lanes.hung
+
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
         self._lanes.close()

@@ -56,6 +56,11 @@ class Lanes:
             lane = self._lanes[model_id] = _Lane(self._pool)
         return await lane.enter(resident, payload)
 
+    @property
+    def hung(self) -> int:
+        """How many calls take longer than they may."""
+        return self._pool.hung
+
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
         self._pool.close()

@@ -64,6 +64,11 @@ class Loads:
         # Shielded: a request that gives up waiting must not end the load for the others.
         return await asyncio.shield(flight)
 
+    @property
+    def hung(self) -> int:
+        """How many loads take longer than they may."""
+        return self._threads.hung
+
     def close(self) -> None:
         """Begin no more loads; those under way finish by themselves."""
         self._threads.close()
