@@ -7,15 +7,16 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 _T = TypeVar("_T")
 _HUNG_FOR_EACH = 4
+_WATCH_EVERY_S = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +62,13 @@ class Threads:
         self._name = name
         self._timeout_s = timeout_s
         self._late = late
-        self._state = threading.Condition()
-        self._waiting: deque[_Call[Any]] = deque()
-        self._running: set[_Call[Any]] = set()
+        self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)  # threads that wait for a call
+        self._running: set[_Call[Any]] = set()  # changed without the lock, in single steps
+        self._end = threading.Event()
+        self._lock = threading.Lock()  # for what follows
         self._hung: set[_Call[Any]] = set()
-        self._idle = 0
-        self._closed = False
+        self._live = 0  # threads, without those that hang
         self._watched = False
 
     @property
@@ -81,78 +83,78 @@ class Threads:
             RuntimeError: `close` was called.
         """
         call = _Call(run)
-        with self._state:
-            if self._closed:
+        with self._lock:
+            if self._end.is_set():
                 raise RuntimeError(f"the threads {self._name!r} are closed")
-            self._waiting.append(call)
-            self._serve()
+            self._queue.put(call)
+            if not self._idle.acquire(blocking=False):
+                self._start()
+            if not self._watched:
+                self._watched = True
+                threading.Thread(target=self._watch, name=f"{self._name}-watch", daemon=True).start()
         return call.done
 
     def close(self) -> None:
         """Start no more calls; those that wait are cancelled, and those that run finish by themselves."""
-        with self._state:
-            self._closed = True
-            for call in self._waiting:
-                call.done.cancel()
-            self._waiting.clear()
-            self._state.notify_all()
+        with self._lock:
+            self._end.set()
+            with suppress(Empty):
+                while True:
+                    call = self._queue.get_nowait()
+                    if call is not None:
+                        call.done.cancel()
+            for _ in range(self._live):
+                self._queue.put(None)
 
-    def _serve(self) -> None:
-        """Wake or start a thread for what waits, and the watcher; with the lock held."""
-        if not self._waiting:
-            return
-        self._state.notify_all()
-        while self._idle < len(self._waiting) and self._has_room():
-            self._idle += 1
+    def _start(self) -> None:
+        """Start a thread, if there may be one more; with the lock held."""
+        if self._live < self._count and len(self._hung) <= _HUNG_FOR_EACH * self._count:
+            self._live += 1
             _Worker(target=self._work, name=self._name, daemon=True).start()
-        if not self._watched:
-            self._watched = True
-            threading.Thread(target=self._watch, name=f"{self._name}-watch", daemon=True).start()
-
-    def _has_room(self) -> bool:
-        return len(self._running) + self._idle < self._count and len(self._hung) <= (
-            _HUNG_FOR_EACH * self._count
-        )
 
     def _work(self) -> None:
         worker = cast("_Worker", threading.current_thread())
         while True:
-            with self._state:
-                while not self._waiting:
-                    if self._closed:
-                        return
-                    self._state.wait()
-                call = self._waiting.popleft()
-                self._idle -= 1
-                if not call.done.set_running_or_notify_cancel():
-                    self._idle += 1
-                    continue
-                call.thread_id = threading.get_ident()
-                call.ends_s = time.monotonic() + self._timeout_s
-                self._running.add(call)
-                self._state.notify_all()  # the watcher has a new end to wait for
+            try:
+                call = self._queue.get_nowait()
+            except Empty:
+                self._idle.release()
+                call = self._queue.get()
+            if call is None:
+                return
+            if not call.done.set_running_or_notify_cancel():
+                continue
+            call.thread_id = threading.get_ident()
+            call.ends_s = time.monotonic() + self._timeout_s
+            self._running.add(call)
             worker.busy = True
             _run(call)
             worker.busy = False
-            with self._state:
-                if call in self._hung:  # another thread has its place
+            try:
+                self._running.remove(call)
+            except KeyError:  # it took too long, and another thread may have its place
+                with self._lock:
                     self._hung.discard(call)
-                    self._serve()
-                    return
-                self._running.discard(call)
-                self._idle += 1
+                    if self._live >= self._count or self._end.is_set():
+                        return
+                    self._live += 1
 
     def _watch(self) -> None:
-        with self._state:
-            while not self._closed:
-                now_s = time.monotonic()
-                for call in [each for each in self._running if each.ends_s <= now_s]:
-                    self._running.discard(call)
-                    self._hung.add(call)
-                    self._tell(call)
-                self._serve()
-                ends_s = min((call.ends_s for call in self._running), default=None)
-                self._state.wait(None if ends_s is None else max(0.0, ends_s - now_s))
+        # Looks by the clock: to be woken by each call would cost more than many calls.
+        while not self._end.wait(min(_WATCH_EVERY_S, self._timeout_s / 4)):
+            now_s = time.monotonic()
+            for call in [each for each in list(self._running) if each.ends_s <= now_s]:
+                with self._lock, suppress(KeyError):  # it has just ended
+                    self._running.remove(call)
+                    self._give_up(call)
+
+    def _give_up(self, call: _Call[Any]) -> None:
+        """Count a call as hung, and give its place to another thread; with the lock held."""
+        self._hung.add(call)
+        self._live -= 1
+        if not self._end.is_set():
+            self._start()
+        self._tell(call)
 
     def _tell(self, call: _Call[Any]) -> None:
         if self._late is not None:
