@@ -13,14 +13,16 @@ _ABOUT = (
 _MEANING = {
     "400": "the body can't be read, for instance as it is not the gzip that its headers announce",
     "404": "no TenantModel names this user",
+    "408": "the body did not arrive in time",
     "413": "the body is too large, compressed or not",
     "422": "the body can't be understood, or its rows are not what the model takes",
-    "500": "the model raised",
-    "503": "not now: the model has not loaded yet or can't be loaded, or the registry does not answer",
+    "500": "the model raised, or ended servers",
+    "503": "not now: the model has not loaded yet or can't be loaded, the registry does not answer, or too many "
+    "bodies arrive at once",
     "504": "the model took too long",
     "507": "the model is larger than the whole cache",
 }
-_OF_A_BODY = ("400", "413", "422")
+_OF_A_BODY = ("400", "408", "413", "422")
 _OF_A_USER = ("404", "503")
 _OF_A_MODEL = (*_OF_A_USER, "500", "504", "507")
 _USER = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
