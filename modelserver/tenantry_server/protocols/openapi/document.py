@@ -17,8 +17,8 @@ _MEANING = {
     "413": "the body is too large, compressed or not",
     "422": "the body can't be understood, or its rows are not what the model takes",
     "500": "the model raised, or ended servers",
-    "503": "not now: the model has not loaded yet or can't be loaded, the registry does not answer, or too many "
-    "bodies arrive at once",
+    "503": "not now: the model has not loaded yet or can't be loaded, the registry does not answer, or too "
+    "many bodies arrive at once",
     "504": "the model took too long",
     "507": "the model is larger than the whole cache",
 }
