@@ -216,7 +216,11 @@ def test_a_server_cut_off_from_the_api_server_learns_of_every_version_all_the_sa
     home = Home(plane, tmp_path, registry_url)
     census = Census(f"file://{tmp_path}/models", tmp_path / "unused", count=20)
     census.write()
-    env = {"KUBECONFIG": str(plane.kubeconfig), "TENANTRY_KUBERNETES_WATCH": "true"}
+    env = {
+        "KUBECONFIG": str(plane.kubeconfig),
+        "TENANTRY_KUBERNETES_WATCH": "true",
+        "TENANTRY_FILE_ROOTS": str(tmp_path),
+    }
     with Fleet(tmp_path / "fleet", registry_url, ["--kubernetes"], env=env, servers=2) as fleet:
         fleet.start()
         for n in range(census.count):

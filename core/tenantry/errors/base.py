@@ -19,10 +19,13 @@ class TenantryError(Exception):
 
 
 def bounded(text: str, most: int = 2000) -> str:
-    """Return a text that may come from a stranger, at most so many characters of it and how many more.
+    """Return a text that may come from a stranger, its beginning and its end if it is longer than `most`.
 
     Example:
-        >>> bounded("spam " * 1000, 9)
-        'spam spam… (4,991 more characters)'
+        >>> bounded("spam " * 1000 + "eggs", 20)
+        'spam spam spam … (4,984 characters) … eggs'
     """
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+    if len(text) <= most:
+        return text
+    last = most // 4
+    return f"{text[: most - last]}… ({len(text) - most:,} characters) …{text[-last:]}"

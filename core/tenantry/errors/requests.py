@@ -1,5 +1,6 @@
 """Errors about one request."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from tenantry.errors.base import TenantryError
@@ -51,10 +52,10 @@ class ServersLost(TenantryError):
 
     reason: ClassVar[str] = "ServersLost"
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, server_ids: Sequence[str]) -> None:
         super().__init__(
-            f"{count} servers were lost while they worked on this request, so it is not tried on another: "
-            "it may be what ended them; `tenantry get USER` shows the model"
+            f"{' and '.join(server_ids)} were lost while they worked on this request, so it is not tried "
+            "on another server: it may be what ended them; `tenantry get USER` shows the model"
         )
 
 

@@ -19,18 +19,18 @@ _OPENING = 16  # connections at once: a server's backlog holds 128, of all its c
 
 # A request on which a process ends or hangs must not go through the whole fleet. One more server may try
 # it, as most requests that a lost server held did it no harm.
-MAX_LOSSES = 2
+MAX_LOST = 2
 
 
 class Forwarded(Protocol):
     """A request as it is passed on to any peer.
 
     Attributes:
-        losses: peers that were lost while they may have worked on it.
+        lost: the ids of peers that were lost while they may have worked on it.
     """
 
     body: Body
-    losses: int
+    lost: set[str]
 
     @property
     def ends_s(self) -> float:
@@ -84,7 +84,7 @@ class ConnectionPool:
             try:
                 return await self._exchange(connection, request)
             except PeerLost as lost:
-                if not lost.stale or request.losses >= MAX_LOSSES:
+                if not lost.stale or len(request.lost) >= MAX_LOST:
                     raise
         return await self._exchange(await self._connection(), request)
 
@@ -156,7 +156,8 @@ class ConnectionPool:
                 return await connection.ask(head, await request.body.whole())
             return await connection.ask_in_pieces(head, request.body.pieces())
         except PeerLost as lost:
-            request.losses += lost.sent
+            if lost.sent:
+                request.lost.add(self._server_id)
             raise
         finally:
             del self._busy[connection]

@@ -24,7 +24,7 @@ from tenantry.errors import (
 from tenantry_server.peers import choice
 from tenantry_server.peers.choice import Ask, Here, Route
 from tenantry_server.peers.connection import PeerAnswer, PeerLost
-from tenantry_server.peers.connection_pool import MAX_LOSSES
+from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.view import FleetView
@@ -156,8 +156,8 @@ class Forwarder:
                 answer = await peer.ask(hop)
             except PeerLost:
                 # Without a lease it is more likely this server that is cut off from all others.
-                if hop.losses >= MAX_LOSSES and self._view.lease_held:
-                    raise ServersLost(hop.losses) from None
+                if len(hop.lost) >= MAX_LOST and self._view.lease_held:
+                    raise ServersLost(sorted(hop.lost)) from None
                 continue
             if answer.status == 503:
                 reason = answer.reason

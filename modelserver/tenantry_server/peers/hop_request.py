@@ -44,10 +44,10 @@ class HopRequest:
         limit_s: how long the request may take, once its body has arrived.
         fresh: whether only a server whose lease holds may answer.
         tried: the ids of the peers that were asked.
-        losses: peers that were lost while they may have worked on it.
+        lost: the ids of peers that were lost while they may have worked on it.
     """
 
-    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "losses", "tried")
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "lost", "tried")
 
     def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
         target = request.raw_path.encode("utf-8", "surrogateescape")
@@ -57,7 +57,7 @@ class HopRequest:
         self.body = body
         self.fresh = True
         self.tried: set[str] = set()
-        self.losses = 0
+        self.lost: set[str] = set()
 
     @property
     def ends_s(self) -> float:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tenantry.runtime import set_within
+from tenantry_server.toys import SumModel
+from tests.support.network import scripted_peer
 from tests.support.network.beside_scripted_peer import (
     PLAIN,
     WAYS,
@@ -15,7 +17,8 @@ from tests.support.network.beside_scripted_peer import (
     serving,
 )
 from tests.support.network.scripted_peer import Exchange, Script
-from tests.support.processes.cluster import Cluster
+from tests.support.processes import cluster
+from tests.support.processes.cluster import Cluster, user_for
 from tests.support.waiting import PATIENCE_S, until_soon
 
 
@@ -114,20 +117,30 @@ async def test_this_server_answers_where_every_peer_fails(way: str) -> None:
         assert servers["a"].counts == {"self": 1}
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_request_that_two_servers_were_lost_on_is_not_tried_on_a_third(way: str) -> None:
-    """Else one that ends a process would end them all, one after another."""
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("protocol", ["/predict/{}", "/v2/models/{}/infer"])
+async def test_a_request_that_two_servers_were_lost_on_is_not_tried_on_a_third(
+    protocol: str, warm: bool
+) -> None:
+    """Else one that ends a process would end them all, one after another; over connections old and new."""
+    user = user_for("peer", "peer-2", "c", "a")
 
-    async def answers_once(exchange: Exchange) -> None:
+    async def cuts(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer() if exchange.number == 0 else exchange.cut()
+        await exchange.answer() if warm and exchange.number == 0 else exchange.cut()
 
-    async with serving(answers_once) as (servers, peer):
-        assert (await ask(servers, way)).status == 200
-        reply = await ask(servers, way)
+    async with (
+        scripted_peer.running(cuts) as peer,
+        scripted_peer.running(cuts_at_once) as second,
+        cluster.running({user: SumModel}, {user: "peer"}, names="ac") as servers,
+    ):
+        servers.introduce({"peer": peer.url, "peer-2": second.url})
+        if warm:
+            assert (await ask(servers, protocol.format(user))).server == "peer"
+        reply = await ask(servers, protocol.format(user))
         assert (reply.status, reply.reason, reply.server) == (500, "ServersLost", "a")
-        assert b"2 servers were lost while they worked on this request" in reply.body
-        assert len(peer.seen) == 3
+        assert b"peer and peer-2 were lost while they worked on this request" in reply.body
+        assert len(second.seen) == 1
 
 
 @pytest.mark.parametrize("way", PLAIN)

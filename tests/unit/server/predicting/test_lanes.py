@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.memory.model_cache import Resident
+from tenantry_server.predicting import lanes as lanes_module
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.rows.json_payload import JsonPayload
 from tests.support.waiting import until_soon
@@ -132,13 +134,16 @@ async def test_whoever_gave_up_is_not_scored(lanes: Lanes) -> None:
     assert model.calls == [1, 1]
 
 
-async def test_batches_that_do_not_pay_are_given_up_for_a_while(lanes: Lanes) -> None:
+async def test_batches_that_do_not_pay_are_given_up_for_a_while(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A model whose time is all in its rows gains nothing, and its first caller would only wait longer."""
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(lanes_module, "time", SimpleNamespace(thread_time=lambda: clock.now_s))
 
     class BusyRows(Gated):
         def predict_rows(self, rows: Rows) -> Predictions:
-            for _ in range(len(rows)):
-                sum(range(100_000))
+            clock.now_s += 0.001 * len(rows)
             return super().predict_rows(rows)
 
     model = BusyRows()
