@@ -69,12 +69,14 @@ class FileRoots:
         """
         path = unquote(uri.removeprefix("file://"))
         with _explained(uri):
-            self._check(uri, os.path.abspath(path))  # noqa: PTH100 - before anything is asked of the disk
-            self._check(uri, os.path.realpath(path))
+            if self._roots is not None:
+                self._check(uri, os.path.abspath(path))  # noqa: PTH100 - before the disk is asked anything
+                self._check(uri, os.path.realpath(path))
             descriptor = os.open(path, _FLAGS)
             try:
                 _check_regular(uri, os.fstat(descriptor).st_mode)
-                self._check(uri, _path_of(descriptor))  # somebody may have put a link in the way since
+                if self._roots is not None:  # somebody may have put a link in the way since
+                    self._check(uri, _path_of(descriptor))
                 with open(descriptor, "rb", closefd=False) as file:
                     yield file
             finally:

@@ -35,7 +35,7 @@ class Loads:
         self._timeout_s = timeout_s
         self._threads = Threads(_THREADS, "load", timeout_s=timeout_s, late=_Hung)
         self._under_way: dict[str, asyncio.Future[Resident]] = {}
-        self._hung: set[str] = set()
+        self._in_threads: set[str] = set()
         self._backoff = LoadBackoff()
 
     async def load_if_due(self, model_id: str) -> Resident:
@@ -56,7 +56,7 @@ class Loads:
         """
         flight = self._under_way.get(model_id)
         if flight is None:
-            if model_id in self._hung:
+            if model_id in self._in_threads:  # and nobody waits for it: it took too long
                 raise self._timed_out(model_id, "an earlier load of it still goes on")
             begun = self._threads.submit(partial(contained, partial(self._in_thread, model_id)))
             flight = self._under_way[model_id] = asyncio.ensure_future(self._in_time(model_id, begun))
@@ -74,16 +74,16 @@ class Loads:
         self._threads.close()
 
     def _in_thread(self, model_id: str) -> Resident:
+        self._in_threads.add(model_id)
         try:
             return self._load(model_id)
         finally:
-            self._hung.discard(model_id)
+            self._in_threads.discard(model_id)
 
     async def _in_time(self, model_id: str, begun: "Future[Resident]") -> Resident:
         try:
             return await asyncio.wrap_future(begun)
         except _Hung as hung:
-            self._hung.add(model_id)
             raise self._timed_out(model_id, str(hung)) from None
 
     def _timed_out(self, model_id: str, place: str) -> ModelTimedOut:

@@ -4,6 +4,7 @@ A model's code may change how libraries compute for everybody. Only what belongs
 thread is looked after here; a model that wants to do harm is not held up by it.
 """
 
+import contextlib
 import decimal
 import locale
 import os
@@ -37,7 +38,7 @@ class Surroundings:
         self._numpy = np.geterr()
         self._decimal = decimal.getcontext().copy()
         self._filters = list(warnings.filters)
-        self._folder = os.getcwd()  # noqa: PTH109 - a Path costs more than the call
+        self._folder = _folder()
         self._locale = locale.setlocale(locale.LC_ALL)
         self._pandas = pd.get_option(_PANDAS)
 
@@ -64,7 +65,8 @@ class Surroundings:
         if warnings.filters != self._filters:
             warnings.filters[:] = self._filters  # type: ignore[index]
         if _folder() != self._folder:
-            os.chdir(self._folder)
+            with contextlib.suppress(OSError):  # somebody removed it: no reason to fail a prediction
+                os.chdir(self._folder)
         if locale.setlocale(locale.LC_ALL) != self._locale:
             locale.setlocale(locale.LC_ALL, self._locale)
         if pd.get_option(_PANDAS) != self._pandas:
@@ -101,6 +103,6 @@ def hold_to_one_core() -> None:
 
 def _folder() -> str:
     try:
-        return os.getcwd()  # noqa: PTH109
+        return os.getcwd()  # noqa: PTH109 - a Path costs more than the call
     except OSError:  # it was removed
         return ""

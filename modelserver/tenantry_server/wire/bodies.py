@@ -156,12 +156,14 @@ class Body:
             self._end()
             return
         self._read_bytes += len(piece)
-        self._check()
-        self._pieces.append(piece)
         if self._arriving is not None:
-            self._arriving.grew(len(piece))
+            self._arriving.grew(
+                len(piece)
+            )  # before anything is raised, as `end` subtracts the whole length
             if self._refused is not None:
                 raise self._refused
+        self._check()
+        self._pieces.append(piece)
 
     def _check(self) -> None:
         if self._read_bytes > self._limit_bytes:

@@ -131,6 +131,18 @@ async def test_what_unfinished_bodies_hold_together_is_bounded(tenants: Tenants)
         assert (len(arriving), arriving.held_bytes) == (0, 0)
 
 
+async def test_bodies_over_the_limit_leave_the_count_as_it_was(tenants: Tenants) -> None:
+    """Else each would allow the others a little more."""
+    async with listening(tenants, max_body_bytes=1000) as server:
+        for _ in range(3):
+            large = await Slow.to(server)
+            large.head(MIB)
+            large.writer.write(b" " * MIB)
+            assert (await large.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 413")
+        arriving = server.app[bodies.ARRIVING]
+        assert (len(arriving), arriving.held_bytes) == (0, 0)
+
+
 async def test_a_client_that_leaves_is_no_longer_counted(tenants: Tenants) -> None:
     async with listening(tenants) as server:
         arriving = server.app[bodies.ARRIVING]

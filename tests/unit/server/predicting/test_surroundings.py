@@ -77,6 +77,18 @@ def test_a_folder_that_was_removed_is_left(tmp_path: Path) -> None:
     assert Path.cwd() == before
 
 
+def test_a_folder_of_the_server_that_was_removed_fails_no_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "of-the-server"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    kept = Surroundings()
+    folder.rmdir()
+    assert kept.kept(lambda: 7) == 7
+    assert Surroundings().kept(lambda: 8) == 8
+
+
 def test_a_process_that_did_not_ask_for_it_is_left_alone() -> None:
     """A small server of one's own may configure scikit-learn as it likes."""
     assert not surroundings._kept
