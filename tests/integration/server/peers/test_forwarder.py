@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenantry.errors import ArtifactUnavailable
 from tenantry.registry import ServerReport
 from tenantry_server.predicting import load_backoff
+from tenantry_server.predicting.dataplane import Pace
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster, Node, user_for
@@ -120,8 +121,10 @@ async def test_every_route_that_names_a_user_is_passed_on_and_answered_the_same(
 
 async def test_load_and_unload_reach_the_holder(three: Cluster, session: aiohttp.ClientSession) -> None:
     """Also where another server has the model and would answer a prediction with it."""
-    for _ in range(3):
+    for _ in range(200):  # a first call on a busy machine may be measured as a slow one
         await ask(session, three["a"], "/predict/bob", headers={"Tenantry-Hop": "test"})
+        if three["a"].plane.pace("bob") is Pace.QUICK:
+            break
     assert (await ask(session, three["a"], "/predict/bob")).server == "a"
     assert (await ask(session, three["a"], "/v2/repository/models/bob/load", b"")).server == "b"
     assert three["b"].plane.is_loaded("bob")
