@@ -21,10 +21,10 @@ from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
-from tenantry_server.predicting import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
 from tenantry_server.wire import connections
+from tenantry_server.workers import surroundings
 
 log = structlog.get_logger(__name__)
 

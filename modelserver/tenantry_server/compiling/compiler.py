@@ -20,9 +20,9 @@ from sklearn.utils import get_tags
 
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling import linear, proof, transformers, trees
-from tenantry_server.compiling.base import CannotCompile, Compiled, Head, Picked
 from tenantry_server.compiling.proof import Noise
-from tenantry_server.compiling.steps import Steps
+from tenantry_server.kernels.base import CannotCompile, Compiled, Head, Picked
+from tenantry_server.kernels.steps import Steps
 
 __all__ = ["fast"]
 

@@ -10,12 +10,14 @@ from sklearn import linear_model as lm
 from sklearn.svm import LinearSVC, LinearSVR
 
 from tenantry.model import Rows
-from tenantry_server.compiling import links, proof
-from tenantry_server.compiling.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
-from tenantry_server.compiling.base import CannotCompile, Compiled, Head, one_array_of
-from tenantry_server.compiling.links import Link
+from tenantry_server.compiling import proof
+from tenantry_server.compiling.lines import Line, line_of
 from tenantry_server.compiling.proof import Noise
-from tenantry_server.compiling.steps import Line, Steps, line_of
+from tenantry_server.kernels import links
+from tenantry_server.kernels.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
+from tenantry_server.kernels.base import CannotCompile, Compiled, Head, one_array_of
+from tenantry_server.kernels.links import Link
+from tenantry_server.kernels.steps import Steps
 
 # Folding a shift into the intercept costs digits where the shift is large beside the terms: about
 # 4 * 2.2e-16 * 128 = 1e-13 of the terms here. Beyond, the shift is done before the product.

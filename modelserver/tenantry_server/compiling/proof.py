@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tenantry import Model
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiling.base import CannotCompile
-from tenantry_server.compiling.steps import Line
+from tenantry_server.compiling.lines import Line
+from tenantry_server.kernels.base import CannotCompile
 
 Noise: TypeAlias = npt.NDArray[np.float64] | float
 

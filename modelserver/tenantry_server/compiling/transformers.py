@@ -19,8 +19,9 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from tenantry_server.compiling.base import CannotCompile
-from tenantry_server.compiling.steps import Steps, fill, side_by_side
+from tenantry_server.compiling.lines import side_by_side
+from tenantry_server.kernels.base import CannotCompile
+from tenantry_server.kernels.steps import Steps, fill
 
 
 def read(transformer: Any, before: Steps) -> Steps:

@@ -1,7 +1,6 @@
 """Reads fitted tree ensembles, and what each of their methods computes from the raw numbers."""
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,14 @@ from sklearn.tree import (
 from sklearn.utils import get_tags
 
 from tenantry.model import Rows
-from tenantry_server.compiling import links, proof
-from tenantry_server.compiling.base import CannotCompile, Compiled, Head, one_array_of
-from tenantry_server.compiling.links import Link
+from tenantry_server.compiling import proof
+from tenantry_server.compiling.lines import line_of
 from tenantry_server.compiling.proof import Noise
-from tenantry_server.compiling.steps import Steps, line_of
-
-if TYPE_CHECKING:
-    from tenantry_server.compiling.forest import Forest
+from tenantry_server.kernels import links
+from tenantry_server.kernels.base import CannotCompile, Compiled, Head, one_array_of
+from tenantry_server.kernels.forest import Ensemble, Forest, TreeArrays, Trees
+from tenantry_server.kernels.links import Link
+from tenantry_server.kernels.steps import Steps
 
 _TREES = (DecisionTreeRegressor, DecisionTreeClassifier, ExtraTreeRegressor, ExtraTreeClassifier)
 _FORESTS = (
@@ -54,8 +53,6 @@ def build(estimator: Any, method: str, steps: Steps, head: Head) -> Compiled:
         CannotCompile: this method, or a parameter of the fit, is unknown.
         ImportError: treelite is not installed.
     """
-    from tenantry_server.compiling.forest import Ensemble, Trees  # noqa: PLC0415 - treelite may be absent
-
     if len(steps.columns) != estimator.n_features_in_:  # C code would read beyond the rows
         raise CannotCompile("it takes another number of columns than the steps before it give")
     forest, base = _read(estimator)
@@ -126,7 +123,7 @@ def _beside(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.choose(np.arange(len(values)) % len(choices), choices)
 
 
-def _read(estimator: Any) -> "tuple[Forest, npt.NDArray[np.float64] | None]":
+def _read(estimator: Any) -> tuple[Forest, npt.NDArray[np.float64] | None]:
     """The trees, and what is added to their sum (None: they give a mean)."""
     if type(estimator) in _HISTOGRAM:
         return _histogram(estimator)
@@ -151,44 +148,38 @@ def _base(estimator: Any) -> npt.NDArray[np.float64]:
     return np.array(base, dtype=np.float64)
 
 
-def _imported(trees: list[Any], values: list[npt.NDArray[np.float64]], features: int) -> "Forest":
-    """Import trees as a forest of regressors, whose leaves hold all numbers unchanged.
-
-    The importer for classifiers divides each leaf by its sum once more, which changes last bits; and it
-    has none for a single tree.
-    """
-    import treelite.sklearn  # noqa: PLC0415 - treelite may be absent
-
-    from tenantry_server.compiling.forest import Forest  # noqa: PLC0415
-
+def _imported(trees: list[Any], values: list[npt.NDArray[np.float64]], features: int) -> Forest:
+    """Gather trees, each with the numbers of its leaves."""
     outputs = values[0].shape[1] * values[0].shape[2]
-    copied = ("node_count", "children_left", "children_right", "feature", "threshold", "missing_go_to_left")
-    weights = ("n_node_samples", "weighted_n_node_samples", "impurity")
-    forest = ensemble.RandomForestRegressor(n_estimators=len(trees))
-    forest.n_features_in_ = features
-    forest.n_outputs_ = outputs
-    forest.estimators_ = [
-        SimpleNamespace(
-            tree_=SimpleNamespace(
-                value=value.reshape(tree.node_count, outputs, 1),
-                **{name: getattr(tree, name) for name in copied + weights},
-            )
-        )
-        for tree, value in zip(trees, values, strict=True)
-    ]
-    return Forest(treelite.sklearn.import_model(forest), len(trees), outputs)
+    arrays = TreeArrays(
+        counts=np.array([tree.node_count for tree in trees]),
+        left=np.concatenate([tree.children_left for tree in trees]),
+        right=np.concatenate([tree.children_right for tree in trees]),
+        feature=np.concatenate([tree.feature for tree in trees]),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        missing_left=np.concatenate([tree.missing_go_to_left for tree in trees]),
+        value=np.concatenate([each.reshape(-1, outputs) for each in values]),
+    )
+    return Forest(arrays, features)
 
 
-def _histogram(estimator: Any) -> "tuple[Forest, npt.NDArray[np.float64]]":
-    import treelite.sklearn  # noqa: PLC0415 - treelite may be absent
-
-    from tenantry_server.compiling.forest import Forest  # noqa: PLC0415
-
+def _histogram(estimator: Any) -> tuple[Forest, npt.NDArray[np.float64]]:
     if estimator.is_categorical_ is not None:
         raise CannotCompile("boosting with categories is not compiled")
-    trees = sum(len(iteration) for iteration in estimator._predictors)  # noqa: SLF001 - no public name
+    trees = [tree.nodes for trees in estimator._predictors for tree in trees]  # noqa: SLF001 - no public name
+    nodes = np.concatenate(trees)
+    leaf = nodes["is_leaf"].astype(bool)
+    arrays = TreeArrays(
+        counts=np.array([len(tree) for tree in trees]),
+        left=np.where(leaf, -1, nodes["left"].astype(np.int64)),
+        right=np.where(leaf, -1, nodes["right"].astype(np.int64)),
+        feature=nodes["feature_idx"].astype(np.int64),
+        threshold=np.array(nodes["num_threshold"], dtype=np.float64),
+        missing_left=nodes["missing_go_to_left"].astype(np.uint8),
+        value=np.array(nodes["value"], dtype=np.float64)[:, None],
+    )
     base = np.array(estimator._baseline_prediction, dtype=np.float64)  # noqa: SLF001 - as above
-    return Forest(treelite.sklearn.import_model(estimator), trees, 1), base.ravel()
+    return Forest(arrays, estimator.n_features_in_), base.ravel()
 
 
 def _link_of(estimator: Any, method: str, outputs: int) -> tuple[Link | None, npt.NDArray[Any] | None]:

@@ -17,12 +17,12 @@ from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
-from tenantry_server.predicting import surroundings
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
-from tenantry_server.predicting.scoring import contained, score
 from tenantry_server.rows.payload import Payload
+from tenantry_server.workers import surroundings
+from tenantry_server.workers.scoring import contained, score
 
 _T = TypeVar("_T")
 _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time keeps its thread until it ends

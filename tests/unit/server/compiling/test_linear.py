@@ -49,11 +49,11 @@ from sklearn.svm import LinearSVC, LinearSVR
 from tenantry import Model
 from tenantry.errors import FeatureMismatch
 from tenantry_server.compiling import linear, proof
-from tenantry_server.compiling.affine import Affine, Guarded, Staged
-from tenantry_server.compiling.base import CannotCompile, Compiled, Picked
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.compiling.steps import Steps
 from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.kernels.affine import Affine, Guarded, Staged
+from tenantry_server.kernels.base import CannotCompile, Compiled, Picked
+from tenantry_server.kernels.steps import Steps
 from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.toys import SumModel
 

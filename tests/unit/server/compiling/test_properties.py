@@ -24,9 +24,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 
-from tenantry_server.compiling.base import Compiled
 from tenantry_server.compiling.compiler import fast
 from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.kernels.base import Compiled
 
 Matrix = npt.NDArray[np.float64]
 

@@ -10,9 +10,9 @@ import numpy as np
 from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiling.base import Compiled
-from tenantry_server.predicting import surroundings
+from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
+from tenantry_server.workers import surroundings
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""

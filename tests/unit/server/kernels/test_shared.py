@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry_server.compiling import base
-from tenantry_server.compiling.base import one_array_of, one_of
+from tenantry_server.kernels import base
+from tenantry_server.kernels.base import one_array_of, one_of
 
 
 def test_equal_columns_and_labels_are_kept_once() -> None:

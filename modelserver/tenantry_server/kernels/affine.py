@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiling.base import SAFE, Compiled, Head, one_of
-from tenantry_server.compiling.links import Link
-from tenantry_server.compiling.steps import Steps
+from tenantry_server.kernels.base import SAFE, Compiled, Head, one_of
+from tenantry_server.kernels.links import Link
+from tenantry_server.kernels.steps import Steps
 
 
 class Affine(Compiled):

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import sklearn
 
-from tenantry_server.predicting import surroundings
-from tenantry_server.predicting.surroundings import Surroundings
+from tenantry_server.workers import surroundings
+from tenantry_server.workers.surroundings import Surroundings
 
 
 @pytest.fixture(autouse=True)

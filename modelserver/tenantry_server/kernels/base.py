@@ -6,16 +6,18 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from cachetools import LRUCache
 
 from tenantry import Model
 from tenantry.model import Predictions, Rows
 from tenantry_server.rows.payload import check_finite
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAFE = 1e300
 """Where the squares of all values add up to less, every one is finite and below 1e150."""
@@ -62,7 +64,7 @@ class Compiled(Model):
         self.feature_count: int = head.count
         self.accepts_missing = head.accepts_missing
 
-    def predict(self, data: pd.DataFrame) -> Predictions:
+    def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score a DataFrame of numbers; without names, take columns by position, as the original does."""
         if self.feature_names is not None:
             data = data[list(self.feature_names)]
@@ -133,7 +135,7 @@ class Picked(Compiled):
         self.inner = inner
         self.used = used
 
-    def predict(self, data: pd.DataFrame) -> Predictions:
+    def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score the used columns of a DataFrame that holds all of them."""
         if self.feature_names is not None:
             data = data[list(self.feature_names)]
