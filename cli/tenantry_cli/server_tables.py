@@ -1,6 +1,7 @@
 """Servers, shards and where a user is, as `tenantry get` prints them."""
 
 import json
+from typing import Any
 
 from rich.table import Table
 
@@ -33,6 +34,29 @@ def show_servers(servers: list[Server], output: str) -> None:
             f"{s.report.load:.0%}",
         )
     console.out.print(table)
+
+
+def show_workers(workers: dict[str, Any], output: str) -> None:
+    """Print the processes in which one server runs models, and the models that were at fault there."""
+    if output == "json":
+        console.out.print_json(json.dumps(workers))
+        return
+    table = _table("PID", "ROLE", "NEEDS", "MODELS", "IN MEMORY", "BUSY", "WAITING", numbers=3)
+    for worker in workers["workers"]:
+        table.add_row(
+            str(worker["pid"]),
+            worker["role"],
+            worker["needs"] or "-",
+            str(worker["models"]),
+            console.size(worker["residentBytes"]),
+            "slow" if worker["slow"] else "yes" if worker["busy"] else "-",
+            str(worker["waiting"] or "-"),
+        )
+    console.out.print(table)
+    ended = ", ".join(f"{count} {cause}" for cause, count in workers["ended"].items())
+    console.say(f"{len(workers['workers'])} workers; since the server started: {ended}")
+    for model_id, strikes in workers["strikes"].items():
+        console.say(f"{model_id}: {strikes['count']} strikes, the latest: {strikes['latest']}")
 
 
 def show_shards(shards: ShardMap, output: str) -> None:

@@ -31,6 +31,7 @@ class Model(ABC):
             that wait for the same model may be scored in one call.
         may_block: False where predicting only computes, without input, output, locks or sleep; then a
             model that was measured to be quick answers on the event loop, without a thread.
+        elsewhere: True where another process runs it; the server sets it.
 
     Example:
         >>> import numpy as np
@@ -53,6 +54,7 @@ class Model(ABC):
     accepts_missing: bool = True
     independent_rows: bool = False
     may_block: bool = True
+    elsewhere: bool = False
 
     @abstractmethod
     def predict(self, data: "pd.DataFrame") -> Predictions:

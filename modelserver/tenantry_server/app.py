@@ -18,6 +18,8 @@ from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers
+from tenantry_server.workers import state
+from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     ready: Callable[[], bool] = lambda: True,
     registry_age_s: Callable[[], float | None] = lambda: None,
     forwarder: Forwarder | None = None,
+    pool: Pool | None = None,
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
@@ -61,6 +64,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         registry_age_s: returns how old the knowledge is that answers, while the registry is out of
             reach; shown in a header where it is not None.
         forwarder: passes on what other servers should answer; None: everything is answered here.
+        pool: of the processes that run models, shown in the metrics and at ``/workers``; it outlives the
+            application.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -74,7 +79,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     plane = data_plane or DataPlane(
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
     )
-    metrics = ServerMetrics(model_repository, disk, forwarder)
+    metrics = ServerMetrics(model_repository, disk, forwarder, pool)
 
     arriving = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
     metrics.show("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads)
@@ -100,6 +105,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         answered=metrics.answered,
     )
     app.add_routes(_probes(ready, metrics))
+    if pool is not None:
+        app.add_routes(_workers(pool))
     app.add_routes(protocols.routes(service))
     app.cleanup_ctx.append(closed)
     return app
@@ -125,6 +132,15 @@ def _probes(ready: Callable[[], bool], metrics: ServerMetrics) -> list[web.Route
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
+
+
+def _workers(pool: Pool) -> list[web.RouteDef]:
+    """Make the route of `tenantry get server`."""
+
+    async def workers(_request: web.Request) -> web.Response:
+        return web.json_response(state.describe(pool))
+
+    return [web.get("/workers", workers)]
 
 
 def _errors_as_json(

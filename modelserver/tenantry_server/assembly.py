@@ -1,8 +1,10 @@
 """Wires the parts of a model server by its settings. Starts nothing and listens nowhere."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
@@ -33,6 +35,14 @@ from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
+from tenantry_server.workers import pool
+from tenantry_server.workers.loading import WorkerLoads
+from tenantry_server.workers.pool import Pool
+
+log = structlog.get_logger(__name__)
+
+_READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
+_LOADS = 16  # at once, most of them waiting for a store or a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Parts:
     warmth: "Warmth"
     directory: Directory
     disk: DiskCache | None
+    workers: Pool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,10 @@ def assemble(
         engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
     )
     disk = _disk(settings)
-    models = _models(settings, disk)
+    workers = _workers(settings)
+    models = _models(settings, disk, workers)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
-    plane = _plane(settings, table, models)
+    plane = _plane(settings, table, models, workers)
     directory = Directory(settings.server_id)
     view = FleetView(table, directory, plane)
     warmth = _warmth(settings, registry, table, models, plane, view)
@@ -115,19 +127,37 @@ def assemble(
         ready=ready,
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
+        pool=workers,
     )
     app.add_routes(warm_query.routes(warmth.hot.in_memory))
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
-    return Parts(app, ready, registry, table, follower, candidates, warmth, directory, disk)
+    return Parts(app, ready, registry, table, follower, candidates, warmth, directory, disk, workers)
 
 
-def _plane(settings: ServerSettings, table: RoutingTable, models: CachedModelRepository) -> DataPlane:
+def _plane(
+    settings: ServerSettings, table: RoutingTable, models: CachedModelRepository, workers: Pool | None
+) -> DataPlane:
+    if workers is None:
+        return DataPlane(
+            table,
+            models,
+            load_timeout_s=settings.load_timeout_s,
+            predict_timeout_s=settings.predict_timeout_s,
+        )
+    # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
     return DataPlane(
         table,
         models,
-        load_timeout_s=settings.load_timeout_s,
+        load_timeout_s=settings.load_timeout_s + _READ_S,
         predict_timeout_s=settings.predict_timeout_s,
+        loads=_LOADS,
     )
+
+
+def _workers(settings: ServerSettings) -> Pool | None:
+    if settings.workers and not pool.possible():
+        log.warning("no workers on this system; models run in this process", platform=sys.platform)
+    return Pool(most=settings.workers) if settings.workers and pool.possible() else None
 
 
 def _readiness(
@@ -182,7 +212,9 @@ def _disk(settings: ServerSettings) -> DiskCache | None:
     return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
 
 
-def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepository:
+def _models(
+    settings: ServerSettings, disk: DiskCache | None, workers: Pool | None
+) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published."""
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
@@ -191,6 +223,8 @@ def _models(settings: ServerSettings, disk: DiskCache | None) -> CachedModelRepo
         s3 = DiskCachedRepository(s3, disk)
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
+    if workers is not None:
+        files.loader = s3.loader = WorkerLoads(workers, timeout_s=settings.load_timeout_s).load
     return CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),

@@ -12,6 +12,8 @@ from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.workers import state
+from tenantry_server.workers.pool import Pool
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -24,6 +26,7 @@ class ServerMetrics:
         models: its cache is shown where it is a CachedModelRepository.
         disk: the disk cache, where there is one.
         forwarder: passes requests on to other servers, where there is one.
+        pool: of the processes that run models, where there is one.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class ServerMetrics:
         models: ModelRepository,
         disk: DiskCache | None = None,
         forwarder: Forwarder | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         self._requests = _Requests()
@@ -42,6 +46,8 @@ class ServerMetrics:
             self._registry.register(_DiskCollector(disk))
         if forwarder is not None:
             self._registry.register(_ForwardCollector(forwarder))
+        if pool is not None:
+            self._registry.register(_WorkersCollector(pool))
 
     def show(self, name: str, words: str, read: Callable[[], float]) -> None:
         """Show one more gauge, ``tenantry_`` and `name`, whose value `read` returns."""
@@ -50,6 +56,37 @@ class ServerMetrics:
     def text(self) -> bytes:
         """Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class _WorkersCollector(Collector):
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        workers = self._pool.workers
+        yield GaugeMetricFamily("tenantry_workers", "Processes that run models.", len(workers))
+        yield GaugeMetricFamily(
+            "tenantry_worker_resident_bytes",
+            "Resident memory of these, added up; they share a part of it.",
+            sum(state.resident_bytes(worker.pid) for worker in workers),
+        )
+        yield GaugeMetricFamily(
+            "tenantry_worker_queue", "Calls that wait for one.", sum(worker.waiting for worker in workers)
+        )
+        yield GaugeMetricFamily(
+            "tenantry_struck_models",
+            "Models that ended a worker, or overran one, since the server started.",
+            len(self._pool.strikes.described()),
+        )
+        ended = CounterMetricFamily(
+            "tenantry_workers_ended",
+            "Workers that ended in the middle of a call, were ended because a call took too long, or were "
+            "not needed as they were.",
+            labels=["cause"],
+        )
+        for cause, count in self._pool.restarts.items():
+            ended.add_metric([cause], count)
+        yield ended
 
 
 class _Gauge(Collector):

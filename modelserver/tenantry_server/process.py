@@ -71,8 +71,6 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
     """
     # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
     sys.setswitchinterval(_SWITCH_S)
-    surroundings.hold_to_one_core()
-    surroundings.keep()
     run_async(_serve(settings, shared_fd, lifeline))
     _leave_threads()
 
@@ -90,6 +88,11 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
+    if parts.workers is not None:
+        parts.workers.start()
+    else:
+        surroundings.hold_to_one_core()
+        surroundings.keep()
     # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
     runner = web.AppRunner(
         parts.app,
@@ -112,6 +115,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     await parts.follower.release()
     if parts.disk is not None:
         parts.disk.close()
+    if parts.workers is not None:
+        parts.workers.close()
     log.info("stopped", server=settings.server_id)
     exit_within(_END_S)
 

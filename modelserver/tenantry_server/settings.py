@@ -68,6 +68,14 @@ class ServerSettings(CommonSettings):
         description="Time for one model to be read and loaded; after it the load is a failure, and another "
         "one may begin.",
     )
+    workers: int = Field(
+        default=16,
+        ge=0,
+        le=256,
+        description="Most worker processes that keep models which did not become arrays; when there are as "
+        "many, the one not used for the longest time makes room. 0: none; models run in the process of the "
+        "server, where one of them can stop all.",
+    )
     read_timeout_s: float = Field(
         default=30.0,
         gt=0,

@@ -8,15 +8,15 @@ from rich.table import Table
 
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options, overview, server_tables, shards
+from tenantry_cli import console, live_workers, options, overview, server_tables, shards
 from tenantry_cli.overview import Tenant
 
 _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
 
 
 @click.command("get")
-@click.argument("name", required=False, metavar="[USER_OR_NAME | servers | shards]")
-@click.argument("user", required=False, metavar="[USER]")
+@click.argument("name", required=False, metavar="[USER_OR_NAME | servers | server | shards]")
+@click.argument("user", required=False, metavar="[SERVER | USER]")
 @options.registry
 @click.option("--unready", is_flag=True, help="Only tenants that are not Ready.")
 @click.option(
@@ -31,15 +31,22 @@ def command(name: str | None, user: str | None, output: str, *, unready: bool, *
     """Show tenants with their status; one in full; the servers; or the shards.
 
     READY is True when every live server answers with exactly this version. `tenantry get servers` shows
-    the model servers, `tenantry get shards` what each of them holds, and `tenantry get shards USER` where
-    a user is. The exit status is 1 if the named tenant does not exist.
+    the model servers, `tenantry get server SERVER` the processes in which one of them runs models,
+    `tenantry get shards` what each of them holds, and `tenantry get shards USER` where a user is. The exit
+    status is 1 if the named tenant or server does not exist.
     """
-    if user is not None and name != "shards":
-        raise click.UsageError(f"only `tenantry get shards` takes a second name, not {user!r}")
+    if user is not None and name not in ("shards", "server"):
+        raise click.UsageError(
+            f"only `tenantry get shards` and `tenantry get server` take a second name, not {user!r}"
+        )
+    if user is None and name == "server":
+        raise click.UsageError("give the name of the server, as `tenantry get servers` shows it")
     settings = options.settings(CommonSettings, **given)
     with RegistryReader.of_existing(settings.registry_url) as registry:
         if name == "servers":
             server_tables.show_servers(overview.live_servers(registry), output)
+        elif name == "server":
+            server_tables.show_workers(live_workers.of_server(registry, str(user)), output)
         elif name == "shards" and user is None:
             server_tables.show_shards(shards.shard_map(registry), output)
         elif name == "shards":

@@ -51,6 +51,8 @@ from tenantry.errors.artifacts import (
     ArtifactTruncated,
     ArtifactUnavailable,
     FormatNotInstalled,
+    ModelCrashed,
+    ModelQuarantined,
     ModelTimedOut,
     ModelTooLarge,
     UnknownFormat,
@@ -71,6 +73,7 @@ from tenantry.errors.processes import (
     RegistryMismatch,
     RegistryUnavailable,
     ServerIdTaken,
+    WorkersUnavailable,
 )
 from tenantry.errors.requests import (
     BodiesTooMany,
@@ -78,6 +81,7 @@ from tenantry.errors.requests import (
     FeatureMismatch,
     InvalidRequest,
     ModelLoading,
+    ModelMoving,
     PredictionFailed,
     PredictionTimeout,
     ServersLost,
@@ -103,9 +107,12 @@ __all__ = [
     "InvalidSetting",
     "LeadershipLost",
     "LeaseLost",
+    "ModelCrashed",
     "ModelLoading",
+    "ModelMoving",
     "ModelNotAssigned",
     "ModelNotReady",
+    "ModelQuarantined",
     "ModelTimedOut",
     "ModelTooLarge",
     "PredictionFailed",
@@ -117,4 +124,5 @@ __all__ = [
     "TenantryError",
     "UnknownFormat",
     "VersionNotFound",
+    "WorkersUnavailable",
 ]

@@ -164,6 +164,38 @@ class ModelTimedOut(ArtifactInvalid):
         )
 
 
+class ModelCrashed(TenantryError):
+    """The model ended the process that it ran in. No other model is harmed by it.
+
+    Args:
+        how: what was done with it, and how the process ended.
+        strikes: how often it did so lately on this server; the first time, loading it is tried once more.
+    """
+
+    reason: ClassVar[str] = "ModelCrashed"
+
+    def __init__(self, uri: str, how: str, *, strikes: int = 0) -> None:
+        super().__init__(
+            f"{uri} ended the process that ran it ({how}); run it where it was trained, and publish a "
+            "version that works"
+        )
+        self.strikes = strikes
+
+
+class ModelQuarantined(TenantryError):
+    """The model ended processes again and again, so it is not tried for a while."""
+
+    reason: ClassVar[str] = "ModelQuarantined"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, uri: str, how: str, wait_s: float) -> None:
+        super().__init__(
+            f"{uri} ended the process that ran it again and again (last: {how}), so it is left alone for a "
+            "while; publish a version that works"
+        )
+        self.retry_after_s = wait_s
+
+
 class ModelTooLarge(TenantryError):
     """The loaded model does not fit the whole cache."""
 

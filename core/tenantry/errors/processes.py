@@ -43,6 +43,16 @@ class ServerIdTaken(TenantryError):
         )
 
 
+class WorkersUnavailable(TenantryError):
+    """This server has no worker process to load or run a model in."""
+
+    reason: ClassVar[str] = "WorkersUnavailable"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"there is no worker process for the model: {problem}; it will be retried")
+
+
 class InvalidSetting(TenantryError):
     """A setting breaks its rule; the message names it, and what was seen."""
 

@@ -69,6 +69,20 @@ class PredictionTimeout(TenantryError):
         super().__init__(f"no answer within {timeout_s:g} s; retry, or raise TENANTRY_PREDICT_TIMEOUT_S")
 
 
+class ModelMoving(TenantryError):
+    """The processes that the model lived in ended one after another, before it was this request's turn."""
+
+    reason: ClassVar[str] = "ModelMoving"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(
+            f"the model of user {user_id!r} was moved from process to process, as others ended or held up "
+            "theirs; retry shortly"
+        )
+        self.user_id = user_id
+
+
 class ModelLoading(TenantryError):
     """The budget of this request was spent before the model had loaded; the load goes on."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,6 @@ from tenantry.errors import (
     ArtifactTooLarge,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
-from tenantry_server.formats import load_model
 
 MAX_ARTIFACT_BYTES = 1 << 30
 
@@ -47,15 +46,36 @@ class ModelRepository(ABC):
         """
 
 
+Loader = Callable[[bytes, ModelId], Model]
+"""Makes a model of an artifact whose digest was checked; raises ArtifactInvalid, and what it knows of."""
+
+
+def load_here(data: bytes, model_id: ModelId) -> Model:
+    """Load an artifact in this process.
+
+    Raises:
+        ArtifactInvalid: it can't be read, or it can't predict.
+    """
+    from tenantry_server.formats import load_model  # noqa: PLC0415 - a server loads in its workers
+
+    return load_model(data, model_id)
+
+
 class ArtifactRepository(ModelRepository):
-    """A store of artifacts: a kind of it says only how their bytes are read."""
+    """A store of artifacts: a kind of it says only how their bytes are read.
+
+    Attributes:
+        loader: makes models of the bytes; another one may be set before the first use.
+    """
+
+    loader: Loader = staticmethod(load_here)
 
     def get_model(self, model_id: str) -> Model:
         """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
         exact = ModelId.parse(model_id)
         data = self.read(exact)
         check_digest(data, exact)
-        return load_model(data, exact)
+        return self.loader(data, exact)
 
     @abstractmethod
     def read(self, model_id: ModelId) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from tenantry import TenantryError, backoff
+from tenantry.errors import ModelCrashed
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.memory.model_cache import Resident
 
@@ -15,6 +16,7 @@ log = structlog.get_logger(__name__)
 _PARALLEL = 2  # enough to overlap reading with deserialising; more only delays predictions
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 30.0
+_CRASHES = 2  # of a worker, after which a candidate is not tried again
 
 
 @dataclass(slots=True, eq=False)
@@ -120,7 +122,8 @@ class CandidateLoader:
         try:
             resident = await self._load(candidate_id)
         except TenantryError as error:
-            state = LoadState.RETRYING if error.retryable else LoadState.FAILED
+            again = error.retryable or (isinstance(error, ModelCrashed) and error.strikes < _CRASHES)
+            state = LoadState.RETRYING if again else LoadState.FAILED
             log.warning("candidate failed", user=user_id, reason=error.reason, error=str(error))
             return LoadReport(user_id, self._server_id, candidate_id, state, None, error.reason, str(error))
         except Exception as error:

@@ -20,9 +20,10 @@ from tenantry_server.compiling.lines import line_of
 from tenantry_server.compiling.proof import Noise
 from tenantry_server.kernels import links
 from tenantry_server.kernels.base import CannotCompile, Compiled, Head, one_array_of
-from tenantry_server.kernels.forest import Ensemble, Forest, TreeArrays, Trees
+from tenantry_server.kernels.forest import Ensemble, Forest, Trees
 from tenantry_server.kernels.links import Link
 from tenantry_server.kernels.steps import Steps
+from tenantry_server.kernels.tree_arrays import TreeArrays
 
 _TREES = (DecisionTreeRegressor, DecisionTreeClassifier, ExtraTreeRegressor, ExtraTreeClassifier)
 _FORESTS = (

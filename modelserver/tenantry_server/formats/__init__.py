@@ -4,55 +4,47 @@ Deserialising a pickle or a joblib file runs code that its author chose. Load ar
 stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
 """
 
+import importlib
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import ModuleType
 from typing import Any
-
-import joblib
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat
-from tenantry_server.formats import (
-    lightgbm,
-    onnx,
-    python,
-    sklearn,
-    skops,
-    tensorflow,
-    xgboost,
-)
-
-Loader = Callable[[bytes, ModelId], Model]
-Dumper = Callable[[Any], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one kind of artifact is read.
+    """One kind of artifact; the module of its name is imported when the first one is read.
 
     Attributes:
         name: as in ``spec.model.format``.
         suffixes: of artifacts that need no explicit format.
-        load: makes a Model of the bytes; any exception means that they are unusable.
-        dump: returns the bytes of the library's own objects, which get the first suffix; None for others.
+        dumps: whether the module also has ``dump(model)``, which returns the bytes of its library's own
+            objects, and None for others. Its ``load(data, model_id)`` makes a Model of the bytes; any
+            exception means that they are unusable.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    load: Loader
-    dump: Dumper | None = None
+    dumps: bool = False
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that reads it."""
+        return importlib.import_module(f"{__name__}.{self.name}")
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("sklearn", (".joblib", ".pkl", ".pickle"), sklearn.load),
-    Format("skops", (".skops",), skops.load),
-    Format("onnx", (".onnx",), onnx.load, onnx.dump),
-    Format("xgboost", (".ubj", ".json"), xgboost.load, xgboost.dump),
-    Format("lightgbm", (".txt",), lightgbm.load, lightgbm.dump),
-    Format("python", (".toml",), python.load),
-    Format("tensorflow", (".keras", ".zip"), tensorflow.load, tensorflow.dump),
+    Format("sklearn", (".joblib", ".pkl", ".pickle")),
+    Format("skops", (".skops",)),
+    Format("onnx", (".onnx",), dumps=True),
+    Format("xgboost", (".ubj", ".json"), dumps=True),
+    Format("lightgbm", (".txt",), dumps=True),
+    Format("python", (".toml",)),
+    Format("tensorflow", (".keras", ".zip"), dumps=True),
 )
 
 
@@ -65,7 +57,7 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     """
     chosen = format_of(model_id)
     try:
-        return chosen.load(data, model_id)
+        loaded: Model = chosen.module.load(data, model_id)
     except ArtifactInvalid:
         raise
     except KeyboardInterrupt:
@@ -73,14 +65,17 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
         raise ArtifactInvalid(model_id.uri, problem) from error
+    return loaded
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:
     """Return the artifact of an object and its suffix: in its library's format, or else with joblib."""
     for known in FORMATS:
-        data = None if known.dump is None else known.dump(model)
+        data = known.module.dump(model) if known.dumps else None
         if data is not None:
             return data, known.suffixes[0]
+    import joblib  # noqa: PLC0415 - a server's own process reads no artifact
+
     buffer = io.BytesIO()
     joblib.dump(model, buffer)
     return buffer.getvalue(), ".joblib"

@@ -42,10 +42,11 @@ class Resident:
         call_s: the cost of a small prediction, in seconds; infinite until one was measured.
         spent_s: the cost of predictions in threads that was not charged to its user yet, in seconds.
         requests: that it answered since they were read and reset.
+        here: whether it only computes, and in this process: then it may answer on the event loop.
     """
 
     # Of a hundred thousand, each dict counts.
-    __slots__ = ("_calls", "call_s", "model", "requests", "size_bytes", "spent_s")
+    __slots__ = ("_calls", "call_s", "here", "model", "requests", "size_bytes", "spent_s")
 
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model
@@ -53,6 +54,7 @@ class Resident:
         self.call_s = math.inf
         self.spent_s = 0.0
         self.requests = 0
+        self.here = not (model.may_block or model.elsewhere)
         self._calls = 0
 
     def is_sampled(self) -> bool:
@@ -173,10 +175,15 @@ class CachedModelRepository(ModelRepository):
                     resident.requests = 0  # a request that is counted in between is lost
         return found
 
-    def discard(self, model_id: str) -> None:
-        """Drop a model; requests that are using it finish with it."""
+    def discard(self, model_id: str, only: Resident | None = None) -> None:
+        """Drop a model; requests that are using it finish with it.
+
+        Args:
+            only: drop it only if it is still this one.
+        """
         with self._lock:
-            self._cache.pop(model_id, None)
+            if only is None or self._cache.get(model_id) is only:
+                self._cache.pop(model_id, None)
 
     @property
     def used_bytes(self) -> int:

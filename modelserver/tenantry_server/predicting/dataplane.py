@@ -1,6 +1,7 @@
 """One prediction: find the user's model, load it, run it. Knows no HTTP."""
 
 import asyncio
+import contextlib
 import enum
 import math
 import time
@@ -12,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tenantry import Model
-from tenantry.errors import ModelLoading, PredictionTimeout
+from tenantry.errors import ModelLoading, ModelMoving, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
@@ -22,6 +23,7 @@ from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
 from tenantry_server.rows.payload import Payload
 from tenantry_server.workers import surroundings
+from tenantry_server.workers.process import Displaced
 from tenantry_server.workers.scoring import contained, score
 
 _T = TypeVar("_T")
@@ -31,6 +33,7 @@ _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time kee
 _QUICK_CALL_S = 0.0003
 _QUICK_ROWS = 16
 _SLOW_CALL_S = 0.001
+_MOVES = 5  # of a model from worker to worker during one request
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class DataPlane:
         model_repository: the models; without a CachedModelRepository each request loads its own.
         load_timeout_s: for one load.
         predict_timeout_s: a call that takes longer than any request waits gives its place to another one.
+        loads: how many may be under way at once.
 
     Attributes:
         meter: the cost of its predictions.
@@ -79,13 +83,14 @@ class DataPlane:
         *,
         load_timeout_s: float = 60.0,
         predict_timeout_s: float = 10.0,
+        loads: int = 4,
     ) -> None:
         self._info = model_info_repository
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
         self.meter = LoadMeter()
         self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
-        self._loads = Loads(self._load, timeout_s=load_timeout_s)
+        self._loads = Loads(self._load, timeout_s=load_timeout_s, threads=loads)
         self._info_pool = ThreadPoolExecutor(1, "model-info")
 
     def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
@@ -112,7 +117,7 @@ class DataPlane:
         if model_id is None:
             return None
         resident = self._cache.peek(model_id)
-        if resident is None or resident.call_s > _QUICK_CALL_S or resident.model.may_block:
+        if resident is None or resident.call_s > _QUICK_CALL_S or not resident.here:
             return None
         return model_id, resident
 
@@ -139,7 +144,7 @@ class DataPlane:
         resident = None if model_id is None or self._cache is None else self._cache.glance(model_id)
         if resident is None:
             return Pace.UNKNOWN
-        if resident.call_s > _QUICK_CALL_S or resident.model.may_block:
+        if resident.call_s > _QUICK_CALL_S or not resident.here:
             return Pace.SLOW if _SLOW_CALL_S < resident.call_s < math.inf else Pace.USUAL
         return Pace.QUICK
 
@@ -162,15 +167,14 @@ class DataPlane:
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
-                resident = await self._resident(model_id)
-                loaded = True
-                if len(payload) == 0:
-                    return Answer(np.empty(0), model_id)
-                resident.requests += 1
-                predictions = await self._lanes.predict(model_id, resident, payload)
-                spent_s, resident.spent_s = resident.spent_s, 0.0
-                self.meter.spent(user_id, spent_s)
-                return Answer(predictions, model_id)
+                for _ in range(_MOVES):
+                    loaded = False
+                    resident = await self._resident(model_id)
+                    loaded = True
+                    with contextlib.suppress(Displaced):
+                        return Answer(await self._scored(user_id, model_id, resident, payload), model_id)
+                    self._forget(model_id, resident)
+                raise ModelMoving(user_id)
         except TimeoutError:
             if not budget.expired():
                 raise  # a TimeoutError of the repository
@@ -238,6 +242,22 @@ class DataPlane:
         self._lanes.close()
         self._loads.close()
         self._info_pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _scored(
+        self, user_id: str, model_id: str, resident: Resident, payload: Payload
+    ) -> Predictions:
+        if len(payload) == 0:
+            return np.empty(0)
+        resident.requests += 1
+        predictions = await self._lanes.predict(model_id, resident, payload)
+        spent_s, resident.spent_s = resident.spent_s, 0.0
+        self.meter.spent(user_id, spent_s)
+        return predictions
+
+    def _forget(self, model_id: str, resident: Resident) -> None:
+        """Drop a model whose worker is gone, or makes others wait; the next load finds another place."""
+        if self._cache is not None:
+            self._cache.discard(model_id, only=resident)
 
     async def _resident(self, model_id: str) -> Resident:
         resident = None if self._cache is None else self._cache.peek(model_id)

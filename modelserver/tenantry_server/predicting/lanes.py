@@ -1,11 +1,11 @@
-"""Calls of models that need a thread: one at a time for each model, batched where that pays."""
+"""Calls of models in a worker or a thread: one at a time for each model, batched where that pays."""
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from weakref import WeakValueDictionary
@@ -14,6 +14,8 @@ from tenantry.model import Predictions
 from tenantry.threads import Threads
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.rows.payload import Payload
+from tenantry_server.workers import remote
+from tenantry_server.workers.remote import WorkerModel
 from tenantry_server.workers.scoring import Result, contained, score, score_together
 
 _BATCH_ROWS = 256  # a bound on how long the first request waits for the others' rows
@@ -30,7 +32,7 @@ class _Job:
 
 
 class Lanes:
-    """Predicts in a bounded number of threads; a slow model holds up its own requests only.
+    """Predicts in workers, or in a bounded number of threads; a slow model holds up its own requests only.
 
     Requests for one model wait for one another. The next call scores all requests that waited during the
     one before (micro-batching without an added delay), if the model's rows are independent and that was
@@ -38,11 +40,13 @@ class Lanes:
 
     Args:
         threads: for the calls of all models.
-        timeout_s: a call that takes longer gives its thread's place to another one.
+        timeout_s: a call that takes longer ends its worker, or gives its thread's place to another one.
     """
 
     def __init__(self, threads: int, *, timeout_s: float) -> None:
         self._pool = Threads(threads, "predict", timeout_s=timeout_s)
+        self._aside = ThreadPoolExecutor(1, "large-requests")
+        self._timeout_s = timeout_s
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
 
     async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
@@ -53,7 +57,7 @@ class Lanes:
         """
         lane = self._lanes.get(model_id)
         if lane is None:
-            lane = self._lanes[model_id] = _Lane(self._pool)
+            lane = self._lanes[model_id] = _Lane(self)
         return await lane.enter(resident, payload)
 
     @property
@@ -64,11 +68,20 @@ class Lanes:
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
         self._pool.close()
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, call: Callable[[], list[Result]]) -> "Future[list[Result]]":
+        """Make a call in a thread."""
+        return self._pool.submit(partial(contained, call))
+
+    async def ask(self, model: WorkerModel, payloads: Sequence[Payload]) -> tuple[list[Result], float]:
+        """Make a call in the worker of a model; return the results and the CPU seconds that they took."""
+        return await remote.score(model, payloads, self._timeout_s, self._aside)
 
 
 class _Lane:
-    def __init__(self, pool: Threads) -> None:
-        self._pool = pool
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._running = False
@@ -87,7 +100,13 @@ class _Lane:
         self._running = bool(jobs)
         if not jobs:
             return
-        call = self._pool.submit(partial(contained, lambda: self._run(jobs)))
+        model = jobs[0].resident.model
+        if isinstance(model, WorkerModel):
+            call: Future[list[Result]] | asyncio.Task[list[Result]]
+            call = self._loop.create_task(self._ask(model, jobs))
+            call.add_done_callback(partial(self._finish, jobs))
+            return
+        call = self._lanes.submit(lambda: self._run(jobs))
 
         def ended(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed: no request waits any more
@@ -118,25 +137,34 @@ class _Lane:
         began_s = time.thread_time()
         if len(jobs) > 1:
             together = score_together(resident.model, [job.payload for job in jobs])
-            took_s = time.thread_time() - began_s
-            resident.spent_s += took_s
-            if all(len(job.payload) <= _SMALL_ROWS for job in jobs):
-                self._judge(len(jobs), took_s)
+            self._measured(jobs, time.thread_time() - began_s)
             return together
         alone = score(resident.model, jobs[0].payload)
-        took_s = time.thread_time() - began_s
+        self._measured(jobs, time.thread_time() - began_s)
+        return [alone]
+
+    async def _ask(self, model: WorkerModel, jobs: Sequence[_Job]) -> list[Result]:
+        results, spent_s = await self._lanes.ask(model, [job.payload for job in jobs])
+        self._measured(jobs, spent_s)
+        return results
+
+    def _measured(self, jobs: Sequence[_Job], took_s: float) -> None:
+        """Take note of the CPU time of a call."""
+        resident = jobs[0].resident
         resident.spent_s += took_s
-        if len(jobs[0].payload) <= _SMALL_ROWS:
+        small = all(len(job.payload) <= _SMALL_ROWS for job in jobs)
+        if len(jobs) > 1:
+            if small and took_s > _WORTH * len(jobs) * self._alone_s:
+                self._alone_for = _ALONE_AGAIN
+            return
+        if small:
             self._alone_s = took_s
             resident.took(took_s)
         self._alone_for = max(0, self._alone_for - 1)
-        return [alone]
 
-    def _judge(self, calls: int, together_s: float) -> None:
-        if together_s > _WORTH * calls * self._alone_s:
-            self._alone_for = _ALONE_AGAIN
-
-    def _finish(self, jobs: Sequence[_Job], call: Future[list[Result]]) -> None:
+    def _finish(
+        self, jobs: Sequence[_Job], call: "Future[list[Result]] | asyncio.Task[list[Result]]"
+    ) -> None:
         try:
             results: Sequence[Result] = call.result()
         except Exception as error:

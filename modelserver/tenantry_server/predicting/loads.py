@@ -16,8 +16,6 @@ from tenantry_server.memory.model_cache import Resident
 from tenantry_server.predicting.load_backoff import LoadBackoff
 from tenantry_server.workers.scoring import contained
 
-_THREADS = 4
-
 
 class Loads:
     """Loads under way; used on the event loop.
@@ -28,12 +26,13 @@ class Loads:
     Args:
         load: reads and loads one model; called in threads.
         timeout_s: for one load.
+        threads: of loads that are under way at once.
     """
 
-    def __init__(self, load: Callable[[str], Resident], *, timeout_s: float) -> None:
+    def __init__(self, load: Callable[[str], Resident], *, timeout_s: float, threads: int = 4) -> None:
         self._load = load
         self._timeout_s = timeout_s
-        self._threads = Threads(_THREADS, "load", timeout_s=timeout_s, late=_Hung)
+        self._threads = Threads(threads, "load", timeout_s=timeout_s, late=_Hung)
         self._under_way: dict[str, asyncio.Future[Resident]] = {}
         self._in_threads: set[str] = set()
         self._backoff = LoadBackoff()

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
@@ -28,6 +27,9 @@ from tenantry_server.rows.payload import (
     refuse_double_keys,
     short,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KEPT_NAMES = 64  # columns; to make a picker of more takes little of the time that their values take
 _FORMS = 'a list of records, {"columns": [...], "data": [[...]]} or {"instances": [[...]]}'
@@ -68,8 +70,10 @@ class JsonPayload(Payload):
             check_finite(matrix, names, model)
         return matrix
 
-    def frame(self, model: Model) -> pd.DataFrame:
+    def frame(self, model: Model) -> "pd.DataFrame":
         """As `Payload.frame`."""
+        import pandas as pd  # noqa: PLC0415 - where a frame is needed, a worker makes it
+
         names, lists = self._in_order(model)
         return pd.DataFrame(lists, columns=None if names is None else list(names))
 

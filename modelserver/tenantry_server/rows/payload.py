@@ -4,14 +4,16 @@ import difflib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COMPARED = 100  # missing columns, to find the one that an unknown one was meant to be
 _LONGEST_SHOWN = 40  # characters of a client's text in a message
@@ -41,7 +43,7 @@ class Payload(ABC):
         """
 
     @abstractmethod
-    def frame(self, model: Model) -> pd.DataFrame:
+    def frame(self, model: Model) -> "pd.DataFrame":
         """Return the rows as a DataFrame, values as in the body, columns in the model's order.
 
         Raises:

@@ -17,8 +17,11 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelNotAssigned, 404),
     (errors.ModelNotReady, 503),
     (errors.ModelLoading, 503),
+    (errors.ModelMoving, 503),
     (errors.ArtifactError, 503),
     (errors.ModelTooLarge, 507),
+    (errors.ModelCrashed, 500),
+    (errors.ModelQuarantined, 503),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
     (errors.ServersLost, 500),
@@ -27,6 +30,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.PredictionTimeout, 504),
     (errors.RegistryUnavailable, 503),
     (errors.LeaseLost, 503),
+    (errors.WorkersUnavailable, 503),
 )
 _RETRY_AFTER_S = 1
 

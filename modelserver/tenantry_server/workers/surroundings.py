@@ -12,12 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-import joblib
 import numpy as np
-import pandas as pd
-import sklearn
-from joblib.parallel import SequentialBackend
-from threadpoolctl import threadpool_limits
 
 _T = TypeVar("_T")
 _PANDAS = "mode.string_storage"  # of pandas' options, the one that predictions see
@@ -27,6 +22,7 @@ class Surroundings:
     """How things were when this was made, and what puts them back.
 
     Example:
+        >>> import sklearn
         >>> surroundings = Surroundings()
         >>> surroundings.kept(lambda: sklearn.set_config(transform_output="pandas"))
         >>> sklearn.get_config()["transform_output"]
@@ -34,6 +30,10 @@ class Surroundings:
     """
 
     def __init__(self) -> None:
+        import pandas as pd  # noqa: PLC0415 - the front imports this module, and no such library
+        import sklearn  # noqa: PLC0415 - as above
+
+        self._libraries = sklearn, pd
         self._sklearn = sklearn.get_config()
         self._numpy = np.geterr()
         self._decimal = decimal.getcontext().copy()
@@ -55,6 +55,7 @@ class Surroundings:
 
     def restore(self) -> None:
         """Put back everything that differs from how it was."""
+        sklearn, pd = self._libraries
         if sklearn.get_config() != self._sklearn:
             sklearn.set_config(**self._sklearn)
         if np.geterr() != self._numpy:
@@ -95,6 +96,10 @@ def hold_to_one_core() -> None:
 
     Estimators with `n_jobs` run one job after another, whatever backend they name.
     """
+    import joblib  # noqa: PLC0415 - as above
+    from joblib.parallel import SequentialBackend  # noqa: PLC0415 - as above
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - as above
+
     for name in ("loky", "multiprocessing", "threading"):
         joblib.register_parallel_backend(name, SequentialBackend, make_default=name == "loky")
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of libraries loaded later

@@ -1,7 +1,14 @@
 """Models that do what no model should, for servers of the tests' own to load."""
 
+import ctypes
+import decimal
 import os
+import signal
+import sys
+import threading
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +87,91 @@ class Parallels(Waits):
         first = np.asarray(rows, dtype=float)[:, 0]
         pids = Parallel(n_jobs=4)(delayed(os.getpid)() for _ in range(4))
         return first + len(set(pids))
+
+
+class Misbehaves(Model):
+    """Does to its process what a row names in ``do``: one of the methods below, or nothing."""
+
+    feature_names = ("do",)
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        for what in data["do"]:
+            getattr(self, f"_{what}", lambda: None)()
+        return np.full(len(data), 7.0)
+
+    def _exit(self) -> None:
+        os._exit(9)
+
+    def _sys_exit(self) -> None:
+        sys.exit(3)
+
+    def _segfault(self) -> None:
+        ctypes.string_at(0)
+
+    def _abort(self) -> None:
+        os.abort()
+
+    def _fork(self) -> None:
+        if os.fork() == 0:
+            time.sleep(3600)
+
+    def _fork_and_return(self) -> None:
+        os.fork()
+
+    def _start_threads(self) -> None:
+        for _ in range(8):
+            threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
+
+    def _close_descriptors(self) -> None:
+        os.closerange(0, 1000)
+
+    def _print(self) -> None:
+        print("a word to standard output")
+        print("a word to standard error", file=sys.stderr)
+
+    def _flood(self) -> None:
+        for _ in range(20_000):
+            print("x" * 200)
+
+    def _hang(self) -> None:
+        while True:
+            pass
+
+    def _recurse(self) -> None:
+        self._recurse()
+
+    def _raise(self) -> None:
+        raise KeyboardInterrupt
+
+    def _change_everything(self) -> None:
+        sklearn.set_config(transform_output="pandas")
+        np.seterr(all="raise")
+        os.chdir("/")
+        os.umask(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        np.random.seed(0)
+        warnings.simplefilter("error")
+        decimal.getcontext().prec = 2
+
+    def _kill_parent(self) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+
+    def _scribble(self) -> None:
+        """Write to every descriptor that is open."""
+        for fd in range(3, 64):
+            with suppress(OSError):
+                os.write(fd, b"\xff" * 64)
+
+
+class EndsOnLoad:
+    """A pickle that ends the process which loads it.
+
+    Args:
+        status: with which it ends; None: by a segmentation fault.
+    """
+
+    def __init__(self, status: int | None) -> None:
+        self._status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ctypes.string_at, (0,)) if self._status is None else (os._exit, (self._status,))

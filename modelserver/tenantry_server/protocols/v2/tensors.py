@@ -8,17 +8,19 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
 from tenantry_server.protocols.v2 import datatypes
 from tenantry_server.rows.payload import Payload, check_count, check_finite, check_same, short
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FEW = 64  # up to so many values, Python's sum finds a NaN in a tenth of the time of numpy's isfinite
 _LARGEST_DIMENSION = 2**31 - 1
@@ -40,6 +42,10 @@ class Tensor:
     rows: int
     columns: int
     values: npt.NDArray[Any] | list[str | None] | memoryview
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = bytes(self.values) if isinstance(self.values, memoryview) else self.values
+        return _tensor, (self.name, self.rows, self.columns, values)
 
     def doubles(self) -> npt.NDArray[np.float64]:
         """Return the values as float64, shape (rows * columns,); a model may work in place on them.
@@ -113,8 +119,10 @@ class Tensors(Payload):
             check_finite(matrix, names, model)
         return matrix
 
-    def frame(self, model: Model) -> pd.DataFrame:
+    def frame(self, model: Model) -> "pd.DataFrame":
         """As `Payload.frame` says; each column in its tensor's own type."""
+        import pandas as pd  # noqa: PLC0415 - where a frame is needed, a worker makes it
+
         if len(self.inputs) > 1:
             ordered = self._in_order(model)
             return pd.DataFrame({tensor.name: tensor.objects(model) for tensor in ordered})
@@ -137,6 +145,11 @@ class Tensors(Payload):
         given = {tensor.name: tensor for tensor in self.inputs}
         check_same(given, names, "")
         return [given[name] for name in names]
+
+
+def _tensor(name: str, rows: int, columns: int, values: Any) -> Tensor:
+    """Unpickle: texts that are not read yet are a view of bytes again."""
+    return Tensor(name, rows, columns, memoryview(values) if isinstance(values, bytes) else values)
 
 
 def from_binary(name: str, datatype: str, shape: Any, data: memoryview) -> Tensor:

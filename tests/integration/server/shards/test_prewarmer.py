@@ -134,16 +134,20 @@ def test_a_load_that_does_not_end_holds_readiness_up_for_a_while_only(
     until(lambda: served.count("models"), "it went on")
 
 
-def test_a_load_that_does_not_end_does_not_hold_up_the_end(served: Served, held_up: HeldUp) -> None:
-    """A store is silent, or a pickle never returns: the thread can't be ended, the process can."""
-    served.start()
+@pytest.mark.parametrize("workers", [0, 4])
+def test_a_load_that_does_not_end_does_not_hold_up_the_end(
+    served: Served, held_up: HeldUp, workers: int
+) -> None:
+    """A store is silent, or a pickle never returns: a thread can't be ended, a process can."""
+    served.start({"TENANTRY_WORKERS": str(workers)})
     until(held_up.begun.exists, "the load has begun")
     assert served.child is not None
     os.kill(served.pid, signal.SIGTERM)
     child = served.child
     until(lambda: not child.running, "it has ended")
-    assert "ending in the middle of loads or predictions" in served.log
+    assert ("ending in the middle of loads or predictions" in served.log) == (workers == 0)
     assert '"event": "stopped"' in served.log
+    assert "never retrieved" not in served.log
 
 
 LINGERING = """
@@ -162,22 +166,23 @@ class Lingering(Model):
 """
 
 
+@pytest.mark.parametrize("workers", [0, 4])
 def test_a_library_that_does_not_end_does_not_hold_up_the_end_and_is_named(
-    served: Served, tmp_path: Path
+    served: Served, tmp_path: Path, workers: int
 ) -> None:
-    """Everything was handed over by then; the stack says who it was."""
+    """Everything was handed over by then; in the server's own process, the stack says who it was."""
     (tmp_path / "lingering.py").write_text(LINGERING)
     (tmp_path / "ann.toml").write_text('class = "lingering:Lingering"')
     served.assign("ann", (tmp_path / "ann.toml").as_uri(), prewarm=True)
-    served.start({"PYTHONPATH": str(tmp_path)})
+    served.start({"PYTHONPATH": str(tmp_path), "TENANTRY_WORKERS": str(workers)})
     served.until_ready()
     assert served.child is not None
     os.kill(served.pid, signal.SIGTERM)
     child = served.child
     until(lambda: not child.running, "it has ended")
     told = served.log.partition('"event": "stopped"')[2]
-    assert "Timeout (0:00:10)!" in told
-    assert "Current thread" in told or "Thread 0x" in told
+    assert ("Timeout (0:00:10)!" in told) == (workers == 0)
+    assert ("Current thread" in told or "Thread 0x" in told) == (workers == 0)
 
 
 def test_after_a_restart_those_who_were_answered_last_are_in_memory(served: Served, tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ from sklearn.preprocessing import StandardScaler
 
 from tenantry_server.compiling.compiler import fast
 from tenantry_server.formats.sklearn import SklearnModel
-from tenantry_server.kernels import arrays, packing
+from tenantry_server.kernels import arrays, packing, unpacking
 from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.kernels.base import Compiled
-from tenantry_server.kernels.forest import Forest, TreeArrays, Trees
+from tenantry_server.kernels.forest import Forest, Trees
+from tenantry_server.kernels.tree_arrays import TreeArrays
 
 RNG = np.random.default_rng(3)
 ROWS = RNG.normal(size=(120, 4))
@@ -49,7 +50,7 @@ def kernel_of(estimator: Any, method: str = "predict") -> Compiled:
 
 
 def sent(kernel: Compiled) -> Compiled:
-    return packing.unpack(b"".join(packing.pack(kernel)))
+    return unpacking.unpack(b"".join(packing.pack(kernel)))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def forged(**changes: Any) -> bytes:
 def test_a_forged_tree_is_refused_in_words(changes: dict[str, Any], words: str) -> None:
     """Before C code follows it wherever it points."""
     with pytest.raises(Malformed, match=words):
-        packing.unpack(forged(**changes))
+        unpacking.unpack(forged(**changes))
 
 
 def test_a_kernel_of_other_shapes_is_refused() -> None:
@@ -149,7 +150,7 @@ def test_a_kernel_of_other_shapes_is_refused() -> None:
         {"link": "eval", "classes": None},
     ):
         with pytest.raises(Malformed):
-            packing.unpack(b"".join(arrays.encode(document | change, given)))
+            unpacking.unpack(b"".join(arrays.encode(document | change, given)))
 
 
 @settings(max_examples=300, deadline=None)
@@ -163,7 +164,7 @@ def test_damaged_bytes_are_refused_or_give_a_kernel(data: st.DataObject) -> None
     cut = data.draw(st.integers(0, len(whole)))
     for damaged in (bytes(whole), bytes(whole[:cut])):
         try:
-            kernel = packing.unpack(damaged)
+            kernel = unpacking.unpack(damaged)
         except Malformed:
             continue
         if kernel.feature_count == 4:

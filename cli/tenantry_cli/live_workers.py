@@ -1,0 +1,39 @@
+"""The processes in which one model server runs models, as that server says."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import click
+
+from tenantry.registry import RegistryReader
+from tenantry_cli import overview
+
+_TIMEOUT_S = 10.0
+
+
+def of_server(registry: RegistryReader, server_id: str) -> dict[str, Any]:
+    """Ask a server for its workers.
+
+    Raises:
+        click.ClickException: there is no such server, it does not answer, or it has no workers.
+    """
+    servers = {server.server_id: server for server in overview.live_servers(registry)}
+    if server_id not in servers:
+        known = ", ".join(sorted(servers)) or "none"
+        raise click.ClickException(f"no live server is named {server_id!r}; live servers: {known}")
+    endpoint = servers[server_id].endpoint
+    try:
+        with urllib.request.urlopen(f"{endpoint}/workers", timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise click.ClickException(
+                f"{server_id} runs models in its own process (TENANTRY_WORKERS=0)"
+            ) from None
+        raise click.ClickException(f"{server_id} answered {error.code} at {endpoint}/workers") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)  # urllib wraps what the socket said
+        raise click.ClickException(f"no answer from {endpoint}: {reason}") from None

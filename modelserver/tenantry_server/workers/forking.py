@@ -1,0 +1,199 @@
+"""The zygote as the front sees it: started, asked for workers, replaced when it ends."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from tenantry import backoff
+from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.workers.channel import Channel
+from tenantry_server.workers.frames import Kind
+
+log = structlog.get_logger(__name__)
+
+_MAIN = "import sys; sys.path[:] = {path!r}; from tenantry_server.workers import zygote; zygote.main({fd})"
+# Credentials and settings of the server are not for the code of tenants.
+_NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_")
+_FIRST_RETRY_S = 0.2
+_LAST_RETRY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A worker process that was just made.
+
+    Attributes:
+        pid: of the process.
+        process: a descriptor that names this very process, however its number is used again.
+        channel: this end of the socket to it.
+        output: where what it prints can be read.
+        lifeline: the kernel ends the process when this is closed, as it is when this server ends.
+    """
+
+    pid: int
+    process: int
+    channel: socket.socket
+    output: int
+    lifeline: int
+
+    def kill(self) -> None:
+        """End it now, whatever it does; nothing where it has ended."""
+        self.send(signal.SIGKILL)
+
+    def send(self, signum: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.process, signum)
+
+    def close(self) -> None:
+        """Give up its descriptors; channel and output have owners by now."""
+        with contextlib.suppress(ChildProcessError):  # an orphan's parent may be this process
+            os.waitid(os.P_PIDFD, self.process, os.WEXITED | os.WNOHANG)
+        os.close(self.process)
+        os.close(self.lifeline)
+
+
+class Zygote:
+    """Makes worker processes; used on the event loop.
+
+    Args:
+        exited: called with the process id and the wait status of each worker that ended, as long as the
+            zygote is there that made it.
+    """
+
+    def __init__(self, exited: Callable[[int, int], None]) -> None:
+        self._exited = exited
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: Channel | None = None
+        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._number = 0
+        self._pids: set[int] = set()
+        self._failures = 0
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None: there is none now."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it, unless it runs. It imports the libraries meanwhile, which takes a second or two."""
+        if self._process is not None or self._closed:
+            return
+        here, there = socket.socketpair()
+        with there:
+            code = _MAIN.format(path=sys.path, fd=there.fileno())
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-c", code],
+                pass_fds=[there.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment(os.environ),
+            )
+        self._control = Channel(here, self._received, self._lost)
+
+    async def fork(self) -> Forked:
+        """Make a worker; waits for a zygote that still starts.
+
+        Raises:
+            OSError: no process, or no socket, can be made.
+        """
+        self.start()
+        control = self._control
+        if control is None:
+            raise OSError("this server is stopping")
+        self._number += 1
+        number = self._number
+        forked = self._asked[number] = asyncio.get_running_loop().create_future()
+        here, there = socket.socketpair()
+        output, prints = os.pipe()
+        lifeline, kept = os.pipe()
+        try:
+            fds = [there.fileno(), prints, lifeline]
+            control.send(Kind.FORK, [orjson.dumps({"number": number})], fds)
+            pid = await forked
+            return Forked(pid, os.pidfd_open(pid), here, output, kept)
+        except BaseException:
+            here.close()
+            os.close(output)
+            os.close(kept)
+            raise
+        finally:
+            self._asked.pop(number, None)
+            there.close()
+            os.close(prints)
+            os.close(lifeline)
+
+    def close(self) -> None:
+        """End it; the workers go on."""
+        self._closed = True
+        self._stop()
+
+    def _stop(self) -> None:
+        control, self._control = self._control, None
+        process, self._process = self._process, None
+        if control is not None:
+            control.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+        for forked in self._asked.values():
+            if not forked.done():
+                forked.set_exception(OSError("the process that makes workers ended"))
+        self._pids.clear()
+
+    def _received(self, kind: Kind, body: Buffer) -> None:
+        told = orjson.loads(body)
+        self._failures = 0
+        if kind is Kind.EXITED:
+            if told["pid"] in self._pids:
+                self._pids.discard(told["pid"])
+                self._exited(told["pid"], told["status"])
+            return
+        forked = self._asked.get(told["number"])
+        if told["pid"] > 0:
+            self._pids.add(told["pid"])
+        if forked is None or forked.done():
+            return
+        if told["pid"] > 0:
+            forked.set_result(told["pid"])
+        else:
+            forked.set_exception(OSError(f"can't make a worker process: {told['problem']}"))
+
+    def _lost(self) -> None:
+        """Replace it; the workers go on."""
+        status = None if self._process is None else self._process.poll()
+        self._stop()
+        if self._closed:
+            return
+        self._failures += 1
+        wait_s = backoff.delay_s(self._failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
+        log.error("the process that makes workers ended; starting another", status=status)
+        asyncio.get_running_loop().call_later(wait_s, self.start)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for code of tenants: without credentials and settings of the server."""
+    return {name: value for name, value in given.items() if not name.startswith(_NOT_FOR_MODELS)}
+
+
+def how_it_ended(status: int) -> str:
+    """Return a wait status in words.
+
+    Example:
+        >>> how_it_ended(11), how_it_ended(9 << 8)
+        ('signal SIGSEGV', 'exit status 9')
+    """
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+    return f"signal {name}" + (" (perhaps out of memory)" if -code == signal.SIGKILL else "")

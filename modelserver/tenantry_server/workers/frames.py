@@ -1,0 +1,125 @@
+"""What front, zygote and workers say to each other: frames of a kind, a length and a body."""
+
+import enum
+import os
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+
+from tenantry_server.kernels.arrays import Buffer
+
+HEAD = struct.Struct("<BQ")
+KEY = struct.Struct("<Q")  # of a model in a worker
+SHAPE = struct.Struct("<QII")  # key, rows, columns
+SPENT = struct.Struct("<d")  # CPU seconds
+SHOW_STACK = signal.SIGUSR1  # makes a worker print where it is, whatever it does
+MOST_BYTES = 1 << 30  # of one frame: a larger one is not an answer to anything that fits a request
+_MOST_FDS = 4
+
+
+class Kind(enum.IntEnum):
+    """Of a frame; who sends it, and what its body is."""
+
+    LOAD = 1  # front: JSON of what to load, with two descriptors: the artifact, and room for a kernel
+    ROWS = 2  # front: key and shape, then a float64 matrix
+    PAYLOAD = 3  # front: key, then a pickled payload
+    DROP = 4  # front: key; answered by nothing
+    LOADED = 5  # worker: JSON of what became of the load
+    ANSWER = 6  # worker: CPU seconds, then an array
+    FAILED = 7  # worker: JSON of an error
+    FORK = 8  # front to zygote: JSON of a number, with two descriptors: the channel, and the output
+    FORKED = 9  # zygote: JSON of that number and the process id
+    EXITED = 10  # zygote: JSON of the process id and the wait status
+
+
+class ChannelClosed(Exception):
+    """The other end is gone."""
+
+
+class BlockingChannel:
+    """Frames over a socket, in a process that does nothing else meanwhile.
+
+    Args:
+        channel: blocking; closed by nobody else.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._socket = channel
+
+    def receive(self) -> tuple[Kind, bytearray, list[int]]:
+        """Wait for a frame; return its kind, its body and the descriptors that came with it.
+
+        Raises:
+            ChannelClosed: the other end is gone.
+        """
+        head = bytearray()
+        fds: list[int] = []
+        while len(head) < HEAD.size:
+            data, more, _, _ = socket.recv_fds(self._socket, HEAD.size - len(head), _MOST_FDS)
+            if not data:
+                raise ChannelClosed
+            head += data
+            fds += more
+        kind, length = HEAD.unpack(head)
+        body = bytearray(length)
+        view = memoryview(body)
+        while view:
+            received = self._socket.recv_into(view)
+            if not received:
+                raise ChannelClosed
+            view = view[received:]
+        return Kind(kind), body, fds
+
+    def send(self, kind: Kind, buffers: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
+        """Send a frame whole.
+
+        Raises:
+            ChannelClosed: the other end is gone.
+        """
+        head = HEAD.pack(kind, sum(len(each) for each in buffers))
+        try:
+            if fds:
+                socket.send_fds(self._socket, [head], list(fds))
+                self._socket.sendall(b"".join(buffers))
+            else:
+                self._socket.sendall(b"".join((head, *buffers)))
+        except OSError:
+            raise ChannelClosed from None
+
+
+def memory_file(name: str, buffers: Sequence[Buffer] = ()) -> int:
+    """Return the descriptor of a file that lives in memory, with these contents."""
+    fd = os.memfd_create(name)
+    try:
+        write_all(fd, buffers)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_all(fd: int, buffers: Sequence[Buffer]) -> int:
+    """Write buffers to a file; return their length in bytes."""
+    total = 0
+    for buffer in buffers:
+        view = memoryview(buffer)
+        while view:
+            written = os.write(fd, view)
+            total += written
+            view = view[written:]
+    return total
+
+
+def read_all(fd: int) -> bytes:
+    """Read a file from its beginning; its writer may go on, which changes nothing that was read."""
+    size = os.fstat(fd).st_size
+    parts = []
+    at = 0
+    while at < size:
+        part = os.pread(fd, size - at, at)
+        if not part:
+            break
+        parts.append(part)
+        at += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

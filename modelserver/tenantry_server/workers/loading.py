@@ -1,0 +1,193 @@
+"""Loads of models in workers: what becomes a kernel comes back, anything else stays in a worker."""
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
+
+import orjson
+
+from tenantry import Model, ModelId
+from tenantry.errors import ArtifactInvalid, ModelQuarantined, ModelTimedOut, WorkersUnavailable
+from tenantry_server.kernels import unpacking
+from tenantry_server.kernels.arrays import Malformed
+from tenantry_server.workers import frames
+from tenantry_server.workers.frames import Kind
+from tenantry_server.workers.pool import KNOWN, Pool
+from tenantry_server.workers.process import Call, Displaced, Ended, Overran, Worker
+from tenantry_server.workers.remote import WorkerModel, failure
+
+_AT_ONCE = 2  # enough to overlap reading with deserialising; more only delays predictions
+_LONG_S = 1.0  # a load that takes longer lets another one begin beside it
+_IDLE = 2  # workers that wait for the next load
+_LARGE_BYTES = 1 << 30  # a worker whose loads took so much memory is replaced
+_TRIES = 3  # of a load whose worker ended for another reason
+_T = TypeVar("_T")
+
+
+class WorkerLoads:
+    """Loads models in workers that keep none, and moves those that stay to workers that do.
+
+    So a load can harm no model in service: the worth of loading some models twice.
+
+    Args:
+        pool: of the workers.
+        timeout_s: for one load in a worker.
+    """
+
+    def __init__(self, pool: Pool, *, timeout_s: float) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._idle: list[Worker] = []
+        self._keys = itertools.count(1)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def load(self, data: bytes, exact: ModelId) -> Model:
+        """Make a model of an artifact whose digest was checked; called in any thread but the event loop's.
+
+        Returns:
+            a kernel, or a `WorkerModel`.
+
+        Raises:
+            ArtifactInvalid: it can't be read, or can't predict.
+            ModelCrashed: loading it ended the worker.
+            ModelTimedOut: it took too long.
+            ModelQuarantined: it ended workers again and again, and is not tried now.
+        """
+        artifact = frames.memory_file("artifact", [data])
+        room = frames.memory_file("kernel")
+        try:
+            model, length = self._on_loop(self._load(str(exact), exact.uri, (artifact, room)))
+            return _kernel(exact.uri, room, length) if model is None else model
+        finally:
+            os.close(artifact)
+            os.close(room)
+
+    def _on_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
+        loop = self._pool.loop
+        if loop is None:
+            work.close()
+            raise RuntimeError("the workers are not started, or stopped")
+        try:
+            return asyncio.run_coroutine_threadsafe(work, loop).result()
+        except CancelledError:
+            raise RuntimeError("this server is stopping") from None
+
+    async def _load(self, model_id: str, uri: str, fds: Sequence[int]) -> tuple[Model | None, int]:
+        """Load in a worker, and once more where the worker was ended for another reason.
+
+        Returns:
+            the model that stays there; or None, and the length of the kernel.
+        """
+        strikes = self._pool.strikes
+        wait_s = strikes.wait_s(model_id, time.monotonic())
+        if wait_s:
+            raise ModelQuarantined(uri, strikes.how(model_id), wait_s)
+        for attempt in range(_TRIES):
+            try:
+                return await self._tried(model_id, fds, alone=attempt > 0)
+            except Displaced:
+                if self._pool.loop is None:
+                    raise RuntimeError("this server is stopping") from None
+            except Ended as ended:
+                raise self._pool.crashed(model_id, f"loading it: {ended}") from None
+            except Overran as overran:
+                self._pool.overran(model_id, f"loading it took longer than {self._timeout_s:g} s")
+                raise ModelTimedOut(uri, self._timeout_s, str(overran)) from None
+            except (Malformed, KeyError, TypeError, ValueError) as error:
+                problem = f"its worker's answer can't be read: {type(error).__name__}: {error}"
+                raise ArtifactInvalid(uri, problem) from None
+            except OSError as error:  # no process can be made
+                raise WorkersUnavailable(f"{error}") from None
+        raise WorkersUnavailable(f"{_TRIES} of them ended while they loaded it")
+
+    async def _tried(self, model_id: str, fds: Sequence[int], *, alone: bool) -> tuple[Model | None, int]:
+        key = next(self._keys)
+        asked = {"model_id": model_id, "key": key, "keep": False}
+        loader = await self._loader()
+        try:
+            told = await self._in_turn(loader, asked, fds)
+        except Exception:
+            self._give_back(loader)
+            raise
+        if "kernel" in told:
+            self._give_back(loader)
+            return None, int(told["kernel"])
+        size_bytes, group = int(told["size_bytes"]), str(told["group"])
+        if alone or self._pool.strikes.has(model_id):
+            group = f"model {key}"
+        told = await self._settled(loader, group, asked, told, fds)
+        return WorkerModel(told["model"], self._pool, model_id, key=key, size_bytes=size_bytes), 0
+
+    async def _settled(
+        self, loader: Worker, group: str, asked: dict[str, Any], told: dict[str, Any], fds: Sequence[int]
+    ) -> dict[str, Any]:
+        """Give a model that was tried its home: the loader itself where nobody else may share it."""
+        key = asked["key"]
+        home = self._pool.home_of(group)
+        if home is None and group != KNOWN:
+            self._pool.settle(key, loader, group)
+            return told
+        loader.drop(key)
+        if group == KNOWN:
+            self._give_back(loader)
+        else:  # a tenant's code has run in it, so it loads for nobody else
+            loader.end()
+        if home is None:
+            home = await self._pool.fork()
+        self._pool.settle(key, home, group)
+        try:
+            return await self._call(home, asked | {"keep": True}, fds)
+        except BaseException:
+            self._pool.dropped(key)
+            raise
+
+    async def _in_turn(self, loader: Worker, asked: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+        """Load, a few at a time; one that takes long lets another begin beside it."""
+        await self._turns.acquire()
+        load = asyncio.ensure_future(self._call(loader, asked, fds))
+        load.add_done_callback(lambda done: done.cancelled() or done.exception())  # a stop awaits nothing
+        try:
+            await asyncio.wait([load], timeout=_LONG_S)
+        finally:
+            self._turns.release()
+        return await load
+
+    async def _call(self, worker: Worker, asked: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+        call = Call(asked["model_id"], Kind.LOAD, [orjson.dumps(asked)], self._timeout_s, fds)
+        self._pool.submit(worker, call)
+        kind, body = await call.done
+        if kind is Kind.FAILED:
+            error, _ = failure(body)
+            raise error
+        told: dict[str, Any] = orjson.loads(body)
+        worker.resident_bytes = int(told["resident_bytes"])
+        return told
+
+    async def _loader(self) -> Worker:
+        while self._idle:
+            loader = self._idle.pop()
+            if loader.open:
+                return loader
+        return await self._pool.fork()
+
+    def _give_back(self, loader: Worker) -> None:
+        if not loader.open or loader.group is not None:
+            return
+        if loader.resident_bytes > _LARGE_BYTES or len(self._idle) >= _IDLE:
+            self._pool.recycle(loader)
+        else:
+            self._idle.append(loader)
+
+
+def _kernel(uri: str, room: int, length: int) -> Model:
+    data = frames.read_all(room)
+    if len(data) != length:
+        raise ArtifactInvalid(uri, "its kernel did not arrive whole")
+    try:
+        return unpacking.unpack(data)
+    except Malformed as error:
+        raise ArtifactInvalid(uri, f"its kernel is not a valid one: {error}") from None

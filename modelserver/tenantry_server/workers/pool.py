@@ -1,0 +1,180 @@
+"""The workers of a server: which of them keeps which model, and what happens when one ends."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from tenantry import ModelId
+from tenantry.errors import ModelCrashed, ModelQuarantined
+from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.workers.forking import Zygote
+from tenantry_server.workers.frames import Kind
+from tenantry_server.workers.process import Call, Displaced, Worker
+from tenantry_server.workers.strikes import Strikes
+
+log = structlog.get_logger(__name__)
+
+KNOWN = ""  # the group of models that need nothing but the known libraries
+_CHECK_EVERY_S = 0.05
+
+
+def possible() -> bool:
+    """Return whether this system has what workers need: files in memory, and descriptors of processes."""
+    return sys.platform == "linux" and hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")
+
+
+class Pool:
+    """Worker processes, and where each model lives; used on the event loop, but for `dropped`.
+
+    Args:
+        most: how many workers may keep models. When there are as many and another one is needed, the idle
+            one that was not used for the longest time is ended; its models are loaded again when they are
+            asked for.
+
+    Attributes:
+        strikes: of models that ended or overran a worker here.
+        restarts: how many workers ended, by cause.
+        loop: on which calls are made; None before `start` and after `close`.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self.strikes = Strikes()
+        self.restarts = dict.fromkeys(("ended", "overran", "recycled"), 0)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._most = most
+        self._zygote = Zygote(self._exited)
+        self._workers: dict[int, Worker] = {}  # by process id
+        self._homes: dict[int, Worker] = {}  # by key
+        self._checking = False
+
+    def start(self) -> None:
+        """Start the zygote; the first worker is there a second or two later."""
+        self.loop = asyncio.get_running_loop()
+        self._zygote.start()
+
+    def close(self) -> None:
+        """End every worker."""
+        self.loop = None
+        self._zygote.close()
+        for worker in self.workers:
+            worker.end()
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Those that run."""
+        return list(self._workers.values())
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The process that makes workers."""
+        return self._zygote.pid
+
+    async def fork(self) -> Worker:
+        """Make a worker.
+
+        Raises:
+            OSError: no process can be made.
+        """
+        worker = Worker(await self._zygote.fork(), self._gone)
+        self._workers[worker.pid] = worker
+        return worker
+
+    def home_of(self, group: str) -> Worker | None:
+        """Return a worker whose models need the same, and that holds up nobody; None: there is none."""
+        homes = [each for each in self.workers if each.group == group and each.open and not each.slow]
+        return min(homes, key=lambda each: (each.busy, each.waiting), default=None)
+
+    def settle(self, key: int, home: Worker, group: str) -> None:
+        """Let a model live in a worker, which keeps models of this group from now on."""
+        if home.group is None:
+            self._make_room()
+            home.group = group
+        home.keys.add(key)
+        self._homes[key] = home
+
+    def call(self, key: int, call: Call) -> "asyncio.Future[tuple[Kind, Buffer]]":
+        """Ask the model of this key.
+
+        Its future raises Displaced, Ended or Overran where there is no answer, and ModelQuarantined where
+        the model is left alone for a while.
+        """
+        wait_s = self.strikes.wait_s(call.about, time.monotonic())
+        home = self._homes.get(key)
+        if wait_s:
+            call.fail(ModelQuarantined(ModelId.parse(call.about).uri, self.strikes.how(call.about), wait_s))
+        elif home is None:
+            call.fail(Displaced())
+        else:
+            self.submit(home, call)
+        return call.done
+
+    def submit(self, worker: Worker, call: Call) -> None:
+        """Let a worker make a call, and watch its time."""
+        worker.submit(call)
+        if not self._checking:
+            self._checking = True
+            asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
+
+    def recycle(self, worker: Worker) -> None:
+        """End a worker that is not needed as it is."""
+        self.restarts["recycled"] += 1
+        worker.end()
+
+    def dropped(self, key: int) -> None:
+        """Give up a model that nobody refers to any more; called in any thread."""
+        if self.loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed
+                self.loop.call_soon_threadsafe(self._drop, key)
+
+    def crashed(self, model_id: str, how: str) -> ModelCrashed:
+        """Count a strike of a model that ended its worker; return what to answer."""
+        self.restarts["ended"] += 1
+        return ModelCrashed(ModelId.parse(model_id).uri, how, strikes=self._strike(model_id, how))
+
+    def overran(self, model_id: str, how: str) -> None:
+        """Count a strike of a model whose worker was ended because it took too long."""
+        self.restarts["overran"] += 1
+        self._strike(model_id, how)
+
+    def _make_room(self) -> None:
+        homes = [each for each in self.workers if each.group is not None and each.open]
+        idle = [each for each in homes if not each.busy]
+        if len(homes) >= self._most and idle:
+            self.recycle(min(idle, key=lambda each: each.used_s))
+
+    def _strike(self, model_id: str, how: str) -> int:
+        count = self.strikes.add(model_id, how, time.monotonic())
+        log.warning("a model ended its worker", model=model_id, how=how, strikes=count)
+        return count
+
+    def _check(self) -> None:
+        """Look at the clock for all workers, as long as one of them is busy."""
+        now_s = time.monotonic()
+        for worker in self.workers:
+            worker.check(now_s)
+        self._checking = any(worker.busy for worker in self.workers)
+        if self._checking:
+            asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
+
+    def _exited(self, pid: int, status: int) -> None:
+        worker = self._workers.get(pid)
+        if worker is not None:
+            worker.exited(status)
+
+    def _gone(self, worker: Worker) -> None:
+        self._workers.pop(worker.pid, None)
+        for key in worker.keys:
+            self._homes.pop(key, None)
+
+    def _drop(self, key: int) -> None:
+        home = self._homes.pop(key, None)
+        if home is None:
+            return
+        home.drop(key)
+        if not home.keys and (home.slow or home.group != KNOWN):
+            home.end()

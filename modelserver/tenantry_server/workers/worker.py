@@ -1,0 +1,169 @@
+"""A worker process: loads tenants' models, turns them into kernels or keeps them, and runs them.
+
+It serves one front over one channel, one frame after another, and ends with it. Whatever a tenant's code
+does here, the front learns of it by the end of this process at the latest.
+"""
+
+import contextlib
+import os
+import pickle
+import random
+import resource
+import socket
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tenantry import Model, ModelId, TenantryError
+from tenantry.errors import ArtifactInvalid, PredictionFailed
+from tenantry.model import Predictions
+from tenantry_server.formats import format_of, load_model
+from tenantry_server.kernels import arrays, packing
+from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.kernels.base import Compiled
+from tenantry_server.kernels.forest import Forest
+from tenantry_server.memory.model_size import size_bytes
+from tenantry_server.workers import surroundings
+from tenantry_server.workers.frames import (
+    KEY,
+    SHAPE,
+    SPENT,
+    BlockingChannel,
+    ChannelClosed,
+    Kind,
+    read_all,
+    write_all,
+)
+from tenantry_server.workers.scoring import contained, score, score_rows
+
+# Formats whose libraries take long to import, or much memory: their models live together.
+_HEAVY = frozenset({"onnx", "xgboost", "lightgbm", "tensorflow"})
+# Packages that known models bring; whatever else is imported is a tenant's own code.
+_KNOWN = frozenset(
+    {
+        "catboost", "cython_runtime", "google", "importlib_metadata", "importlib_resources", "joblib",
+        "keras", "lightgbm", "ml_dtypes", "narwhals", "numexpr", "numpy", "onnx", "onnxruntime",
+        "packaging", "pandas", "prettytable", "pyarrow", "rich", "scipy", "six", "sklearn", "skops",
+        "tenantry", "tenantry_server", "tensorflow", "threadpoolctl", "treelite", "typing_extensions",
+        "wcwidth", "xgboost",
+    }
+)  # fmt: skip
+
+
+def main(channel: socket.socket) -> None:
+    """Serve until the front closes the channel."""
+    random.seed()
+    np.random.seed()
+    Forest.keeps_arrays = True
+    with contextlib.suppress(ChannelClosed):
+        _Worker(BlockingChannel(channel)).serve()
+
+
+class _Worker:
+    def __init__(self, channel: BlockingChannel) -> None:
+        self._channel = channel
+        self._models: dict[int, Model] = {}
+        self._imported = _packages()
+        self._pid = os.getpid()
+
+    def serve(self) -> None:
+        while True:
+            kind, body, fds = self._channel.receive()
+            if kind is Kind.DROP:
+                (key,) = KEY.unpack(body)
+                self._models.pop(key, None)
+                continue
+            began_s = time.thread_time()
+            try:
+                answer = contained(lambda: self._answered(kind, body, fds))  # noqa: B023 - called here
+            except Exception as error:
+                answer = Kind.FAILED, [_failure(error, time.thread_time() - began_s)]
+            for fd in fds:
+                os.close(fd)
+            if os.getpid() != self._pid:
+                os._exit(0)  # a model forked: only this process itself has a front
+            self._channel.send(*answer)
+
+    def _answered(self, kind: Kind, body: bytearray, fds: list[int]) -> tuple[Kind, list[Buffer]]:
+        if kind is Kind.LOAD:
+            return Kind.LOADED, [orjson.dumps(self._load(orjson.loads(body), *fds))]
+        began_s = time.thread_time()
+        predictions = self._scored(kind, body)
+        spent_s = time.thread_time() - began_s
+        try:
+            return Kind.ANSWER, [SPENT.pack(spent_s), *arrays.encode({}, [predictions])]
+        except TypeError as error:
+            raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+
+    def _scored(self, kind: Kind, body: bytearray) -> Predictions:
+        if kind is Kind.ROWS:
+            key, rows, columns = SHAPE.unpack_from(body)
+            # A view of the frame, which is this call's own: a model may work in place on it.
+            matrix = np.frombuffer(body, np.float64, offset=SHAPE.size).reshape(rows, columns)
+            return score_rows(self._models[key], matrix)
+        (key,) = KEY.unpack_from(body)
+        payload = pickle.loads(memoryview(body)[KEY.size :])  # noqa: S301 - the front wrote it
+        return score(self._models[key], payload)
+
+    def _load(self, asked: dict[str, Any], artifact: int, room: int) -> dict[str, Any]:
+        exact = ModelId.parse(asked["model_id"])
+        if asked["keep"]:  # it was tried before
+            exact = replace(exact, compile="off")
+        model = surroundings.kept(lambda: load_model(read_all(artifact), exact))
+        if isinstance(model, Compiled):
+            with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
+                parts = packing.pack(model)
+                return {"kernel": write_all(room, parts), "resident_bytes": _resident_bytes()}
+        self._models[asked["key"]] = model
+        return {
+            "model": _described(model, exact),
+            "size_bytes": 0 if asked["keep"] else size_bytes(model),
+            "group": self._group_of(exact),
+            "resident_bytes": _resident_bytes(),
+        }
+
+    def _group_of(self, exact: ModelId) -> str:
+        """Return what a model needs beside the known libraries; models that need the same may share."""
+        name = format_of(exact).name
+        if name in _HEAVY:
+            return name
+        return " ".join(sorted(_packages() - self._imported - _KNOWN - sys.stdlib_module_names))
+
+
+def _described(model: Model, exact: ModelId) -> dict[str, Any]:
+    names = model.feature_names
+    if names is not None and not all(isinstance(name, str) for name in names):
+        raise ArtifactInvalid(exact.uri, "its feature_names are not texts")
+    return {
+        "names": None if names is None else list(names),
+        "count": None if model.feature_count is None else int(model.feature_count),
+        "numeric": bool(model.numeric),
+        "accepts_missing": bool(model.accepts_missing),
+        "independent_rows": bool(model.independent_rows),
+        "may_block": bool(model.may_block),
+        "kind": type(model).__name__,
+    }
+
+
+def _failure(error: Exception, spent_s: float) -> bytes:
+    known = isinstance(error, TenantryError)
+    return orjson.dumps(
+        {
+            "reason": error.reason if isinstance(error, TenantryError) else "",
+            "message": str(error) if known else f"{type(error).__name__}: {error}"[:2000],
+            "spent_s": spent_s,
+        }
+    )
+
+
+def _packages() -> set[str]:
+    return {name.partition(".")[0] for name in list(sys.modules)}
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - a third of the time of Path
+        return int(file.read().split()[1]) * resource.getpagesize()

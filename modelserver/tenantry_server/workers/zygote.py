@@ -1,0 +1,170 @@
+"""The zygote: a process that has imported the libraries, runs no model, and forks workers when asked.
+
+It has one thread. It ends with the front that started it, as every worker does; workers go on without it.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import fcntl
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import orjson
+
+from tenantry_server.workers import surroundings, worker
+from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
+
+# What most models need. Libraries that are not safe to fork once they are imported are not among them.
+_LIBRARIES = (
+    "pandas",
+    "scipy.special",
+    "joblib",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.feature_extraction.text",
+    "sklearn.gaussian_process",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "sklearn.pipeline",
+    "sklearn.svm",
+    "tenantry_server.formats.sklearn",
+    "tenantry_server.toys",
+)
+_PR_SET_CHILD_SUBREAPER = 36
+_F_SETSIG = 10  # of Linux; Python names it from 3.13 on
+_FREE = 500  # descriptors from here on are not in use: none of the libraries keeps so many
+_FIRST_TO_GO = b"800"  # of 1000: when memory runs out, the kernel takes a worker before a front
+
+
+def main(control_fd: int) -> NoReturn:
+    """Fork workers as the front asks over this socket, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front, which ends this process
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    surroundings.hold_to_one_core()
+    surroundings.keep()
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page of the libraries
+    _Zygote(control_fd).run()
+
+
+class _Zygote:
+    def __init__(self, control_fd: int) -> None:
+        self._control = BlockingChannel(socket.socket(fileno=control_fd))
+        self._control_fd = control_fd
+        self._workers: set[int] = set()
+        self._ended, ends = os.pipe()
+        for fd in (self._ended, ends):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(ends, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._libc = ctypes.CDLL(None)
+        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # of what models fork
+
+    def run(self) -> NoReturn:
+        waiting = select.poll()
+        waiting.register(self._control_fd, select.POLLIN)
+        waiting.register(self._ended, select.POLLIN)
+        with contextlib.suppress(ChannelClosed):
+            while True:
+                ready = {fd for fd, _ in waiting.poll()}
+                if self._ended in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._ended, 4096)
+                    self._reap()
+                if self._control_fd in ready:
+                    self._fork()
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+    def _fork(self) -> None:
+        _, body, fds = self._control.receive()
+        asked = orjson.loads(body)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid, problem = -1, f"{error}"
+        else:
+            problem = ""
+        if pid == 0:
+            self._become_worker(*fds)
+        for fd in fds:
+            os.close(fd)
+        if pid > 0:
+            self._workers.add(pid)
+        told = {"number": asked["number"], "pid": pid, "problem": problem}
+        self._control.send(Kind.FORKED, [orjson.dumps(told)])
+
+    def _reap(self) -> None:
+        """Report workers that ended, and end what they left behind."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                self._end_strangers()
+                return
+            if pid in self._workers:
+                self._workers.discard(pid)
+                self._control.send(Kind.EXITED, [orjson.dumps({"pid": pid, "status": status})])
+
+    def _end_strangers(self) -> None:
+        pid = os.getpid()
+        children = set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        for pid in children - self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _become_worker(self, channel_fd: int, output_fd: int, lifeline_fd: int) -> NoReturn:
+        """Turn the forked process into a worker, and serve; never returns."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            channel = _alone_with(channel_fd, output_fd, lifeline_fd)
+            worker.main(channel)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
+def _die_with(lifeline: int) -> None:
+    """Let the kernel end this process when the front closes its end of a pipe, whatever runs here."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):  # which says that the front still holds its end
+        os.read(lifeline, 1)
+        os._exit(1)
+
+
+def _alone_with(channel_fd: int, output_fd: int, lifeline_fd: int) -> socket.socket:
+    """Keep two descriptors of those that were inherited, and send what is printed to the front."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    kept, lifeline = (fcntl.fcntl(fd, fcntl.F_DUPFD, _FREE) for fd in (channel_fd, lifeline_fd))
+    os.closerange(3, _FREE)
+    os.closerange(_FREE + 2, os.sysconf("SC_OPEN_MAX"))
+    _die_with(lifeline)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
+    faulthandler.register(SHOW_STACK)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:  # noqa: PTH123
+        file.write(_FIRST_TO_GO)
+    return socket.socket(fileno=kept)
