@@ -13,6 +13,7 @@ from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
+from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     FileSystemModelRepository,
@@ -225,7 +226,11 @@ def _models(
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
     if workers is not None:
         files.loader = s3.loader = WorkerLoads(workers, timeout_s=settings.load_timeout_s).load
-    return CachedModelRepository(
+    models = CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),
     )
+    files.headroom = s3.headroom = Headroom(
+        at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
+    )
+    return models

@@ -12,7 +12,7 @@ from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.forwarder import Forwarder
-from tenantry_server.workers import state
+from tenantry_server.workers import usage
 from tenantry_server.workers.pool import Pool
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,7 +68,7 @@ class _WorkersCollector(Collector):
         yield GaugeMetricFamily(
             "tenantry_worker_resident_bytes",
             "Resident memory of these, added up; they share a part of it.",
-            sum(state.resident_bytes(worker.pid) for worker in workers),
+            sum(usage.resident_bytes(worker.pid) for worker in workers),
         )
         yield GaugeMetricFamily(
             "tenantry_worker_queue", "Calls that wait for one.", sum(worker.waiting for worker in workers)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.support.tenants import site as sites
 from tests.support.tenants.hostile import (
     EndsOnLoad,
     HeldUp,
+    Leaks,
     Misbehaves,
     Parallels,
     Reconfigures,
@@ -279,6 +281,23 @@ def test_settings_that_a_model_leaves_behind_are_put_back(site: Site) -> None:
             reply = site.up.predict("settings", {"instances": [[1.0, 2.0]]}, url)
             assert reply.body == {"predictions": [1.0]}
     assert set(seen) == {"right"}
+
+
+@pytest.mark.usefixtures("front_pids")
+def test_a_model_that_keeps_memory_is_loaded_again(site: Site) -> None:
+    """It was measured when it was loaded, and never again."""
+    publish(site, "leaks", Leaks())
+    (url, *_) = site.up.servers()
+    largest = 0
+    with site.neighbours() as seen:
+        for number in range(200):
+            assert site.up.predict("leaks", [{"x": number}], url).body == [number]
+            if number % 20 == 0:
+                time.sleep(0.5)  # of idleness, in which a worker is weighed: requests never end it
+            workers = ask(urllib.request.Request(f"{url}/workers")).body["workers"]
+            largest = max(largest, *(worker["residentBytes"] for worker in workers))
+    assert set(seen) == {"right"}
+    assert largest < 600 << 20, "of 800 MiB that were kept, and 140 of libraries"
 
 
 def test_a_model_starts_no_pool_of_processes(site: Site) -> None:

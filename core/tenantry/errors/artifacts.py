@@ -164,6 +164,44 @@ class ModelTimedOut(ArtifactInvalid):
         )
 
 
+class ModelTooLarge(TenantryError):
+    """The loaded model does not fit the whole cache."""
+
+    reason: ClassVar[str] = "ModelTooLarge"
+
+    def __init__(self, model_id: str, size_bytes: int, capacity_bytes: int) -> None:
+        super().__init__(
+            f"{model_id} takes {size_bytes} bytes in memory, the cache holds {capacity_bytes}; "
+            "raise TENANTRY_CACHE_BYTES or publish a smaller model"
+        )
+
+
+class ModelNeedsMemory(ModelTooLarge):
+    """Loading the model would take more memory than a server has, so it was not begun."""
+
+    def __init__(self, uri: str, needed_bytes: int, available_bytes: int) -> None:
+        TenantryError.__init__(
+            self,
+            f"loading {uri} takes about {needed_bytes >> 20} MiB, and the server may take "
+            f"{available_bytes >> 20} MiB more; raise its memory limit, lower TENANTRY_CACHE_BYTES, or "
+            "publish a smaller model",
+        )
+
+
+class MemoryTaken(TenantryError):
+    """Loading the model would take more memory than the server can have now."""
+
+    reason: ClassVar[str] = "MemoryTaken"
+    retryable: ClassVar[bool] = True
+    retry_after_s = 1.0
+
+    def __init__(self, uri: str, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(
+            f"loading {uri} takes about {needed_bytes >> 20} MiB, and the server may take "
+            f"{available_bytes >> 20} MiB more now; it will be retried"
+        )
+
+
 class ModelCrashed(TenantryError):
     """The model ended the process that it ran in. No other model is harmed by it.
 
@@ -194,15 +232,3 @@ class ModelQuarantined(TenantryError):
             "while; publish a version that works"
         )
         self.retry_after_s = wait_s
-
-
-class ModelTooLarge(TenantryError):
-    """The loaded model does not fit the whole cache."""
-
-    reason: ClassVar[str] = "ModelTooLarge"
-
-    def __init__(self, model_id: str, size_bytes: int, capacity_bytes: int) -> None:
-        super().__init__(
-            f"{model_id} takes {size_bytes} bytes in memory, the cache holds {capacity_bytes}; "
-            "raise TENANTRY_CACHE_BYTES or publish a smaller model"
-        )

@@ -24,7 +24,7 @@ from uuid import uuid4
 import structlog
 
 from tenantry import ModelId
-from tenantry_server.artifacts import disk_space
+from tenantry_server.artifacts import disk_space, headroom
 from tenantry_server.artifacts.repositories import ArtifactRepository
 
 log = structlog.get_logger(__name__)
@@ -139,7 +139,9 @@ class DiskCache:
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
-                data = file.read(max(found.st_size - _SEAL_BYTES, 0))
+                size_bytes = max(found.st_size - _SEAL_BYTES, 0)
+                headroom.admit(size_bytes)
+                data = file.read(size_bytes)
                 whole = file.read() == _seal(key, data)
                 if whole and time.time() - found.st_mtime > _TOUCH_EVERY_S:
                     with suppress(OSError):  # read-only

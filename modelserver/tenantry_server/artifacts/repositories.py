@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -17,6 +17,8 @@ from tenantry.errors import (
     ArtifactTooLarge,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
+from tenantry_server.artifacts import headroom
+from tenantry_server.artifacts.headroom import Headroom
 
 MAX_ARTIFACT_BYTES = 1 << 30
 
@@ -66,16 +68,18 @@ class ArtifactRepository(ModelRepository):
 
     Attributes:
         loader: makes models of the bytes; another one may be set before the first use.
+        headroom: admits loads by the memory that they take; None: every load.
     """
 
     loader: Loader = staticmethod(load_here)
+    headroom: Headroom | None = None
 
     def get_model(self, model_id: str) -> Model:
         """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
         exact = ModelId.parse(model_id)
-        data = self.read(exact)
-        check_digest(data, exact)
-        return self.loader(data, exact)
+        with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
+            # No name holds the bytes here: the loader gives them up before it is done.
+            return self.loader(check_digest(self.read(exact), exact), exact)
 
     @abstractmethod
     def read(self, model_id: ModelId) -> bytes:
@@ -122,6 +126,7 @@ class FileSystemModelRepository(ArtifactRepository):
         """The file as it stands."""
         with self._open(model_id) as file:
             size_bytes = os.fstat(file.fileno()).st_size
+            headroom.admit(min(size_bytes, self._max_bytes))
             data = b"" if size_bytes > self._max_bytes else file.read(self._max_bytes + 1)
             if max(size_bytes, len(data)) > self._max_bytes:
                 raise ArtifactTooLarge(model_id.uri, max(size_bytes, len(data)), self._max_bytes)
@@ -162,14 +167,15 @@ class ModelRepositoryByScheme(ModelRepository):
         return chosen.get_model(model_id)
 
 
-def check_digest(data: bytes, model_id: ModelId) -> None:
-    """Refuse bytes other than the pinned ones, before anything deserialises them.
+def check_digest(data: bytes, model_id: ModelId) -> bytes:
+    """Return the bytes; refuse others than the pinned ones, before anything deserialises them.
 
     Raises:
         ArtifactDigestMismatch: their sha256 differs from the one in the id.
     """
     if model_id.sha256 is None:
-        return
+        return data
     seen = hashlib.sha256(data).hexdigest()
     if seen != model_id.sha256:
         raise ArtifactDigestMismatch(model_id.uri, model_id.sha256, seen)
+    return data

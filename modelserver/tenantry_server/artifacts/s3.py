@@ -22,6 +22,7 @@ from tenantry.errors import (
     ArtifactUnavailable,
 )
 from tenantry.stores import s3_errors
+from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.repositories import MAX_ARTIFACT_BYTES, ArtifactRepository
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class S3ModelRepository(ArtifactRepository):
             if expected_bytes > self._max_bytes:
                 answer["Body"].close()
                 raise ArtifactTooLarge(model_id.uri, expected_bytes, self._max_bytes)
+            headroom.admit(expected_bytes)
             data = answer["Body"].read()
         except IncompleteReadError as error:
             seen = int(error.kwargs["actual_bytes"])

@@ -25,11 +25,13 @@ class Format:
         dumps: whether the module also has ``dump(model)``, which returns the bytes of its library's own
             objects, and None for others. Its ``load(data, model_id)`` makes a Model of the bytes; any
             exception means that they are unusable.
+        heavy: whether its library takes long to import, or much memory.
     """
 
     name: str
     suffixes: tuple[str, ...]
     dumps: bool = False
+    heavy: bool = False
 
     @property
     def module(self) -> ModuleType:
@@ -40,11 +42,11 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("sklearn", (".joblib", ".pkl", ".pickle")),
     Format("skops", (".skops",)),
-    Format("onnx", (".onnx",), dumps=True),
-    Format("xgboost", (".ubj", ".json"), dumps=True),
-    Format("lightgbm", (".txt",), dumps=True),
+    Format("onnx", (".onnx",), dumps=True, heavy=True),
+    Format("xgboost", (".ubj", ".json"), dumps=True, heavy=True),
+    Format("lightgbm", (".txt",), dumps=True, heavy=True),
     Format("python", (".toml",)),
-    Format("tensorflow", (".keras", ".zip"), dumps=True),
+    Format("tensorflow", (".keras", ".zip"), dumps=True, heavy=True),
 )
 
 

@@ -20,6 +20,7 @@ _ALIGNED = 8
 _RAW = "biuf"
 _LARGEST_ITEM = 8  # no long double: its bytes differ between machines
 _MOST_DIMENSIONS = 8
+_LARGE_BYTES = 1 << 20
 _LARGEST_SIZE = 1 << 40
 
 
@@ -49,7 +50,7 @@ def encode(document: dict[str, Any], arrays: Sequence[Array] = ()) -> list[Buffe
 
 
 def decode(data: Buffer) -> tuple[dict[str, Any], list[Array]]:
-    """Read what `encode` wrote; the arrays are copies of their own.
+    """Read what `encode` wrote; large arrays are views of `data`.
 
     Raises:
         Malformed: it is something else.
@@ -90,7 +91,9 @@ def _array(described: dict[str, Any], view: memoryview, at: int) -> tuple[Array,
     size = count * dtype.itemsize
     if at + size > len(view):
         raise ValueError("it ends early")
-    array = np.frombuffer(view[at : at + size], dtype).reshape(shape).copy()
+    array = np.frombuffer(view[at : at + size], dtype).reshape(shape)
+    # A small one should not keep all bytes in memory; a copy of a large one would be in it twice.
+    array = array.copy() if size < _LARGE_BYTES else array
     return array, at + size + (-size % _ALIGNED)
 
 

@@ -20,6 +20,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelMoving, 503),
     (errors.ArtifactError, 503),
     (errors.ModelTooLarge, 507),
+    (errors.MemoryTaken, 503),
     (errors.ModelCrashed, 500),
     (errors.ModelQuarantined, 503),
     (errors.InvalidRequest, 422),

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
@@ -11,10 +12,17 @@ from typing import Any, TypeVar
 import orjson
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid, ModelQuarantined, ModelTimedOut, WorkersUnavailable
+from tenantry.errors import (
+    ArtifactInvalid,
+    ModelQuarantined,
+    ModelTimedOut,
+    UnknownFormat,
+    WorkersUnavailable,
+)
+from tenantry_server.formats import format_of
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.arrays import Malformed
-from tenantry_server.workers import frames
+from tenantry_server.workers import frames, usage
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import KNOWN, Pool
 from tenantry_server.workers.process import Call, Displaced, Ended, Overran, Worker
@@ -23,7 +31,8 @@ from tenantry_server.workers.remote import WorkerModel, failure
 _AT_ONCE = 2  # enough to overlap reading with deserialising; more only delays predictions
 _LONG_S = 1.0  # a load that takes longer lets another one begin beside it
 _IDLE = 2  # workers that wait for the next load
-_LARGE_BYTES = 1 << 30  # a worker whose loads took so much memory is replaced
+_GREW_BYTES = 128 << 20  # a worker that has so much more after its loads is replaced
+_GREW_BY_LIBRARY_BYTES = 512 << 20  # the same, where a heavy library is a part of it
 _TRIES = 3  # of a load whose worker ended for another reason
 _T = TypeVar("_T")
 
@@ -41,7 +50,7 @@ class WorkerLoads:
     def __init__(self, pool: Pool, *, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._idle: list[Worker] = []
+        self._idle: dict[str, list[Worker]] = defaultdict(list)  # by the heavy library that they have
         self._keys = itertools.count(1)
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -58,6 +67,7 @@ class WorkerLoads:
             ModelQuarantined: it ended workers again and again, and is not tried now.
         """
         artifact = frames.memory_file("artifact", [data])
+        del data  # of which the caller keeps none: a large one is in memory once
         room = frames.memory_file("kernel")
         try:
             model, length = self._on_loop(self._load(str(exact), exact.uri, (artifact, room)))
@@ -107,16 +117,18 @@ class WorkerLoads:
     async def _tried(self, model_id: str, fds: Sequence[int], *, alone: bool) -> tuple[Model | None, int]:
         key = next(self._keys)
         asked = {"model_id": model_id, "key": key, "keep": False}
-        loader = await self._loader()
+        library = _library(model_id)
+        loader = await self._loader(library)
         try:
             told = await self._in_turn(loader, asked, fds)
         except Exception:
-            self._give_back(loader)
+            self._done_with(loader, library, library)
             raise
+        group = str(told["group"])
         if "kernel" in told:
-            self._give_back(loader)
+            self._done_with(loader, library, group)
             return None, int(told["kernel"])
-        size_bytes, group = int(told["size_bytes"]), str(told["group"])
+        size_bytes = int(told["size_bytes"])
         if alone or self._pool.strikes.has(model_id):
             group = f"model {key}"
         told = await self._settled(loader, group, asked, told, fds)
@@ -126,19 +138,16 @@ class WorkerLoads:
         self, loader: Worker, group: str, asked: dict[str, Any], told: dict[str, Any], fds: Sequence[int]
     ) -> dict[str, Any]:
         """Give a model that was tried its home: the loader itself where nobody else may share it."""
-        key = asked["key"]
+        key, size_bytes = asked["key"], int(told["size_bytes"])
         home = self._pool.home_of(group)
         if home is None and group != KNOWN:
-            self._pool.settle(key, loader, group)
+            self._pool.settle(key, loader, group, size_bytes)
             return told
         loader.drop(key)
-        if group == KNOWN:
-            self._give_back(loader)
-        else:  # a tenant's code has run in it, so it loads for nobody else
-            loader.end()
+        self._done_with(loader, _library(asked["model_id"]), str(told["group"]))
         if home is None:
             home = await self._pool.fork()
-        self._pool.settle(key, home, group)
+        self._pool.settle(key, home, group, size_bytes)
         try:
             return await self._call(home, asked | {"keep": True}, fds)
         except BaseException:
@@ -164,27 +173,41 @@ class WorkerLoads:
             error, _ = failure(body)
             raise error
         told: dict[str, Any] = orjson.loads(body)
-        worker.resident_bytes = int(told["resident_bytes"])
         return told
 
-    async def _loader(self) -> Worker:
-        while self._idle:
-            loader = self._idle.pop()
+    async def _loader(self, library: str) -> Worker:
+        idle = self._idle[library]
+        while idle:
+            loader = idle.pop()
             if loader.open:
                 return loader
         return await self._pool.fork()
 
-    def _give_back(self, loader: Worker) -> None:
+    def _done_with(self, loader: Worker, library: str, group: str) -> None:
+        """Keep a worker for the next load; end it where a tenant's code has run in it."""
         if not loader.open or loader.group is not None:
             return
-        if loader.resident_bytes > _LARGE_BYTES or len(self._idle) >= _IDLE:
+        idle = self._idle[library]
+        grew_bytes = usage.own_bytes(loader.pid) - loader.at_first_bytes
+        most_bytes = _GREW_BYTES if library == KNOWN else _GREW_BY_LIBRARY_BYTES
+        if group != library or grew_bytes > most_bytes or len(idle) >= _IDLE:
             self._pool.recycle(loader)
         else:
-            self._idle.append(loader)
+            idle.append(loader)
+
+
+def _library(model_id: str) -> str:
+    """Return the heavy library that a load needs; `KNOWN` where it needs none."""
+    try:
+        known = format_of(ModelId.parse(model_id))
+    except UnknownFormat:
+        return KNOWN  # which the worker says in words
+    return known.name if known.heavy else KNOWN
 
 
 def _kernel(uri: str, room: int, length: int) -> Model:
     data = frames.read_all(room)
+    os.ftruncate(room, 0)  # a large kernel is in memory once
     if len(data) != length:
         raise ArtifactInvalid(uri, "its kernel did not arrive whole")
     try:

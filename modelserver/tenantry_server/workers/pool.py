@@ -12,6 +12,7 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import ModelCrashed, ModelQuarantined
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.workers import usage
 from tenantry_server.workers.forking import Zygote
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.process import Call, Displaced, Worker
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 KNOWN = ""  # the group of models that need nothing but the known libraries
 _CHECK_EVERY_S = 0.05
+_WEIGH_EVERY_S = 2.0
 
 
 def possible() -> bool:
@@ -51,6 +53,7 @@ class Pool:
         self._workers: dict[int, Worker] = {}  # by process id
         self._homes: dict[int, Worker] = {}  # by key
         self._checking = False
+        self._weighing = False
 
     def start(self) -> None:
         """Start the zygote; the first worker is there a second or two later."""
@@ -89,12 +92,15 @@ class Pool:
         homes = [each for each in self.workers if each.group == group and each.open and not each.slow]
         return min(homes, key=lambda each: (each.busy, each.waiting), default=None)
 
-    def settle(self, key: int, home: Worker, group: str) -> None:
+    def settle(self, key: int, home: Worker, group: str, size_bytes: int) -> None:
         """Let a model live in a worker, which keeps models of this group from now on."""
         if home.group is None:
             self._make_room()
             home.group = group
-        home.keys.add(key)
+            if not self._weighing:
+                self._weighing = True
+                asyncio.get_running_loop().call_later(_WEIGH_EVERY_S, self._weigh)
+        home.sizes[key] = size_bytes
         self._homes[key] = home
 
     def call(self, key: int, call: Call) -> "asyncio.Future[tuple[Kind, Buffer]]":
@@ -161,6 +167,19 @@ class Pool:
         if self._checking:
             asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
 
+    def _weigh(self) -> None:
+        """End workers that took more memory than their models explain, once they are idle."""
+        homes = [each for each in self.workers if each.group is not None and each.open]
+        for home in homes:
+            own_bytes, held_bytes = usage.own_bytes(home.pid), sum(home.sizes.values())
+            if not home.busy and usage.has_outgrown(own_bytes, home.at_first_bytes, held_bytes):
+                mib = own_bytes >> 20
+                log.warning("a worker grew; its models are loaded again", pid=home.pid, own_mib=mib)
+                self.recycle(home)
+        self._weighing = self.loop is not None and bool(homes)
+        if self._weighing:
+            asyncio.get_running_loop().call_later(_WEIGH_EVERY_S, self._weigh)
+
     def _exited(self, pid: int, status: int) -> None:
         worker = self._workers.get(pid)
         if worker is not None:
@@ -168,7 +187,7 @@ class Pool:
 
     def _gone(self, worker: Worker) -> None:
         self._workers.pop(worker.pid, None)
-        for key in worker.keys:
+        for key in worker.sizes:
             self._homes.pop(key, None)
 
     def _drop(self, key: int) -> None:
@@ -176,5 +195,5 @@ class Pool:
         if home is None:
             return
         home.drop(key)
-        if not home.keys and (home.slow or home.group != KNOWN):
+        if not home.sizes and (home.slow or home.group != KNOWN):
             home.end()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.workers import usage
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.forking import Forked, how_it_ended
 from tenantry_server.workers.frames import KEY, SHOW_STACK, Kind
@@ -84,17 +85,17 @@ class Worker:
 
     Attributes:
         group: what its models need beside the known libraries; None: it loads models, and keeps none.
-        keys: of the models in it.
+        sizes: of the models in it, in bytes, by their keys.
         slow: whether a call in it held up others.
-        resident_bytes: of its memory, when it said so last.
+        at_first_bytes: what it took before it held a model, without what belongs to files.
         used_s: when it was used last, on `time.monotonic`'s clock.
     """
 
     def __init__(self, forked: Forked, gone: Callable[["Worker"], None]) -> None:
         self.group: str | None = None
-        self.keys: set[int] = set()
+        self.sizes: dict[int, int] = {}
         self.slow = False
-        self.resident_bytes = 0
+        self.at_first_bytes = usage.own_bytes(forked.pid)
         self.used_s = time.monotonic()
         self._forked = forked
         self._gone = gone
@@ -142,7 +143,7 @@ class Worker:
 
     def drop(self, key: int) -> None:
         """Give up a model."""
-        self.keys.discard(key)
+        self.sizes.pop(key, None)
         if self.open:
             self._channel.send(Kind.DROP, [KEY.pack(key)])
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import pickle
 import random
-import resource
 import socket
 import sys
 import time
@@ -40,8 +39,6 @@ from tenantry_server.workers.frames import (
 )
 from tenantry_server.workers.scoring import contained, score, score_rows
 
-# Formats whose libraries take long to import, or much memory: their models live together.
-_HEAVY = frozenset({"onnx", "xgboost", "lightgbm", "tensorflow"})
 # Packages that known models bring; whatever else is imported is a tenant's own code.
 _KNOWN = frozenset(
     {
@@ -117,20 +114,20 @@ class _Worker:
         if isinstance(model, Compiled):
             with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
                 parts = packing.pack(model)
-                return {"kernel": write_all(room, parts), "resident_bytes": _resident_bytes()}
+                length = write_all(room, parts)
+                return {"kernel": length, "group": self._group_of(exact)}
         self._models[asked["key"]] = model
         return {
             "model": _described(model, exact),
             "size_bytes": 0 if asked["keep"] else size_bytes(model),
             "group": self._group_of(exact),
-            "resident_bytes": _resident_bytes(),
         }
 
     def _group_of(self, exact: ModelId) -> str:
         """Return what a model needs beside the known libraries; models that need the same may share."""
-        name = format_of(exact).name
-        if name in _HEAVY:
-            return name
+        known = format_of(exact)
+        if known.heavy:
+            return known.name
         return " ".join(sorted(_packages() - self._imported - _KNOWN - sys.stdlib_module_names))
 
 
@@ -162,8 +159,3 @@ def _failure(error: Exception, spent_s: float) -> bytes:
 
 def _packages() -> set[str]:
     return {name.partition(".")[0] for name in list(sys.modules)}
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - a third of the time of Path
-        return int(file.read().split()[1]) * resource.getpagesize()

@@ -163,6 +163,19 @@ class Misbehaves(Model):
                 os.write(fd, b"\xff" * 64)
 
 
+class Leaks(Model):
+    """Keeps 4 MiB of each call."""
+
+    feature_names = ("x",)
+
+    def __init__(self) -> None:
+        self._kept: list[bytearray] = []
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        self._kept.append(bytearray(b"x") * (4 << 20))
+        return data["x"].to_numpy()
+
+
 class EndsOnLoad:
     """A pickle that ends the process which loads it.
 

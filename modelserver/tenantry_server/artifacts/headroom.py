@@ -1,0 +1,143 @@
+"""Memory for loads: what a model is likely to need is held against what there is, before it is read.
+
+Once memory is gone the kernel ends processes, and not necessarily those that are at fault. So a load waits
+for others that are under way, and is refused in words where it could never fit.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from tenantry.errors import MemoryTaken, ModelNeedsMemory
+
+_SMALL_BYTES = 16 << 20  # an artifact that always fits somewhere
+# Times an artifact's size, at the peak of its load: the file, the model, its arrays and their copy in the
+# server. Measured with a forest of 104 MiB: 5.4.
+_NEEDED = 6
+_KEPT_BYTES = 64 << 20  # for everything else that a server does
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Headroom:
+    """Admits loads by their need of memory.
+
+    Args:
+        at_once_bytes: of artifacts that are loaded at the same time; a larger one is loaded alone.
+        evictable_bytes: returns what the model cache could give up.
+        available_bytes: returns what this process may still take; None: nobody knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        at_once_bytes: int,
+        evictable_bytes: Callable[[], int],
+        available_bytes: "Callable[[], int | None] | None" = None,
+    ) -> None:
+        self._at_once_bytes = at_once_bytes
+        self._evictable_bytes = evictable_bytes
+        self._available_bytes = available_bytes or machine_available_bytes
+        self._changed = threading.Condition()
+        self._loading: dict[object, int] = {}  # bytes of the artifact of each load
+
+    @contextmanager
+    def load(self, uri: str) -> Iterator[None]:
+        """Make `admit` hold for reads in this block, which is one load."""
+        mine = object()
+
+        def admit(size_bytes: int) -> None:
+            self._admit(mine, uri, size_bytes)
+
+        token = _admit.set(admit)
+        try:
+            yield
+        finally:
+            _admit.reset(token)
+            with self._changed:
+                if self._loading.pop(mine, None) is not None:
+                    self._changed.notify_all()
+
+    def _admit(self, mine: object, uri: str, size_bytes: int) -> None:
+        if size_bytes < _SMALL_BYTES:
+            return
+        with self._changed:
+            self._loading.pop(mine, None)  # a second source of the same artifact
+            self._changed.wait_for(
+                lambda: not self._loading or sum(self._loading.values()) + size_bytes <= self._at_once_bytes
+            )
+            self._refuse_what_does_not_fit(uri, size_bytes)
+            self._loading[mine] = size_bytes
+
+    def _refuse_what_does_not_fit(self, uri: str, size_bytes: int) -> None:
+        available_bytes = self._available_bytes()
+        if available_bytes is None:
+            return
+        needed_bytes = _NEEDED * (size_bytes + sum(self._loading.values())) + _KEPT_BYTES
+        if needed_bytes <= available_bytes:
+            return
+        if not self._loading and needed_bytes > available_bytes + self._evictable_bytes():
+            raise ModelNeedsMemory(uri, needed_bytes, available_bytes)
+        raise MemoryTaken(uri, needed_bytes, available_bytes)
+
+
+_admit: ContextVar[Callable[[int], None]] = ContextVar("admit", default=lambda _: None)
+
+
+def admit(size_bytes: int) -> None:
+    """Wait until an artifact of this size may be read into memory; called before it is.
+
+    Raises:
+        ModelNeedsMemory: it never may, on this machine.
+        MemoryTaken: others have the memory now.
+    """
+    _admit.get()(size_bytes)
+
+
+def machine_available_bytes() -> int | None:
+    """Return what this process and its children may take: of the machine, and of its control group."""
+    found = [_machine_bytes(), _cgroup_bytes()]
+    known = [each for each in found if each is not None]
+    return min(known) if known else None
+
+
+def _machine_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = dict(line.split(":", 1) for line in lines)
+    return int(sizes["MemAvailable"].split()[0]) << 10 if "MemAvailable" in sizes else None
+
+
+def _cgroup_bytes() -> int | None:
+    """Return what is left below the strictest limit from this process's control group to the root."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    left: list[int] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folder, names = _CGROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif controllers == "memory":
+            folder = _CGROUPS / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        own = folder / path.lstrip("/")
+        groups = [each for each in (own, *own.parents) if each.is_relative_to(folder)]
+        left += [size for size in (_left_bytes(group, *names) for group in groups) if size is not None]
+    return min(left) if left else None
+
+
+def _left_bytes(group: Path, limit: str, used: str, given_back: str) -> int | None:
+    try:
+        limit_bytes = int((group / limit).read_text())  # "max" is not a number: there is no limit
+        used_bytes = int((group / used).read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return max(0, limit_bytes - used_bytes + int(stat.get(given_back, 0)))

@@ -1,0 +1,45 @@
+"""The memory that a process takes, and whether it is more than its models explain."""
+
+import os
+from pathlib import Path
+
+_FREE_GROWTH_BYTES = 128 << 20  # libraries that a model imports, and what calls need for a while
+_SHARE = 2.0  # of what its models were measured to take: allocators keep holes
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process, much of which it may share with others; 0: it is gone."""
+    return _pages(pid)[0]
+
+
+def own_bytes(pid: int) -> int:
+    """Return the resident memory of a process that belongs to no file; 0: it is gone."""
+    resident, shared = _pages(pid)
+    return resident - shared
+
+
+def has_outgrown(own_bytes: int, at_first_bytes: int, held_bytes: int) -> bool:
+    """Return whether a worker takes more than its models explain.
+
+    Args:
+        own_bytes: what it takes now.
+        at_first_bytes: what it took before it held a model.
+        held_bytes: what its models were measured to take.
+
+    Example:
+        >>> mib = 1 << 20
+        >>> has_outgrown(200 * mib, 100 * mib, 0), has_outgrown(300 * mib, 100 * mib, 0)
+        (False, True)
+        >>> has_outgrown(500 * mib, 100 * mib, 200 * mib)
+        False
+    """
+    return own_bytes - at_first_bytes > _FREE_GROWTH_BYTES + _SHARE * held_bytes
+
+
+def _pages(pid: int) -> tuple[int, int]:
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0, 0
+    size = os.sysconf("SC_PAGE_SIZE")
+    return int(resident) * size, int(shared) * size
