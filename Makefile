@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-operator bench-shards soak clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -72,6 +72,9 @@ bench: $(VENV)/.dev ## the model server beside Flask, MLServer and Ray Serve, on
 
 bench-operator: $(VENV)/.dev ## ten thousand TenantModels on a real API server; takes five minutes
 	$(BIN)/python -m benchmarks.operator
+
+bench-isolation: $(VENV)/.dev ## workers beside an earlier tree; ARGS="--before TREE"; takes fifteen minutes
+	$(BIN)/python -m benchmarks.isolation $(ARGS)
 
 bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes three minutes
 	$(BIN)/python -m benchmarks.shards $(ARGS)

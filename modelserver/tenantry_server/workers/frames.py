@@ -12,10 +12,10 @@ from tenantry_server.kernels.arrays import Buffer
 HEAD = struct.Struct("<BQ")
 KEY = struct.Struct("<Q")  # of a model in a worker
 SHAPE = struct.Struct("<QII")  # key, rows, columns
-SPENT = struct.Struct("<d")  # CPU seconds
+PROGRESS = struct.Struct("<Q")  # the number of the call that a worker makes, in a page that both see
 SHOW_STACK = signal.SIGUSR1  # makes a worker print where it is, whatever it does
 MOST_BYTES = 1 << 30  # of one frame: a larger one is not an answer to anything that fits a request
-_MOST_FDS = 4
+_MOST_FDS = 8
 
 
 class Kind(enum.IntEnum):
@@ -26,11 +26,17 @@ class Kind(enum.IntEnum):
     PAYLOAD = 3  # front: key, then a pickled payload
     DROP = 4  # front: key; answered by nothing
     LOADED = 5  # worker: JSON of what became of the load
-    ANSWER = 6  # worker: CPU seconds, then an array
+    ANSWER = 6  # worker: as `answers` writes it
     FAILED = 7  # worker: JSON of an error
-    FORK = 8  # front to zygote: JSON of a number, with two descriptors: the channel, and the output
+    FORK = (
+        8  # front to zygote: JSON of a number, with four descriptors: channel, output, lifeline, progress
+    )
     FORKED = 9  # zygote: JSON of that number and the process id
     EXITED = 10  # zygote: JSON of the process id and the wait status
+
+
+_FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame
+_AT_ONCE_BYTES = 256 << 10
 
 
 class ChannelClosed(Exception):
@@ -46,6 +52,15 @@ class BlockingChannel:
 
     def __init__(self, channel: socket.socket) -> None:
         self._socket = channel
+        self._read = bytearray()
+        self._fds: list[int] = []
+
+    def waits(self) -> bool:
+        """Return whether the next frame has arrived whole, as far as was read."""
+        if len(self._read) < HEAD.size:
+            return False
+        length: int = HEAD.unpack_from(self._read)[1]
+        return len(self._read) >= HEAD.size + length
 
     def receive(self) -> tuple[Kind, bytearray, list[int]]:
         """Wait for a frame; return its kind, its body and the descriptors that came with it.
@@ -53,37 +68,30 @@ class BlockingChannel:
         Raises:
             ChannelClosed: the other end is gone.
         """
-        head = bytearray()
-        fds: list[int] = []
-        while len(head) < HEAD.size:
-            data, more, _, _ = socket.recv_fds(self._socket, HEAD.size - len(head), _MOST_FDS)
+        while not self.waits():
+            data, fds, _, _ = socket.recv_fds(self._socket, _AT_ONCE_BYTES, _MOST_FDS)
             if not data:
                 raise ChannelClosed
-            head += data
-            fds += more
-        kind, length = HEAD.unpack(head)
-        body = bytearray(length)
-        view = memoryview(body)
-        while view:
-            received = self._socket.recv_into(view)
-            if not received:
-                raise ChannelClosed
-            view = view[received:]
+            self._read += data
+            self._fds += fds
+        kind, length = HEAD.unpack_from(self._read)
+        body = self._read[HEAD.size : HEAD.size + length]
+        del self._read[: HEAD.size + length]
+        count = _FDS.get(kind, 0)  # those of the next frame may have come with the end of this one
+        fds, self._fds = self._fds[:count], self._fds[count:]
         return Kind(kind), body, fds
 
-    def send(self, kind: Kind, buffers: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
-        """Send a frame whole.
+    def send(self, frames: Sequence[tuple[Kind, Sequence[Buffer]]]) -> None:
+        """Send frames whole.
 
         Raises:
             ChannelClosed: the other end is gone.
         """
-        head = HEAD.pack(kind, sum(len(each) for each in buffers))
+        parts: list[Buffer] = []
+        for kind, buffers in frames:
+            parts += (HEAD.pack(kind, sum(len(each) for each in buffers)), *buffers)
         try:
-            if fds:
-                socket.send_fds(self._socket, [head], list(fds))
-                self._socket.sendall(b"".join(buffers))
-            else:
-                self._socket.sendall(b"".join((head, *buffers)))
+            self._socket.sendall(b"".join(parts))
         except OSError:
             raise ChannelClosed from None
 

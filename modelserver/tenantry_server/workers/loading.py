@@ -25,7 +25,7 @@ from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.workers import frames, usage
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import KNOWN, Pool
-from tenantry_server.workers.process import Call, Displaced, Ended, Overran, Worker
+from tenantry_server.workers.process import Call, Displaced, Ended, Outcome, Overran, Worker
 from tenantry_server.workers.remote import WorkerModel, failure
 
 _AT_ONCE = 2  # enough to overlap reading with deserialising; more only delays predictions
@@ -166,13 +166,22 @@ class WorkerLoads:
         return await load
 
     async def _call(self, worker: Worker, asked: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
-        call = Call(asked["model_id"], Kind.LOAD, [orjson.dumps(asked)], self._timeout_s, fds)
-        self._pool.submit(worker, call)
-        kind, body = await call.done
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def end(outcome: Outcome) -> None:
+            if not done.done():  # a stop cancels
+                done.set_result(outcome)
+
+        body = [orjson.dumps(asked)]
+        self._pool.submit(worker, Call(asked["model_id"], Kind.LOAD, body, self._timeout_s, end, fds))
+        outcome = await done
+        if isinstance(outcome, Exception):
+            raise outcome
+        kind, answer = outcome
         if kind is Kind.FAILED:
-            error, _ = failure(body)
+            error, _ = failure(answer)
             raise error
-        told: dict[str, Any] = orjson.loads(body)
+        told: dict[str, Any] = orjson.loads(answer)
         return told
 
     async def _loader(self, library: str) -> Worker:

@@ -16,6 +16,7 @@ _LINE_CHARACTERS = 500
 _LOGGED_CHARACTERS = 16 << 10  # of one worker, in each interval
 _EVERY_S = 10.0
 _RECENT_CHARACTERS = 8 << 10
+_FRAMES = 3
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
 
 
@@ -45,13 +46,12 @@ class Output:
         self._recent = ""
 
     def place(self) -> str:
-        """Return where the process said that it is: function, file and line."""
+        """Return where the process said that it is: functions, the innermost first, with file and line."""
         self._read()
-        found = _FRAME.search(self._recent.rpartition("most recent call first")[2])
-        if found is None:
+        frames = _FRAME.findall(self._recent.rpartition("most recent call first")[2])[:_FRAMES]
+        if not frames:
             return "it did not say where it is"
-        file, line, function = found.groups()
-        return f"in {function}, {file}:{line}"
+        return "in " + ", called by ".join(f"{function}, {file}:{line}" for file, line, function in frames)
 
     def close(self) -> None:
         """Read what is left, and close."""

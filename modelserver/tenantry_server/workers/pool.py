@@ -11,10 +11,8 @@ import structlog
 
 from tenantry import ModelId
 from tenantry.errors import ModelCrashed, ModelQuarantined
-from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.workers import usage
 from tenantry_server.workers.forking import Zygote
-from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.process import Call, Displaced, Worker
 from tenantry_server.workers.strikes import Strikes
 
@@ -103,21 +101,16 @@ class Pool:
         home.sizes[key] = size_bytes
         self._homes[key] = home
 
-    def call(self, key: int, call: Call) -> "asyncio.Future[tuple[Kind, Buffer]]":
-        """Ask the model of this key.
-
-        Its future raises Displaced, Ended or Overran where there is no answer, and ModelQuarantined where
-        the model is left alone for a while.
-        """
+    def call(self, key: int, call: Call) -> None:
+        """Ask the model of this key; ModelQuarantined comes of it where it is left alone for a while."""
         wait_s = self.strikes.wait_s(call.about, time.monotonic())
         home = self._homes.get(key)
         if wait_s:
-            call.fail(ModelQuarantined(ModelId.parse(call.about).uri, self.strikes.how(call.about), wait_s))
+            call.end(ModelQuarantined(ModelId.parse(call.about).uri, self.strikes.how(call.about), wait_s))
         elif home is None:
-            call.fail(Displaced())
+            call.end(Displaced())
         else:
             self.submit(home, call)
-        return call.done
 
     def submit(self, worker: Worker, call: Call) -> None:
         """Let a worker make a call, and watch its time."""

@@ -1,4 +1,4 @@
-"""One worker process as the front sees it: one call at a time, and an end to one that takes too long."""
+"""One worker process as the front sees it: calls in their order, and an end to one that takes too long."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
@@ -15,7 +16,7 @@ from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.workers import usage
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.forking import Forked, how_it_ended
-from tenantry_server.workers.frames import KEY, SHOW_STACK, Kind
+from tenantry_server.workers.frames import KEY, PROGRESS, SHOW_STACK, Kind
 from tenantry_server.workers.output import Output
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ SLOW_S = 0.1  # others stop waiting for a call that takes longer
 _STACK_S = 0.2  # for a process that is about to be ended to print where it is
 _STATUS_S = 1.0  # for the zygote to say how a process ended whose channel has closed
 _NICE = 10
+_SENT = 32  # calls in a worker's hands: it makes them without a change of process between them
 
 
 class Displaced(Exception):
@@ -46,6 +48,10 @@ class _State(enum.Enum):
     GONE = enum.auto()
 
 
+Outcome: TypeAlias = "tuple[Kind, Buffer] | Exception"
+"""Kind and body of an answer; or Displaced, Ended, Overran."""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One frame that a worker answers.
@@ -54,26 +60,27 @@ class Call:
         about: the model, for messages.
         kind: of the frame.
         buffers: its body.
-        timeout_s: how long the worker may take, from when it gets the call.
+        timeout_s: how long the worker may take, from when it begins.
+        done: called once with what came of it.
         fds: descriptors that go with it.
-        done: kind and body of the answer.
-        began_s: when the worker got it.
+        number: which one it is in its worker.
+        over: whether `done` was called.
     """
 
     about: str
     kind: Kind
     buffers: Sequence[Buffer]
     timeout_s: float
+    done: Callable[[Outcome], None]
     fds: Sequence[int] = ()
-    done: "asyncio.Future[tuple[Kind, Buffer]]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-    began_s: float = 0.0
+    number: int = 0
+    over: bool = False
 
-    def fail(self, error: Exception) -> None:
-        """Give up, unless nobody waits for it any more."""
-        if not self.done.done():
-            self.done.set_exception(error)
+    def end(self, outcome: Outcome) -> None:
+        """Say what came of it, once."""
+        if not self.over:
+            self.over = True
+            self.done(outcome)
 
 
 class Worker:
@@ -101,8 +108,10 @@ class Worker:
         self._gone = gone
         self._state = _State.OPEN
         self._about = ""
-        self._current: Call | None = None
+        self._sent: deque[Call] = deque()  # in the worker's hands; it makes them in this order
         self._waiting: deque[Call] = deque()
+        self._number = 0
+        self._since_s = 0.0  # when the first of those began, as far as is known
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(forked.channel, self._received, self._lost)
         self._output = Output(forked.output, lambda: self._about)
@@ -120,26 +129,23 @@ class Worker:
     @property
     def busy(self) -> bool:
         """Whether it makes a call."""
-        return self._current is not None
+        return bool(self._sent)
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for their turn."""
-        return len(self._waiting)
+        """How many calls wait for another one."""
+        return len(self._waiting) + max(0, len(self._sent) - 1)
 
     def submit(self, call: Call) -> None:
-        """Make a call when it is its turn.
-
-        Its future raises Displaced, Ended or Overran where there is no answer.
-        """
-        current = self._current
+        """Make a call in its turn; its `done` gets Displaced, Ended or Overran where there is no answer."""
         if not self.open:
-            call.fail(Displaced())
-        elif current is None:
-            self._begin(call)
+            call.end(Displaced())
+        elif len(self._sent) < _SENT:
+            self._send(call)
         else:
             self._waiting.append(call)
-            self.check(time.monotonic())
+        if self._is_slow(time.monotonic()):
+            self._displace()
 
     def drop(self, key: int) -> None:
         """Give up a model."""
@@ -148,13 +154,12 @@ class Worker:
             self._channel.send(Kind.DROP, [KEY.pack(key)])
 
     def check(self, now_s: float) -> None:
-        """End it if its call takes longer than it may; let others wait elsewhere if it takes long."""
-        call = self._current
-        if call is None or not self.open:
+        """End it if its call takes longer than it may; let others be made elsewhere if it takes long."""
+        if not self._sent or not self.open:
             return
-        if now_s - call.began_s >= call.timeout_s:
+        if now_s - self._since_s >= self._sent[0].timeout_s:
             self._overrun()
-        elif self._waiting and self.group is not None and now_s - call.began_s > SLOW_S:
+        elif self._is_slow(now_s):
             self._displace()
 
     def exited(self, status: int) -> None:
@@ -165,35 +170,50 @@ class Worker:
         """End it now; no call of it was at fault."""
         self._end(Displaced())
 
-    def _begin(self, call: Call) -> None:
-        self._current = call
-        self._about = call.about
-        call.began_s = self.used_s = time.monotonic()
+    def _is_slow(self, now_s: float) -> bool:
+        """Return whether others wait for a call that takes long."""
+        return self.group is not None and self.waiting > 0 and now_s - self._since_s > SLOW_S
+
+    def _send(self, call: Call) -> None:
+        self._number += 1
+        call.number = self._number
+        self.used_s = time.monotonic()
+        if not self._sent:
+            self._since_s = self.used_s
+            self._about = call.about
+        self._sent.append(call)
         self._channel.send(call.kind, call.buffers, call.fds)
         call.buffers = ()
 
     def _received(self, kind: Kind, body: Buffer) -> None:
-        call, self._current = self._current, None
-        if call is None:
+        if not self._sent:
             log.error("a worker spoke without being asked; it is ended", pid=self.pid, model=self._about)
             self._lost()
             return
-        if not call.done.done():
-            call.done.set_result((kind, body))
-        while self._waiting and self._current is None and self.open:
-            following = self._waiting.popleft()
-            if not following.done.done():
-                self._begin(following)
+        call = self._sent.popleft()
+        self._since_s = time.monotonic()
+        while self._waiting and len(self._sent) < _SENT and self.open:
+            self._send(self._waiting.popleft())
+        if self._sent:
+            self._about = self._sent[0].about
+        call.end((kind, body))
+
+    def _at_work(self) -> Call | None:
+        """Return the call that it makes, as it says itself; answers to earlier ones may be on the way."""
+        (number,) = PROGRESS.unpack_from(self._forked.progress)
+        return next((call for call in self._sent if call.number == number), None)
 
     def _displace(self) -> None:
-        """Let the calls that wait be made elsewhere."""
+        """Let every call be made elsewhere that it has not begun, or whose answer it holds back."""
         if not self.slow:
             self.slow = True
             with contextlib.suppress(OSError):  # from now on it yields to everything that is quick
                 os.setpriority(os.PRIO_PROCESS, self.pid, _NICE)
+        at_work = self._at_work()
         waiting, self._waiting = self._waiting, deque()
-        for call in waiting:
-            call.fail(Displaced())
+        for call in (*self._sent, *waiting):
+            if call is not at_work:
+                call.end(Displaced())
 
     def _overrun(self) -> None:
         """Ask where it is, then end it."""
@@ -216,10 +236,11 @@ class Worker:
         self._state = _State.GONE
         self._forked.kill()
         self._displace()
-        call, self._current = self._current, None
+        at_work = self._at_work()
+        self._sent.clear()
         self._channel.close()
         self._output.close()
         self._forked.close()
         self._gone(self)
-        if call is not None:
-            call.fail(error)
+        if at_work is not None:
+            at_work.end(error)

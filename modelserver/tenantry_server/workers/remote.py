@@ -11,20 +11,20 @@ import numpy as np
 import orjson
 
 from tenantry import Model, TenantryError, errors
-from tenantry.errors import PredictionFailed, PredictionTimeout
+from tenantry.errors import FeatureMismatch, PredictionFailed, PredictionTimeout
 from tenantry.model import Predictions, Rows
-from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer, Malformed
 from tenantry_server.rows.payload import Payload
-from tenantry_server.workers.frames import KEY, SHAPE, SPENT, Kind
+from tenantry_server.workers import answers
+from tenantry_server.workers.frames import KEY, SHAPE, Kind
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.process import Call, Ended, Overran
+from tenantry_server.workers.process import Call, Ended, Outcome, Overran
 from tenantry_server.workers.scoring import Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FEW_ROWS = 64  # converting more takes a turn of its own, beside the event loop
+FEW_ROWS = 64  # converting more takes a turn of its own, beside the event loop
 _ERRORS = {
     kind.reason: kind
     for kind in (
@@ -91,58 +91,58 @@ class WorkerModel(Model):
         self.pool.dropped(self.key)
 
 
+def begin(
+    model: WorkerModel, payload: Payload, timeout_s: float, done: Callable[[Result, float], None]
+) -> None:
+    """Ask a model for one small request.
+
+    Args:
+        timeout_s: a call that takes longer ends the worker.
+        done: called with the predictions, or the error, and the CPU seconds that the worker spent.
+            Displaced says that the model is not in its worker any more, and that nothing was begun.
+    """
+    try:
+        kind, buffers = _frame(model, payload)
+    except Exception as error:
+        asyncio.get_running_loop().call_soon(done, error, 0.0)
+        return
+    _ask(model, kind, buffers, len(payload), timeout_s, done)
+
+
 async def score(
     model: WorkerModel, payloads: Sequence[Payload], timeout_s: float, aside: Executor
 ) -> tuple[list[Result], float]:
-    """Predict for several requests in one call; for each by itself where that fails.
+    """Predict for several requests in one call, or for a large one.
 
     Args:
         payloads: several only for a numeric model whose rows are independent.
-        timeout_s: a call that takes longer ends the worker.
+        timeout_s: as `begin` takes it.
         aside: converts what takes too long for the event loop.
 
     Returns:
         for each request its predictions or its error, and the CPU seconds that the worker spent.
-
-    Raises:
-        Displaced: the model is not in its worker any more, and nothing was begun.
     """
-    try:
-        if model.numeric:
-            return await _by_rows(model, payloads, timeout_s, aside)
+    if not model.numeric:
         (payload,) = payloads
-        pickled = await _in(aside, partial(pickle.dumps, payload, 5), len(payload))
-        buffers = [KEY.pack(model.key), pickled]
-        result, spent_s = await _asked(model, Kind.PAYLOAD, buffers, len(payload), timeout_s)
-    except Ended as ended:
-        crashed: Result = model.pool.crashed(model.model_id, f"a prediction: {ended}")
-        return [crashed] * len(payloads), 0.0
-    except Overran as overran:
-        model.pool.overran(model.model_id, f"a prediction took longer than {timeout_s:g} s, {overran}")
-        late: Result = PredictionTimeout(timeout_s)
-        return [late] * len(payloads), timeout_s
-    return [result], spent_s
-
-
-async def _by_rows(
-    model: WorkerModel, payloads: Sequence[Payload], timeout_s: float, aside: Executor
-) -> tuple[list[Result], float]:
+        kind, buffers = await _in(aside, partial(_frame, model, payload), len(payload))
+        result, spent_s = await _asked(model, kind, buffers, len(payload), timeout_s)
+        return [result], spent_s
     matrices = [await _matrix(model, payload, aside) for payload in payloads]
     good = [matrix for matrix in matrices if not isinstance(matrix, Exception)]
     if not good:
         return list(matrices), 0.0
     parts: list[Result]
     together, spent_s = await _rows(model, good[0] if len(good) == 1 else np.concatenate(good), timeout_s)
-    if len(good) == 1:
-        parts = [together]
-    elif isinstance(together, Exception):  # on one request's rows, so each is scored by itself
+    if not isinstance(together, Exception):
+        parts = list(np.split(together, np.cumsum([len(matrix) for matrix in good])[:-1]))
+    elif len(good) == 1 or not isinstance(together, FeatureMismatch | PredictionFailed):
+        parts = [together] * len(good)
+    else:  # on one request's rows, so each is scored by itself
         parts = []
         for matrix in good:
             alone, more_s = await _rows(model, matrix, timeout_s)
             spent_s += more_s
             parts.append(alone)
-    else:
-        parts = list(np.split(together, np.cumsum([len(matrix) for matrix in good])[:-1]))
     following = iter(parts)
     return [each if isinstance(each, Exception) else next(following) for each in matrices], spent_s
 
@@ -156,27 +156,67 @@ async def _matrix(model: Model, payload: Payload, aside: Executor) -> "Rows | Ex
 
 
 async def _in(aside: Executor, call: Callable[[], Any], rows: int) -> Any:
-    if rows <= _FEW_ROWS:
+    if rows <= FEW_ROWS:
         return call()
     return await asyncio.get_running_loop().run_in_executor(aside, call)
 
 
 async def _rows(model: WorkerModel, matrix: Rows, timeout_s: float) -> tuple[Result, float]:
-    head = SHAPE.pack(model.key, *matrix.shape)
-    body = np.ascontiguousarray(matrix).reshape(-1).view(np.uint8).data
-    return await _asked(model, Kind.ROWS, [head, body], len(matrix), timeout_s)
+    return await _asked(model, *_matrix_frame(model, matrix), len(matrix), timeout_s)
 
 
 async def _asked(
     model: WorkerModel, kind: Kind, buffers: Sequence[Buffer], rows: int, timeout_s: float
 ) -> tuple[Result, float]:
-    kind, body = await model.pool.call(model.key, Call(model.model_id, kind, buffers, timeout_s))
-    if kind is Kind.FAILED:
-        return failure(body)
+    answered: asyncio.Future[tuple[Result, float]] = asyncio.get_running_loop().create_future()
+
+    def done(result: Result, spent_s: float) -> None:
+        if not answered.done():  # a stop cancels
+            answered.set_result((result, spent_s))
+
+    _ask(model, kind, buffers, rows, timeout_s, done)
+    return await answered
+
+
+def _frame(model: WorkerModel, payload: Payload) -> tuple[Kind, list[Buffer]]:
+    if model.numeric:
+        return _matrix_frame(model, payload.matrix(model))
+    return Kind.PAYLOAD, [KEY.pack(model.key), pickle.dumps(payload, 5)]
+
+
+def _matrix_frame(model: WorkerModel, matrix: Rows) -> tuple[Kind, list[Buffer]]:
+    return Kind.ROWS, [SHAPE.pack(model.key, *matrix.shape), matrix.tobytes()]
+
+
+def _ask(
+    model: WorkerModel,
+    kind: Kind,
+    buffers: Sequence[Buffer],
+    rows: int,
+    timeout_s: float,
+    done: Callable[[Result, float], None],
+) -> None:
+    def end(outcome: Outcome) -> None:
+        done(*_read(model, rows, timeout_s, outcome))
+
+    model.pool.call(model.key, Call(model.model_id, kind, buffers, timeout_s, end))
+
+
+def _read(model: WorkerModel, rows: int, timeout_s: float, outcome: Outcome) -> tuple[Result, float]:
+    """Return predictions or an error, and CPU seconds; count a strike where the call ended the worker."""
+    if isinstance(outcome, Ended):
+        return model.pool.crashed(model.model_id, f"a prediction: {outcome}"), 0.0
+    if isinstance(outcome, Overran):
+        model.pool.overran(model.model_id, f"a prediction took longer than {timeout_s:g} s, {outcome}")
+        return PredictionTimeout(timeout_s), timeout_s
+    if isinstance(outcome, Exception):
+        return outcome, 0.0
+    kind, body = outcome
     try:
-        (spent_s,) = SPENT.unpack_from(body)
-        _, (predictions,) = arrays.decode(memoryview(body)[SPENT.size :])
-    except (ValueError, Malformed) as error:
+        if kind is Kind.FAILED:
+            return failure(body)
+        predictions, spent_s = answers.unpack(body)
+    except Malformed as error:
         return PredictionFailed(f"the worker's answer can't be read: {error}"), 0.0
     if predictions.ndim == 0 or len(predictions) != rows:
         return PredictionFailed(f"the worker gave shape {predictions.shape} for {rows} rows"), 0.0

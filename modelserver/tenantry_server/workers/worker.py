@@ -5,12 +5,14 @@ does here, the front learns of it by the end of this process at the latest.
 """
 
 import contextlib
+import mmap
 import os
 import pickle
 import random
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +20,19 @@ import numpy as np
 import orjson
 
 from tenantry import Model, ModelId, TenantryError
-from tenantry.errors import ArtifactInvalid, PredictionFailed
+from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions
 from tenantry_server.formats import format_of, load_model
-from tenantry_server.kernels import arrays, packing
+from tenantry_server.kernels import packing
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.forest import Forest
 from tenantry_server.memory.model_size import size_bytes
-from tenantry_server.workers import surroundings
+from tenantry_server.workers import answers, surroundings
 from tenantry_server.workers.frames import (
     KEY,
+    PROGRESS,
     SHAPE,
-    SPENT,
     BlockingChannel,
     ChannelClosed,
     Kind,
@@ -39,6 +41,7 @@ from tenantry_server.workers.frames import (
 )
 from tenantry_server.workers.scoring import contained, score, score_rows
 
+_HELD_S = 0.001  # an answer waits no longer for the next call to be made
 # Packages that known models bring; whatever else is imported is a tenant's own code.
 _KNOWN = frozenset(
     {
@@ -51,50 +54,64 @@ _KNOWN = frozenset(
 )  # fmt: skip
 
 
-def main(channel: socket.socket) -> None:
-    """Serve until the front closes the channel."""
+def main(channel: socket.socket, progress: mmap.mmap) -> None:
+    """Serve until the front closes the channel.
+
+    Args:
+        progress: a page that the front sees too, and that says which call is being made.
+    """
     random.seed()
     np.random.seed()
     Forest.keeps_arrays = True
     with contextlib.suppress(ChannelClosed):
-        _Worker(BlockingChannel(channel)).serve()
+        _Worker(BlockingChannel(channel), progress).serve()
 
 
 class _Worker:
-    def __init__(self, channel: BlockingChannel) -> None:
+    def __init__(self, channel: BlockingChannel, progress: mmap.mmap) -> None:
         self._channel = channel
+        self._progress = progress
+        self._number = 0
+        self._answers: list[tuple[Kind, Sequence[Buffer]]] = []
+        self._oldest_s = 0.0
         self._models: dict[int, Model] = {}
         self._imported = _packages()
         self._pid = os.getpid()
 
     def serve(self) -> None:
         while True:
+            if self._answers and not (
+                self._channel.waits() and time.monotonic() < self._oldest_s + _HELD_S
+            ):
+                # Answers go together where calls come together: each would cost two changes of process.
+                self._channel.send(self._answers)
+                self._answers.clear()
             kind, body, fds = self._channel.receive()
             if kind is Kind.DROP:
                 (key,) = KEY.unpack(body)
                 self._models.pop(key, None)
                 continue
-            began_s = time.thread_time()
-            try:
-                answer = contained(lambda: self._answered(kind, body, fds))  # noqa: B023 - called here
-            except Exception as error:
-                answer = Kind.FAILED, [_failure(error, time.thread_time() - began_s)]
-            for fd in fds:
-                os.close(fd)
+            self._number += 1
+            PROGRESS.pack_into(self._progress, 0, self._number)
+            answer = self._answer(kind, body, fds)
             if os.getpid() != self._pid:
                 os._exit(0)  # a model forked: only this process itself has a front
-            self._channel.send(*answer)
+            if not self._answers:
+                self._oldest_s = time.monotonic()
+            self._answers.append(answer)
 
-    def _answered(self, kind: Kind, body: bytearray, fds: list[int]) -> tuple[Kind, list[Buffer]]:
-        if kind is Kind.LOAD:
-            return Kind.LOADED, [orjson.dumps(self._load(orjson.loads(body), *fds))]
+    def _answer(self, kind: Kind, body: bytearray, fds: list[int]) -> tuple[Kind, Sequence[Buffer]]:
         began_s = time.thread_time()
-        predictions = self._scored(kind, body)
-        spent_s = time.thread_time() - began_s
         try:
-            return Kind.ANSWER, [SPENT.pack(spent_s), *arrays.encode({}, [predictions])]
-        except TypeError as error:
-            raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+            if kind is Kind.LOAD:
+                return Kind.LOADED, [orjson.dumps(contained(lambda: self._load(orjson.loads(body), *fds)))]
+            predictions = contained(lambda: self._scored(kind, body))
+            return Kind.ANSWER, answers.pack(predictions, time.thread_time() - began_s)
+        except Exception as error:
+            return Kind.FAILED, [_failure(error, time.thread_time() - began_s)]
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _scored(self, kind: Kind, body: bytearray) -> Predictions:
         if kind is Kind.ROWS:

@@ -9,6 +9,7 @@ import faulthandler
 import fcntl
 import gc
 import importlib
+import mmap
 import os
 import select
 import signal
@@ -84,6 +85,8 @@ class _Zygote:
                     self._reap()
                 if self._control_fd in ready:
                     self._fork()
+                    while self._control.waits():
+                        self._fork()
         for pid in self._workers:
             os.kill(pid, signal.SIGKILL)
         os._exit(0)
@@ -104,7 +107,7 @@ class _Zygote:
         if pid > 0:
             self._workers.add(pid)
         told = {"number": asked["number"], "pid": pid, "problem": problem}
-        self._control.send(Kind.FORKED, [orjson.dumps(told)])
+        self._control.send([(Kind.FORKED, [orjson.dumps(told)])])
 
     def _reap(self) -> None:
         """Report workers that ended, and end what they left behind."""
@@ -118,7 +121,8 @@ class _Zygote:
                 return
             if pid in self._workers:
                 self._workers.discard(pid)
-                self._control.send(Kind.EXITED, [orjson.dumps({"pid": pid, "status": status})])
+                told = orjson.dumps({"pid": pid, "status": status})
+                self._control.send([(Kind.EXITED, [told])])
 
     def _end_strangers(self) -> None:
         pid = os.getpid()
@@ -127,14 +131,15 @@ class _Zygote:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _become_worker(self, channel_fd: int, output_fd: int, lifeline_fd: int) -> NoReturn:
+    def _become_worker(self, channel: int, output: int, lifeline: int, progress: int) -> NoReturn:
         """Turn the forked process into a worker, and serve; never returns."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
-            channel = _alone_with(channel_fd, output_fd, lifeline_fd)
-            worker.main(channel)
+            page = mmap.mmap(progress, mmap.PAGESIZE)
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # to be woken interrupts no front
+            worker.main(_alone_with(channel, output, lifeline), page)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
