@@ -34,6 +34,7 @@ from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.shards.prewarmer import Prewarmer
+from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.workers import pool
@@ -60,6 +61,7 @@ class Parts:
     directory: Directory
     disk: DiskCache | None
     workers: Pool | None
+    strikes: StrikeExchange | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,11 @@ def assemble(
         pool=workers,
     )
     app.add_routes(warm_query.routes(warmth.hot.in_memory))
+    strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
-    return Parts(app, ready, registry, table, follower, candidates, warmth, directory, disk, workers)
+    return Parts(
+        app, ready, registry, table, follower, candidates, warmth, directory, disk, workers, strikes
+    )
 
 
 def _plane(

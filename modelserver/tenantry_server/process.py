@@ -160,6 +160,8 @@ async def _work(
             group.create_task(_share(parts, runner, shared_fd)),
             group.create_task(_close_mute(runner, settings)),
         ]
+        if parts.strikes is not None:
+            beside.append(group.create_task(parts.strikes.run()))
         await stop.wait()
         log.info("stopping", server=settings.server_id)
         parts.follower.wake()  # to report that it is leaving, while everything goes on

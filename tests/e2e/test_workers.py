@@ -1,6 +1,7 @@
 """Models that do their worst to the processes that run them, while their neighbours are asked."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.support.processes.up import ask
 from tests.support.tenants import site as sites
+from tests.support.tenants.chaos import Chaos
 from tests.support.tenants.hostile import (
     EndsOnLoad,
     HeldUp,
@@ -90,6 +92,11 @@ def test_a_request_that_ends_its_process_is_answered_and_goes_no_further(
     assert site.metric('workers_ended_total{cause="ended"}') == before + 1
 
 
+def _is_left_alone(site: Site, url: str) -> bool:
+    reply = site.up.predict("again", [{"do": "nothing"}], url)
+    return reply.status != 200 and reply.reason == "ModelQuarantined"
+
+
 @pytest.mark.usefixtures("front_pids")
 def test_a_model_that_ends_its_process_again_and_again_is_left_alone(site: Site) -> None:
     publish(site, "again", Misbehaves())
@@ -103,6 +110,8 @@ def test_a_model_that_ends_its_process_again_and_again_is_left_alone(site: Site)
         assert reply.status == 503
         assert 0 < int(reply.headers["Retry-After"]) <= 30
         assert "exit status 9" in reply.body["error"]["message"]
+        for other in site.up.servers():
+            until(partial(_is_left_alone, site, other), "all servers know")
     assert set(seen) == {"right"}
 
 
@@ -323,6 +332,28 @@ def test_what_a_model_prints_reaches_the_log_with_its_name(site: Site) -> None:
     assert sum(len(line["text"]) for line in flooded) < 200_000, "of 4 MB that a model printed above"
 
 
+@pytest.mark.usefixtures("front_pids")
+def test_chaos_of_one_tenant_is_nobody_elses(site: Site) -> None:
+    """Twenty seconds of it here; `make soak-hostile` takes ten minutes."""
+    seed = int(os.environ.get("TENANTRY_TEST_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
+    print(f"    replay with TENANTRY_TEST_SEED={seed}")
+    chaos = Chaos(site, seed)
+    chaos.publish()
+    ends_s = time.monotonic() + float(os.environ.get("TENANTRY_SOAK_S", "20"))
+
+    def act() -> None:
+        while time.monotonic() < ends_s:
+            chaos.act()
+
+    hostile = [threading.Thread(target=act) for _ in range(3)]
+    with site.neighbours() as seen:
+        for thread in hostile:
+            thread.start()
+        for thread in hostile:
+            thread.join()
+    assert set(seen) == {"right"}
+
+
 def _tree(pid: int) -> set[int]:
     """Return a process and all that descend from it."""
     found = {pid}
@@ -331,6 +362,15 @@ def _tree(pid: int) -> set[int]:
             for child in (task / "children").read_text().split():
                 found |= _tree(int(child))
     return found
+
+
+def test_servers_load_no_library_that_runs_models(site: Site) -> None:
+    """All kinds of models were loaded and asked above; what a process has loaded, its memory map names."""
+    for name, pid in site.up.pids.items():
+        if name.startswith("server"):
+            mapped = Path(f"/proc/{pid}/maps").read_text()
+            for library in ("sklearn", "scipy", "pandas", "onnxruntime", "xgboost", "lightgbm"):
+                assert f"/{library}/" not in mapped, (name, library)
 
 
 def _gone(*pids: int) -> bool:

@@ -18,7 +18,12 @@
     │       ├── UnknownFormat            no loader for this format or suffix
     │       ├── ModelTimedOut            loading it did not end in time
     │       └── FormatNotInstalled       the library of its format is not installed here
-    ├── ModelTooLarge            loaded, and larger than the whole cache
+    ├── ModelTooLarge            larger than the whole cache, or than the memory that a load may take
+    ├── MemoryTaken              others have the memory that its load would take
+    ├── ModelCrashed             it ended the process that ran it
+    ├── ModelQuarantined         it did so again and again, and is left alone for a while
+    ├── ModelMoving              its processes ended one after another before its turn
+    ├── WorkersUnavailable       there is no process to run it in
     ├── InvalidRequest           the request body
     │   └── FeatureMismatch          its columns, rows or values are not what the model takes
     ├── PredictionFailed         the model itself raised
@@ -53,7 +58,6 @@ from tenantry.errors.artifacts import (
     FormatNotInstalled,
     MemoryTaken,
     ModelCrashed,
-    ModelNeedsMemory,
     ModelQuarantined,
     ModelTimedOut,
     ModelTooLarge,
@@ -113,7 +117,6 @@ __all__ = [
     "ModelCrashed",
     "ModelLoading",
     "ModelMoving",
-    "ModelNeedsMemory",
     "ModelNotAssigned",
     "ModelNotReady",
     "ModelQuarantined",

@@ -1,6 +1,6 @@
 """Errors about the bytes behind a model id, and the model in them."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tenantry.errors.base import TenantryError
 
@@ -165,7 +165,7 @@ class ModelTimedOut(ArtifactInvalid):
 
 
 class ModelTooLarge(TenantryError):
-    """The loaded model does not fit the whole cache."""
+    """The loaded model does not fit the whole cache, or its load the memory that the server may take."""
 
     reason: ClassVar[str] = "ModelTooLarge"
 
@@ -175,17 +175,17 @@ class ModelTooLarge(TenantryError):
             "raise TENANTRY_CACHE_BYTES or publish a smaller model"
         )
 
-
-class ModelNeedsMemory(ModelTooLarge):
-    """Loading the model would take more memory than a server has, so it was not begun."""
-
-    def __init__(self, uri: str, needed_bytes: int, available_bytes: int) -> None:
+    @classmethod
+    def to_load(cls, uri: str, needed_bytes: int, available_bytes: int) -> Self:
+        """Return the error of a load that was not begun, as it would take more memory than there is."""
+        error = cls.__new__(cls)
         TenantryError.__init__(
-            self,
+            error,
             f"loading {uri} takes about {needed_bytes >> 20} MiB, and the server may take "
             f"{available_bytes >> 20} MiB more; raise its memory limit, lower TENANTRY_CACHE_BYTES, or "
             "publish a smaller model",
         )
+        return error
 
 
 class MemoryTaken(TenantryError):

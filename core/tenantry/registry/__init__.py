@@ -16,6 +16,7 @@ from tenantry.registry.rows import (
     LoadState,
     Server,
     ServerReport,
+    StrikeReport,
 )
 from tenantry.registry.serving import ServerRegistry
 
@@ -31,6 +32,7 @@ __all__ = [
     "Server",
     "ServerRegistry",
     "ServerReport",
+    "StrikeReport",
     "Writes",
     "is_migrated",
     "migrate",

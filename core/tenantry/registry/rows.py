@@ -152,6 +152,24 @@ class LoadState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StrikeReport:
+    """A model that ended a worker process of a server, or took longer than it may.
+
+    Attributes:
+        number: of the row; 0: not written yet.
+        writer: the server process that saw it.
+        age_s: how long ago, by the database's clock.
+        how: what was done with the model, and how the process ended.
+    """
+
+    model_id: str
+    how: str
+    age_s: float = 0.0
+    number: int = 0
+    writer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
     """A server's report on a candidate that it tried to load."""
 

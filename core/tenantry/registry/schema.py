@@ -120,6 +120,18 @@ loads = Table(
     Column("message", Text, nullable=False),
 )
 
+strikes = Table(
+    "strikes",
+    metadata,
+    # Models that ended a worker process, or took longer than they may; forgotten after an hour.
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model_id", Text, nullable=False),
+    Column("writer", String(300), nullable=False),  # a server, and which of its processes
+    Column("at", Double, nullable=False),
+    Column("how", Text, nullable=False),  # in words
+)
+Index(None, strikes.c.at)
+
 hot = Table(
     "hot",
     metadata,

@@ -9,10 +9,11 @@ from sqlalchemy import Engine, delete, select, update
 from tenantry.errors import ServerIdTaken
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport
+from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
 from tenantry.registry.sql import assignment_from, holding_from, servers_in, upsert
 from tenantry.registry.wakeups import Channel, listen, ring
 
+_STRIKES_KEPT_S = 3600.0
 _REPORTED = [column.name for column in fields(ServerReport)]
 
 
@@ -139,6 +140,26 @@ class ServerRegistry:
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.loads), rows)
             ring(connection, Channel.OPERATOR)
+
+    def report_strikes(self, reports: Sequence[StrikeReport]) -> None:
+        """Write down models that ended a worker; every server reads them. Forget those of an hour ago."""
+        now = now_s(self._engine)
+        with writing(self._engine) as connection:
+            connection.execute(delete(t.strikes).where(t.strikes.c.at < now - _STRIKES_KEPT_S))
+            for report in reports:
+                row = {"model_id": report.model_id, "writer": report.writer, "at": now - report.age_s}
+                connection.execute(t.strikes.insert().values(row | {"how": _storable(report.how, 1000)}))
+
+    def strikes(self, *, within_s: float) -> list[StrikeReport]:
+        """Return what all servers wrote down lately, the oldest first."""
+        now = now_s(self._engine)
+        age = (now - t.strikes.c.at).label("age")
+        query = select(t.strikes, age).where(t.strikes.c.at > now - within_s).order_by(t.strikes.c.id)
+        with reading(self._engine) as connection:
+            return [
+                StrikeReport(row.model_id, row.how, max(0.0, row.age), row.id, row.writer)
+                for row in connection.execute(query)
+            ]
 
     def remember_hot(self, requests: Mapping[str, int]) -> None:
         """Replace the list of users that this server answered lately.

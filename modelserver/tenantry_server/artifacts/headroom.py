@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from tenantry.errors import MemoryTaken, ModelNeedsMemory
+from tenantry.errors import MemoryTaken, ModelTooLarge
 
 _SMALL_BYTES = 16 << 20  # an artifact that always fits somewhere
 # Times an artifact's size, at the peak of its load: the file, the model, its arrays and their copy in the
@@ -78,7 +78,7 @@ class Headroom:
         if needed_bytes <= available_bytes:
             return
         if not self._loading and needed_bytes > available_bytes + self._evictable_bytes():
-            raise ModelNeedsMemory(uri, needed_bytes, available_bytes)
+            raise ModelTooLarge.to_load(uri, needed_bytes, available_bytes)
         raise MemoryTaken(uri, needed_bytes, available_bytes)
 
 
@@ -89,7 +89,7 @@ def admit(size_bytes: int) -> None:
     """Wait until an artifact of this size may be read into memory; called before it is.
 
     Raises:
-        ModelNeedsMemory: it never may, on this machine.
+        ModelTooLarge: it never may, on this machine.
         MemoryTaken: others have the memory now.
     """
     _admit.get()(size_bytes)

@@ -8,6 +8,7 @@ IN_SERVICE = 3  # strikes within the window, after which a model waits
 FIRST_WAIT_S = 30.0
 LAST_WAIT_S = 3600.0
 _MOST_MODELS = 10_000
+_MOST_NEW = 1000  # while no registry takes them
 
 
 @dataclass(slots=True)
@@ -27,6 +28,19 @@ class _Record:
     how: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """What a model did once.
+
+    Attributes:
+        at_s: when, on `time.monotonic`'s clock.
+    """
+
+    model_id: str
+    how: str
+    at_s: float
+
+
 class Strikes:
     """Counts strikes of models.
 
@@ -40,9 +54,24 @@ class Strikes:
 
     def __init__(self) -> None:
         self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._new: list[Strike] = []
+
+    def take_new(self) -> list[Strike]:
+        """Return the strikes that this process saw and that nobody took yet; `put_back` undoes it."""
+        new, self._new = self._new, []
+        return new
+
+    def put_back(self, strikes: list[Strike]) -> None:
+        """Offer these to `take_new` again."""
+        self._new = (strikes + self._new)[-_MOST_NEW:]
 
     def add(self, model_id: str, how: str, now_s: float) -> int:
-        """Count a strike; return how many there were within the window."""
+        """Count a strike that this process saw; return how many there were within the window."""
+        self._new = [*self._new, Strike(model_id, how, now_s)][-_MOST_NEW:]
+        return self.learn(model_id, how, now_s)
+
+    def learn(self, model_id: str, how: str, now_s: float) -> int:
+        """Count a strike that another process saw; return how many there were within the window."""
         record = self._records.setdefault(model_id, _Record())
         self._records.move_to_end(model_id)
         if len(self._records) > _MOST_MODELS:

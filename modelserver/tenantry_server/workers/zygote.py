@@ -11,6 +11,7 @@ import gc
 import importlib
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -42,6 +43,7 @@ _LIBRARIES = (
     "tenantry_server.toys",
 )
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _F_SETSIG = 10  # of Linux; Python names it from 3.13 on
 _FREE = 500  # descriptors from here on are not in use: none of the libraries keeps so many
 _FIRST_TO_GO = b"800"  # of 1000: when memory runs out, the kernel takes a worker before a front
@@ -138,8 +140,12 @@ class _Zygote:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             page = mmap.mmap(progress, mmap.PAGESIZE)
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # to be woken interrupts no front
-            worker.main(_alone_with(channel, output, lifeline), page)
+            with contextlib.suppress(OSError):  # to be woken interrupts no front
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            own = _alone_with(channel, output, lifeline)
+            self._libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no memory to a disk
+            worker.main(own, page)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
