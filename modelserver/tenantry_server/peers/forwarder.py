@@ -18,6 +18,7 @@ from tenantry.errors import (
     LeaseLost,
     ModelLoading,
     ModelNotReady,
+    ModelQuarantined,
     PredictionTimeout,
     ServersLost,
 )
@@ -36,7 +37,8 @@ log = structlog.get_logger(__name__)
 
 _METHODS = frozenset({"GET", "POST"})
 _ABOUT_MEMORY = "/v2/repository/"
-_FINAL = frozenset({ModelNotReady.reason, ModelLoading.reason})  # no other server knows better
+# No other server knows better.
+_FINAL = frozenset({ModelNotReady.reason, ModelLoading.reason, ModelQuarantined.reason})
 _TRIED = web.RequestKey("tried", set)
 """The ids of peers that could not answer, where none could."""
 

@@ -1,6 +1,6 @@
 """What models did to workers elsewhere: read from the registry, and written there.
 
-One server need not lose workers to a model that has ended those of another, nor to one that did so before it
+A server need not lose workers to a model that ended those of another, nor to one that did so before it
 restarted.
 """
 

@@ -34,7 +34,8 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(given.fileno(), self._read)
         self._open = True
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._writing = False
         self._head = bytearray()
         self._body = bytearray()
         self._filled = 0
@@ -44,16 +45,21 @@ class Channel:
         """Send a frame, now or as the other end reads; nothing where it is gone.
 
         Args:
-            fds: stay open here; only with a frame that begins when all before it were sent.
+            fds: go with it, and stay open here; they must be open until they are sent.
         """
         if not self._open:
             return
         head = HEAD.pack(kind, sum(len(each) for each in buffers))
+        waiting = bool(self._unsent)
         if fds:
-            self._send_fds(head, fds)
-            self._push(buffers)
+            self._unsent.append((memoryview(head), fds))
+            self._unsent.extend((memoryview(each), ()) for each in buffers if len(each))
+        elif len(buffers) <= 2:
+            self._unsent.append((memoryview(b"".join((head, *buffers))), ()))
         else:
-            self._push([b"".join((head, *buffers))] if len(buffers) <= 2 else [head, *buffers])
+            self._unsent.extend((memoryview(each), ()) for each in (head, *buffers) if len(each))
+        if not waiting:
+            self._write()
 
     def close(self) -> None:
         """Close; `closed` is not called."""
@@ -64,30 +70,17 @@ class Channel:
             self._socket.close()
             self._unsent.clear()
 
-    def _send_fds(self, head: bytes, fds: Sequence[int]) -> None:
-        if self._unsent:
-            raise RuntimeError("descriptors go with a frame of their own")
-        try:
-            socket.send_fds(self._socket, [head], list(fds))
-        except OSError:
-            self._lost()
-
-    def _push(self, buffers: Sequence[Buffer]) -> None:
-        if not self._open:
-            return
-        waiting = bool(self._unsent)
-        self._unsent.extend(memoryview(each) for each in buffers if len(each))
-        if not waiting:
-            self._write()
-
     def _write(self) -> None:
         unsent = self._unsent
         try:
             while unsent:
-                first = unsent[0]
-                sent = self._socket.send(first)
+                first, fds = unsent[0]
+                if fds:
+                    sent = socket.send_fds(self._socket, [first], list(fds))
+                else:
+                    sent = self._socket.send(first)
                 if sent < len(first):
-                    unsent[0] = first[sent:]
+                    unsent[0] = first[sent:], ()
                     break
                 unsent.popleft()
         except BlockingIOError:
@@ -97,8 +90,9 @@ class Channel:
             return
         if unsent:
             self._loop.add_writer(self._socket.fileno(), self._write)
-        else:
+        elif self._writing:
             self._loop.remove_writer(self._socket.fileno())
+        self._writing = bool(unsent)
 
     def _read(self) -> None:
         if len(self._head) == HEAD.size:

@@ -12,7 +12,7 @@ from tenantry_server.kernels.arrays import Buffer
 HEAD = struct.Struct("<BQ")
 KEY = struct.Struct("<Q")  # of a model in a worker
 SHAPE = struct.Struct("<QII")  # key, rows, columns
-PROGRESS = struct.Struct("<Q")  # the number of the call that a worker makes, in a page that both see
+PROGRESS = struct.Struct("<Q")  # the call that a worker makes, in a page that both see; 0: none
 SHOW_STACK = signal.SIGUSR1  # makes a worker print where it is, whatever it does
 MOST_BYTES = 1 << 30  # of one frame: a larger one is not an answer to anything that fits a request
 _MOST_FDS = 8

@@ -87,7 +87,7 @@ class Pool:
 
     def home_of(self, group: str) -> Worker | None:
         """Return a worker whose models need the same, and that holds up nobody; None: there is none."""
-        homes = [each for each in self.workers if each.group == group and each.open and not each.slow]
+        homes = [each for each in self.workers if each.group == group and each.welcoming]
         return min(homes, key=lambda each: (each.busy, each.waiting), default=None)
 
     def settle(self, key: int, home: Worker, group: str, size_bytes: int) -> None:

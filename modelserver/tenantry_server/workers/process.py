@@ -22,6 +22,8 @@ from tenantry_server.workers.output import Output
 log = structlog.get_logger(__name__)
 
 SLOW_S = 0.1  # others stop waiting for a call that takes longer
+_WATCHED_S = 0.04  # of those at least, without the time that the process waited for a processor
+_TRUSTED = 2.0  # times a deadline, for which a worker is believed that says it makes no call
 _STACK_S = 0.2  # for a process that is about to be ended to print where it is
 _STATUS_S = 1.0  # for the zygote to say how a process ended whose channel has closed
 _NICE = 10
@@ -93,7 +95,8 @@ class Worker:
     Attributes:
         group: what its models need beside the known libraries; None: it loads models, and keeps none.
         sizes: of the models in it, in bytes, by their keys.
-        slow: whether a call in it held up others.
+        slow: whether a prediction in it held up others; from then on, no model is added to it.
+        loads_long: whether it does so now because it loads a model.
         at_first_bytes: what it took before it held a model, without what belongs to files.
         used_s: when it was used last, on `time.monotonic`'s clock.
     """
@@ -102,6 +105,7 @@ class Worker:
         self.group: str | None = None
         self.sizes: dict[int, int] = {}
         self.slow = False
+        self.loads_long = False
         self.at_first_bytes = usage.own_bytes(forked.pid)
         self.used_s = time.monotonic()
         self._forked = forked
@@ -112,6 +116,8 @@ class Worker:
         self._waiting: deque[Call] = deque()
         self._number = 0
         self._since_s = 0.0  # when the first of those began, as far as is known
+        self._watched = 0, 0.0, 0.0  # a call that takes long: its number, since when, and what it waited
+        self._held_up = False  # by that call
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(forked.channel, self._received, self._lost)
         self._output = Output(forked.output, lambda: self._about)
@@ -125,6 +131,11 @@ class Worker:
     def open(self) -> bool:
         """Whether it takes calls."""
         return self._state is _State.OPEN
+
+    @property
+    def welcoming(self) -> bool:
+        """Whether one more model may live in it."""
+        return self.open and not self.slow and not self.loads_long
 
     @property
     def busy(self) -> bool:
@@ -144,7 +155,7 @@ class Worker:
             self._send(call)
         else:
             self._waiting.append(call)
-        if self._is_slow(time.monotonic()):
+        if self._held_up:
             self._displace()
 
     def drop(self, key: int) -> None:
@@ -157,10 +168,16 @@ class Worker:
         """End it if its call takes longer than it may; let others be made elsewhere if it takes long."""
         if not self._sent or not self.open:
             return
-        if now_s - self._since_s >= self._sent[0].timeout_s:
+        at_work, head = self._at_work(), self._sent[0]
+        took_s = now_s - self._since_s
+        if at_work is None and took_s < _TRUSTED * head.timeout_s:
+            return  # the answer is on its way: it was this process that had no time
+        if took_s >= head.timeout_s:
             self._overrun()
-        elif self._is_slow(now_s):
-            self._displace()
+        elif took_s > SLOW_S and self.group is not None:
+            self._watch(head.number, now_s)
+            if self._held_up:
+                self._displace()
 
     def exited(self, status: int) -> None:
         """Take note of how the process ended."""
@@ -170,9 +187,13 @@ class Worker:
         """End it now; no call of it was at fault."""
         self._end(Displaced())
 
-    def _is_slow(self, now_s: float) -> bool:
-        """Return whether others wait for a call that takes long."""
-        return self.group is not None and self.waiting > 0 and now_s - self._since_s > SLOW_S
+    def _watch(self, number: int, now_s: float) -> None:
+        """Decide whether a call takes long by itself, or waits for a processor like everything else."""
+        waited_s = usage.waited_for_processor_s(self.pid)
+        if self._watched[0] != number:
+            self._watched = number, now_s, waited_s
+        _, since_s, waited_before_s = self._watched
+        self._held_up = now_s - since_s - (waited_s - waited_before_s) >= _WATCHED_S
 
     def _send(self, call: Call) -> None:
         self._number += 1
@@ -192,6 +213,7 @@ class Worker:
             return
         call = self._sent.popleft()
         self._since_s = time.monotonic()
+        self._held_up = self.loads_long = False
         while self._waiting and len(self._sent) < _SENT and self.open:
             self._send(self._waiting.popleft())
         if self._sent:
@@ -205,11 +227,13 @@ class Worker:
 
     def _displace(self) -> None:
         """Let every call be made elsewhere that it has not begun, or whose answer it holds back."""
-        if not self.slow:
+        at_work = self._at_work()
+        if at_work is not None and at_work.kind is Kind.LOAD:
+            self.loads_long = True
+        elif not self.slow:
             self.slow = True
             with contextlib.suppress(OSError):  # from now on it yields to everything that is quick
                 os.setpriority(os.PRIO_PROCESS, self.pid, _NICE)
-        at_work = self._at_work()
         waiting, self._waiting = self._waiting, deque()
         for call in (*self._sent, *waiting):
             if call is not at_work:

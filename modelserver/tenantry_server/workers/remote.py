@@ -63,10 +63,10 @@ class WorkerModel(Model):
         key: int,
         size_bytes: int,
     ) -> None:
-        names, count = described["names"], described["count"]
         self.pool = pool
         self.model_id = model_id
-        self.key = key
+        self.key = key  # from here on, `__del__` gives it up
+        names, count = described["names"], described["count"]
         if names is not None and not all(isinstance(name, str) for name in names):
             raise Malformed("names that are not texts")
         if count is not None and (type(count) is not int or count < 0):

@@ -36,6 +36,14 @@ def has_outgrown(own_bytes: int, at_first_bytes: int, held_bytes: int) -> bool:
     return own_bytes - at_first_bytes > _FREE_GROWTH_BYTES + _SHARE * held_bytes
 
 
+def waited_for_processor_s(pid: int) -> float:
+    """Return for how long a process could have run and had no processor; 0: it is gone, or not known."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def _pages(pid: int) -> tuple[int, int]:
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()

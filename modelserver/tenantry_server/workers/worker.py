@@ -86,6 +86,7 @@ class _Worker:
                 # Answers go together where calls come together: each would cost two changes of process.
                 self._channel.send(self._answers)
                 self._answers.clear()
+                PROGRESS.pack_into(self._progress, 0, 0)  # a worker that can't send has ended on its call
             kind, body, fds = self._channel.receive()
             if kind is Kind.DROP:
                 (key,) = KEY.unpack(body)

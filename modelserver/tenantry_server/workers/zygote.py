@@ -40,6 +40,8 @@ _LIBRARIES = (
     "sklearn.pipeline",
     "sklearn.svm",
     "tenantry_server.formats.sklearn",
+    "tenantry_server.rows.json_payload",
+    "tenantry_server.rows.tensors",
     "tenantry_server.toys",
 )
 _PR_SET_CHILD_SUBREAPER = 36
@@ -56,9 +58,19 @@ def main(control_fd: int) -> NoReturn:
         importlib.import_module(library)
     surroundings.hold_to_one_core()
     surroundings.keep()
+    _warm_up()
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page of the libraries
     _Zygote(control_fd).run()
+
+
+def _warm_up() -> None:
+    """Import what scikit-learn imports with the first frame that it sees."""
+    import pandas as pd  # noqa: PLC0415 - of `_LIBRARIES`
+    from sklearn.preprocessing import OneHotEncoder  # noqa: PLC0415 - as above
+
+    frame = pd.DataFrame({"text": ["a", "b"]})
+    OneHotEncoder().fit(frame).transform(frame)
 
 
 class _Zygote:

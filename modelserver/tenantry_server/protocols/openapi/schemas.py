@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tenantry_server.protocols.v2 import datatypes
+from tenantry_server.rows import datatypes
 
 Schema = dict[str, Any]
 

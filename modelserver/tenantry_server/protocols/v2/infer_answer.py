@@ -8,8 +8,8 @@ import orjson
 from tenantry import ModelId
 from tenantry.errors import InvalidRequest
 from tenantry_server.predicting.dataplane import Answer
-from tenantry_server.protocols.v2 import datatypes
 from tenantry_server.protocols.v2.infer_request import InferRequest
+from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import short
 
 _DEFAULT_OUTPUT = "predict"

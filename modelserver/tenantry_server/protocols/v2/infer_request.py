@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from tenantry.errors import InvalidRequest
-from tenantry_server.protocols.v2 import datatypes, tensors
-from tenantry_server.protocols.v2.tensors import Tensor, Tensors
+from tenantry_server.rows import datatypes, tensors
 from tenantry_server.rows.payload import refuse_double_keys, short
+from tenantry_server.rows.tensors import Tensor, Tensors
 
 _LONGEST_LENGTH = 12  # digits of a plausible length
 

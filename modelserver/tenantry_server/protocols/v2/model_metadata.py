@@ -8,9 +8,9 @@ from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import UnknownFormat
 from tenantry_server import formats
 from tenantry_server.protocols.service import Service
-from tenantry_server.protocols.v2 import datatypes
 from tenantry_server.protocols.v2.infer_answer import output_name, version_of
-from tenantry_server.protocols.v2.tensors import Tensor, Tensors
+from tenantry_server.rows import datatypes
+from tenantry_server.rows.tensors import Tensor, Tensors
 
 MATRIX = "input"  # a name for the one tensor that may have any name
 _ANY = -1

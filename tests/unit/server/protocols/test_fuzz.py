@@ -14,9 +14,9 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
 from tenantry_server.predicting.dataplane import Answer
-from tenantry_server.protocols.v2 import datatypes, infer_answer
+from tenantry_server.protocols.v2 import infer_answer
 from tenantry_server.protocols.v2.infer_request import InferRequest, parse
-from tenantry_server.rows import json_payload
+from tenantry_server.rows import datatypes, json_payload
 from tenantry_server.rows.payload import Payload
 
 LARGEST_ROUND = 1 << 20  # bytes of memory for a body of a few hundred

@@ -14,8 +14,9 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
 from tenantry.model import Predictions
 from tenantry_server.predicting.dataplane import Answer
-from tenantry_server.protocols.v2 import datatypes, infer_answer
+from tenantry_server.protocols.v2 import infer_answer
 from tenantry_server.protocols.v2.infer_request import InferRequest, parse
+from tenantry_server.rows import datatypes
 
 MODEL_ID = "s3://models/a.joblib#sha256=" + "9f86d081" * 8
 

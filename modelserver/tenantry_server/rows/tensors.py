@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Rows
-from tenantry_server.protocols.v2 import datatypes
+from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import Payload, check_count, check_finite, check_same, short
 
 if TYPE_CHECKING:
