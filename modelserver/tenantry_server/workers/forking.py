@@ -100,6 +100,7 @@ class Zygote:
                 [sys.executable, "-c", code],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for this process, which ends that one
                 env=environment(os.environ),
             )
         self._control = Channel(here, self._received, self._lost)

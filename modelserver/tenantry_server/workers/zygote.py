@@ -53,7 +53,6 @@ _FIRST_TO_GO = b"800"  # of 1000: when memory runs out, the kernel takes a worke
 
 def main(control_fd: int) -> NoReturn:
     """Fork workers as the front asks over this socket, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front, which ends this process
     for library in _LIBRARIES:
         importlib.import_module(library)
     surroundings.hold_to_one_core()
