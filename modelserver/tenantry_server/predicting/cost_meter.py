@@ -15,7 +15,7 @@ class LoadMeter:
 
     Args:
         clock_s: seconds, never going back.
-        cpu_s: returns the CPU seconds of this process.
+        cpu_s: returns the CPU seconds of this process, and of workers for it.
     """
 
     def __init__(

@@ -88,8 +88,8 @@ class DataPlane:
         self._info = model_info_repository
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
-        self.meter = LoadMeter()
-        self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
+        lanes = self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
+        self.meter = LoadMeter(cpu_s=lambda: time.process_time() + lanes.in_workers_s)
         self._loads = Loads(self._load, timeout_s=load_timeout_s, threads=loads)
         self._info_pool = ThreadPoolExecutor(1, "model-info")
 

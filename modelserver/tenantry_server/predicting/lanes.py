@@ -41,12 +41,16 @@ class Lanes:
     Args:
         threads: for the calls of all models.
         timeout_s: a call that takes longer ends its worker, or gives its thread's place to another one.
+
+    Attributes:
+        in_workers_s: CPU seconds that workers have spent on calls.
     """
 
     def __init__(self, threads: int, *, timeout_s: float) -> None:
         self._pool = Threads(threads, "predict", timeout_s=timeout_s)
         self._aside = ThreadPoolExecutor(1, "large-requests")
         self.timeout_s = timeout_s
+        self.in_workers_s = 0.0
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
 
     async def predict(self, model_id: str, resident: Resident, payload: Payload) -> Predictions:
@@ -147,6 +151,7 @@ class _Lane:
         if len(jobs) == 1 and len(payload) <= remote.FEW_ROWS:
 
             def done(result: Result, spent_s: float) -> None:
+                self._lanes.in_workers_s += spent_s
                 self._measured(jobs, spent_s)
                 self._give(jobs, [result])
 
@@ -158,6 +163,7 @@ class _Lane:
                 return
             error = task.exception()
             results, spent_s = ([error] * len(jobs), 0.0) if isinstance(error, Exception) else task.result()
+            self._lanes.in_workers_s += spent_s
             self._measured(jobs, spent_s)
             self._give(jobs, results)
 
