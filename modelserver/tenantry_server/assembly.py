@@ -1,6 +1,7 @@
 """Wires the parts of a model server by its settings. Starts nothing and listens nowhere."""
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ from tenantry_server.workers.pool import Pool
 log = structlog.get_logger(__name__)
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
+_READS = 4  # of artifacts at once: a fleet that starts is no stampede on the store
 _LOADS = 16  # at once, most of them waiting for a store or a worker
 
 
@@ -235,6 +237,7 @@ def _models(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),
     )
+    files.reading = s3.reading = threading.BoundedSemaphore(_READS)
     files.headroom = s3.headroom = Headroom(
         at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
     )

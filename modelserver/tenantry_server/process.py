@@ -25,12 +25,14 @@ from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
 from tenantry_server.wire import connections
 from tenantry_server.workers import surroundings
+from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
 
 _TABLES_EVERY_S = 0.2
 _READY_EVERY_S = 0.05
 _SWITCH_S = 0.0005
+_IMPORTS_S = 60.0  # for the workers' libraries; longer on no machine that serves
 _THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
 _BACKLOG = 1024  # connections of clients and peers that wait while this process is held up
@@ -90,6 +92,7 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
     if parts.workers is not None:
         parts.workers.start()
+        await _imported(parts.workers, stop)
     else:
         surroundings.hold_to_one_core()
         surroundings.keep()
@@ -119,6 +122,14 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         parts.workers.close()
     log.info("stopped", server=settings.server_id)
     exit_within(_END_S)
+
+
+async def _imported(workers: Pool, stop: asyncio.Event) -> None:
+    """Wait for the workers' libraries, before any client or the operator asks for a model."""
+    waits = [asyncio.ensure_future(workers.until_ready()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait(waits, timeout=_IMPORTS_S, return_when=asyncio.FIRST_COMPLETED)
+    for each in waits:
+        each.cancel()
 
 
 async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:

@@ -4,9 +4,9 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from tenantry import Model, ModelId
@@ -69,17 +69,23 @@ class ArtifactRepository(ModelRepository):
     Attributes:
         loader: makes models of the bytes; another one may be set before the first use.
         headroom: admits loads by the memory that they take; None: every load.
+        reading: held while an artifact is read, such as a semaphore.
     """
 
     loader: Loader = staticmethod(load_here)
     headroom: Headroom | None = None
+    reading: AbstractContextManager[Any] = nullcontext()
 
     def get_model(self, model_id: str) -> Model:
         """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
         exact = ModelId.parse(model_id)
         with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
             # No name holds the bytes here: the loader gives them up before it is done.
-            return self.loader(check_digest(self.read(exact), exact), exact)
+            return self.loader(self._whole(exact), exact)
+
+    def _whole(self, exact: ModelId) -> bytes:
+        with self.reading:
+            return check_digest(self.read(exact), exact)
 
     @abstractmethod
     def read(self, model_id: ModelId) -> bytes:

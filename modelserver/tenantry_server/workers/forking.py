@@ -83,6 +83,7 @@ class Zygote:
         self._pids: set[int] = set()
         self._failures = 0
         self._closed = False
+        self._imported = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -104,6 +105,10 @@ class Zygote:
                 env=environment(os.environ),
             )
         self._control = Channel(here, self._received, self._lost)
+
+    async def until_imported(self) -> None:
+        """Wait until one has imported the libraries."""
+        await self._imported.wait()
 
     async def fork(self) -> Forked:
         """Make a worker; waits for a zygote that still starts.
@@ -159,8 +164,11 @@ class Zygote:
         self._pids.clear()
 
     def _received(self, kind: Kind, body: Buffer) -> None:
-        told = orjson.loads(body)
         self._failures = 0
+        if kind is Kind.IMPORTED:
+            self._imported.set()
+            return
+        told = orjson.loads(body)
         if kind is Kind.EXITED:
             if told["pid"] in self._pids:
                 self._pids.discard(told["pid"])

@@ -33,6 +33,7 @@ class Kind(enum.IntEnum):
     )
     FORKED = 9  # zygote: JSON of that number and the process id
     EXITED = 10  # zygote: JSON of the process id and the wait status
+    IMPORTED = 11  # zygote: nothing; it has imported the libraries
 
 
 _FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame

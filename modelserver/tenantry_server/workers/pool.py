@@ -58,6 +58,10 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self._zygote.start()
 
+    async def until_ready(self) -> None:
+        """Wait until a worker can be made in milliseconds."""
+        await self._zygote.until_imported()
+
     def close(self) -> None:
         """End every worker."""
         self.loop = None

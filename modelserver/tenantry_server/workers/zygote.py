@@ -90,6 +90,7 @@ class _Zygote:
         waiting.register(self._control_fd, select.POLLIN)
         waiting.register(self._ended, select.POLLIN)
         with contextlib.suppress(ChannelClosed):
+            self._control.send([(Kind.IMPORTED, [])])
             while True:
                 ready = {fd for fd, _ in waiting.poll()}
                 if self._ended in ready:

@@ -136,4 +136,4 @@ def test_servers_show_how_busy_they_are(moving: Shown) -> None:
 def test_a_second_name_is_for_shards_only(shown: Shown) -> None:
     done = CliRunner().invoke(command, ["ann", "bob", "--registry", shown.url])
     assert done.exit_code == 2
-    assert "only `tenantry get shards` takes a second name" in done.output
+    assert "only `tenantry get shards` and `tenantry get server` take a second name" in done.output
