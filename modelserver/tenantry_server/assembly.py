@@ -45,7 +45,7 @@ from tenantry_server.workers.pool import Pool
 log = structlog.get_logger(__name__)
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
-_READS = 4  # of artifacts at once: a fleet that starts is no stampede on the store
+_READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
 _LOADS = 16  # at once, most of them waiting for a store or a worker
 
 
