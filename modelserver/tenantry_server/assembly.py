@@ -117,7 +117,13 @@ def assemble(
         servers_read=servers_read,
     )
     timeout_s, max_body_bytes = settings.predict_timeout_s, settings.max_body_bytes
-    forwarder = Forwarder(view, directory, timeout_s=timeout_s, max_body_bytes=max_body_bytes)
+    forwarder = Forwarder(
+        view,
+        directory,
+        timeout_s=timeout_s,
+        max_body_bytes=max_body_bytes,
+        models_here=workers is None,
+    )
     ready = _readiness(table, prewarmer, stopping)
     app = make_app(
         table,

@@ -48,7 +48,7 @@ class BodiesTooMany(TenantryError):
 
 
 class ServersLost(TenantryError):
-    """Servers ended, or fell silent, one after another while they worked on this request."""
+    """Servers ended, or hung with a model, one after another while they worked on this request."""
 
     reason: ClassVar[str] = "ServersLost"
 

@@ -45,13 +45,16 @@ class PeerLost(Exception):
     Args:
         stale: the connection was kept from before, and nothing was received; another one may work.
 
+        broken: it was the other end that closed the connection; the peer may have ended.
+
     Attributes:
         sent: the peer may have worked on the request.
     """
 
-    def __init__(self, message: str, *, stale: bool = False) -> None:
+    def __init__(self, message: str, *, stale: bool = False, broken: bool = False) -> None:
         super().__init__(message)
         self.stale = stale
+        self.broken = broken
         self.sent = False
 
 
@@ -220,7 +223,8 @@ class PeerConnection(asyncio.Protocol):
         self._transport = None
         heard = bool(self._head or self._received)
         why = "closed" if exc is None else f"{type(exc).__name__}: {exc}"
-        self.fail(PeerLost(f"the connection was lost ({why})", stale=self._used and not heard))
+        stale = self._used and not heard
+        self.fail(PeerLost(f"the connection was lost ({why})", stale=stale, broken=True))
 
     def pause_writing(self) -> None:
         """Hold back: the peer reads slower than the body arrives."""

@@ -17,8 +17,8 @@ _IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may
 _OPENING = 16  # connections at once: a server's backlog holds 128, of all its clients
 
 
-# A request on which a process ends or hangs must not go through the whole fleet. One more server may try
-# it, as most requests that a lost server held did it no harm.
+# A request on which servers end must not go through the whole fleet. One more may try it, as most requests
+# that a lost server held did it no harm.
 MAX_LOST = 2
 
 
@@ -27,10 +27,12 @@ class Forwarded(Protocol):
 
     Attributes:
         lost: the ids of peers that were lost while they may have worked on it.
+        may_hold_up: whether a server may fall silent because of it.
     """
 
     body: Body
     lost: set[str]
+    may_hold_up: bool
 
     @property
     def ends_s(self) -> float:
@@ -156,7 +158,7 @@ class ConnectionPool:
                 return await connection.ask(head, await request.body.whole())
             return await connection.ask_in_pieces(head, request.body.pieces())
         except PeerLost as lost:
-            if lost.sent:
+            if lost.sent and (lost.broken or request.may_hold_up):
                 request.lost.add(self._server_id)
             raise
         finally:

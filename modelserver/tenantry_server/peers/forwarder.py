@@ -63,6 +63,8 @@ class Forwarder:
         directory: the others.
         timeout_s: for one request, as the server's own.
         max_body_bytes: of a request; a larger one is answered with 413.
+        models_here: whether models run in the servers' own processes, where a prediction may hold up
+            everything: then a peer that falls silent counts like one that ended.
 
     Attributes:
         directory: as given.
@@ -70,12 +72,19 @@ class Forwarder:
     """
 
     def __init__(
-        self, view: FleetView, directory: Directory, *, timeout_s: float, max_body_bytes: int
+        self,
+        view: FleetView,
+        directory: Directory,
+        *,
+        timeout_s: float,
+        max_body_bytes: int,
+        models_here: bool = True,
     ) -> None:
         self._view = view
         self.directory = directory
         self._timeout_s = timeout_s
         self._max_body_bytes = max_body_bytes
+        self._models_here = models_here
         self._hop_line = f"{headers.HOP}: {directory.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
 
@@ -199,7 +208,13 @@ class Forwarder:
         return bodies.begun(request, self._max_body_bytes)
 
     def _hop_of(self, request: web.Request, body: Body) -> HopRequest:
-        return HopRequest(request, body, server_id=self.directory.server_id, timeout_s=self._timeout_s)
+        return HopRequest(
+            request,
+            body,
+            server_id=self.directory.server_id,
+            timeout_s=self._timeout_s,
+            may_hold_up=self._models_here,
+        )
 
 
 def _question(request: web.Request, user_id: str) -> choice.Request:

@@ -38,23 +38,33 @@ class HopRequest:
         body: of the request; what has arrived is sent, and the rest as it arrives.
         server_id: the server that passes it on.
         timeout_s: how long a server takes for one request, unless the request names less.
+        may_hold_up: whether a server may fall silent because of it.
 
     Attributes:
-        body: as given.
+        body, may_hold_up: as given.
         limit_s: how long the request may take, once its body has arrived.
         fresh: whether only a server whose lease holds may answer.
         tried: the ids of the peers that were asked.
         lost: the ids of peers that were lost while they may have worked on it.
     """
 
-    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "lost", "tried")
+    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "lost", "may_hold_up", "tried")
 
-    def __init__(self, request: web.BaseRequest, body: Body, *, server_id: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        body: Body,
+        *,
+        server_id: str,
+        timeout_s: float,
+        may_hold_up: bool = True,
+    ) -> None:
         target = request.raw_path.encode("utf-8", "surrogateescape")
         self._first = b"%b %b HTTP/1.1\r\nHost: " % (request.method.encode(), target)
         self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
         self.limit_s = deadlines.limit_s(request, timeout_s)
         self.body = body
+        self.may_hold_up = may_hold_up
         self.fresh = True
         self.tried: set[str] = set()
         self.lost: set[str] = set()

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -37,6 +38,23 @@ _TRIES = 3  # of a load whose worker ended for another reason
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One attempt to load a model.
+
+    Attributes:
+        model_id: the exact model.
+        library: the heavy one that it needs; `KNOWN` where it needs none.
+        key: its name in the pool.
+        fds: the artifact, and room for a kernel.
+    """
+
+    model_id: str
+    library: str
+    key: int
+    fds: Sequence[int]
+
+
 class WorkerLoads:
     """Loads models in workers that keep none, and moves those that stay to workers that do.
 
@@ -53,6 +71,7 @@ class WorkerLoads:
         self._idle: dict[str, list[Worker]] = defaultdict(list)  # by the heavy library that they have
         self._keys = itertools.count(1)
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._housing = asyncio.Lock()
 
     def load(self, data: bytes, exact: ModelId) -> Model:
         """Make a model of an artifact whose digest was checked; called in any thread but the event loop's.
@@ -70,7 +89,7 @@ class WorkerLoads:
         del data  # of which the caller keeps none: a large one is in memory once
         room = frames.memory_file("kernel")
         try:
-            model, length = self._on_loop(self._load(str(exact), exact.uri, (artifact, room)))
+            model, length = self._on_loop(self._load(exact, (artifact, room)))
             return _kernel(exact.uri, room, length) if model is None else model
         finally:
             os.close(artifact)
@@ -86,19 +105,21 @@ class WorkerLoads:
         except CancelledError:
             raise RuntimeError("this server is stopping") from None
 
-    async def _load(self, model_id: str, uri: str, fds: Sequence[int]) -> tuple[Model | None, int]:
+    async def _load(self, exact: ModelId, fds: Sequence[int]) -> tuple[Model | None, int]:
         """Load in a worker, and once more where the worker was ended for another reason.
 
         Returns:
             the model that stays there; or None, and the length of the kernel.
         """
-        strikes = self._pool.strikes
+        strikes, model_id, uri = self._pool.strikes, str(exact), exact.uri
+        library = _library(exact)
         wait_s = strikes.wait_s(model_id, time.monotonic())
         if wait_s:
             raise ModelQuarantined(uri, strikes.how(model_id), wait_s)
         for attempt in range(_TRIES):
             try:
-                return await self._tried(model_id, fds, alone=attempt > 0)
+                load = _Load(model_id, library, next(self._keys), fds)
+                return await self._tried(load, alone=attempt > 0)
             except Displaced:
                 if self._pool.loop is None:
                     raise RuntimeError("this server is stopping") from None
@@ -114,66 +135,68 @@ class WorkerLoads:
                 raise WorkersUnavailable(f"{error}") from None
         raise WorkersUnavailable(f"{_TRIES} of them ended while they loaded it")
 
-    async def _tried(self, model_id: str, fds: Sequence[int], *, alone: bool) -> tuple[Model | None, int]:
-        key = next(self._keys)
-        asked = {"model_id": model_id, "key": key, "keep": False}
-        library = _library(model_id)
-        loader = await self._loader(library)
-        try:
-            told = await self._in_turn(loader, asked, fds)
-        except Exception:
-            self._done_with(loader, library, library)
-            raise
+    async def _tried(self, load: _Load, *, alone: bool) -> tuple[Model | None, int]:
+        loader, told = await self._in_turn(load)
         group = str(told["group"])
         if "kernel" in told:
-            self._done_with(loader, library, group)
+            self._done_with(loader, load.library, group)
             return None, int(told["kernel"])
         size_bytes = int(told["size_bytes"])
-        if alone or self._pool.strikes.has(model_id):
-            group = f"model {key}"
-        told = await self._settled(loader, group, asked, told, fds)
-        return WorkerModel(told["model"], self._pool, model_id, key=key, size_bytes=size_bytes), 0
+        if alone or self._pool.strikes.has(load.model_id):
+            group = f"model {load.key}"
+        told = await self._settled(loader, group, load, told)
+        return WorkerModel(told["model"], self._pool, load.model_id, key=load.key, size_bytes=size_bytes), 0
 
     async def _settled(
-        self, loader: Worker, group: str, asked: dict[str, Any], told: dict[str, Any], fds: Sequence[int]
+        self, loader: Worker, group: str, load: _Load, told: dict[str, Any]
     ) -> dict[str, Any]:
         """Give a model that was tried its home: the loader itself where nobody else may share it."""
-        key, size_bytes = asked["key"], int(told["size_bytes"])
+        key, size_bytes = load.key, int(told["size_bytes"])
         home = self._pool.home_of(group)
         if home is None and group != KNOWN:
             self._pool.settle(key, loader, group, size_bytes)
             return told
         loader.drop(key)
-        self._done_with(loader, _library(asked["model_id"]), str(told["group"]))
-        if home is None:
-            home = await self._pool.fork()
-        self._pool.settle(key, home, group, size_bytes)
+        self._done_with(loader, load.library, str(told["group"]))
+        async with self._housing:  # else loads that end together make a worker each
+            home = self._pool.home_of(group) or await self._pool.fork()
+            self._pool.settle(key, home, group, size_bytes)
         try:
-            return await self._call(home, asked | {"keep": True}, fds)
+            return await self._call(home, load, keep=True)
         except BaseException:
             self._pool.dropped(key)
             raise
 
-    async def _in_turn(self, loader: Worker, asked: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
-        """Load, a few at a time; one that takes long lets another begin beside it."""
-        await self._turns.acquire()
-        load = asyncio.ensure_future(self._call(loader, asked, fds))
-        load.add_done_callback(lambda done: done.cancelled() or done.exception())  # a stop awaits nothing
-        try:
-            await asyncio.wait([load], timeout=_LONG_S)
-        finally:
-            self._turns.release()
-        return await load
+    async def _in_turn(self, load: _Load) -> tuple[Worker, dict[str, Any]]:
+        """Load, a few at a time; one that takes long lets another begin beside it.
 
-    async def _call(self, worker: Worker, asked: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+        Returns:
+            the worker that loaded it, and what became of it there.
+        """
+        loop = asyncio.get_running_loop()
+        await self._turns.acquire()
+        over = loop.call_later(_LONG_S, self._turns.release)
+        try:
+            loader = await self._loader(load.library)  # not before its turn: each would be made anew
+            try:
+                return loader, await self._call(loader, load, keep=False)
+            except Exception:
+                self._done_with(loader, load.library, load.library)
+                raise
+        finally:
+            if loop.time() < over.when():  # else the timer gives the turn back, now or a moment ago
+                over.cancel()
+                self._turns.release()
+
+    async def _call(self, worker: Worker, load: _Load, *, keep: bool) -> dict[str, Any]:
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def end(outcome: Outcome) -> None:
             if not done.done():  # a stop cancels
                 done.set_result(outcome)
 
-        body = [orjson.dumps(asked)]
-        self._pool.submit(worker, Call(asked["model_id"], Kind.LOAD, body, self._timeout_s, end, fds))
+        body = [orjson.dumps({"model_id": load.model_id, "key": load.key, "keep": keep})]
+        self._pool.submit(worker, Call(load.model_id, Kind.LOAD, body, self._timeout_s, end, load.fds))
         outcome = await done
         if isinstance(outcome, Exception):
             raise outcome
@@ -205,10 +228,10 @@ class WorkerLoads:
             idle.append(loader)
 
 
-def _library(model_id: str) -> str:
+def _library(exact: ModelId) -> str:
     """Return the heavy library that a load needs; `KNOWN` where it needs none."""
     try:
-        known = format_of(ModelId.parse(model_id))
+        known = format_of(exact)
     except UnknownFormat:
         return KNOWN  # which the worker says in words
     return known.name if known.heavy else KNOWN

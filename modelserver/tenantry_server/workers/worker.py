@@ -12,7 +12,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +75,9 @@ class _Worker:
         self._answers: list[tuple[Kind, Sequence[Buffer]]] = []
         self._oldest_s = 0.0
         self._models: dict[int, Model] = {}
-        self._imported = _packages()
+        self._seen = set(sys.modules)
+        self._imported = _packages(self._seen)
+        self._own: set[str] = set()  # packages that a model brought
         self._pid = os.getpid()
 
     def serve(self) -> None:
@@ -146,7 +148,11 @@ class _Worker:
         known = format_of(exact)
         if known.heavy:
             return known.name
-        return " ".join(sorted(_packages() - self._imported - _KNOWN - sys.stdlib_module_names))
+        new = sys.modules.keys() - self._seen
+        if new:  # seldom: to look at thousands of names costs a tenth of a load
+            self._seen |= new
+            self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
+        return " ".join(sorted(self._own))
 
 
 def _described(model: Model, exact: ModelId) -> dict[str, Any]:
@@ -175,5 +181,5 @@ def _failure(error: Exception, spent_s: float) -> bytes:
     )
 
 
-def _packages() -> set[str]:
-    return {name.partition(".")[0] for name in list(sys.modules)}
+def _packages(modules: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}

@@ -223,7 +223,7 @@ class Readers:
         self._under_way[server_id] += 1
         try:
             async with session.post(url, json={"instances": [[1.0]]}, trace_request_ctx=known) as reply:
-                told = Told(_status(reply), _slope(await reply.json()))
+                told = Told(reply.status, _slope(await reply.json()))
         except (aiohttp.ClientError, OSError):  # it was killed, or the connection broke
             if wanted and not self.sent(server_id, user_id):
                 self._wanted.append((server_id, user_id))
@@ -239,11 +239,6 @@ class Readers:
         if context.trace_request_ctx is not None:  # the watch has none
             server_id, user_id, promised = context.trace_request_ctx
             self._sent[server_id, user_id] = max(promised, self._sent[server_id, user_id])
-
-
-def _status(reply: aiohttp.ClientResponse) -> int:
-    """Its status; a request that a killed and a paused server held is not tried again."""
-    return 503 if reply.headers.get("Tenantry-Reason") == "ServersLost" else reply.status
 
 
 def _slope(body: Any) -> float | None:

@@ -84,6 +84,7 @@ class Node:
             self.peers,
             timeout_s=self.timeout_s,
             max_body_bytes=self.max_body_bytes,
+            models_here=settings.get("models_here", True),
         )
         self.app = make_app(
             self.table,

@@ -143,6 +143,31 @@ async def test_a_request_that_two_servers_were_lost_on_is_not_tried_on_a_third(
         assert len(second.seen) == 1
 
 
+@pytest.mark.parametrize("models_here", [False, True])
+async def test_two_silent_servers_are_no_reason_to_fail_where_no_model_holds_up_a_server(
+    models_here: bool,
+) -> None:
+    user = user_for("peer", "peer-2", "a")
+
+    async def says_nothing(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.left()
+
+    async with (
+        scripted_peer.running(says_nothing) as peer,
+        scripted_peer.running(says_nothing) as second,
+        cluster.running({user: SumModel}, {user: "peer"}, names="a", models_here=models_here) as servers,
+    ):
+        peer.answers_probes = second.answers_probes = False
+        servers.introduce({"peer": peer.url, "peer-2": second.url})
+        reply = await ask(servers, f"/predict/{user}")
+        assert (len(peer.seen), len(second.seen)) == (1, 1)
+        if models_here:
+            assert (reply.status, reply.reason) == (500, "ServersLost")
+        else:
+            assert (reply.status, reply.body, reply.server) == (200, b'{"predictions":[3.0]}', "a")
+
+
 @pytest.mark.parametrize("way", PLAIN)
 @pytest.mark.parametrize("reason", ["ModelNotReady", "ModelLoading"])
 async def test_an_answer_that_no_other_server_could_better_is_final(reason: str, way: str) -> None:

@@ -1,0 +1,1 @@
+"""Integration tests of `tenantry_server.workers`."""
