@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -83,10 +83,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
-    try:
-        own = socket.create_server((settings.host, settings.port), backlog=_BACKLOG)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
+    with _listening(settings):
+        own = _bound(settings)
     port = own.getsockname()[1]
     endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
@@ -107,7 +105,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
     await runner.setup()
     if runner.server is not None:
         parts.app[FAST_PATH].install(runner.server)
-    await _accept(runner, own)
+    with _listening(settings):
+        await _accept(runner, own)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
@@ -130,6 +129,23 @@ async def _imported(workers: Pool, stop: asyncio.Event) -> None:
     await asyncio.wait(waits, timeout=_IMPORTS_S, return_when=asyncio.FIRST_COMPLETED)
     for each in waits:
         each.cancel()
+
+
+def _bound(settings: ServerSettings) -> socket.socket:
+    """Take the port; until this server accepts, a client is refused there and asks another one."""
+    own = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.bind((settings.host, settings.port))
+    return own
+
+
+@contextlib.contextmanager
+def _listening(settings: ServerSettings) -> Iterator[None]:
+    """Name the address in an error."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
 
 
 async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:

@@ -5,19 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Double, Engine, create_engine, event, literal_column, make_url
+from sqlalchemy import Connection, Double, Engine, create_engine, event, inspect, literal_column, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.elements import ColumnElement
 
 from tenantry.errors import RegistryMismatch, RegistryUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _BUSY_S = 10
 _MIGRATION_LOCK = 0x7E4A4721  # any constant: it names PostgreSQL's advisory lock for migrations
@@ -33,6 +32,7 @@ _SILENCE = {
     "options": f"-c statement_timeout={_SILENCE_S * 1000} "
     f"-c idle_in_transaction_session_timeout={(_SILENCE_S - 1) * 1000}",
 }
+_MIGRATIONS = Path(__file__).with_name("migrations")
 _HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
@@ -155,6 +155,8 @@ def migrate(engine: Engine) -> None:
         RegistryMismatch: a newer version of Tenantry wrote this registry.
         RegistryUnavailable: the database did not answer.
     """
+    from alembic import command  # noqa: PLC0415 - only the operator migrates; a server starts sooner without
+
     config = _alembic_config()
     if engine.dialect.name == "sqlite" and engine.url.database:
         Path(engine.url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,7 @@ def migrate(engine: Engine) -> None:
             for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 connection.exec_driver_sql(f"SET LOCAL {limit} = 0")  # a migration takes its time
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-        _refuse_newer(connection, config)
+        _refuse_newer(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -175,28 +177,31 @@ def is_migrated(engine: Engine) -> bool:
         RegistryMismatch: a newer version of Tenantry wrote this registry.
         RegistryUnavailable: the database did not answer.
     """
-    config = _alembic_config()
     with reading(engine) as connection:
-        return _refuse_newer(connection, config) == _head(config)
+        return _refuse_newer(connection) == known_migrations()[-1]
 
 
-def _refuse_newer(connection: Connection, config: Config) -> str | None:
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
+def known_migrations() -> list[str]:
+    """Return the revisions of the registry's tables that this version knows, the newest last."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _alembic_config() -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - as in `migrate`
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _refuse_newer(connection: Connection) -> str | None:
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if current is not None and current not in known_migrations():
         raise RegistryMismatch(
             f"the registry is at migration {current}, which this version does not know; "
             "upgrade Tenantry, or point it to another registry"
         )
     return current
-
-
-def _head(config: Config) -> str | None:
-    return ScriptDirectory.from_config(config).get_current_head()
-
-
-def _alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    config.set_main_option("path_separator", "os")
-    return config

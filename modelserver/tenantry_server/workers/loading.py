@@ -177,7 +177,7 @@ class WorkerLoads:
         await self._turns.acquire()
         over = loop.call_later(_LONG_S, self._turns.release)
         try:
-            loader = await self._loader(load.library)  # not before its turn: each would be made anew
+            loader = await self._loader(load.library)  # not before its turn: each load would make one
             try:
                 return loader, await self._call(loader, load, keep=False)
             except Exception:

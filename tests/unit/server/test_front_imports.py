@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-_HEAVY = ("sklearn", "joblib", "scipy", "pandas", "treelite", "skops", "onnxruntime", "xgboost", "lightgbm")
+_HEAVY = (
+    "alembic",
+    "sklearn",
+    "joblib",
+    "scipy",
+    "pandas",
+    "treelite",
+    "skops",
+    "onnxruntime",
+    "xgboost",
+    "lightgbm",
+)
 
 
 def test_what_a_server_imports() -> None:
