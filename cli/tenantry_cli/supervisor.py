@@ -19,6 +19,7 @@ _LAST_DELAY_S = 10.0
 _STEADY_S = 10.0  # a process that ran for so long is restarted at once when it dies
 _STOP_S = 15.0
 _CHECK_EVERY_S = 0.05
+_ABORT_S = 2.0  # for a process that is held up to write its stacks
 
 _USAGE = 2  # click's exit status for a bad option or setting
 MISCONFIGURED = 78
@@ -36,7 +37,10 @@ class MisconfiguredError(TenantryError):
 class _Child:
     name: str
     command: Sequence[str]
-    pass_fds: tuple[int, ...]
+    pass_fds: Sequence[int]
+    pulse: int | None = None  # what its process writes to while it goes on
+    beat_s: float | None = None  # when it wrote last; None: not yet
+    aborted_s: float | None = None  # when it was ended because it was held up
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     start_at_s: float = 0.0
@@ -50,20 +54,34 @@ class Supervisor:
 
     Each child gets `--lifeline-fd`, a pipe that closes when this process ends in any way, so no child is
     ever left behind.
+
+    Args:
+        held_s: a process with a pulse that has not written to it for so long is ended and started again.
     """
 
+    held_s: float = 30.0
     _children: list[_Child] = field(default_factory=list)
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
 
-    def add(self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
+    def add(
+        self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = (), pulse: bool = False
+    ) -> None:
         """Run `command` from the next `check` on.
 
         Args:
             pass_fds: file descriptors that the child inherits under the same numbers.
+            pulse: also give it `--pulse-fd`, a pipe that it writes to as long as it goes on.
         """
         fd = self._lifeline[0]
-        full = [*command, "--lifeline-fd", str(fd)]
-        self._children.append(_Child(name, full, (fd, *pass_fds)))
+        full, fds = [*command, "--lifeline-fd", str(fd)], [fd, *pass_fds]
+        child = _Child(name, full, fds)
+        if pulse:
+            child.pulse, written = os.pipe()
+            for end in (child.pulse, written):
+                os.set_blocking(end, False)
+            full += ["--pulse-fd", str(written)]
+            fds.append(written)
+        self._children.append(child)
 
     def check(self) -> None:
         """Start every process that should run and doesn't, and log which died.
@@ -75,6 +93,8 @@ class Supervisor:
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, now_s)
+            if child.process is not None and child.pulse is not None:
+                self._feel(child, child.pulse, now_s)
             if child.process is None and now_s >= child.start_at_s:
                 self._start(child, now_s)
 
@@ -116,8 +136,24 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
         )
         child.started_s = now_s
+        child.beat_s = child.aborted_s = None
         if child.deaths:
             log.info("started again", name=child.name, pid=child.process.pid, deaths=child.deaths)
+
+    def _feel(self, child: _Child, pulse: int, now_s: float) -> None:
+        """End a process that went on once and does so no more."""
+        assert child.process is not None  # noqa: S101 - for the type checker: the caller looked
+        with contextlib.suppress(BlockingIOError):
+            os.read(pulse, 1 << 16)
+            if child.aborted_s is None:
+                child.beat_s = now_s
+        if child.aborted_s is not None:
+            if now_s - child.aborted_s > _ABORT_S:
+                child.process.kill()
+        elif child.beat_s is not None and now_s - child.beat_s > self.held_s:
+            log.error("held up; ending it", name=child.name, pid=child.process.pid, seconds=self.held_s)
+            child.aborted_s = now_s
+            child.process.send_signal(signal.SIGABRT)
 
     def _died(self, child: _Child, now_s: float) -> None:
         assert child.process is not None  # noqa: S101 - for the type checker: the caller looked

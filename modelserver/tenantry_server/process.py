@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import os
 import signal
@@ -19,6 +20,7 @@ from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.logs import OnChange
 from tenantry.registry import is_migrated, open_engine
 from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
+from tenantry_server import watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.settings import ServerSettings
@@ -59,12 +61,19 @@ class _Stop(asyncio.Event):
         self.set()
 
 
-def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int | None = None) -> None:
+def run(
+    settings: ServerSettings,
+    *,
+    shared_fd: int | None = None,
+    lifeline: int | None = None,
+    pulse: int | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the wait for other servers to take over.
 
     Args:
         shared_fd: a listening socket that several servers accept from, beside this one's own port.
         lifeline: a pipe that closes when the process that started this one is gone; then stop.
+        pulse: a pipe to write to as long as the event loop goes on.
 
     Raises:
         RegistryMismatch: the registry's URL or version is not usable.
@@ -73,12 +82,16 @@ def run(settings: ServerSettings, *, shared_fd: int | None = None, lifeline: int
     """
     # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
     sys.setswitchinterval(_SWITCH_S)
-    run_async(_serve(settings, shared_fd, lifeline))
+    faulthandler.enable()  # what ends it with SIGABRT, or a fault in C, leaves the stacks in its log
+    run_async(_serve(settings, shared_fd, lifeline, pulse))
     _leave_threads()
 
 
-async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int | None) -> None:
+async def _serve(
+    settings: ServerSettings, shared_fd: int | None, lifeline: int | None, pulse: int | None
+) -> None:
     stop = _stop_event(lifeline)
+    watching = asyncio.create_task(watchdog.watch(pulse))
     wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
@@ -119,6 +132,8 @@ async def _serve(settings: ServerSettings, shared_fd: int | None, lifeline: int 
         parts.disk.close()
     if parts.workers is not None:
         parts.workers.close()
+    watching.cancel()
+    await asyncio.wait([watching])
     log.info("stopped", server=settings.server_id)
     exit_within(_END_S)
 

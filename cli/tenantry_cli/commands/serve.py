@@ -29,8 +29,9 @@ from tenantry_server.settings import ServerSettings
 )
 @options.log_level
 @click.option("--shared-fd", type=int, hidden=True)
+@click.option("--pulse-fd", type=int, hidden=True)
 @options.lifeline
-def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> None:
+def command(shared_fd: int | None, pulse_fd: int | None, lifeline_fd: int | None, **given: Any) -> None:
     """Run one model server until Ctrl-C.
 
     The server follows the registry, loads the models of its shards, and answers POST /predict/{user_id}
@@ -43,4 +44,4 @@ def command(shared_fd: int | None, lifeline_fd: int | None, **given: Any) -> Non
     logs.configure(settings.log_level, process=settings.server_id)
     from tenantry_server.process import run  # noqa: PLC0415 - seconds, for which no help or error waits
 
-    run(settings, shared_fd=shared_fd, lifeline=lifeline_fd)
+    run(settings, shared_fd=shared_fd, lifeline=lifeline_fd, pulse=pulse_fd)

@@ -112,7 +112,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
             name = f"server-{number}"
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             own += ["--drain-s", "0"]  # they stop together: no server is left to take over
-            supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()])
+            supervisor.add(
+                name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()], pulse=True
+            )
         files.replace(state / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
         _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
         supervisor.run(_Stop(settings.registry_url))

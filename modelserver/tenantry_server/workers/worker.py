@@ -8,7 +8,6 @@ import contextlib
 import mmap
 import os
 import pickle
-import random
 import socket
 import sys
 import time
@@ -60,8 +59,7 @@ def main(channel: socket.socket, progress: mmap.mmap) -> None:
     Args:
         progress: a page that the front sees too, and that says which call is being made.
     """
-    random.seed()
-    np.random.seed()
+    surroundings.randomize()
     Forest.keeps_arrays = True
     with contextlib.suppress(ChannelClosed):
         _Worker(BlockingChannel(channel), progress).serve()

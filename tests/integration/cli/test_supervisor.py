@@ -20,6 +20,23 @@ time.sleep(60)
 """
 
 
+_GOES_ON_AND_STOPS = """
+import faulthandler, os, sys, time
+faulthandler.enable()
+pulse = int(sys.argv[sys.argv.index("--pulse-fd") + 1])
+goes_on_s = time.monotonic() + 0.5
+while time.monotonic() < goes_on_s:
+    os.write(pulse, b".")
+    time.sleep(0.02)
+
+def held_up():
+    time.sleep(60)
+
+held_up()
+"""
+_HELD_FROM_THE_FIRST = "import time; time.sleep(60)"
+
+
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
     started = Supervisor()
@@ -43,6 +60,30 @@ def test_what_dies_is_started_again(supervisor: Supervisor) -> None:
     first = supervisor.pids()["one"]
     os.kill(first, signal.SIGKILL)
     until(_checking(supervisor, lambda: supervisor.pids().get("one", first) != first), "started again")
+
+
+def test_what_goes_on_no_more_is_ended_with_its_stack_and_started_again(
+    supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    supervisor.held_s = 1.0
+    supervisor.add("held", [sys.executable, "-c", _GOES_ON_AND_STOPS], pulse=True)
+    supervisor.add("starts", [sys.executable, "-c", _HELD_FROM_THE_FIRST], pulse=True)
+    supervisor.check()
+    held, starts = supervisor.pids()["held"], supervisor.pids()["starts"]
+    until(_checking(supervisor, lambda: supervisor.pids().get("held", held) != held), "started again")
+    assert "in held_up" in capfd.readouterr().err
+    assert supervisor.pids()["starts"] == starts, "it may still import"
+
+
+def test_a_paused_process_is_ended_too(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenantry_cli.supervisor._ABORT_S", 0.1)
+    supervisor.held_s = 1.0
+    supervisor.add("paused", [sys.executable, "-c", _GOES_ON_AND_STOPS], pulse=True)
+    child = supervisor._children[0]
+    until(_checking(supervisor, lambda: child.beat_s), "it goes on")
+    paused = supervisor.pids()["paused"]
+    os.kill(paused, signal.SIGSTOP)
+    until(_checking(supervisor, lambda: supervisor.pids().get("paused", paused) != paused), "started again")
 
 
 def test_each_is_looked_after_alone(supervisor: Supervisor) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import decimal
 import os
+import random
 import signal
 import sys
 import threading
@@ -71,12 +72,17 @@ class Waits(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
 
 
 class Reconfigures(Waits):
-    """Leaves settings of libraries behind."""
+    """Leaves settings of libraries and of the process behind, and a timer that would end it."""
 
     def predict(self, rows: Any) -> Predictions:
         sklearn.set_config(transform_output="pandas")
         np.seterr(all="raise")
         os.chdir("/")
+        os.umask(0o777)
+        random.seed(1)
+        np.random.seed(1)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
         return np.asarray(rows, dtype=float)[:, 0]
 
 

@@ -1,8 +1,12 @@
 """What a model may change for others, and that it is as before afterwards."""
 
 import decimal
+import gc
 import locale
 import os
+import random
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,12 +21,29 @@ from tenantry_server.workers.surroundings import Surroundings
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever a test that fails leaves behind."""
+    for module, names in ((random, ("seed", "setstate")), (np.random, ("seed", "set_state"))):
+        for name in names:
+            monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setattr(surroundings, "_kept", [])
+    surroundings.keep()
+    surroundings._kept.clear()
     with warnings.catch_warnings():
         kept = Surroundings()
         yield
         kept.restore()
+
+
+def _drawn_from() -> list[int]:
+    keys: list[int] = np.random.get_state(legacy=False)["state"]["key"].tolist()
+    return keys
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
@@ -36,6 +57,16 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         lambda: pd.set_option("mode.string_storage", "python"),
         lambda: pd.get_option("mode.string_storage"),
     ),
+    "signal handlers": (
+        lambda: signal.signal(signal.SIGUSR2, lambda *_: None),
+        lambda: signal.getsignal(signal.SIGUSR2),
+    ),
+    "umask": (lambda: os.umask(0o077), _umask),
+    "garbage collection": (gc.disable, gc.isenabled),
+    "recursion": (lambda: sys.setrecursionlimit(5000), sys.getrecursionlimit),
+    "tracing": (lambda: sys.settrace(lambda *_: None), sys.gettrace),
+    "random": (lambda: random.seed(1), random.getstate),
+    "NumPy's random": (lambda: np.random.seed(1), _drawn_from),
 }
 
 
