@@ -20,6 +20,9 @@ class ModelId:
         format: loader to use; None: by the suffix of `uri`.
         method: what to call on the estimator; None: ``predict``.
         compile: ``off`` to serve the original only; None: ``auto``.
+        isolation: ``dedicated`` for a worker process that no other model shares; None: ``shared``.
+        namespace: whose models may share a worker with it, where it brings code of its own; None:
+            ``default``.
 
     Example:
         >>> exact = ModelId("s3://models/a.joblib", version_id="v7", sha256="9f" * 32)
@@ -38,6 +41,8 @@ class ModelId:
     format: str | None = None
     method: str | None = None
     compile: str | None = None
+    isolation: str | None = None
+    namespace: str | None = None
 
     def __str__(self) -> str:
         query = _encode({"versionId": self.version_id})

@@ -7,7 +7,7 @@ cases in the tests drives both. Reading files is not done here.
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -98,6 +98,7 @@ class TenantModelSpec(_NullIsAbsent):
     refresh_interval: Duration = Field(default="")
     prewarm: StrictBool = False
     replicas: Replicas = 1
+    isolation: Literal["shared", "dedicated"] = "shared"
 
     @property
     def refresh_s(self) -> float | None:
@@ -169,6 +170,14 @@ class TenantModel:
             errors.sort(key=lambda each: each["type"] not in _UNKNOWN)
             raise _explained(errors[0]) from None
         return cls(parsed.metadata.namespace, parsed.metadata.name, parsed.spec)
+
+    def placed(self, found: ModelId) -> ModelId:
+        """Return the id of its artifact together with whom it may share a worker process with."""
+        return replace(
+            found,
+            isolation=self.spec.isolation if self.spec.isolation != "shared" else None,
+            namespace=self.namespace if self.namespace != "default" else None,
+        )
 
     def to_manifest(self) -> dict[str, Any]:
         """Return the document that `parse` reads back, without defaults."""

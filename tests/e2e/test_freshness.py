@@ -107,6 +107,8 @@ class FleetUnderFaults:
         for name in list(self.down):
             self.start(name)
         until(lambda: self.live() == set(SERVERS), "every server is back")
+        # The lease of one that was killed a moment ago may still hold, while its successor only starts.
+        until(lambda: all(map(ports.is_open, self.ports.values())), "every server accepts")
 
     def live(self) -> set[str]:
         """Servers whose lease holds."""

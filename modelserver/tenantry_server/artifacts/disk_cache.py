@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -76,7 +76,7 @@ def key_of(model_id: ModelId) -> str | None:
     version_id = None if model_id.version_id == "null" else model_id.version_id
     if not (version_id or model_id.etag or model_id.sha256):
         return None
-    bare = replace(model_id, format=None, method=None, compile=None)
+    bare = ModelId(model_id.uri, model_id.version_id, model_id.etag, model_id.sha256)
     return hashlib.sha256(str(bare).encode()).hexdigest()
 
 

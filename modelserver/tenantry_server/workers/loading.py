@@ -45,12 +45,14 @@ class _Load:
     Attributes:
         model_id: the exact model.
         library: the heavy one that it needs; `KNOWN` where it needs none.
+        dedicated: it shares its worker with no other model.
         key: its name in the pool.
         fds: the artifact, and room for a kernel.
     """
 
     model_id: str
     library: str
+    dedicated: bool
     key: int
     fds: Sequence[int]
 
@@ -118,8 +120,9 @@ class WorkerLoads:
             raise ModelQuarantined(uri, strikes.how(model_id), wait_s)
         for attempt in range(_TRIES):
             try:
-                load = _Load(model_id, library, next(self._keys), fds)
-                return await self._tried(load, alone=attempt > 0)
+                dedicated = attempt > 0 or exact.isolation is not None or strikes.has(model_id)
+                load = _Load(model_id, library, dedicated, next(self._keys), fds)
+                return await self._tried(load)
             except Displaced:
                 if self._pool.loop is None:
                     raise RuntimeError("this server is stopping") from None
@@ -135,14 +138,14 @@ class WorkerLoads:
                 raise WorkersUnavailable(f"{error}") from None
         raise WorkersUnavailable(f"{_TRIES} of them ended while they loaded it")
 
-    async def _tried(self, load: _Load, *, alone: bool) -> tuple[Model | None, int]:
+    async def _tried(self, load: _Load) -> tuple[Model | None, int]:
         loader, told = await self._in_turn(load)
         group = str(told["group"])
         if "kernel" in told:
             self._done_with(loader, load.library, group)
             return None, int(told["kernel"])
         size_bytes = int(told["size_bytes"])
-        if alone or self._pool.strikes.has(load.model_id):
+        if load.dedicated:
             group = f"model {load.key}"
         told = await self._settled(loader, group, load, told)
         return WorkerModel(told["model"], self._pool, load.model_id, key=load.key, size_bytes=size_bytes), 0
@@ -177,7 +180,7 @@ class WorkerLoads:
         await self._turns.acquire()
         over = loop.call_later(_LONG_S, self._turns.release)
         try:
-            loader = await self._loader(load.library)  # not before its turn: each load would make one
+            loader = await self._loader(load)  # not before its turn: each load would make one
             try:
                 return loader, await self._call(loader, load, keep=False)
             except Exception:
@@ -207,9 +210,9 @@ class WorkerLoads:
         told: dict[str, Any] = orjson.loads(answer)
         return told
 
-    async def _loader(self, library: str) -> Worker:
-        idle = self._idle[library]
-        while idle:
+    async def _loader(self, load: _Load) -> Worker:
+        idle = self._idle[load.library]
+        while idle and not load.dedicated:
             loader = idle.pop()
             if loader.open:
                 return loader

@@ -150,7 +150,8 @@ class _Worker:
         if new:  # seldom: to look at thousands of names costs a tenth of a load
             self._seen |= new
             self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
-        return " ".join(sorted(self._own))
+        packages = " ".join(sorted(self._own))
+        return f"{packages} of {exact.namespace or 'default'}" if packages else ""
 
 
 def _described(model: Model, exact: ModelId) -> dict[str, Any]:

@@ -207,7 +207,7 @@ class Controller:
             entry.lookup_due = False
             self._dirty.add(uid)
             if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
-                entry.artifact = found
+                entry.artifact = entry.placed(found)
             else:  # this was a refresh, so the known version still stands
                 log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
 

@@ -83,6 +83,12 @@ class Entry:
         """Its last status."""
         return None if self.claim is None else self.claim.status
 
+    def placed(self, found: ModelId | ArtifactError) -> ModelId | ArtifactError:
+        """Return what a store answered, together with whom the model may share a worker process with."""
+        if isinstance(found, ArtifactError) or self.declared is None or self.declared.model is None:
+            return found
+        return self.declared.model.placed(found)
+
     def ready_with(self) -> ModelId | None:
         """Return what it was pinned to when it became ready, if that was for this spec."""
         status = self.status

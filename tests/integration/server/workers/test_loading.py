@@ -2,8 +2,10 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import joblib
 import numpy as np
@@ -16,9 +18,11 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.remote import WorkerModel
+from tests.support.tenants.hostile import Misbehaves
 
 _MANY = 16
-_ROWS = np.arange(6.0).reshape(3, 2)
+_ROWS, _TARGETS = np.arange(6.0).reshape(3, 2), [1.0, 2.0, 4.0]
+_IDS = [ModelId(f"file:///{n}.joblib") for n in range(_MANY)]
 
 
 @pytest.fixture
@@ -32,10 +36,9 @@ async def pool() -> AsyncIterator[Pool]:
         pool.close()
 
 
-async def _loaded_at_once(pool: Pool, estimator: Ridge | SVR) -> list[Model]:
+async def _loaded_at_once(pool: Pool, model: Any, ids: Sequence[ModelId] = _IDS) -> list[Model]:
     file = io.BytesIO()
-    joblib.dump(estimator.fit(_ROWS, [1.0, 2.0, 4.0]), file)
-    ids = [ModelId.parse(f"file:///{n}.joblib") for n in range(_MANY)]
+    joblib.dump(model, file)
     loads = WorkerLoads(pool, timeout_s=60)
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(_MANY) as threads:
@@ -44,18 +47,46 @@ async def _loaded_at_once(pool: Pool, estimator: Ridge | SVR) -> list[Model]:
         )
 
 
+def _shared_by(pool: Pool) -> list[int]:
+    """How many models each worker keeps."""
+    return sorted(len(worker.sizes) for worker in pool.workers if worker.sizes)
+
+
 def _made(pool: Pool) -> int:
     return len(pool.workers) + sum(pool.restarts.values())
 
 
 async def test_many_loads_at_once_are_made_by_two_workers(pool: Pool) -> None:
     """A worker for each would cost more than its load: a fleet that starts has hundreds of cold models."""
-    models = await _loaded_at_once(pool, Ridge())
+    models = await _loaded_at_once(pool, Ridge().fit(_ROWS, _TARGETS))
     assert all(isinstance(model, Compiled) for model in models)
     assert _made(pool) <= 2
 
 
 async def test_models_that_stay_share_one_worker_however_many_arrive_at_once(pool: Pool) -> None:
-    models = await _loaded_at_once(pool, SVR())
+    models = await _loaded_at_once(pool, SVR().fit(_ROWS, _TARGETS))
     assert all(isinstance(model, WorkerModel) for model in models)
     assert _made(pool) <= 3
+    assert _shared_by(pool) == [_MANY]
+
+
+async def test_a_dedicated_model_shares_its_worker_with_nobody(pool: Pool) -> None:
+    ids = [replace(each, isolation="dedicated") for each in _IDS[:3]]
+    kept = await _loaded_at_once(pool, SVR().fit(_ROWS, _TARGETS), [*ids, *_IDS[3:6]])
+    assert len(kept) == 6
+    assert _shared_by(pool) == [1, 1, 1, 3]
+
+
+async def test_models_that_bring_code_share_a_worker_within_their_namespace(pool: Pool) -> None:
+    spaces = (None, None, "team-b", "team-b", "team-c")
+    ids = [replace(each, namespace=space) for each, space in zip(_IDS, spaces, strict=False)]
+    kept = await _loaded_at_once(pool, Misbehaves(), ids)
+    assert len(kept) == 5
+    assert _shared_by(pool) == [1, 2, 2]
+
+
+async def test_models_of_the_known_libraries_share_a_worker_across_namespaces(pool: Pool) -> None:
+    ids = [replace(each, namespace=space) for each, space in zip(_IDS, (None, "team-b"), strict=False)]
+    kept = await _loaded_at_once(pool, SVR().fit(_ROWS, _TARGETS), ids)
+    assert len(kept) == 2
+    assert _shared_by(pool) == [2]
