@@ -146,7 +146,7 @@ class WorkerLoads:
             return None, int(told["kernel"])
         size_bytes = int(told["size_bytes"])
         if load.dedicated:
-            group = f"model {load.key}"
+            group = f"alone {load.key}"
         told = await self._settled(loader, group, load, told)
         return WorkerModel(told["model"], self._pool, load.model_id, key=load.key, size_bytes=size_bytes), 0
 
