@@ -13,7 +13,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.5
-_HELD_S = 1.0  # from a beat on; a loop that is held for half a second is told of at the latest then
+_HELD_S = 1.0  # from a beat on, so that half a second of being held up is seen at the latest
 _STACK_BYTES = 8000
 
 
