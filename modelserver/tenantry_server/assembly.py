@@ -4,11 +4,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry.errors import InvalidSetting
 from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.app import make_app
@@ -38,9 +40,10 @@ from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
-from tenantry_server.workers import pool
+from tenantry_server.workers import pool, sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tenantry_server.workers.sandbox import Mode, Sandbox
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +174,28 @@ def _plane(
 def _workers(settings: ServerSettings) -> Pool | None:
     if settings.workers and not pool.possible():
         log.warning("no workers on this system; models run in this process", platform=sys.platform)
-    return Pool(most=settings.workers) if settings.workers and pool.possible() else None
+    if not settings.workers or not pool.possible():
+        return None
+    return Pool(most=settings.workers, held_in=_sandbox(settings))
+
+
+def _sandbox(settings: ServerSettings) -> Sandbox | None:
+    """Return what workers are held in.
+
+    Raises:
+        InvalidSetting: it is required, and this system has none.
+    """
+    if settings.sandbox is Mode.OFF:
+        return None
+    if not sandbox.version():
+        if settings.sandbox is Mode.REQUIRE:
+            raise InvalidSetting(
+                "TENANTRY_SANDBOX is require, and this kernel has no Landlock (Linux 5.13 or newer, not "
+                "switched off); use auto to go on without"
+            )
+        log.warning("this kernel has no Landlock: models can read what the server can read")
+    folders = [str(Path(each).absolute()) for each in settings.sandbox_folders.split(":") if each]
+    return Sandbox(folders, settings.sandbox_network)
 
 
 def _readiness(

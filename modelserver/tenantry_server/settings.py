@@ -7,6 +7,7 @@ from pydantic import Field
 from tenantry.settings import CommonSettings
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
+from tenantry_server.workers.sandbox import Mode
 
 
 class ServerSettings(CommonSettings):
@@ -75,6 +76,19 @@ class ServerSettings(CommonSettings):
         description="Most worker processes that keep models which did not become arrays; when there are as "
         "many, the one not used for the longest time makes room. 0: none; models run in the process of the "
         "server, where one of them can stop all.",
+    )
+    sandbox: Mode = Field(
+        default=Mode.AUTO,
+        description="Whether models are kept from files, the network and other processes: auto as far as "
+        "the kernel can, require or the server does not start, off.",
+    )
+    sandbox_folders: str = Field(
+        default="",
+        description="Folders, with : between them, that models may read and write in the sandbox, beside "
+        "Python's own and the system's libraries, and a temporary folder of their own.",
+    )
+    sandbox_network: bool = Field(
+        default=False, description="Whether models may open TCP connections in the sandbox."
     )
     read_timeout_s: float = Field(
         default=30.0,

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 import urllib.request
@@ -12,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import onnx
 import pandas as pd
@@ -23,6 +25,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tenantry_server.workers import sandbox
 from tests.support.processes.up import ask
 from tests.support.tenants import site as sites
 from tests.support.tenants.chaos import Chaos
@@ -32,6 +35,7 @@ from tests.support.tenants.hostile import (
     Leaks,
     Misbehaves,
     Parallels,
+    Pries,
     Reconfigures,
     Waits,
 )
@@ -64,6 +68,13 @@ def front_pids(site: Site) -> Iterator[dict[str, int]]:
 def publish(site: Site, user_id: str, model: Any) -> None:
     site.publish(user_id, model)
     site.up.until_settled(user_id, "Ready")
+
+
+def _workers(site: Site) -> dict[str, Any]:
+    """Of the first server, as it describes them."""
+    (url, *_) = site.up.servers()
+    found: dict[str, Any] = ask(urllib.request.Request(f"{url}/workers")).body
+    return found
 
 
 @pytest.mark.usefixtures("front_pids")
@@ -243,7 +254,7 @@ def test_predictions_that_never_return_stop_no_other_model(site: Site) -> None:
 @pytest.mark.usefixtures("front_pids")
 def test_artifacts_whose_load_never_returns_stop_no_other_version(site: Site) -> None:
     """Two of them kept a server from loading any new version of anybody."""
-    held = [HeldUp(Misbehaves(), site.folder) for _ in range(12)]
+    held = [HeldUp(Misbehaves(), site.shared) for _ in range(12)]
     for number, model in enumerate(held):
         site.publish(f"held-{number}", model)
     with site.neighbours() as seen:
@@ -280,6 +291,43 @@ def test_what_a_model_does_to_its_process_stays_there(site: Site, what: str, sta
         assert status is None or reply.status == status, reply.body
         until(lambda: site.up.predict(user_id, [{"do": "nothing"}]).body == [7.0], "it answers")
     assert set(seen) == {"right"}
+
+
+@pytest.mark.skipif(not sandbox.version(), reason="this kernel has no Landlock")
+@pytest.mark.usefixtures("front_pids")
+def test_a_model_reaches_no_file_no_server_and_no_other_process(site: Site) -> None:
+    publish(site, "pries", Pries())
+    front, port = site.up.pids["server-0"], urlsplit(site.up.servers()[0]).port
+    mine = site.folder / "a-secret"
+    mine.write_text("of somebody else")
+    refused = [
+        ("read", f"/proc/{front}/environ"),
+        ("read", f"/proc/{front}/cmdline"),
+        ("read", str(site.up.state / "registry.db")),
+        ("read", str(mine)),
+        ("write", str(mine)),
+        ("write", str(site.folder / "a-new-file")),
+        ("look_around", str(site.folder)),
+        ("look_around", tempfile.gettempdir()),
+        ("look_around", str(Path.home())),
+        ("connect", str(port)),
+        ("listen", ""),
+        ("signal", str(front)),
+        ("signal", str(_workers(site)["zygote"])),
+    ]
+    possible = [
+        ("keep_for_a_while", ""),
+        ("write", "/dev/null"),
+        ("read", "/proc/self/status"),
+        ("read", pytest.__file__),
+        ("import", "sklearn.manifold"),
+        ("run", "/bin/true"),
+    ]
+    (url, *_) = site.up.servers()
+    for tried, wanted in ((refused, 0.0), (possible, 1.0)):
+        for what, where in tried:
+            reply = site.up.predict("pries", [{"what": what, "where": where}], url)
+            assert reply.body == [wanted], (what, where, reply.body)
 
 
 @pytest.mark.usefixtures("front_pids")

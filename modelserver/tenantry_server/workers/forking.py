@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import mmap
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,10 +20,14 @@ from tenantry import backoff
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.frames import Kind, memory_file
+from tenantry_server.workers.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 
-_MAIN = "import sys; sys.path[:] = {path!r}; from tenantry_server.workers import zygote; zygote.main({fd})"
+_MAIN = (
+    "import sys; sys.path[:] = {path!r}; from tenantry_server.workers import zygote; "
+    "zygote.main({fd}, {folder!r}, {held_in})"
+)
 # Credentials and settings of the server are not for the code of tenants.
 _NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_")
 _FIRST_RETRY_S = 0.2
@@ -72,10 +78,13 @@ class Zygote:
     Args:
         exited: called with the process id and the wait status of each worker that ended, as long as the
             zygote is there that made it.
+        held_in: what the workers are held in; None: nothing.
     """
 
-    def __init__(self, exited: Callable[[int, int], None]) -> None:
+    def __init__(self, exited: Callable[[int, int], None], held_in: Sandbox | None = None) -> None:
         self._exited = exited
+        self._held_in = held_in
+        self._folder = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Channel | None = None
         self._asked: dict[int, asyncio.Future[int]] = {}
@@ -95,8 +104,11 @@ class Zygote:
         if self._process is not None or self._closed:
             return
         here, there = socket.socketpair()
+        self._folder = self._folder or tempfile.mkdtemp(prefix="tenantry-workers-")
         with there:
-            code = _MAIN.format(path=sys.path, fd=there.fileno())
+            code = _MAIN.format(
+                path=sys.path, fd=there.fileno(), folder=self._folder, held_in=_as_code(self._held_in)
+            )
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-c", code],
                 pass_fds=[there.fileno()],
@@ -149,6 +161,8 @@ class Zygote:
         """End it; the workers go on."""
         self._closed = True
         self._stop()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _stop(self) -> None:
         control, self._control = self._control, None
@@ -194,6 +208,13 @@ class Zygote:
         wait_s = backoff.delay_s(self._failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
         log.error("the process that makes workers ended; starting another", status=status)
         asyncio.get_running_loop().call_later(wait_s, self.start)
+
+
+def _as_code(held_in: Sandbox | None) -> str:
+    """Return an expression for a sandbox, in a process that has imported `zygote`."""
+    if held_in is None:
+        return "None"
+    return f"zygote.Sandbox({list(held_in.folders)!r}, {held_in.network!r})"
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

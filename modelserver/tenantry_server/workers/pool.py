@@ -14,6 +14,7 @@ from tenantry.errors import ModelCrashed, ModelQuarantined
 from tenantry_server.workers import usage
 from tenantry_server.workers.forking import Zygote
 from tenantry_server.workers.process import Call, Displaced, Worker
+from tenantry_server.workers.sandbox import Sandbox
 from tenantry_server.workers.strikes import Strikes
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Pool:
         most: how many workers may keep models. When there are as many and another one is needed, the idle
             one that was not used for the longest time is ended; its models are loaded again when they are
             asked for.
+        held_in: what the workers are held in; None: nothing.
 
     Attributes:
         strikes: of models that ended or overran a worker here.
@@ -42,12 +44,12 @@ class Pool:
         loop: on which calls are made; None before `start` and after `close`.
     """
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, *, most: int, held_in: Sandbox | None = None) -> None:
         self.strikes = Strikes()
         self.restarts = dict.fromkeys(("ended", "overran", "recycled"), 0)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._most = most
-        self._zygote = Zygote(self._exited)
+        self._zygote = Zygote(self._exited, held_in)
         self._workers: dict[int, Worker] = {}  # by process id
         self._homes: dict[int, Worker] = {}  # by key
         self._checking = False

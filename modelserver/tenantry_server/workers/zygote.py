@@ -13,6 +13,7 @@ import mmap
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -22,8 +23,9 @@ from typing import NoReturn
 
 import orjson
 
-from tenantry_server.workers import surroundings, worker
+from tenantry_server.workers import sandbox, surroundings, worker
 from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
+from tenantry_server.workers.sandbox import Sandbox
 
 # What most models need. Libraries that are not safe to fork once they are imported are not among them.
 _LIBRARIES = (
@@ -51,8 +53,13 @@ _FREE = 500  # descriptors from here on are not in use: none of the libraries ke
 _FIRST_TO_GO = b"800"  # of 1000: when memory runs out, the kernel takes a worker before a front
 
 
-def main(control_fd: int) -> NoReturn:
-    """Fork workers as the front asks over this socket, until it closes."""
+def main(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
+    """Fork workers as the front asks over this socket, until it closes.
+
+    Args:
+        folder: for temporary files of workers; removed at the end.
+        held_in: what workers are held in; None: nothing.
+    """
     for library in _LIBRARIES:
         importlib.import_module(library)
     surroundings.hold_to_one_core()
@@ -60,7 +67,7 @@ def main(control_fd: int) -> NoReturn:
     _warm_up()
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page of the libraries
-    _Zygote(control_fd).run()
+    _Zygote(control_fd, folder, held_in).run()
 
 
 def _warm_up() -> None:
@@ -73,10 +80,13 @@ def _warm_up() -> None:
 
 
 class _Zygote:
-    def __init__(self, control_fd: int) -> None:
+    def __init__(self, control_fd: int, folder: str, held_in: Sandbox | None) -> None:
+        self._folder = Path(folder)
+        self._sandbox = held_in
         self._control = BlockingChannel(socket.socket(fileno=control_fd))
         self._control_fd = control_fd
         self._workers: set[int] = set()
+        self._sweepers: set[int] = set()  # which remove what workers left in their folders
         self._ended, ends = os.pipe()
         for fd in (self._ended, ends):
             os.set_blocking(fd, False)
@@ -103,6 +113,7 @@ class _Zygote:
                         self._fork()
         for pid in self._workers:
             os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
     def _fork(self) -> None:
@@ -133,15 +144,30 @@ class _Zygote:
             if pid == 0:
                 self._end_strangers()
                 return
+            self._sweepers.discard(pid)
             if pid in self._workers:
                 self._workers.discard(pid)
+                self._sweep(pid)
                 told = orjson.dumps({"pid": pid, "status": status})
                 self._control.send([(Kind.EXITED, [told])])
+
+    def _sweep(self, worker_pid: int) -> None:
+        """Remove a worker's folder, in a process of its own: it may hold anything."""
+        own = self._own_folder(worker_pid)
+        if own.exists() and (pid := os.fork()) != 0:
+            self._sweepers.add(pid)
+        elif own.exists():
+            os.setpriority(os.PRIO_PROCESS, 0, 19)
+            shutil.rmtree(own, ignore_errors=True)
+            os._exit(0)
+
+    def _own_folder(self, worker_pid: int) -> Path:
+        return self._folder / str(worker_pid)
 
     def _end_strangers(self) -> None:
         pid = os.getpid()
         children = set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-        for pid in children - self._workers:
+        for pid in children - self._workers - self._sweepers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -157,6 +183,10 @@ class _Zygote:
             own = _alone_with(channel, output, lifeline)
             self._libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no memory to a disk
+            if self._sandbox is not None:
+                folder = self._own_folder(os.getpid())
+                folder.mkdir(mode=0o700, exist_ok=True)
+                sandbox.enter(self._sandbox, str(folder))
             worker.main(own, page)
         except BaseException:
             traceback.print_exc()

@@ -82,7 +82,7 @@ class Chaos:
         self._site.up.predict(self._random.choice(USERS), self._random.choice(_BODIES), self._url())
 
     def _publish(self) -> None:
-        models = (EndsOnLoad(7), EndsOnLoad(None), HeldUp(Misbehaves(), self._site.folder), Misbehaves())
+        models = (EndsOnLoad(7), EndsOnLoad(None), HeldUp(Misbehaves(), self._site.shared), Misbehaves())
         self._site.publish(_REPUBLISHED, self._random.choice(models))
 
     def _begin(self) -> None:

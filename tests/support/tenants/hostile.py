@@ -2,10 +2,14 @@
 
 import ctypes
 import decimal
+import importlib
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -167,6 +171,53 @@ class Misbehaves(Model):
         for fd in range(3, 64):
             with suppress(OSError):
                 os.write(fd, b"\xff" * 64)
+
+
+class Pries(Model):
+    """Tries what a row says; predicts 1 where that worked and 0 where it was refused."""
+
+    feature_names = ("what", "where")
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        tried = zip(data["what"], data["where"], strict=True)
+        return np.array([self._works(what, where) for what, where in tried], dtype=float)
+
+    def _works(self, what: str, where: str) -> bool:
+        try:
+            getattr(self, f"_{what}")(where)
+        except PermissionError:
+            return False
+        return True
+
+    def _read(self, where: str) -> None:
+        Path(where).read_bytes()
+
+    def _look_around(self, where: str) -> None:
+        list(Path(where).iterdir())
+
+    def _write(self, where: str) -> None:
+        Path(where).write_text("a word")
+
+    def _keep_for_a_while(self, _where: str) -> None:
+        with tempfile.NamedTemporaryFile("w+") as file:
+            file.write("a word")
+            file.flush()
+            assert Path(file.name).read_text() == "a word"
+
+    def _connect(self, where: str) -> None:
+        socket.create_connection(("127.0.0.1", int(where)), timeout=5).close()
+
+    def _listen(self, _where: str) -> None:
+        socket.create_server(("127.0.0.1", 0)).close()
+
+    def _signal(self, where: str) -> None:
+        os.kill(int(where), 0)
+
+    def _import(self, where: str) -> None:
+        importlib.import_module(where)
+
+    def _run(self, where: str) -> None:
+        subprocess.run([where], check=True, capture_output=True)
 
 
 class Leaks(Model):

@@ -31,12 +31,14 @@ class Site:
     """A fleet, and what it is asked.
 
     Attributes:
+        shared: a folder that models may use in their sandbox.
         expected: user -> rows, and what plain scikit-learn answers for them.
     """
 
     def __init__(self, up: Up, folder: Path) -> None:
         self.up = up
         self.folder = folder
+        self.shared = folder / "shared"
         self.expected: dict[str, tuple[Any, float]] = {}
 
     def publish(self, user_id: str, model: Any) -> None:
@@ -116,7 +118,10 @@ def running(folder: Path, *, servers: int, env: Mapping[str, str]) -> Iterator[S
     """Run a fleet with tenants whose models become arrays, and others that stay in workers."""
     manifests = folder / "tenants"
     manifests.mkdir()
-    with ups.running(manifests, folder / "state", servers=servers, env=dict(env)) as up:
+    shared = folder / "shared"
+    shared.mkdir()
+    whole = {"TENANTRY_SANDBOX_FOLDERS": str(shared), **env}
+    with ups.running(manifests, folder / "state", servers=servers, env=whole) as up:
         site = Site(up, folder)
         target = FRAME.sum(axis=1)
         logs = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), SVR())

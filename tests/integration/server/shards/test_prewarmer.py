@@ -52,7 +52,8 @@ class Served:
         self.operator.commit(Writes(assignments=[row]))
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
-        whole = {**os.environ, "TENANTRY_REGISTRY_URL": self.url, **(env or {})}
+        own = {"TENANTRY_REGISTRY_URL": self.url, "TENANTRY_SANDBOX_FOLDERS": str(self.folder)}
+        whole = {**os.environ, **own, **(env or {})}
         self.child = Child([*TENANTRY, "serve"], log=self.folder / "log", env=whole)
         # The lease of the one before may still stand.
         until(lambda: f'"pid": {self.pid}, "event": "serving"' in self.log, "it listens")
