@@ -135,10 +135,15 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise RegistryUnavailable(
-            f"the registry did not answer: {cause[0] if cause else type(error).__name__}"
-        ) from error
+        raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> RegistryUnavailable:
+    """Return what to raise where a driver raised this."""
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return RegistryUnavailable(
+        f"the registry did not answer: {cause[0] if cause else type(error).__name__}"
+    )
 
 
 def now_s(engine: Engine) -> ColumnElement[float]:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, delete, select, update
 from tenantry.errors import ServerIdTaken
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
+from tenantry.registry.polling import Poll
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
 from tenantry.registry.sql import assignment_from, holding_from, servers_in, upsert
 from tenantry.registry.wakeups import Channel, listen, ring
@@ -36,6 +37,7 @@ class ServerRegistry:
         self._capacity_bytes = capacity_bytes
         self._notified = (-1, -1, False)  # the news that the operator was woken for
         self._held = False
+        self._poll = Poll(engine)
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when something changed, where the database can notify."""
@@ -47,6 +49,8 @@ class ServerRegistry:
 
     def changes_since(self, revision: int) -> Changes:
         """Return what changed after `revision`, tombstones included."""
+        if self._poll.revision() == revision:
+            return Changes(revision, complete=False, assignments=[], shards={})
         return self._read(revision, complete=False)
 
     def _read(self, after: int, *, complete: bool) -> Changes:
