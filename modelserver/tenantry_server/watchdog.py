@@ -45,8 +45,8 @@ async def watch(pulse: int | None = None) -> None:
 def _taken(file: IO[bytes]) -> str:
     """Return what was written, bounded, and empty the file."""
     faulthandler.cancel_dump_traceback_later()  # waits for a dump that is being written
-    file.seek(0)
-    text = file.read(_STACK_BYTES).decode(errors="replace")
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _STACK_BYTES))  # the loop's own thread comes last
+    text = file.read().decode(errors="replace")
     file.seek(0)
     file.truncate()
     return text
