@@ -194,7 +194,7 @@ def _sandbox(settings: ServerSettings) -> Sandbox | None:
                 "switched off); use auto to go on without"
             )
         log.warning("this kernel has no Landlock: models can read what the server can read")
-    folders = [str(Path(each).absolute()) for each in settings.sandbox_folders.split(":") if each]
+    folders = [str(Path(each).absolute()) for each in (settings.sandbox_folders or "").split(":") if each]
     return Sandbox(folders, settings.sandbox_network)
 
 

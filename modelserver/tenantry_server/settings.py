@@ -82,10 +82,10 @@ class ServerSettings(CommonSettings):
         description="Whether models are kept from files, the network and other processes: auto as far as "
         "the kernel can, require or the server does not start, off.",
     )
-    sandbox_folders: str = Field(
-        default="",
+    sandbox_folders: str | None = Field(
+        default=None,
         description="Folders, with : between them, that models may read and write in the sandbox, beside "
-        "Python's own and the system's libraries, and a temporary folder of their own.",
+        "Python's own and the system's libraries, and a temporary folder of their own; unset: none.",
     )
     sandbox_network: bool = Field(
         default=False, description="Whether models may open TCP connections in the sandbox."
