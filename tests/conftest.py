@@ -1,5 +1,6 @@
 """Fixtures for tests only; those that docstring examples also need are in the folder above."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.envtest_assets import provide
 
 _HERE = Path(__file__).parent
+# Models of the tests' own are in `tests.support`, which workers read only where this names it.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(_HERE.parent), os.environ.get("PYTHONPATH", "")))
+)
 # The files that wait longest are begun first, so that no worker is left alone with one at the end.
 _FIRST = tuple(_HERE / folder for folder in ("e2e", "integration", "contract"))
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import click
 
 from tenantry import TenantryError, __version__
-from tenantry.errors import RegistryMismatch
+from tenantry.errors import InvalidSetting, RegistryMismatch
 from tenantry_cli import console
 from tenantry_cli.supervisor import MISCONFIGURED
 
@@ -96,7 +96,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except TenantryError as error:
         console.fail(str(error))
-        sys.exit(MISCONFIGURED if isinstance(error, RegistryMismatch) else 1)
+        sys.exit(MISCONFIGURED if isinstance(error, RegistryMismatch | InvalidSetting) else 1)
     except OSError as error:
         console.fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         sys.exit(1)

@@ -19,6 +19,7 @@ _LAST_DELAY_S = 10.0
 _STEADY_S = 10.0  # a process that ran for so long is restarted at once when it dies
 _STOP_S = 15.0
 _CHECK_EVERY_S = 0.05
+_PAUSED_S = 1.0  # between two checks, which no system delays so long
 _ABORT_S = 2.0  # for a process that is held up to write its stacks
 
 _USAGE = 2  # click's exit status for a bad option or setting
@@ -62,6 +63,7 @@ class Supervisor:
     held_s: float = 30.0
     _children: list[_Child] = field(default_factory=list)
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
+    _checked_s: float = field(default_factory=time.monotonic)
 
     def add(
         self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = (), pulse: bool = False
@@ -90,6 +92,8 @@ class Supervisor:
             MisconfiguredError: a process ended because of its configuration.
         """
         now_s = time.monotonic()
+        self._forgive(now_s - self._checked_s)
+        self._checked_s = now_s
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, now_s)
@@ -129,6 +133,9 @@ class Supervisor:
             child.process = None
 
     def _start(self, child: _Child, now_s: float) -> None:
+        if child.pulse is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(child.pulse, 1 << 16)  # of the one before
         child.process = subprocess.Popen(  # noqa: S603 - our own command
             child.command,
             pass_fds=child.pass_fds,
@@ -139,6 +146,13 @@ class Supervisor:
         child.beat_s = child.aborted_s = None
         if child.deaths:
             log.info("started again", name=child.name, pid=child.process.pid, deaths=child.deaths)
+
+    def _forgive(self, since_s: float) -> None:
+        """Count no time in which this process was paused itself: so were the others, perhaps."""
+        if since_s > _PAUSED_S:
+            for child in self._children:
+                if child.beat_s is not None:
+                    child.beat_s += since_s
 
     def _feel(self, child: _Child, pulse: int, now_s: float) -> None:
         """End a process that went on once and does so no more."""

@@ -175,6 +175,10 @@ def _workers(settings: ServerSettings) -> Pool | None:
     if settings.workers and not pool.possible():
         log.warning("no workers on this system; models run in this process", platform=sys.platform)
     if not settings.workers or not pool.possible():
+        if settings.sandbox is Mode.REQUIRE:
+            raise InvalidSetting(
+                "TENANTRY_SANDBOX is require, and here models run in the server's own process"
+            )
         return None
     return Pool(most=settings.workers, held_in=_sandbox(settings))
 
@@ -187,13 +191,11 @@ def _sandbox(settings: ServerSettings) -> Sandbox | None:
     """
     if settings.sandbox is Mode.OFF:
         return None
-    if not sandbox.version():
-        if settings.sandbox is Mode.REQUIRE:
-            raise InvalidSetting(
-                "TENANTRY_SANDBOX is require, and this kernel has no Landlock (Linux 5.13 or newer, not "
-                "switched off); use auto to go on without"
-            )
-        log.warning("this kernel has no Landlock: models can read what the server can read")
+    missing = sandbox.missing(sandbox.version())
+    if missing and settings.sandbox is Mode.REQUIRE:
+        raise InvalidSetting(f"TENANTRY_SANDBOX is require, and {missing}; Linux 6.12 has all of it")
+    if missing:
+        log.warning("models are not held in a sandbox, or not wholly", missing=missing)
     folders = [str(Path(each).absolute()) for each in (settings.sandbox_folders or "").split(":") if each]
     return Sandbox(folders, settings.sandbox_network)
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import mmap
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 import structlog
@@ -32,6 +32,7 @@ _MAIN = (
 _NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_")
 _FIRST_RETRY_S = 0.2
 _LAST_RETRY_S = 10.0
+_END_S = 2.0  # for the zygote to remove what the workers left
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,15 @@ class Zygote:
             os.close(progress)
 
     def close(self) -> None:
-        """End it; the workers go on."""
+        """End it; workers that it did not make go on."""
         self._closed = True
+        if self._control is not None and self._process is not None:
+            self._control.close()  # it removes the workers' folders before it ends
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         self._stop()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it is gone, or not empty: then the zygote was killed
+            Path(self._folder).rmdir()
 
     def _stop(self) -> None:
         control, self._control = self._control, None

@@ -140,35 +140,31 @@ class WorkerLoads:
 
     async def _tried(self, load: _Load) -> tuple[Model | None, int]:
         loader, told = await self._in_turn(load)
-        group = str(told["group"])
-        if "kernel" in told:
-            self._done_with(loader, load.library, group)
-            return None, int(told["kernel"])
-        size_bytes = int(told["size_bytes"])
-        if load.dedicated:
-            group = f"alone {load.key}"
-        told = await self._settled(loader, group, load, told)
-        return WorkerModel(told["model"], self._pool, load.model_id, key=load.key, size_bytes=size_bytes), 0
-
-    async def _settled(
-        self, loader: Worker, group: str, load: _Load, told: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Give a model that was tried its home: the loader itself where nobody else may share it."""
-        key, size_bytes = load.key, int(told["size_bytes"])
-        home = self._pool.home_of(group)
-        if home is None and group != KNOWN:
-            self._pool.settle(key, loader, group, size_bytes)
-            return told
-        loader.drop(key)
-        self._done_with(loader, load.library, str(told["group"]))
-        async with self._housing:  # else loads that end together make a worker each
-            home = self._pool.home_of(group) or await self._pool.fork()
-            self._pool.settle(key, home, group, size_bytes)
         try:
-            return await self._call(home, load, keep=True)
-        except BaseException:
-            self._pool.dropped(key)
+            return await self._placed(loader, load, told)
+        except BaseException:  # what it told makes no sense, or its home ended
+            self._pool.dropped(load.key)
+            self._end(loader)
             raise
+
+    async def _placed(self, loader: Worker, load: _Load, told: dict[str, Any]) -> tuple[Model | None, int]:
+        """Give a model that was tried its home: the loader itself where nobody else may share it."""
+        needs = str(told["group"])
+        if "kernel" in told:
+            self._done_with(loader, load, needs)
+            return None, int(told["kernel"])
+        key, size_bytes = load.key, int(told["size_bytes"])
+        group = f"alone {key}" if load.dedicated else needs
+        if self._pool.home_of(group) is None and group != KNOWN:
+            self._pool.settle(key, loader, group, size_bytes)
+        else:
+            loader.drop(key)
+            self._done_with(loader, load, needs)
+            async with self._housing:  # else loads that end together make a worker each
+                home = self._pool.home_of(group) or await self._pool.fork()
+                self._pool.settle(key, home, group, size_bytes)
+            told = await self._call(home, load, keep=True)
+        return WorkerModel(told["model"], self._pool, load.model_id, key=key, size_bytes=size_bytes), 0
 
     async def _in_turn(self, load: _Load) -> tuple[Worker, dict[str, Any]]:
         """Load, a few at a time; one that takes long lets another begin beside it.
@@ -183,8 +179,8 @@ class WorkerLoads:
             loader = await self._loader(load)  # not before its turn: each load would make one
             try:
                 return loader, await self._call(loader, load, keep=False)
-            except Exception:
-                self._done_with(loader, load.library, load.library)
+            except BaseException:  # a tenant's code may have run before it failed
+                self._end(loader)
                 raise
         finally:
             if loop.time() < over.when():  # else the timer gives the turn back, now or a moment ago
@@ -218,17 +214,21 @@ class WorkerLoads:
                 return loader
         return await self._pool.fork()
 
-    def _done_with(self, loader: Worker, library: str, group: str) -> None:
+    def _done_with(self, loader: Worker, load: _Load, needs: str) -> None:
         """Keep a worker for the next load; end it where a tenant's code has run in it."""
-        if not loader.open or loader.group is not None:
-            return
-        idle = self._idle[library]
+        idle = self._idle[load.library]
         grew_bytes = usage.own_bytes(loader.pid) - loader.at_first_bytes
-        most_bytes = _GREW_BYTES if library == KNOWN else _GREW_BY_LIBRARY_BYTES
-        if group != library or grew_bytes > most_bytes or len(idle) >= _IDLE:
-            self._pool.recycle(loader)
-        else:
+        most_bytes = _GREW_BYTES if load.library == KNOWN else _GREW_BY_LIBRARY_BYTES
+        clean = needs == load.library and grew_bytes <= most_bytes
+        if clean and loader.open and not load.dedicated and len(idle) < _IDLE:
             idle.append(loader)
+        else:
+            self._end(loader)
+
+    def _end(self, loader: Worker) -> None:
+        """End a worker that keeps no model."""
+        if loader.open and loader.group is None:
+            self._pool.recycle(loader)
 
 
 def _library(exact: ModelId) -> str:

@@ -67,9 +67,9 @@ class Pool:
     def close(self) -> None:
         """End every worker."""
         self.loop = None
-        self._zygote.close()
         for worker in self.workers:
             worker.end()
+        self._zygote.close()
 
     @property
     def workers(self) -> Sequence[Worker]:

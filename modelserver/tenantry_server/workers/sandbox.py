@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _OF_VERSION = 1
@@ -68,39 +69,54 @@ def version() -> int:
     return max(0, int(_system_call(_CREATE_RULESET, None, 0, _OF_VERSION)))
 
 
-def enter(sandbox: Sandbox, own_folder: str) -> None:
+def missing(known: int) -> str:
+    """Return in words what this version of Landlock does not keep models from; empty: nothing."""
+    if not known:
+        return "this kernel has no Landlock: models read what the server reads, and reach what it reaches"
+    if known < _TCP_FROM:
+        return "this kernel's Landlock knows files only: models may open TCP connections and signal others"
+    if known < _SCOPES_FROM:
+        return "this kernel's Landlock knows no signals: models may send them to the server"
+    return ""
+
+
+def enter(sandbox: Sandbox, own_folder: Path) -> None:
     """Hold this process in a sandbox from now on; `no_new_privs` is set already.
 
     Args:
-        own_folder: its temporary folder.
+        own_folder: for its temporary files, and its home; made here. Where it can't be made, it has none.
 
     Raises:
         OSError: the kernel refused.
     """
-    os.environ["TMPDIR"] = tempfile.tempdir = own_folder
+    readable = list(_readable())
+    with contextlib.suppress(OSError):
+        own_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = str(own_folder)
+    os.environ.pop("KERAS_HOME", None)
     for what, wanted in ((resource.RLIMIT_NOFILE, _MOST_FILES), (resource.RLIMIT_FSIZE, _LARGEST_BYTES)):
         _, hard = resource.getrlimit(what)
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(what, (most, most))
     known = version()
     if known:
-        _restrict(known, sandbox, own_folder)
+        _restrict(known, readable, (str(own_folder), *sandbox.folders), network=sandbox.network)
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # last: its own files in /proc are root's then
 
 
-def _restrict(known: int, sandbox: Sandbox, own_folder: str) -> None:
+def _restrict(known: int, readable: Sequence[str], writable: Sequence[str], *, network: bool) -> None:
     files = (1 << _FILES_OF_VERSION.get(known, 16)) - 1
-    tcp = _TCP if known >= _TCP_FROM and not sandbox.network else 0
+    tcp = _TCP if known >= _TCP_FROM and not network else 0
     scopes = _SCOPES if known >= _SCOPES_FROM else 0
     handled = struct.pack("=QQQ", files, tcp, scopes)
     size = 24 if known >= _SCOPES_FROM else 16 if known >= _TCP_FROM else 8
     rules = _checked(_system_call(_CREATE_RULESET, handled, size, 0), "landlock_create_ruleset")
     try:
-        for path in _readable():
+        for path in readable:
             _allow(rules, path, _READ & files)
         for path in _DEVICES:
             _allow(rules, path, files)
-        for path in (own_folder, *sandbox.folders):
+        for path in writable:
             _allow(rules, path, files)
         _checked(_system_call(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
     finally:
@@ -109,9 +125,15 @@ def _restrict(known: int, sandbox: Sandbox, own_folder: str) -> None:
 
 def _readable() -> Iterator[str]:
     yield from _SYSTEM
+    yield os.path.realpath("/etc/resolv.conf")  # often a link to a folder of somebody else's
     yield from dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix, *site.PREFIXES))
-    yield from (path for path in sys.path if path)
-    yield from (path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path)
+    named = [
+        path for name in ("PYTHONPATH", "LD_LIBRARY_PATH") for path in os.environ.get(name, "").split(":")
+    ]
+    yield from filter(None, named)
+    # `python -m` puts the folder where the server was started first, and that may be anything.
+    private = {Path("/"), Path.home(), Path.cwd(), Path(tempfile.gettempdir())}
+    yield from (path for path in sys.path if path and Path(path) not in private)
 
 
 def _allow(rules: int, path: str, rights: int) -> None:

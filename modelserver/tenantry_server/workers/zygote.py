@@ -113,8 +113,11 @@ class _Zygote:
                         self._fork()
         for pid in self._workers:
             os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os._exit(0)
+        try:
+            self._end_strangers()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        finally:
+            os._exit(0)
 
     def _fork(self) -> None:
         _, body, fds = self._control.receive()
@@ -147,18 +150,27 @@ class _Zygote:
             self._sweepers.discard(pid)
             if pid in self._workers:
                 self._workers.discard(pid)
-                self._sweep(pid)
                 told = orjson.dumps({"pid": pid, "status": status})
                 self._control.send([(Kind.EXITED, [told])])
+                self._sweep(pid)
 
     def _sweep(self, worker_pid: int) -> None:
         """Remove a worker's folder, in a process of its own: it may hold anything."""
         own = self._own_folder(worker_pid)
-        if own.exists() and (pid := os.fork()) != 0:
+        if not own.exists():
+            return
+        try:
+            pid = os.fork()
+        except OSError:  # it is removed at the end
+            return
+        if pid != 0:
             self._sweepers.add(pid)
-        elif own.exists():
+            return
+        try:
+            os.close(self._control_fd)  # the front must see the zygote's end, whatever is still removed
             os.setpriority(os.PRIO_PROCESS, 0, 19)
             shutil.rmtree(own, ignore_errors=True)
+        finally:
             os._exit(0)
 
     def _own_folder(self, worker_pid: int) -> Path:
@@ -184,9 +196,7 @@ class _Zygote:
             self._libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no memory to a disk
             if self._sandbox is not None:
-                folder = self._own_folder(os.getpid())
-                folder.mkdir(mode=0o700, exist_ok=True)
-                sandbox.enter(self._sandbox, str(folder))
+                sandbox.enter(self._sandbox, self._own_folder(os.getpid()))
             worker.main(own, page)
         except BaseException:
             traceback.print_exc()

@@ -25,7 +25,7 @@ async def test_a_loop_that_is_held_is_told_of_with_what_holds_it() -> None:
     (line,) = said
     assert line["event"] == "the event loop was held"
     assert line["seconds"] >= 1.6
-    assert "in _in_the_way" in line["stacks"]
+    assert "in _in_the_way" in line["stack"]
 
 
 async def test_a_loop_that_goes_on_has_a_pulse_whether_anybody_feels_it_or_not() -> None:
