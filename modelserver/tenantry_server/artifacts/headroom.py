@@ -39,6 +39,7 @@ class Headroom:
         self._at_once_bytes = at_once_bytes
         self._evictable_bytes = evictable_bytes
         self._available_bytes = available_bytes or machine_available_bytes
+        self._most_bytes = self._available_bytes() or 0  # that there ever was, as far as was seen
         self._changed = threading.Condition()
         self._loading: dict[object, int] = {}  # bytes of the artifact of each load
 
@@ -77,7 +78,9 @@ class Headroom:
         needed_bytes = _NEEDED * (size_bytes + sum(self._loading.values())) + _KEPT_BYTES
         if needed_bytes <= available_bytes:
             return
-        if not self._loading and needed_bytes > available_bytes + self._evictable_bytes():
+        # What a load that just ended held may not have been given back yet: that is no reason to give up.
+        self._most_bytes = max(self._most_bytes, available_bytes + self._evictable_bytes())
+        if not self._loading and needed_bytes > self._most_bytes:
             raise ModelTooLarge.to_load(uri, needed_bytes, available_bytes)
         raise MemoryTaken(uri, needed_bytes, available_bytes)
 

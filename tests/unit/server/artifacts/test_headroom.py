@@ -41,6 +41,15 @@ def test_a_model_that_fits_once_others_are_given_up_is_tried_again() -> None:
     assert told.value.retryable
 
 
+def test_what_fitted_when_the_server_started_may_fit_again() -> None:
+    """The process of a load that just ended may not have given back its memory yet."""
+    left = [2 * GIB]
+    room = Headroom(at_once_bytes=256 * MIB, evictable_bytes=lambda: 0, available_bytes=lambda: left[0])
+    left[0] = GIB
+    with room.load("file:///large"), pytest.raises(MemoryTaken):
+        headroom.admit(250 * MIB)
+
+
 def test_where_nobody_knows_what_there_is_everything_is_read() -> None:
     with made(available=None).load("file:///huge"):
         headroom.admit(100 * GIB)
