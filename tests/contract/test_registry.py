@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, Table, insert, inspect, select, text, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable, ServerIdTaken
@@ -29,7 +28,7 @@ from tenantry.registry import (
     open_engine,
     schema,
 )
-from tenantry.registry.engine import _alembic_config, known_migrations, reading, writing
+from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry.status import State, Status
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
@@ -112,11 +111,6 @@ def test_an_empty_database_is_not_migrated(opened: Callable[[], Engine]) -> None
     if engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     assert not is_migrated(engine)
-
-
-def test_the_migrations_that_are_known_are_those_that_alembic_finds() -> None:
-    found = ScriptDirectory.from_config(_alembic_config()).walk_revisions()
-    assert known_migrations() == [each.revision for each in found][::-1]
 
 
 def test_looking_for_a_registry_makes_none(tmp_path: Path) -> None:

@@ -24,13 +24,9 @@ _MAX_HEAD_BYTES = 1 << 16
 _JOINED_BYTES = 1 << 16  # smaller bodies are copied behind their head: one call of the system
 _LENGTH = b"\r\ncontent-length:"
 _LENGTH_DIGITS = 12
-_ABOUT_CONNECTION = (
-    b"\r\nconnection:",
-    b"\r\nkeep-alive:",
-    b"\r\ntransfer-encoding:",
-    b"\r\nupgrade:",
-    b"\r\ntrailer:",
-    b"\r\nte:",
+_ABOUT_CONNECTION = tuple(
+    b"\r\n%b:" % name
+    for name in (b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer", b"te")
 )
 _HOP_BY_HOP = re.compile(
     rb"(?<=\r\n)(?:connection|keep-alive|transfer-encoding|upgrade|trailer|te)[ \t]*:[^\r]*\r\n",
@@ -221,9 +217,8 @@ class PeerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request under way, if there is one."""
         self._transport = None
-        heard = bool(self._head or self._received)
         why = "closed" if exc is None else f"{type(exc).__name__}: {exc}"
-        stale = self._used and not heard
+        stale = self._used and not (self._head or self._received)
         self.fail(PeerLost(f"the connection was lost ({why})", stale=stale, broken=True))
 
     def pause_writing(self) -> None:

@@ -8,6 +8,7 @@ kernel has none, only the rest holds.
 import contextlib
 import ctypes
 import enum
+import functools
 import os
 import resource
 import site
@@ -101,7 +102,7 @@ def enter(sandbox: Sandbox, own_folder: Path) -> None:
     known = version()
     if known:
         _restrict(known, readable, (str(own_folder), *sandbox.folders), network=sandbox.network)
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # last: its own files in /proc are root's then
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # last: its own files in /proc are root's then
 
 
 def _restrict(known: int, readable: Sequence[str], writable: Sequence[str], *, network: bool) -> None:
@@ -149,9 +150,15 @@ def _allow(rules: int, path: str, rights: int) -> None:
             os.close(fd)
 
 
-def _system_call(number: int, *arguments: int | bytes | None) -> int:
+@functools.cache
+def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def _system_call(number: int, *arguments: int | bytes | None) -> int:
+    libc = _libc()
     typed = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     return int(libc.syscall(ctypes.c_long(number), *typed))
 

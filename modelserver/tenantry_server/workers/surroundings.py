@@ -100,9 +100,7 @@ class Surroundings:
             with contextlib.suppress(OSError):  # somebody removed it: no reason to fail a prediction
                 os.chdir(self._folder)
         os.umask(self._umask)
-        if (
-            not self._has_timers
-        ):  # else one that is left over ends the process in the middle of another call
+        if not self._has_timers:  # one that is left over would end the process in another call
             for timer in _TIMERS:
                 signal.setitimer(timer, 0)
         if _handlers() != self._handlers:
