@@ -34,6 +34,11 @@ def held_up():
 
 held_up()
 """
+_BEATS_ONCE = """
+import os, sys, time
+os.write(int(sys.argv[sys.argv.index("--pulse-fd") + 1]), b".")
+time.sleep(60)
+"""
 _HELD_FROM_THE_FIRST = "import time; time.sleep(60)"
 
 
@@ -84,6 +89,17 @@ def test_a_paused_process_is_ended_too(supervisor: Supervisor, monkeypatch: pyte
     paused = supervisor.pids()["paused"]
     os.kill(paused, signal.SIGSTOP)
     until(_checking(supervisor, lambda: supervisor.pids().get("paused", paused) != paused), "started again")
+
+
+def test_time_in_which_up_was_paused_itself_counts_against_nobody(supervisor: Supervisor) -> None:
+    supervisor.add("beat once", [sys.executable, "-c", _BEATS_ONCE], pulse=True)
+    child = supervisor._children[0]
+    until(_checking(supervisor, lambda: child.beat_s), "it goes on")
+    assert child.beat_s is not None
+    child.beat_s -= 2 * supervisor.held_s
+    supervisor._checked_s -= 2 * supervisor.held_s
+    supervisor.check()
+    assert child.aborted_s is None
 
 
 def test_each_is_looked_after_alone(supervisor: Supervisor) -> None:
