@@ -31,6 +31,8 @@ class Model(ABC):
             that wait for the same model may be scored in one call.
         may_block: False where predicting only computes, without input, output, locks or sleep; then a
             model that was measured to be quick answers on the event loop, without a thread.
+        column_types: of a model that is not `numeric`; the server sets them from the model's card, or from
+            the estimator, and then a DataFrame has these types whatever a request holds.
         elsewhere: True where another process runs it; the server sets it.
 
     Example:
@@ -54,6 +56,7 @@ class Model(ABC):
     accepts_missing: bool = True
     independent_rows: bool = False
     may_block: bool = True
+    column_types: Sequence[Any] | None = None
     elsewhere: bool = False
 
     @abstractmethod

@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 from urllib.parse import parse_qsl, quote
 
+CARD_SUFFIX = ".card.json"
+"""Of a card that lies beside its artifact, after the artifact's own name."""
+
 _IN_QUERY = ("version_id",)
 _QUERY_NAMES = {"version_id": "versionId"}
 
@@ -21,6 +24,8 @@ class ModelId:
         method: what to call on the estimator; None: ``predict``.
         compile: ``off`` to serve the original only; None: ``auto``.
         isolation: ``dedicated`` for a worker process that no other model shares; None: ``shared``.
+        card: digest of the model's card, which is checked before it is read; None: it has none.
+        card_uri: where the card lies; None: beside the artifact, under its name and ``.card.json``.
         namespace: whose models may share a worker with it, where it brings code of its own; None:
             ``default``.
 
@@ -43,6 +48,8 @@ class ModelId:
     compile: str | None = None
     isolation: str | None = None
     namespace: str | None = None
+    card: str | None = None
+    card_uri: str | None = None
 
     def __str__(self) -> str:
         query = _encode({"versionId": self.version_id})
@@ -56,6 +63,13 @@ class ModelId:
         uri, _, query = rest.partition("?")
         parts = dict(parse_qsl(fragment)) | dict(parse_qsl(query))
         return cls(uri, **{name: parts.get(_QUERY_NAMES.get(name, name)) for name in _names()})
+
+    @property
+    def card_id(self) -> "ModelId | None":
+        """The id of the card's exact bytes; None: the model has no card."""
+        if self.card is None:
+            return None
+        return ModelId(self.card_uri or self.uri + CARD_SUFFIX, sha256=self.card)
 
     @property
     def scheme(self) -> str:

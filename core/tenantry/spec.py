@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
 from tenantry.errors import InvalidManifest
-from tenantry.model_id import ModelId
+from tenantry.model_id import CARD_SUFFIX, ModelId
 from tenantry.spec_fields import (
     ArtifactUri,
     Duration,
@@ -66,6 +66,14 @@ class _NullIsAbsent:
 
 # Dataclasses with slots, as an operator holds tens of thousands: a BaseModel takes three times the memory.
 @pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
+class CardSource(_NullIsAbsent):
+    """Where the model's card is, and which exact bytes it has (``spec.model.card``)."""
+
+    uri: ArtifactUri
+    sha256: Sha256
+
+
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
 class ModelSource(_NullIsAbsent):
     """Where the artifact is, and how it predicts (``spec.model``)."""
 
@@ -75,6 +83,7 @@ class ModelSource(_NullIsAbsent):
     compile: Literal["auto", "off"] = "auto"
     sha256: Sha256 = Field(default="")
     version_id: VersionId = Field(default="")
+    card: CardSource | None = None
 
     def pinned(self, *, etag: str = "", version_id: str = "", sha256: str = "") -> ModelId:
         """Return the id of exact bytes: this source with what the store says about its object now."""
@@ -86,7 +95,16 @@ class ModelSource(_NullIsAbsent):
             format=self.format or None,
             method=self.method if self.method != "predict" else None,
             compile=self.compile if self.compile != "auto" else None,
+            card=self.card.sha256 if self.card is not None else None,
+            card_uri=self._card_uri,
         )
+
+    @property
+    def _card_uri(self) -> str | None:
+        """Where the card lies; None: there is none, or it lies beside the artifact."""
+        if self.card is None or self.card.uri == self.uri + CARD_SUFFIX:
+            return None
+        return self.card.uri
 
 
 @pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
@@ -219,6 +237,7 @@ _FIELDS_UNDER: dict[tuple[str, ...], Any] = {
     (): _Document,
     ("spec",): TenantModelSpec,
     ("spec", "model"): ModelSource,
+    ("spec", "model", "card"): CardSource,
 }
 
 

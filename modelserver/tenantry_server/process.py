@@ -23,10 +23,10 @@ from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, se
 from tenantry_server import watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
+from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_handed_over
 from tenantry_server.wire import connections
-from tenantry_server.workers import surroundings
 from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,8 @@
     │   ├── ArtifactTruncated        the body ended early
     │   ├── ArtifactUnavailable      the store did not answer
     │   ├── ArtifactTooLarge         over the limit for one artifact
+    │   ├── CardUnusable             the model's card can't be read, or does not fit the model
+    │   ├── AnswersDiffer            it answers its card's rows otherwise than where it was trained
     │   └── ArtifactInvalid          the bytes are not a model that this server can read
     │       ├── UnknownFormat            no loader for this format or suffix
     │       ├── ModelTimedOut            loading it did not end in time
@@ -45,6 +47,7 @@ condition: only the server's wire and the operator's reconciler map it.
 """
 
 from tenantry.errors.artifacts import (
+    AnswersDiffer,
     ArtifactAccessDenied,
     ArtifactChanged,
     ArtifactDigestMismatch,
@@ -55,6 +58,7 @@ from tenantry.errors.artifacts import (
     ArtifactTooLarge,
     ArtifactTruncated,
     ArtifactUnavailable,
+    CardUnusable,
     FormatNotInstalled,
     MemoryTaken,
     ModelCrashed,
@@ -94,6 +98,7 @@ from tenantry.errors.requests import (
 )
 
 __all__ = [
+    "AnswersDiffer",
     "ArtifactAccessDenied",
     "ArtifactChanged",
     "ArtifactDigestMismatch",
@@ -106,6 +111,7 @@ __all__ = [
     "ArtifactUnavailable",
     "BodiesTooMany",
     "BodyTimeout",
+    "CardUnusable",
     "FeatureMismatch",
     "FormatNotInstalled",
     "InvalidManifest",

@@ -164,6 +164,35 @@ class ModelTimedOut(ArtifactInvalid):
         )
 
 
+class CardUnusable(ArtifactError):
+    """The card beside the artifact is not one, or does not fit the model."""
+
+    reason: ClassVar[str] = "CardUnusable"
+
+    def __init__(self, uri: str, problem: str) -> None:
+        super().__init__(f"the card {uri} is not usable: {problem}; publish the model again with example=")
+
+
+class AnswersDiffer(ArtifactError):
+    """The model answers the example rows of its card otherwise than where it was trained.
+
+    Args:
+        row: the first such example row, counted from 0.
+        expected: the card's answer.
+        seen: the answer here.
+        skew: libraries of other versions than there, in words; empty: none.
+    """
+
+    reason: ClassVar[str] = "AnswersDiffer"
+
+    def __init__(self, uri: str, row: int, expected: str, seen: str, skew: str) -> None:
+        libraries = f" ({skew})" if skew else ""
+        super().__init__(
+            f"{uri} answered {expected} to row {row} of its card's examples where it was trained, and "
+            f"answers {seen} here{libraries}; train it with the libraries that serve it, and publish again"
+        )
+
+
 class ModelTooLarge(TenantryError):
     """The loaded model does not fit the whole cache, or its load the memory that the server may take."""
 

@@ -15,12 +15,14 @@ from tenantry.errors import (
     ArtifactInvalid,
     ArtifactOutsideRoots,
     ArtifactTooLarge,
+    CardUnusable,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.headroom import Headroom
 
 MAX_ARTIFACT_BYTES = 1 << 30
+MAX_CARD_BYTES = 4 << 20
 
 
 class ModelRepository(ABC):
@@ -48,19 +50,21 @@ class ModelRepository(ABC):
         """
 
 
-Loader = Callable[[bytes, ModelId], Model]
-"""Makes a model of an artifact whose digest was checked; raises ArtifactInvalid, and what it knows of."""
+Loader = Callable[[bytes, ModelId, bytes | None], Model]
+"""Makes a model of an artifact and its card, if any, whose digests were checked; raises ArtifactInvalid,
+and what it knows of."""
 
 
-def load_here(data: bytes, model_id: ModelId) -> Model:
+def load_here(data: bytes, model_id: ModelId, card: bytes | None = None) -> Model:
     """Load an artifact in this process.
 
     Raises:
         ArtifactInvalid: it can't be read, or it can't predict.
+        CardUnusable, AnswersDiffer: it is not the model that its card describes.
     """
     from tenantry_server.formats import load_model  # noqa: PLC0415 - a server loads in its workers
 
-    return load_model(data, model_id)
+    return load_model(data, model_id, card)
 
 
 class ArtifactRepository(ModelRepository):
@@ -80,8 +84,26 @@ class ArtifactRepository(ModelRepository):
         """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
         exact = ModelId.parse(model_id)
         with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
+            card = self.card(exact)
             # No name holds the bytes here: the loader gives them up before it is done.
-            return self.loader(self._whole(exact), exact)
+            return self.loader(self._whole(exact), exact, card)
+
+    def card(self, exact: ModelId) -> bytes | None:
+        """Return the bytes of a model's card, whose digest was checked; None: it has none.
+
+        Raises:
+            CardUnusable: it lies in another store than the artifact, or is too large.
+            ArtifactError: it is not there, or is another one.
+        """
+        card_id = exact.card_id
+        if card_id is None:
+            return None
+        if card_id.scheme != exact.scheme:
+            raise CardUnusable(card_id.uri, f"it must lie in the same store as {exact.uri}")
+        data = self._whole(card_id)
+        if len(data) > MAX_CARD_BYTES:
+            raise CardUnusable(card_id.uri, f"it has {len(data)} bytes, the limit is {MAX_CARD_BYTES}")
+        return data
 
     def _whole(self, exact: ModelId) -> bytes:
         with self.reading:

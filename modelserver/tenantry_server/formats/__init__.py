@@ -4,15 +4,21 @@ Deserialising a pickle or a joblib file runs code that its author chose. Load ar
 stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
 """
 
+import contextlib
 import importlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import ModuleType
 from typing import Any
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid, UnknownFormat
+from tenantry.errors import AnswersDiffer, ArtifactInvalid, CardUnusable, TenantryError, UnknownFormat
+from tenantry_server.cards.card import Card, CardInvalid
+from tenantry_server.kernels.base import Compiled
+from tenantry_server.rows.payload import Payload
+from tenantry_server.scoring import golden
+from tenantry_server.scoring.calls import score
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,14 @@ class Format:
             objects, and None for others. Its ``load(data, model_id)`` makes a Model of the bytes; any
             exception means that they are unusable.
         heavy: whether its library takes long to import, or much memory.
+        reads_cards: whether ``load(data, model_id, card)`` makes use of a card.
     """
 
     name: str
     suffixes: tuple[str, ...]
     dumps: bool = False
     heavy: bool = False
+    reads_cards: bool = False
 
     @property
     def module(self) -> ModuleType:
@@ -40,8 +48,8 @@ class Format:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("sklearn", (".joblib", ".pkl", ".pickle")),
-    Format("skops", (".skops",)),
+    Format("sklearn", (".joblib", ".pkl", ".pickle"), reads_cards=True),
+    Format("skops", (".skops",), reads_cards=True),
     Format("onnx", (".onnx",), dumps=True, heavy=True),
     Format("xgboost", (".ubj", ".json"), dumps=True, heavy=True),
     Format("lightgbm", (".txt",), dumps=True, heavy=True),
@@ -50,16 +58,45 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def load_model(data: bytes, model_id: ModelId) -> Model:
+def load_model(
+    data: bytes, model_id: ModelId, card: bytes | None = None, *, was_tried: bool = False
+) -> Model:
     """Make a model of an artifact whose digest was already checked.
+
+    Args:
+        card: the model's card, its digest checked too; None: it has none.
+        was_tried: whether these bytes have answered the card's rows before.
 
     Raises:
         UnknownFormat: no loader for its format or suffix.
         ArtifactInvalid: the loader can't read it, or it can't predict.
+        CardUnusable: the card can't be read, or does not fit the model.
+        AnswersDiffer: it answers the card's rows otherwise than where it was trained.
     """
+    try:
+        read = None if card is None else Card.read(card)
+    except CardInvalid as error:
+        raise CardUnusable(str(model_id.card_id and model_id.card_id.uri), str(error)) from None
+    model = _loaded(data, model_id, read)
+    if read is None or was_tried or not read.rows:
+        return model
+    try:
+        _try_rows(model, model_id, read)
+    except TenantryError:
+        if not isinstance(model, Compiled):
+            raise
+        model = _loaded(data, replace(model_id, compile="off"), read)
+        _try_rows(model, model_id, read)
+    return model
+
+
+def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     chosen = format_of(model_id)
     try:
-        loaded: Model = chosen.module.load(data, model_id)
+        if chosen.reads_cards:
+            loaded: Model = chosen.module.load(data, model_id, card)
+        else:
+            loaded = chosen.module.load(data, model_id)
     except ArtifactInvalid:
         raise
     except KeyboardInterrupt:
@@ -67,7 +104,33 @@ def load_model(data: bytes, model_id: ModelId) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
         raise ArtifactInvalid(model_id.uri, problem) from error
+    if card is not None and not loaded.numeric and loaded.column_types is None:
+        _type(loaded, card)
     return loaded
+
+
+def _type(model: Any, card: Card) -> None:
+    """Let a Model of one's own read rows by the card; where it states other columns itself, that stays."""
+    with contextlib.suppress(AttributeError):
+        if model.feature_names is None:
+            model.feature_names = card.names
+        if model.feature_names is None or tuple(model.feature_names) == card.names:
+            model.column_types = card.columns
+
+
+def _try_rows(model: Model, model_id: ModelId, card: Card) -> None:
+    def asked(payload: Payload) -> Any:
+        return score(model, payload)
+
+    try:
+        if card.method == (model_id.method or "predict"):
+            golden.compare(card, golden.answers_of(asked, card.payload()), model_id.uri)
+        else:  # another method was declared since: it must answer at least
+            golden.answers_of(asked, card.payload())
+    except AnswersDiffer:
+        raise
+    except TenantryError as error:
+        raise ArtifactInvalid(model_id.uri, f"it fails on the example rows of its card: {error}") from error
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:

@@ -1,23 +1,32 @@
 """scikit-learn estimators, and any Model subclass, from joblib and pickle files."""
 
 import io
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
+from tenantry_server.cards.card import Card, Form
 from tenantry_server.compiling import compiler
+from tenantry_server.formats import fitted
 from tenantry_server.formats.trial import try_once
+from tenantry_server.scoring import results
 
-_KNOWN = frozenset({"sklearn", "numpy", "scipy", "lightgbm", "xgboost"})
+_GIVEN: dict[Form, Callable[[pd.DataFrame], Any]] = {
+    Form.FRAME: lambda data: data,
+    Form.ARRAY: lambda data: data.to_numpy(),
+    Form.TEXTS: lambda data: data.iloc[:, 0].tolist(),
+    Form.RECORDS: lambda data: data.to_dict("records"),
+}
 # How pickles, and the compressed files that joblib writes, begin; pickles of protocol 0 have no mark.
 _PICKLES = (b"\x80", b"(", b"c", b"]", b"}")
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"\x04\x22M\x18", b"ZF")
@@ -32,6 +41,7 @@ class SklearnModel(Model):
     Args:
         estimator: fitted, with the method `method`; pipelines included.
         method: ``predict``, ``predict_proba`` or ``decision_function``.
+        card: what was recorded of it where it was trained; None: what it recorded itself.
 
     Raises:
         ValueError: the estimator has no such method.
@@ -48,18 +58,25 @@ class SklearnModel(Model):
 
     independent_rows = True
 
-    def __init__(self, estimator: Any, method: str = "predict") -> None:
+    def __init__(self, estimator: Any, method: str = "predict", card: Card | None = None) -> None:
         if not hasattr(estimator, method):
             raise ValueError(f"{type(estimator).__name__} has no method {method}")
         self.estimator = estimator
         self.method = method
-        names = getattr(estimator, "feature_names_in_", None)
-        self.feature_names = None if names is None else tuple(str(name) for name in names)
-        count = getattr(estimator, "n_features_in_", None)
-        self.feature_count = None if count is None else int(count)
-        steps = _steps(estimator)
-        self.numeric = not _takes_other_than_numbers(steps[0])
-        self.accepts_missing = not self.numeric or _accepts_missing(steps)
+        self.numeric = fitted.takes_only_numbers(estimator)
+        if card is None:
+            self.form = fitted.form(estimator)
+            self.feature_names = fitted.names(estimator)
+            count = getattr(estimator, "n_features_in_", None)
+            self.feature_count = 1 if self.form is Form.TEXTS else None if count is None else int(count)
+            self.column_types = None if self.numeric else fitted.columns(estimator)
+        else:
+            self.form = card.form
+            self.feature_names = card.names
+            self.feature_count = len(card.columns)
+            self.numeric = self.numeric and card.is_numeric
+            self.column_types = None if self.numeric else card.columns
+        self.accepts_missing = not self.numeric or _accepts_missing(_steps(estimator))
 
     @cached_property
     def may_block(self) -> bool:  # type: ignore[override]  # set on first use, then an attribute
@@ -70,18 +87,24 @@ class SklearnModel(Model):
         return not (self.numeric and _is_known(self.estimator))
 
     def predict(self, data: pd.DataFrame) -> Predictions:
-        """Call the chosen method; a model that was fitted without names gets a plain array."""
-        given = data if self.feature_names is not None else data.to_numpy()
-        return np.asarray(getattr(self.estimator, self.method)(given))
+        """Call the chosen method with what it was fitted with: a DataFrame, an array or a list."""
+        return self.ask(_GIVEN[self.form](data))
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Call the chosen method on a matrix, with names only where it was fitted with them."""
         if self.feature_names is not None:
             return super().predict_rows(rows)
-        return np.asarray(getattr(self.estimator, self.method)(rows))
+        return self.ask(rows)
+
+    def ask(self, given: Any) -> Predictions:
+        """Call the chosen method with this, as it stands."""
+        returned = getattr(self.estimator, self.method)(given)
+        if isinstance(returned, list) and self.method != "predict":  # an array for each output
+            return results.by_row(returned)
+        return results.as_array(returned)
 
 
-def load(data: bytes, model_id: ModelId) -> Model:
+def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
     """Read a joblib or pickle file: a Model, or an estimator as a SklearnModel or compiled.
 
     Raises:
@@ -96,27 +119,42 @@ def load(data: bytes, model_id: ModelId) -> Model:
             f"it is not a joblib or pickle file (first bytes: {data[:16]!r})" if data else "it is empty"
         )
         raise ArtifactInvalid(model_id.uri, problem) from error
-    return loaded if isinstance(loaded, Model) else model_of(loaded, model_id)
+    return loaded if isinstance(loaded, Model) else model_of(loaded, model_id, card)
 
 
-def model_of(loaded: Any, model_id: ModelId) -> Model:
+def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
     """Return the content of a file as a SklearnModel, or compiled.
 
     Raises:
         ArtifactInvalid: it is not an estimator, has no such method, or fails on a row of zeros.
     """
-    if not hasattr(loaded, "predict"):
-        kind = type(loaded).__name__
-        raise ArtifactInvalid(model_id.uri, f"it holds a {kind}, which has no predict method")
-    try:
-        model = SklearnModel(loaded, model_id.method or "predict")
-    except ValueError as error:
-        raise ArtifactInvalid(model_id.uri, f"{error}; correct spec.model.method") from error
+    method = model_id.method or "predict"
+    kind = type(loaded).__name__
+    if isinstance(loaded, type):
+        raise ArtifactInvalid(
+            model_id.uri, f"it holds the class {loaded.__name__}; publish a fitted instance of it"
+        )
+    if not hasattr(loaded, method):
+        problem = f"{kind} has no method {method}; correct spec.model.method"
+        if not hasattr(loaded, "predict"):
+            problem = f"it holds a {kind}, which has no predict method"
+        raise ArtifactInvalid(model_id.uri, problem)
+    if card is None and fitted.uses_unnamed_categories(loaded):
+        raise ArtifactInvalid(
+            model_id.uri,
+            f"the {kind} was fitted with pandas' categories, which the artifact does not name; publish it "
+            "with example=, so that its card does",
+        )
+    model = SklearnModel(loaded, method, card)
     # Exactly a SklearnModel: a subclass may answer otherwise, and `fast` reads no more than the estimator.
-    fast = model if model_id.compile == "off" else compiler.fast(model)
-    if fast is model:  # else both have just answered the same rows
+    fast = model if model_id.compile == "off" or not _may_compile(model) else compiler.fast(model)
+    if fast is model and card is None:  # else both have just answered the same rows, or golden rows follow
         try_once(model, model.method, model_id)
     return fast
+
+
+def _may_compile(model: SklearnModel) -> bool:
+    return isinstance(model.estimator, BaseEstimator) and model.form in (Form.FRAME, Form.ARRAY)
 
 
 def _is_known(estimator: Any) -> bool:
@@ -132,7 +170,7 @@ def _only_computes(part: Any) -> bool:
         return all(_only_computes(each) for each in part)
     if part is None or isinstance(part, str | bool | int | float | np.ufunc):
         return True
-    return not callable(part) and type(part).__module__.partition(".")[0] in _KNOWN
+    return not callable(part) and type(part).__module__.partition(".")[0] in fitted.KNOWN
 
 
 def _steps(estimator: Any) -> list[Any]:
@@ -143,13 +181,6 @@ def _steps(estimator: Any) -> list[Any]:
         return [estimator]
     parts = [part for _, part in estimator.steps if part not in (None, "passthrough")]
     return [leaf for part in parts for leaf in _steps(part)] or [estimator]
-
-
-def _takes_other_than_numbers(first: Any) -> bool:
-    if isinstance(first, ColumnTransformer):
-        return True
-    tags = get_tags(first).input_tags
-    return bool(tags.string or tags.categorical)
 
 
 def _accepts_missing(steps: list[Any]) -> bool:

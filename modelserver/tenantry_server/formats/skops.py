@@ -14,6 +14,7 @@ from typing import Any
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
+from tenantry_server.cards.card import Card
 from tenantry_server.formats import sklearn
 from tenantry_server.formats.libraries import library
 
@@ -23,7 +24,7 @@ _MOST_UNPACKED = 20
 _COMPILED_BUT_SAFE = ("sklearn._loss.",)
 
 
-def load(data: bytes, model_id: ModelId) -> Model:
+def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
     """Read a skops file: an estimator as a SklearnModel or compiled.
 
     Raises:
@@ -40,7 +41,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
             f"it holds types that neither skops nor Tenantry trusts: {', '.join(strange[:10])}; "
             "if you trust its author as you trust your own code, publish it with joblib",
         )
-    return sklearn.model_of(skops_io.loads(data, trusted=unknown), model_id)
+    return sklearn.model_of(skops_io.loads(data, trusted=unknown), model_id, card)
 
 
 def _refuse_bombs(data: bytes, model_id: ModelId) -> None:

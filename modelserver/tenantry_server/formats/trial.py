@@ -1,38 +1,73 @@
 """A first prediction, so that a model that can't predict is refused when it is loaded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.exceptions import NotFittedError
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid
+from tenantry.errors import ArtifactInvalid, PredictionFailed
+from tenantry_server.rows.columns import Column, Kind, cast
+from tenantry_server.scoring import results
+
+_VALUES: dict[Kind, Any] = {
+    Kind.NUMBER: 0.0,
+    Kind.INTEGER: 0,
+    Kind.BOOLEAN: False,
+    Kind.TEXT: "text",
+    Kind.TIME: "2026-01-01T00:00:00",
+}
 
 
 def try_once(model: Model, method: str, model_id: ModelId) -> None:
-    """Predict one row of zeros, to find what only shows in use, such as a pickle of another version.
+    """Predict one row, to find what only shows in use, such as a pickle of another version.
+
+    The row is one that the estimator was fitted for, as far as it recorded that: zeros, texts, and the
+    first of each column's categories.
 
     Args:
         method: the name of the method, for messages.
 
     Raises:
-        ArtifactInvalid: it fails, or does not answer row by row.
+        ArtifactInvalid: it fails, does not answer row by row, or answers what JSON has no form for.
     """
-    if model.feature_count is not None and not model.numeric:
-        return
+    certain = model.numeric and model.feature_count is not None
     try:
-        answer: Any = model.predict_rows(np.zeros((1, model.feature_count or 1)))
+        if model.numeric:
+            answer: Any = model.predict_rows(np.zeros((1, model.feature_count or 1)))
+        elif model.column_types is None:  # this can show no more than that it is not fitted
+            answer = model.predict(pd.DataFrame(np.zeros((1, model.feature_count or 1))))
+        else:
+            certain = all(column.kind is not Kind.ANY for column in model.column_types)
+            answer = model.predict(_row(model.column_types))
     except NotFittedError as error:
         raise ArtifactInvalid(model_id.uri, f"{error}") from error
     except ValueError:
-        return  # zeros may lie outside what it takes, which is not a fault of the artifact
+        return  # the row may lie outside what it takes, which is not a fault of the artifact
     except Exception as error:
-        if model.feature_count is None:
-            return  # nor is one column, where its number of columns is unknown
-        raise ArtifactInvalid(
-            model_id.uri, f"{method} fails with {type(error).__name__}: {error}"
-        ) from error
-    if answer.ndim == 0 or len(answer) != 1:
-        raise ArtifactInvalid(
-            model_id.uri, f"{method} gives shape {answer.shape} for one row; it must begin with 1"
-        )
+        if not certain:
+            return  # nor is a value of another type than the column has
+        problem = f"{method} fails with {type(error).__name__}: {error}"
+        raise ArtifactInvalid(model_id.uri, problem) from error
+    _check(answer, method, model_id)
+
+
+def _check(answer: Any, method: str, model_id: ModelId) -> None:
+    shape = np.shape(answer) if isinstance(answer, np.ndarray) else ()
+    if not shape or shape[0] != 1:
+        problem = f"{method} gives shape {shape} for one row; it must begin with 1"
+        raise ArtifactInvalid(model_id.uri, problem)
+    try:
+        results.of(answer, 1, method)
+    except PredictionFailed as error:
+        raise ArtifactInvalid(model_id.uri, f"{error}") from None
+
+
+def _row(columns: Sequence[Column]) -> pd.DataFrame:
+    """Return one row of values that the columns may have."""
+    values = [
+        column.categories[0] if column.categories else _VALUES.get(column.kind, 0.0) for column in columns
+    ]
+    return cast(pd.DataFrame([values], columns=[column.name for column in columns]), columns)

@@ -22,9 +22,9 @@ from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
 from tenantry_server.rows.payload import Payload
-from tenantry_server.workers import surroundings
+from tenantry_server.scoring import surroundings
+from tenantry_server.scoring.calls import contained, score
 from tenantry_server.workers.process import Displaced
-from tenantry_server.workers.scoring import contained, score
 
 _T = TypeVar("_T")
 _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time keeps its thread until it ends

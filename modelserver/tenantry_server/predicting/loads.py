@@ -14,7 +14,7 @@ from tenantry.errors import ArtifactUnavailable, ModelTimedOut
 from tenantry.threads import Threads
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.predicting.load_backoff import LoadBackoff
-from tenantry_server.workers.scoring import contained
+from tenantry_server.scoring.calls import contained
 
 
 class Loads:

@@ -20,8 +20,8 @@ from aiohttp import HttpVersion11, web
 from tenantry import TenantryError
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.protocols.native import to_json
 from tenantry_server.rows.json_payload import parse
+from tenantry_server.scoring.results import to_json
 from tenantry_server.wire import bodies, headers
 from tenantry_server.wire.answers import WholeAnswer
 

@@ -3,9 +3,9 @@
 import orjson
 from aiohttp import web
 
-from tenantry_server.protocols.native import to_json
 from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.rows.json_payload import parse
+from tenantry_server.scoring.results import to_json
 
 
 def routes(service: Service) -> list[web.RouteDef]:

@@ -26,6 +26,7 @@ from tenantry_server.rows.payload import (
     check_same,
     refuse_double_keys,
     short,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -132,13 +133,13 @@ def parse(body: bytes) -> JsonPayload:
             return table
         seen = f"an object with {', '.join(map(short, list(document)[:5])) or 'no keys'}"
     else:
-        seen = _kind(document)
+        seen = shown(document)
     raise InvalidRequest(f"expected {_FORMS}, got {seen}")
 
 
 def _list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise InvalidRequest(f"{name!r} must be a list, got {_kind(value)}")
+        raise InvalidRequest(f"{name!r} must be a list, got {shown(value)}")
     return value
 
 
@@ -146,7 +147,7 @@ def _check_names(columns: list[Any]) -> None:
     seen = set()
     for position, name in enumerate(columns):
         if not isinstance(name, str):
-            raise InvalidRequest(f"columns[{position}] must be a string, got {_kind(name)}")
+            raise InvalidRequest(f"columns[{position}] must be a string, got {shown(name)}")
         if name in seen:
             raise FeatureMismatch(f"column {short(name)} is given twice")
         seen.add(name)
@@ -169,7 +170,7 @@ def _table(rows: list[Any], columns: list[str] | None, *, bare: bool) -> JsonPay
     for number, row in enumerate(rows):
         if not isinstance(row, wanted):
             name = "an object" if wanted is dict else "a list"
-            raise InvalidRequest(f"row {number} must be {name} like the others, got {_kind(row)}")
+            raise InvalidRequest(f"row {number} must be {name} like the others, got {shown(row)}")
         if columns is not None and len(row) != len(columns):
             raise FeatureMismatch(f"row {number} has {len(row)} values for {len(columns)} columns")
     return JsonPayload(records, columns, rows, bare)
@@ -211,24 +212,10 @@ def _slowly(lists: list[Sequence[Any]], names: Sequence[str] | None) -> "array[f
                 flat.append(math.nan if value is None else value)
             except TypeError:
                 raise FeatureMismatch(
-                    f"{cell(number, position, names)} must be a number, got {_kind(value)}"
+                    f"{cell(number, position, names)} must be a number, got {shown(value)}"
                 ) from None
             except OverflowError:
                 raise FeatureMismatch(
                     f"{cell(number, position, names)} is too large for a float64"
                 ) from None
     return flat
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the string {short(value)}"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "an object"
-    return f"the number {value}"[:60]

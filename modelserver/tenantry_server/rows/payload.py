@@ -113,6 +113,21 @@ def short(name: str) -> str:
     return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
 
 
+def shown(value: Any) -> str:
+    """Return a value of a JSON body in words, cut."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the string {short(value)}"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return f"the number {value}"[:60]
+
+
 def _named(names: list[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {_listed(names, most=5)}"
 

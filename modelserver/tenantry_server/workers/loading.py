@@ -15,6 +15,7 @@ import orjson
 from tenantry import Model, ModelId
 from tenantry.errors import (
     ArtifactInvalid,
+    CardUnusable,
     ModelQuarantined,
     ModelTimedOut,
     UnknownFormat,
@@ -48,6 +49,7 @@ class _Load:
         dedicated: it shares its worker with no other model.
         key: its name in the pool.
         fds: the artifact, and room for a kernel.
+        card: the model's card; None: it has none.
     """
 
     model_id: str
@@ -55,6 +57,7 @@ class _Load:
     dedicated: bool
     key: int
     fds: Sequence[int]
+    card: str | None
 
 
 class WorkerLoads:
@@ -75,7 +78,7 @@ class WorkerLoads:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._housing = asyncio.Lock()
 
-    def load(self, data: bytes, exact: ModelId) -> Model:
+    def load(self, data: bytes, exact: ModelId, card: bytes | None = None) -> Model:
         """Make a model of an artifact whose digest was checked; called in any thread but the event loop's.
 
         Returns:
@@ -83,15 +86,20 @@ class WorkerLoads:
 
         Raises:
             ArtifactInvalid: it can't be read, or can't predict.
+            CardUnusable, AnswersDiffer: it is not the model that its card describes.
             ModelCrashed: loading it ended the worker.
             ModelTimedOut: it took too long.
             ModelQuarantined: it ended workers again and again, and is not tried now.
         """
+        try:
+            text = None if card is None else card.decode()
+        except UnicodeDecodeError:
+            raise CardUnusable(exact.uri, "it is not UTF-8") from None
         artifact = frames.memory_file("artifact", [data])
         del data  # of which the caller keeps none: a large one is in memory once
         room = frames.memory_file("kernel")
         try:
-            model, length = self._on_loop(self._load(exact, (artifact, room)))
+            model, length = self._on_loop(self._load(exact, (artifact, room), text))
             return _kernel(exact.uri, room, length) if model is None else model
         finally:
             os.close(artifact)
@@ -107,7 +115,7 @@ class WorkerLoads:
         except CancelledError:
             raise RuntimeError("this server is stopping") from None
 
-    async def _load(self, exact: ModelId, fds: Sequence[int]) -> tuple[Model | None, int]:
+    async def _load(self, exact: ModelId, fds: Sequence[int], card: str | None) -> tuple[Model | None, int]:
         """Load in a worker, and once more where the worker was ended for another reason.
 
         Returns:
@@ -121,7 +129,7 @@ class WorkerLoads:
         for attempt in range(_TRIES):
             try:
                 dedicated = attempt > 0 or exact.isolation is not None or strikes.has(model_id)
-                load = _Load(model_id, library, dedicated, next(self._keys), fds)
+                load = _Load(model_id, library, dedicated, next(self._keys), fds, card)
                 return await self._tried(load)
             except Displaced:
                 if self._pool.loop is None:
@@ -194,7 +202,8 @@ class WorkerLoads:
             if not done.done():  # a stop cancels
                 done.set_result(outcome)
 
-        body = [orjson.dumps({"model_id": load.model_id, "key": load.key, "keep": keep})]
+        asked = {"model_id": load.model_id, "key": load.key, "keep": keep, "card": load.card}
+        body = [orjson.dumps(asked)]
         self._pool.submit(worker, Call(load.model_id, Kind.LOAD, body, self._timeout_s, end, load.fds))
         outcome = await done
         if isinstance(outcome, Exception):

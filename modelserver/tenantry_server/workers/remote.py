@@ -15,11 +15,11 @@ from tenantry.errors import FeatureMismatch, PredictionFailed, PredictionTimeout
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.arrays import Buffer, Malformed
 from tenantry_server.rows.payload import Payload
+from tenantry_server.scoring.calls import Result
 from tenantry_server.workers import answers
 from tenantry_server.workers.frames import KEY, SHAPE, Kind
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.process import Call, Ended, Outcome, Overran
-from tenantry_server.workers.scoring import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,9 @@ FEW_ROWS = 64  # converting more takes a turn of its own, beside the event loop
 _ERRORS = {
     kind.reason: kind
     for kind in (
+        errors.AnswersDiffer,
         errors.ArtifactInvalid,
+        errors.CardUnusable,
         errors.FeatureMismatch,
         errors.FormatNotInstalled,
         errors.InvalidRequest,

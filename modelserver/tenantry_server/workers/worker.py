@@ -27,7 +27,9 @@ from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.forest import Forest
 from tenantry_server.memory.model_size import size_bytes
-from tenantry_server.workers import answers, surroundings
+from tenantry_server.scoring import surroundings
+from tenantry_server.scoring.calls import contained, score, score_rows
+from tenantry_server.workers import answers
 from tenantry_server.workers.frames import (
     KEY,
     PROGRESS,
@@ -38,7 +40,6 @@ from tenantry_server.workers.frames import (
     read_all,
     write_all,
 )
-from tenantry_server.workers.scoring import contained, score, score_rows
 
 _HELD_S = 0.001  # an answer waits no longer for the next call to be made
 # Packages that known models bring; whatever else is imported is a tenant's own code.
@@ -128,7 +129,11 @@ class _Worker:
         exact = ModelId.parse(asked["model_id"])
         if asked["keep"]:  # it was tried before
             exact = replace(exact, compile="off")
-        model = surroundings.kept(lambda: load_model(read_all(artifact), exact))
+        text = asked["card"]
+        card = None if text is None else text.encode()
+        model = surroundings.kept(
+            lambda: load_model(read_all(artifact), exact, card, was_tried=asked["keep"])
+        )
         if isinstance(model, Compiled):
             with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
                 parts = packing.pack(model)

@@ -23,7 +23,8 @@ from typing import NoReturn
 
 import orjson
 
-from tenantry_server.workers import sandbox, surroundings, worker
+from tenantry_server.scoring import surroundings
+from tenantry_server.workers import sandbox, worker
 from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
 from tenantry_server.workers.sandbox import Sandbox
 

@@ -45,6 +45,9 @@ class Resolver:
         Raises:
             ArtifactError: there are none, or they can't be looked up.
         """
+        if source.card is not None and not source.card.uri.startswith("s3://"):
+            with self._roots.open(source.card.uri):  # a server reads it, and checks its digest
+                pass
         return self._s3(source) if source.uri.startswith("s3://") else self._file(source)
 
     def _file(self, source: ModelSource) -> ModelId:

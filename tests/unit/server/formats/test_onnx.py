@@ -22,7 +22,7 @@ from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch
 from tenantry_server.formats import load_model
 from tenantry_server.rows import json_payload
-from tenantry_server.workers.scoring import score
+from tenantry_server.scoring.calls import score
 from tests.support.load import growth
 
 ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32).astype(np.float64)

@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -199,7 +200,7 @@ def test_an_estimator_that_was_never_fitted_is_refused(estimator: Any) -> None:
 
 def test_a_text_pipeline_is_fitted_though_it_counts_no_columns() -> None:
     fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["good", "bad"], [1, 0])
-    assert loaded(fitted).feature_count is None
+    assert loaded(fitted).feature_count == 1
 
 
 def test_an_estimator_that_only_fails_in_use_is_refused_when_loaded() -> None:
@@ -342,11 +343,30 @@ async def test_the_callers_of_a_load_that_fails_oddly_all_hear_of_it() -> None:
     plane.close()
 
 
-def test_a_model_that_does_not_answer_row_by_row_is_refused_when_it_is_loaded() -> None:
-    """For several outputs a forest gives a list of arrays: no request could be answered."""
+def test_several_outputs_are_answered_row_by_row() -> None:
+    """For their probabilities a forest gives an array for each output."""
     labels = np.array([[0, 1], [1, 0], [0, 1], [1, 0]])
     forest = RandomForestClassifier(3, random_state=0).fit(np.arange(8.0).reshape(4, 2), labels)
     buffer = io.BytesIO()
     joblib.dump(forest, buffer)
-    with pytest.raises(ArtifactInvalid, match=r"predict_proba gives shape \(2, 1, 2\) for one row"):
-        load_model(buffer.getvalue(), ModelId("file:///m.joblib", method="predict_proba"))
+    model = load_model(buffer.getvalue(), ModelId("file:///m.joblib", method="predict_proba"))
+    rows = np.arange(8.0).reshape(4, 2)
+    first, second = forest.predict_proba(rows)
+    assert model.predict_rows(rows).tolist() == [
+        [one, other] for one, other in zip(first.tolist(), second.tolist(), strict=True)
+    ]
+
+
+class Summed(BaseEstimator, RegressorMixin):  # type: ignore[misc]
+    """Gives one number for all rows."""
+
+    def predict(self, rows: Any) -> Any:
+        return np.asarray(rows).sum()
+
+
+def test_a_model_that_does_not_answer_row_by_row_is_refused_when_it_is_loaded() -> None:
+    """No request could be answered."""
+    buffer = io.BytesIO()
+    joblib.dump(Summed(), buffer)
+    with pytest.raises(ArtifactInvalid, match=r"predict gives shape \(\) for one row"):
+        load_model(buffer.getvalue(), ModelId("file:///m.joblib"))

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import sklearn
 
-from tenantry_server.workers import surroundings
-from tenantry_server.workers.surroundings import Surroundings
+from tenantry_server.scoring import surroundings
+from tenantry_server.scoring.surroundings import Surroundings
 
 
 @pytest.fixture(autouse=True)

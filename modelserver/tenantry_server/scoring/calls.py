@@ -11,8 +11,9 @@ from tenantry import Model, TenantryError
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.base import Compiled
+from tenantry_server.rows import columns
 from tenantry_server.rows.payload import Payload
-from tenantry_server.workers import surroundings
+from tenantry_server.scoring import results, surroundings
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""
@@ -34,7 +35,7 @@ def score(model: Model, payload: Payload) -> Predictions:
     """
     if model.numeric:
         return score_rows(model, payload.matrix(model))
-    frame = payload.frame(model)
+    frame = columns.cast(payload.frame(model), model.column_types)
     return _checked(model, lambda: model.predict(frame), len(frame))
 
 
@@ -85,9 +86,11 @@ def _or_error(call: Callable[[], _T]) -> _T | Exception:
 
 def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
     try:
-        # A compiled model only computes; any other may change what all models share.
-        shared = isinstance(model, Compiled)
-        predictions = np.asarray(call() if shared else surroundings.kept(call))
+        if isinstance(model, Compiled):  # it only computes; any other may change what all models share
+            predictions = call()
+        else:
+            returned = surroundings.kept(call)
+            predictions = results.of(returned, expected, type(model).__name__)
     except TenantryError:
         raise
     except _REFUSALS[model.numeric] as error:
@@ -95,8 +98,4 @@ def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Pr
     except BaseException as error:  # sys.exit() in a model must not end the server
         name = type(model).__name__
         raise PredictionFailed(f"{name} raised {type(error).__name__}: {error}") from error
-    if predictions.ndim == 0 or len(predictions) != expected:
-        raise PredictionFailed(
-            f"{type(model).__name__} returned shape {predictions.shape} for {expected} rows"
-        )
     return predictions

@@ -1,0 +1,117 @@
+"""Writes the card of an artifact: what it takes, and how it answers an example, tried as a server would."""
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tenantry import Model, ModelId, TenantryError
+from tenantry.errors import CardUnusable
+from tenantry_server.cards.card import Card, CardInvalid
+from tenantry_server.describing import examples
+from tenantry_server.formats import load_model
+from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.scoring import golden, results
+from tenantry_server.scoring.calls import score
+
+_ITSELF = "to be written"
+_LIBRARIES = {
+    "sklearn": "scikit-learn",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "onnxruntime": "onnxruntime",
+    "tensorflow": "tensorflow",
+}
+
+
+def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) -> Card:
+    """Return the card of an artifact whose model was fitted with rows like the example's.
+
+    Args:
+        data: the artifact.
+        model_id: how it is to be used.
+        example: rows of what the model was fitted with: a DataFrame, a two-dimensional array, a Series or
+            list of texts, or a list of dicts. The first 20 become example rows.
+        model: the estimator or Model that the artifact was written from, where it is at hand: a server must
+            answer what it answers itself.
+
+    Raises:
+        CardUnusable: the example is of no such form, the model fails on it, or a server would answer
+            otherwise than the model itself.
+        ArtifactInvalid: it is not a model.
+    """
+    try:
+        form = examples.form_of(example)
+        few = example[: examples.MOST_ROWS]
+        frame = examples.frame_of(few, form)
+        unanswered = Card(
+            form=form,
+            columns=examples.columns_of(frame, form),
+            rows=examples.rows_of(frame, form, few),
+            answers=[],
+            method=model_id.method or "predict",
+            relative=golden.RELATIVE,
+            absolute=0.0,
+            versions=_versions(),
+            statistics=examples.statistics_of(examples.frame_of(example, form)),
+        )
+    except CardInvalid as error:
+        raise CardUnusable(_ITSELF, str(error)) from None
+    if not unanswered.rows:
+        raise CardUnusable(_ITSELF, "the example has no rows")
+    served = load_model(data, model_id, replace(unanswered, rows=[]).to_json())
+    try:
+        answers = golden.answers_of(lambda payload: score(served, payload), unanswered.payload())
+    except TenantryError as error:
+        raise CardUnusable(_ITSELF, f"a server could not answer the example: {error}") from error
+    card = replace(unanswered, answers=answers, absolute=_absolute(answers))
+    if model is not None:
+        _check_itself(card, model, few)
+    return card
+
+
+def _check_itself(card: Card, model: Any, example: Any) -> None:
+    """Ask the model itself, as its author would, and compare."""
+    name = type(model).__name__
+    try:
+        if isinstance(model, Model):
+            returned: Any = model.predict(example)
+        else:
+            returned = SklearnModel(model, card.method).ask(example)
+        own = golden.as_read(results.of(returned, len(card.rows), name))
+    except TenantryError as error:
+        raise CardUnusable(_ITSELF, str(error)) from error
+    except Exception as error:
+        problem = f"the {name} itself fails on the example: {type(error).__name__}: {error}"
+        raise CardUnusable(_ITSELF, problem) from error
+    try:
+        golden.compare(replace(card, answers=own), card.answers, name)
+    except TenantryError as error:
+        raise CardUnusable(
+            _ITSELF, f"a server would answer otherwise than the model itself: {error}"
+        ) from None
+
+
+def _versions() -> dict[str, str]:
+    libraries = [name for module, name in _LIBRARIES.items() if module in sys.modules]
+    found = {name: golden.version_here(name) for name in ("python", *libraries)}
+    return {name: version for name, version in found.items() if version}
+
+
+def _absolute(answers: list[Any]) -> float:
+    """Return how much answers near zero may differ: a billionth of the largest one."""
+    numbers = np.abs(np.asarray(_numbers(answers), dtype=np.float64))
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.max()) * 1e-9 if len(finite) else 0.0
+
+
+def _numbers(answer: Any) -> list[float]:
+    if isinstance(answer, list):
+        return [number for each in answer for number in _numbers(each)]
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        return [float(answer)]
+    return []

@@ -1,0 +1,142 @@
+"""What a model returned, as one array of predictions that every protocol can write."""
+
+import decimal
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tenantry.errors import PredictionFailed
+from tenantry.model import Predictions
+
+_UNITS = ("ms", "us", "ns")
+_SPARSE = "toarray"  # SciPy's matrices have it
+
+
+def of(returned: Any, rows: int, kind: str) -> Predictions:
+    """Return predictions of `rows` rows; row by row, whatever form the model gave them.
+
+    Times become ISO 8601 texts in UTC, Decimal a float64.
+
+    Args:
+        kind: of the model, for messages.
+
+    Returns:
+        shape (rows,) or (rows, …): numbers, truth values or texts; objects of a shape (rows,) hold lists
+        that differ in length, or values of several kinds.
+
+    Raises:
+        PredictionFailed: there is another number of them, or JSON has no such value.
+    """
+    predictions = as_array(returned)
+    if predictions.ndim == 0 or len(predictions) != rows:
+        raise PredictionFailed(f"{kind} returned shape {predictions.shape} for {rows} rows")
+    dtype_kind = predictions.dtype.kind
+    if dtype_kind in "fiub" or dtype_kind == "U":
+        return predictions
+    if dtype_kind == "M":
+        return _times(predictions)
+    if dtype_kind == "O":
+        return _objects(predictions, kind)
+    raise PredictionFailed(f"{kind} returned {predictions.dtype}, which JSON has no form for")
+
+
+def to_json(predictions: Predictions, *, bare: bool) -> bytes:
+    """Write predictions as a JSON list, or as an object with the list as ``predictions``.
+
+    Raises:
+        PredictionFailed: they hold values that JSON has not.
+    """
+    dtype = predictions.dtype
+    values: Any
+    if dtype == np.float64 and predictions.flags.c_contiguous:
+        values = predictions
+    elif dtype.kind in "fiub":  # orjson writes these itself, in the machine's own byte order, to 64 bits
+        native = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
+        values = np.ascontiguousarray(predictions, dtype=native)
+    else:
+        values = predictions.tolist()
+    try:
+        return orjson.dumps(values if bare else {"predictions": values}, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+
+
+def by_row(outputs: Sequence[Predictions]) -> Predictions:
+    """Return the arrays of several outputs row by row, such as a multi-output classifier's probabilities.
+
+    Args:
+        outputs: each of shape (n, classes), classes as that output has them.
+
+    Returns:
+        shape (n, outputs, classes) where all have as many classes; else (n,), of lists of lists.
+    """
+    if len({output.shape for output in outputs}) == 1:
+        return np.stack(outputs, axis=1)
+    return _list_of([[row.tolist() for row in rows] for rows in zip(*outputs, strict=True)])
+
+
+def as_array(returned: Any) -> Predictions:
+    """Return what a model gave as an array: of a sparse matrix, a Series, a DataFrame, lists."""
+    if hasattr(returned, _SPARSE):
+        return np.asarray(returned.toarray())
+    if hasattr(returned, "to_numpy"):  # a Series or DataFrame; times with a zone stay what they are
+        return np.asarray(returned.to_numpy())
+    try:
+        return np.asarray(returned)
+    except ValueError:  # lists of different lengths
+        return _list_of(list(returned))
+
+
+def _list_of(values: list[Any]) -> Predictions:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _times(times: Predictions) -> Predictions:
+    unit: Any = np.datetime_data(times.dtype)[0]
+    texts: Any = np.datetime_as_string(times, unit=unit if unit in _UNITS else "s", timezone="UTC")
+    missing = np.isnat(times)
+    if not missing.any():
+        return np.asarray(texts)
+    return _list_of([None if gone else str(text) for text, gone in zip(texts, missing, strict=True)])
+
+
+def _objects(predictions: Predictions, kind: str) -> Predictions:
+    plain = [_plain(value, kind) for value in predictions.tolist()]
+    if predictions.ndim == 1:
+        return _list_of(plain)
+    whole = np.empty(predictions.shape, dtype=object)
+    whole[...] = plain
+    return whole
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """Return a value as JSON has it."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        return _plain((_times(array.reshape(-1)) if array.dtype.kind == "M" else array).tolist(), kind)
+    if isinstance(value, list | tuple):
+        return [_plain(each, kind) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(each, kind) for name, each in value.items()}
+    return _scalar(value, kind)
+
+
+def _scalar(value: Any, kind: str) -> Any:
+    name = type(value).__name__
+    if name in ("NaTType", "NAType"):  # pandas' own, which this module does without
+        return None
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        return f"{moment.isoformat()}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    raise PredictionFailed(f"{kind} returned a {name}, which JSON has no form for; return numbers or texts")
