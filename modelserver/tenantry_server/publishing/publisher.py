@@ -1,27 +1,16 @@
 """The last line of a training job: an artifact under a name that never repeats, and its manifest."""
 
 import hashlib
-import os
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
-import yaml
-
-from tenantry import TenantModel, files
+from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
-from tenantry_server.artifacts.s3 import make_client, publish_bytes
 from tenantry_server.formats import archive, dump_model, format_of
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-_STORING_S = 60.0  # a store answers once it has the whole artifact
+from tenantry_server.publishing.manifests import object_name, write_manifest
+from tenantry_server.publishing.stores import place_for
 
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
@@ -74,70 +63,15 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         ('ann', ['ann.yaml'])
     """
     data, suffix = _artifact(model)
+    place = place_for(to, str(user_id), data, suffix)
     digest = hashlib.sha256(data).hexdigest()
-    stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
-    user_folder = quote(str(user_id), safe="@+~")
-    if str(to).startswith("s3://"):
-        prefix = str(to).removeprefix("s3://").strip("/")
-        uri = f"s3://{prefix}/{user_id}/{stem}{suffix}"
-    else:
-        folder = str(Path(to).absolute())
-        path = Path(folder) / user_folder / f"{stem}{suffix}"
-        uri = path.as_uri()
-    source = {"uri": uri, "sha256": digest, "format": model_format, "method": method}
+    source = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
     declared = _declared(name or object_name(str(user_id)), namespace, user_id, source, spec or {})
     format_of(declared.spec.model.pinned())
-    if uri.startswith("s3://"):
-        publish_bytes(_client(s3_endpoint_url, _aws_environment()), uri, data)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(path, data)
+    place.store(data, s3_endpoint_url=s3_endpoint_url)
     if manifests is not None:
         write_manifest(declared, Path(manifests))
     return declared
-
-
-def write_manifest(declared: TenantModel, folder: Path) -> Path:
-    """Write ``NAME.yaml`` in one step, and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = manifest_path(declared, folder)
-    files.replace(path, to_yaml(declared).encode())
-    return path
-
-
-def manifest_path(declared: TenantModel, folder: Path) -> Path:
-    """Return where `write_manifest` puts it."""
-    return folder / f"{declared.name}.yaml"
-
-
-def to_yaml(declared: TenantModel) -> str:
-    """Return the manifest as a person would write it."""
-    return yaml.safe_dump(declared.to_manifest(), sort_keys=False, allow_unicode=True)
-
-
-def object_name(user_id: str) -> str:
-    """Return a Kubernetes object name for a user id: itself where it is valid, else readable and unique.
-
-    Example:
-        >>> object_name("store-042")
-        'store-042'
-        >>> object_name("Ann@shop.example")
-        'ann-shop.example-fb4ad4fef4'
-    """
-    plain = re.sub(r"[^a-z0-9.-]+", "-", user_id.lower())
-    plain = re.sub(r"-*\.[.-]*", ".", plain).strip("-.")[:200].strip("-.")
-    if plain and plain == user_id:
-        return plain
-    return f"{plain or 'user'}-{hashlib.sha256(user_id.encode()).hexdigest()[:10]}"
-
-
-def _aws_environment() -> frozenset[tuple[str, str]]:
-    return frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))
-
-
-@lru_cache(maxsize=4)  # making one takes 0.1 s: as long as fitting a small model
-def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) -> "S3Client":
-    return make_client(endpoint_url, silent_s=_STORING_S)
 
 
 def _artifact(model: Any) -> tuple[bytes, str]:
