@@ -1,19 +1,31 @@
-"""TenantModel manifests as `publish` writes them: their names, their text, and their files."""
+"""TenantModel manifests as `publish` writes them: their names, their text, and their files.
+
+YAML 1.1, YAML 1.2 and kubectl disagree about what is a number, a boolean or a date: ``1e5``, ``0o17``, ``y``.
+So a text is plain only where it is a word or a path to all of them, and in double quotes otherwise.
+"""
 
 import hashlib
 import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tenantry import TenantModel, files
 
+# A number or a date to nobody, as it begins with a letter; and not a boolean of YAML 1.1.
+_PLAIN = re.compile(
+    r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z]([a-z0-9_./:-]*[a-z0-9_./-])?", re.IGNORECASE
+)
 
-def write_manifest(declared: TenantModel, folder: Path) -> Path:
-    """Write ``NAME.yaml`` in one step, and return its path."""
+
+def write_manifest(declared: TenantModel, folder: Path, metadata: Mapping[str, Any] | None = None) -> Path:
+    """Write ``NAME.yaml`` in one step, and return its path; `metadata` as for `to_yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = manifest_path(declared, folder)
-    files.replace(path, to_yaml(declared).encode())
+    files.replace(path, to_yaml(declared, metadata).encode())
     return path
 
 
@@ -22,9 +34,51 @@ def manifest_path(declared: TenantModel, folder: Path) -> Path:
     return folder / f"{declared.name}.yaml"
 
 
-def to_yaml(declared: TenantModel) -> str:
-    """Return the manifest as a person would write it."""
-    return yaml.safe_dump(declared.to_manifest(), sort_keys=False, allow_unicode=True)
+def to_yaml(declared: TenantModel, metadata: Mapping[str, Any] | None = None) -> str:
+    """Return the manifest as a person would write it, with further `metadata` such as labels.
+
+    Example:
+        >>> document = {"userId": "0089", "model": {"uri": "s3://models/a.joblib"}}
+        >>> print(to_yaml(TenantModel.parse({
+        ...     "apiVersion": "tenantry.dev/v1alpha1", "kind": "TenantModel",
+        ...     "metadata": {"name": "store-89"}, "spec": document})))
+        apiVersion: tenantry.dev/v1alpha1
+        kind: TenantModel
+        metadata:
+          name: store-89
+          namespace: default
+        spec:
+          userId: "0089"
+          model:
+            uri: s3://models/a.joblib
+    """
+    document = declared.to_manifest()
+    document["metadata"] |= {k: v for k, v in (metadata or {}).items() if k not in document["metadata"]}
+    text: str = yaml.dump(
+        document,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=sys.maxsize,  # a long text stays on its line
+    )
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each text so that every reader takes it for one."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        """Write a value out wherever it stands."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = _PLAIN.fullmatch(text) is not None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
 
 
 def object_name(user_id: str) -> str:
