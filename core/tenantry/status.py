@@ -42,6 +42,7 @@ class Status:
         model_id: what answers for the user now; None: nothing does.
         size_bytes: of that model in memory.
         keeps: say that this model keeps serving, although it is not what is declared now.
+        broken: say that this model would, and that a server can't load it.
     """
 
     state: State
@@ -51,10 +52,13 @@ class Status:
     model_id: str | None = None
     size_bytes: int | None = None
     keeps: bool = False
+    broken: bool = False
 
     @property
     def text(self) -> str:
         """The message as conditions carry it, with the version that keeps serving."""
+        if self.broken:
+            return self.message + _broken(self.model_id)
         return self.message + _kept(self.model_id) if self.keeps else self.message
 
 
@@ -115,16 +119,18 @@ def read(
     state = next((state for state in State if state.value in true), None)
     if state is None:
         return None, {}
-    text, kept = str(documents[0].get("message", "")), _kept(model_id)
+    text, kept, lost = str(documents[0].get("message", "")), _kept(model_id), _broken(model_id)
     keeps = bool(kept) and text.endswith(kept)
+    broken = bool(lost) and text.endswith(lost)
     status = Status(
         state,
         str(documents[0].get("reason", "")),
-        text.removesuffix(kept) if keeps else text,
+        text.removesuffix(kept if keeps else lost if broken else ""),
         observed_generation,
         model_id,
         size_bytes,
         keeps,
+        broken,
     )
     return status, {str(each.get("type")): str(each.get("lastTransitionTime", "")) for each in documents}
 
@@ -135,6 +141,12 @@ def _truths(state: State) -> dict[str, bool]:
 
 def _kept(model_id: str | None) -> str:
     return "" if model_id is None else f". Version {ModelId.parse(model_id).short} keeps serving"
+
+
+def _broken(model_id: str | None) -> str:
+    if model_id is None:
+        return ""
+    return f". Version {ModelId.parse(model_id).short} should serve meanwhile, and can't be loaded"
 
 
 @lru_cache(maxsize=8)  # ten thousand TenantModels change within the same few seconds

@@ -11,7 +11,7 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from tenantry.errors import InvalidSetting
-from tenantry.registry import Changes, Server, ServerRegistry, ServerReport
+from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
@@ -34,6 +34,7 @@ from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
+from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.shards.prewarmer import Prewarmer
@@ -67,6 +68,7 @@ class Parts:
     disk: DiskCache | None
     workers: Pool | None
     strikes: StrikeExchange | None
+    faults: Faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,11 @@ def assemble(
     warmth = _warmth(settings, registry, table, models, plane, view)
     prewarmer = warmth.prewarmer
 
+    faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
+    plane.report_loads(faults.load_ended)
+
     def servers_read(servers: list[Server]) -> None:
+        faults.live = {server.server_id for server in servers if server.live}
         if directory.update(servers):
             prewarmer.servers_changed()
 
@@ -147,7 +153,18 @@ def assemble(
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(
-        app, ready, registry, table, follower, candidates, warmth, directory, disk, workers, strikes
+        app,
+        ready,
+        registry,
+        table,
+        follower,
+        candidates,
+        warmth,
+        directory,
+        disk,
+        workers,
+        strikes,
+        faults,
     )
 
 

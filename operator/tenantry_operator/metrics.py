@@ -22,6 +22,7 @@ class OperatorMetrics:
         shard_moves: shards that went from one server to another.
         rebalance_pending: 1 while servers came or went and the map was not levelled since.
         spread_users: whose models are on several servers, as one is not enough by what was measured.
+        degraded: users whose model a server can't load any more.
         registry_up: whether the registry answered last time.
         not_removed: TenantModels that vanished, so many at once that a person has to confirm it.
         decisions: made by the reconciler.
@@ -49,6 +50,7 @@ class OperatorMetrics:
             "rebalance_pending", "1 while shards may move soon, as servers came or went."
         )
         self.spread_users = self._gauge("spread_users", "Users that are too busy for one server.")
+        self.degraded = self._gauge("degraded", "Users whose model a server can't load any more.")
         self.registry_up = self._gauge("registry_up", "1 while the registry answers.")
         self.not_removed = self._gauge(
             "not_removed", "TenantModels that vanished, too many at once to be removed unconfirmed."

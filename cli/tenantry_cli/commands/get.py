@@ -68,7 +68,8 @@ def _show_tenants(registry: RegistryReader, name: str | None, output: str, *, un
     else:
         console.out.print(_table(shown))
         ready = sum(tenant.ready == "True" for tenant in found)
-        console.say(f"{ready} of {len(found)} Ready")
+        degraded = sum(tenant.reason == "Degraded" for tenant in found)
+        console.say(f"{ready} of {len(found)} Ready" + (f", {degraded} Degraded" if degraded else ""))
 
 
 def _table(tenants: list[Tenant]) -> Table:

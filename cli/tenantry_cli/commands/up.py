@@ -135,7 +135,7 @@ class _Stop:
     def __init__(self, registry_url: str) -> None:
         self._asked = False
         self._registry = RegistryReader(open_engine(registry_url))
-        self._reported = (-1, -1)
+        self._reported = (-1, -1, -1)
         self._tell_at_s = 0.0
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._ask)
@@ -151,12 +151,17 @@ class _Stop:
 
     def _tell(self) -> None:
         try:
-            counts = self._registry.count_claims()
+            served, declared = self._registry.count_claims()
+            counts = served, declared, self._registry.count_degraded()
         except RegistryUnavailable:
             return  # the operator and the servers log it
-        if counts != self._reported and counts[1]:
+        if counts != self._reported and declared:
+            words = f", {counts[2]:,} degraded" if counts[2] else ""
             _announce(
-                f"{counts[0]:,} of {counts[1]:,} tenants served", served=counts[0], declared=counts[1]
+                f"{served:,} of {declared:,} tenants served{words}",
+                served=served,
+                declared=declared,
+                degraded=counts[2],
             )
             self._reported = counts
 

@@ -5,6 +5,7 @@
 """
 
 from tenantry.registry.engine import is_migrated, migrate, open_engine
+from tenantry.registry.faults import Fault, FaultBook
 from tenantry.registry.operating import OperatorRegistry, Writes
 from tenantry.registry.reading import RegistryReader
 from tenantry.registry.rows import (
@@ -24,6 +25,8 @@ __all__ = [
     "Assignment",
     "Changes",
     "Claim",
+    "Fault",
+    "FaultBook",
     "Holding",
     "LoadReport",
     "LoadState",

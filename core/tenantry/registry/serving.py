@@ -11,7 +11,7 @@ from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.polling import Poll
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
-from tenantry.registry.sql import assignment_from, holding_from, servers_in, upsert
+from tenantry.registry.sql import assignment_from, holding_from, servers_in, storable, upsert
 from tenantry.registry.wakeups import Channel, listen, ring
 
 _STRIKES_KEPT_S = 3600.0
@@ -136,8 +136,8 @@ class ServerRegistry:
                 "model_id": report.model_id,
                 "state": report.state.value,
                 "size_bytes": report.size_bytes,
-                "reason": _storable(report.reason, 64),
-                "message": _storable(report.message, 4000),
+                "reason": storable(report.reason, 64),
+                "message": storable(report.message, 4000),
             }
             for report in reports
         ]
@@ -152,7 +152,7 @@ class ServerRegistry:
             connection.execute(delete(t.strikes).where(t.strikes.c.at < now - _STRIKES_KEPT_S))
             for report in reports:
                 row = {"model_id": report.model_id, "writer": report.writer, "at": now - report.age_s}
-                connection.execute(t.strikes.insert().values(row | {"how": _storable(report.how, 1000)}))
+                connection.execute(t.strikes.insert().values(row | {"how": storable(report.how, 1000)}))
 
     def strikes(self, *, within_s: float) -> list[StrikeReport]:
         """Return what all servers wrote down lately, the oldest first."""
@@ -197,8 +197,3 @@ class ServerRegistry:
 def _counts(user_ids: Sequence[str], requests: Sequence[int] | None) -> Sequence[int]:
     """Return the requests of these users; zeros where an older release overwrote the users alone."""
     return requests if requests and len(requests) == len(user_ids) else [0] * len(user_ids)
-
-
-def _storable(text: str, limit: int) -> str:
-    """Make a stranger's text fit any database: no NUL, no half of a character, not endless."""
-    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()[:limit]

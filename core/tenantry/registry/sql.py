@@ -100,3 +100,8 @@ def claim_from(row: Row[Any]) -> Claim:
         since=since,
         origin=row.origin,
     )
+
+
+def storable(text: str, limit: int) -> str:
+    """Make a stranger's text fit any database: no NUL, no half of a character, not endless."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()[:limit]

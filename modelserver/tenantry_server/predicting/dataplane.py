@@ -227,6 +227,10 @@ class DataPlane:
         """
         return await self._loads.load(model_id)
 
+    def report_loads(self, ended: Callable[[str, BaseException | None], None]) -> None:
+        """Call `ended` with each model id whose load ended, and what it raised; None: it is loaded."""
+        self._loads.ended = ended
+
     @property
     def hung_loads(self) -> int:
         """How many loads take longer than they may; their threads go on."""

@@ -27,7 +27,12 @@ class Loads:
         load: reads and loads one model; called in threads.
         timeout_s: for one load.
         threads: of loads that are under way at once.
+
+    Attributes:
+        ended: called with each model id and what its load raised; None: it is loaded.
     """
+
+    ended: Callable[[str, BaseException | None], None] = staticmethod(lambda *_: None)
 
     def __init__(self, load: Callable[[str], Resident], *, timeout_s: float, threads: int = 4) -> None:
         self._load = load
@@ -97,6 +102,7 @@ class Loads:
             self._backoff.succeeded(model_id)
         elif isinstance(error, TenantryError) and not _untried(error):
             self._backoff.failed(model_id, error)
+        self.ended(model_id, error)
 
 
 class _Hung(Exception):

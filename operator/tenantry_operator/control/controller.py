@@ -129,6 +129,8 @@ class Controller:
         now_s = time.monotonic()
         if self._fleet.observe(now_s):  # what waits for a server waits for one to be started now
             self._dirty |= self._waits.for_servers()
+        for user_id in self._fleet.observe_faults(now_s):
+            self._dirty |= self._entries.of_user(user_id)
         reports = self._fleet.reports()
         self._dirty |= self._woken(reports)
         if listing is not None and listing is not self._applied:
@@ -208,7 +210,7 @@ class Controller:
             self._dirty.add(uid)
             if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
                 entry.artifact = entry.placed(found)
-            else:  # this was a refresh, so the known version still stands
+            elif not entry.degraded:  # this was a refresh, so the known version still stands
                 log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
 
     def _reconcile(self, reports: dict[str, LoadReport], now_s: float) -> None:

@@ -48,6 +48,7 @@ class Decider:
                 assignment=rows.get(user_id),
                 servers=self._fleet.live,
                 report=reports.get(user_id),
+                faults=self._fleet.faults.get(user_id, ()),
             )
             return reconcile(declared, seen)
         except Exception as error:

@@ -12,9 +12,10 @@ from enum import Enum, auto
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
-from tenantry.registry.rows import Assignment, LoadReport, LoadState, Server
+from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server
 from tenantry.status import State, Status
 from tenantry_operator.conditions import (
+    DEGRADED,
     INTERNAL_ERROR,
     INVALID_MANIFEST,
     LOADING,
@@ -22,6 +23,7 @@ from tenantry_operator.conditions import (
     RESOLVING,
     ROLLING_OUT,
 )
+from tenantry_operator.control import degraded
 from tenantry_operator.declared import Declaration
 
 
@@ -37,6 +39,7 @@ class Observations:
         assignment: the user's row in the registry, a tombstone included.
         servers: those whose lease holds.
         report: what the owner said of the candidate, if it said something new.
+        faults: models of the user that servers can't load, the oldest first.
     """
 
     before: Status | None
@@ -46,6 +49,7 @@ class Observations:
     assignment: Assignment | None
     servers: Sequence[Server]
     report: LoadReport | None
+    faults: Sequence[Fault] = ()
 
 
 class Waiting(Enum):
@@ -76,6 +80,11 @@ class Outcome:
 def reconcile(declared: Declaration, seen: Observations) -> Outcome:
     """Decide about one TenantModel."""
     serving = _serving(declared, seen.assignment)
+    outcome = _decided(declared, seen, serving)
+    return replace(outcome, status=degraded.said(outcome.status, serving, seen.faults))
+
+
+def _decided(declared: Declaration, seen: Observations, serving: Assignment | None) -> Outcome:
     if declared.model is None:
         problem = str(declared.problem)
         return _withdrawing(declared, seen, serving, _stalled(declared, serving, INVALID_MANIFEST, problem))
@@ -197,11 +206,13 @@ def _unreported(declared: Declaration, seen: Observations, serving: Assignment) 
     current = before.observed_generation == declared.generation
     if before.state is State.STALLED and not current:
         # A person acted, so ask again; until a server reports, the former failure stands.
-        said = replace(before, observed_generation=declared.generation)
+        said = replace(degraded.kept(before, serving), observed_generation=declared.generation)
         return Outcome(said, Waiting.LOAD, asked)
     if before.state is State.READY or before.reason in (LOADING, NO_SERVER) or not current:
         return _loading(declared, seen, serving, None)
-    return Outcome(before, Waiting.LOAD)  # what a server reported last; it may try again
+    return Outcome(
+        degraded.kept(before, serving), Waiting.LOAD
+    )  # what a server reported last; it may try again
 
 
 def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Assignment) -> Outcome:
@@ -210,6 +221,10 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
         back = _next(serving, declared, candidate_id=None)
         status = _status(declared, back, State.RECONCILING, ROLLING_OUT, "going back")
         return Outcome(status, Waiting.ACKS, back)
+    fault = degraded.fault_of(serving, seen.faults)
+    if fault is not None:
+        said = _status(declared, serving, degraded.state_of(fault), DEGRADED, degraded.words(fault))
+        return Outcome(said, Waiting.RETRY if degraded.asks_store(fault) else Waiting.NOTHING)
     before = seen.before
     if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
         return Outcome(before)

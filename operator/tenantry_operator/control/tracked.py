@@ -10,6 +10,7 @@ from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Claim
 from tenantry.spec import ModelSource
 from tenantry.status import State, Status, since
+from tenantry_operator.conditions import DEGRADED
 from tenantry_operator.declared import Declaration
 
 _TENANT_BYTES = 1024  # a tenant's rows in the tables of a server, beside its model
@@ -83,6 +84,11 @@ class Entry:
         """Its last status."""
         return None if self.claim is None else self.claim.status
 
+    @property
+    def degraded(self) -> bool:
+        """Whether it was Ready, and a server can't load the model in force any more."""
+        return self.status is not None and self.status.reason == DEGRADED
+
     def placed(self, found: ModelId | ArtifactError) -> ModelId | ArtifactError:
         """Return what a store answered, together with whom the model may share a worker process with."""
         if isinstance(found, ArtifactError) or self.declared is None or self.declared.model is None:
@@ -95,7 +101,7 @@ class Entry:
         if (
             status is None
             or status.model_id is None
-            or status.state is not State.READY
+            or not (status.state is State.READY or self.degraded)
             or self.declared is None
             or self.declared.generation != status.observed_generation
         ):

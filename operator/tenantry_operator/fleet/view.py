@@ -1,16 +1,18 @@
 """The model servers as the operator sees them: which live, what they report, and what they own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
-from tenantry.registry import LoadReport, LoadState, OperatorRegistry, Server
+from tenantry.registry import Fault, LoadReport, LoadState, OperatorRegistry, Server
 from tenantry_operator.fleet.busy_users import Spreading
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
+
+_FAULTS_EVERY_S = 1.0
 
 
 class Fleet:
@@ -25,6 +27,7 @@ class Fleet:
 
     Attributes:
         live: the servers whose lease holds.
+        faults: by user, the models that servers can't load, the oldest first.
     """
 
     def __init__(
@@ -41,6 +44,9 @@ class Fleet:
         self._spreading = Spreading(registry.spread())
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()
+        self.faults: Mapping[str, Sequence[Fault]] = {}
+        self._fault_book = registry.faults()
+        self._faults_due_s = float("-inf")
 
     def observe(self, now_s: float) -> bool:
         """Observe the servers, and reassign shards and busy users where that is due.
@@ -63,6 +69,25 @@ class Fleet:
         self._names = names
         self._metrics.servers.set(len(names))
         return not names
+
+    def observe_faults(self, now_s: float) -> Collection[str]:
+        """Observe which models in force servers can't load, about once a second.
+
+        Returns:
+            the users about whom servers say something else now.
+        """
+        if now_s < self._faults_due_s:
+            return ()
+        news = self._fault_book.news()
+        self._faults_due_s = now_s + _FAULTS_EVERY_S
+        if news is None:
+            return ()
+        faults: dict[str, list[Fault]] = {}
+        for fault in news:
+            faults.setdefault(fault.user_id, []).append(fault)
+        before, self.faults = self.faults, faults
+        self._metrics.degraded.set(len(faults))
+        return {user for user in before.keys() | faults.keys() if before.get(user) != faults.get(user)}
 
     @property
     def acked_revision(self) -> int:

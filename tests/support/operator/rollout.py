@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, InvalidManifest
-from tenantry.registry import Assignment, LoadReport, LoadState, Server, ServerReport
+from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server, ServerReport
 from tenantry.status import State, Status
 from tenantry_operator.control.reconcile import Observations, Outcome, reconcile
 from tenantry_operator.declared import Declaration
@@ -62,6 +62,7 @@ class Rollout:
     winner: str | None = None
     revision: int = 0
     written: list[Assignment] = field(default_factory=list)
+    faults: Sequence[Fault] = ()
 
     def decide(
         self,
@@ -71,7 +72,14 @@ class Rollout:
     ) -> Outcome:
         """Reconcile and keep what came of it, as the controller does."""
         seen = Observations(
-            self.before, self.bound_user, self.winner, artifact, self.row, self.servers, report
+            self.before,
+            self.bound_user,
+            self.winner,
+            artifact,
+            self.row,
+            self.servers,
+            report,
+            self.faults,
         )
         outcome = reconcile(declared, seen)
         if outcome.assignment is not None:

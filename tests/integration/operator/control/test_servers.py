@@ -110,8 +110,10 @@ def test_a_step_with_nothing_to_do_costs_two_selects(rig: Rig) -> None:
     seen = statements(rig.engine)
     rig.controller.step(listing)
     rig.controller.step()
-    assert len(seen) - sum(s.startswith(("BEGIN", "PRAGMA")) for s in seen) == 4
-    assert all("servers" in s or "loads" in s for s in seen if s.startswith("SELECT"))
+    usual = [s for s in seen if not s.startswith(("BEGIN", "PRAGMA")) and "faults" not in s]
+    assert len(usual) == 4
+    assert len([s for s in seen if "faults" in s]) <= 2, "once a second"
+    assert all("servers" in s or "loads" in s for s in usual if s.startswith("SELECT"))
 
 
 def test_many_are_written_in_groups(rig: Rig) -> None:

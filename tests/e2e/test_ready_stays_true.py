@@ -1,0 +1,94 @@
+"""Ready is taken back when a server can't load a model in force any more, and comes back by itself."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tenantry_server import publish
+from tests.support.processes import up as ups
+from tests.support.processes.up import Up
+from tests.support.waiting import until
+
+FRAME = pd.DataFrame({"x": np.linspace(0.0, 1.0, 20), "y": np.linspace(1.0, 3.0, 20)})
+ROW = [{"x": 0.5, "y": 2.0}]
+USERS = ("ann", "bob", "cid")
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("ready")
+    manifests = folder / "tenants"
+    manifests.mkdir()
+    with ups.running(manifests, folder / "state", servers=2) as up:
+        until(lambda: len(up.servers()) == 2, "both servers")
+        for user_id in USERS:
+            model = make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME.sum(axis=1))
+            publish(model, user_id=user_id, to=folder / "models", manifests=manifests)
+        up.until_ready(len(USERS))
+        yield up
+
+
+def artifact(up: Up, user_id: str) -> Path:
+    (tenant,) = up.tenants(user_id)
+    return Path(tenant["spec"]["model"]["uri"].removeprefix("file://"))
+
+
+@contextmanager
+def without(path: Path) -> Iterator[None]:
+    """The artifact is gone, as a lifecycle rule would have it."""
+    aside = path.with_suffix(".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def restart_servers(up: Up) -> None:
+    """Kill both; what they held in memory is gone."""
+    before = up.pids
+    servers = [name for name in before if name.startswith("server")]
+    for name in servers:
+        os.kill(before[name], signal.SIGKILL)
+    until(lambda: all(up.pids[name] != before[name] for name in servers), "both start again")
+    until(lambda: len(up.servers()) == 2 and up.all_reachable(), "both are ready")
+
+
+def ready(up: Up, user_id: str) -> dict[str, Any] | None:
+    status = up.status(user_id)
+    return status if status["reason"] == "Ready" else None
+
+
+def test_an_artifact_that_is_gone_takes_ready_back_until_it_is_there_again(up: Up) -> None:
+    with without(artifact(up, "ann")):
+        assert up.predict("ann", ROW).status == 200, "in memory"
+        assert ready(up, "ann")
+        restart_servers(up)
+        status = up.until_settled("ann", "Degraded") if asked(up, "ann") else {}
+        assert status["status"] == "False"
+        assert "can't load version" in status["message"]
+        assert "ArtifactNotFound" in status["message"]
+        assert [c["type"] for c in status["conditions"] if c["status"] == "True"] == ["Reconciling"]
+        shown = up.tenantry("get", "--registry", up.registry_url)
+        assert "2 of 3 Ready, 1 Degraded" in shown.stderr
+        until(lambda: any(line.get("degraded") == 1 for line in up.log), "up says so")
+        assert up.predict("bob", ROW).status == 200
+        assert ready(up, "bob")
+    until(partial(ready, up, "ann"), "ann is Ready again, and nobody asked for her")
+    assert up.predict("ann", ROW).status == 200
+    until(lambda: "3 of 3 Ready" in up.tenantry("get", "--registry", up.registry_url).stderr, "all are")
+
+
+def asked(up: Up, user_id: str) -> bool:
+    return all(up.predict(user_id, ROW, url).status == 503 for url in up.servers())
