@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import structlog
 from aiohttp import web
 
 from tenantry import TenantryError
+from tenantry.errors import ModelNotReady
 from tenantry_server import protocols
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
@@ -22,6 +23,9 @@ from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
+
+Explained = Callable[[ModelNotReady], Awaitable[ModelNotReady]]
+"""From the error that no version has loaded to the one that says why."""
 
 FAST_PATH = web.AppKey("fast_path", FastPath)
 """Where an application keeps its fast path, for the process to install on the server."""
@@ -42,6 +46,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     registry_age_s: Callable[[], float | None] = lambda: None,
     forwarder: Forwarder | None = None,
     pool: Pool | None = None,
+    explained: Explained | None = None,
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
@@ -66,6 +71,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         forwarder: passes on what other servers should answer; None: everything is answered here.
         pool: of the processes that run models, shown in the metrics and at ``/workers``; it outlives the
             application.
+        explained: finds out why no version of a model has loaded; None: nobody knows.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -94,7 +100,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 
     app = web.Application(
         client_max_size=max_body_bytes,
-        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder)],
+        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder, explained)],
     )
     app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
@@ -148,6 +154,7 @@ def _errors_as_json(
     metrics: ServerMetrics,
     registry_age_s: Callable[[], float | None],
     forwarder: Forwarder | None,
+    explained: Explained | None,
 ) -> Any:
     """Make the middleware that answers failures in one form, and counts and logs predictions."""
 
@@ -156,7 +163,7 @@ def _errors_as_json(
         began_s = time.perf_counter()
         response: web.StreamResponse | None = None
         try:
-            response = await _answered(request, handler, forwarder)
+            response = await _answered(request, handler, forwarder, explained)
         finally:
             bodies.close(request, response)
         forwarded = headers.HOP in response.headers
@@ -181,7 +188,7 @@ def _is_prediction(path: str) -> bool:
 
 
 async def _answered(
-    request: web.Request, handler: Handler, forwarder: Forwarder | None
+    request: web.Request, handler: Handler, forwarder: Forwarder | None, explained: Explained | None
 ) -> web.StreamResponse:
     body = protocols.error_words(request.path) or error_responses.native
     try:
@@ -190,6 +197,8 @@ async def _answered(
             return await forwarder.handle(request, user_id, handler)
         return await handler(request)
     except TenantryError as error:
+        if isinstance(error, ModelNotReady) and explained is not None:
+            error = await explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
             log.warning("prediction failed", path=request.path, error=str(error))

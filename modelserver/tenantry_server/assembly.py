@@ -26,6 +26,7 @@ from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.assignments.verdicts import Verdicts
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers import warm_query
@@ -148,6 +149,7 @@ def assemble(
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
         pool=workers,
+        explained=Verdicts(registry).explained,
     )
     app.add_routes(warm_query.routes(warmth.hot.in_memory))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)

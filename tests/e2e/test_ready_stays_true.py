@@ -92,3 +92,20 @@ def test_an_artifact_that_is_gone_takes_ready_back_until_it_is_there_again(up: U
 
 def asked(up: Up, user_id: str) -> bool:
     return all(up.predict(user_id, ROW, url).status == 503 for url in up.servers())
+
+
+def test_a_request_for_a_stalled_model_is_not_told_to_retry(up: Up) -> None:
+    (up.manifests / "dan.joblib").write_bytes(b"\x80 no model")
+    (up.manifests / "dan.yaml").write_text(
+        "apiVersion: tenantry.dev/v1alpha1\nkind: TenantModel\nmetadata: {name: dan}\n"
+        f"spec: {{userId: dan, model: {{uri: 'file://{up.manifests}/dan.joblib'}}}}\n"
+    )
+    up.until_settled("dan", "ArtifactInvalid")
+
+    def refused(url: str) -> bool:  # a second after it was asked for while it loaded
+        reply = up.predict("dan", ROW, url)
+        return (reply.status, reply.reason) == (503, "ModelStalled") and "Retry-After" not in reply.headers
+
+    for url in up.servers():
+        until(partial(refused, url), "the server says so")
+    assert "ArtifactInvalid: " in up.predict("dan", ROW).body["error"]["message"]

@@ -5,6 +5,7 @@
     ├── ModelNotAssigned         no TenantModel names this user
     │   └── VersionNotFound          one does, and the requested version does not answer
     ├── ModelNotReady            assigned, and no version of it has loaded yet
+    │   └── ModelStalled             the same, and a person must act
     ├── ArtifactError            the bytes behind a model id
     │   ├── ArtifactNotFound         nothing there (yet)
     │   ├── ArtifactAccessDenied     the store refused our credentials
@@ -74,6 +75,7 @@ from tenantry.errors.declared import (
     InvalidManifest,
     ModelNotAssigned,
     ModelNotReady,
+    ModelStalled,
     VersionNotFound,
 )
 from tenantry.errors.processes import (
@@ -126,6 +128,7 @@ __all__ = [
     "ModelNotAssigned",
     "ModelNotReady",
     "ModelQuarantined",
+    "ModelStalled",
     "ModelTimedOut",
     "ModelTooLarge",
     "PredictionFailed",

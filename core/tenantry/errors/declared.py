@@ -58,3 +58,21 @@ class ModelNotReady(TenantryError):
             f"or see why with `tenantry get {user_id}`"
         )
         self.user_id = user_id
+
+
+class ModelStalled(ModelNotReady):
+    """No version of the user's model has loaded, and a person must act before one does.
+
+    Args:
+        why: reason of the TenantModel's condition.
+        message: of that condition.
+    """
+
+    reason: ClassVar[str] = "ModelStalled"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, user_id: str, why: str, message: str) -> None:
+        TenantryError.__init__(
+            self, f"the model of user {user_id!r} is Stalled, so a retry is in vain: {why}: {message}"
+        )
+        self.user_id = user_id

@@ -11,8 +11,9 @@ from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.polling import Poll
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
-from tenantry.registry.sql import assignment_from, holding_from, servers_in, storable, upsert
+from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in, storable, upsert
 from tenantry.registry.wakeups import Channel, listen, ring
+from tenantry.status import Status
 
 _STRIKES_KEPT_S = 3600.0
 _REPORTED = [column.name for column in fields(ServerReport)]
@@ -81,6 +82,14 @@ class ServerRegistry:
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None or row.deleted else assignment_from(row)
+
+    def status_of(self, user_id: str) -> Status | None:
+        """Return what the operator says of the TenantModel that has this user; None: nothing yet."""
+        assigned = select(t.assignments.c.uid).where(t.assignments.c.user_id == user_id)
+        query = select(t.claims).where(t.claims.c.uid == assigned.scalar_subquery())
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else claim_from(row).status
 
     def servers(self) -> list[Server]:
         """Return every server that has not been forgotten, this one included, live or not."""

@@ -19,6 +19,7 @@ from tenantry.errors import (
     ModelLoading,
     ModelNotReady,
     ModelQuarantined,
+    ModelStalled,
     PredictionTimeout,
     ServersLost,
 )
@@ -38,7 +39,9 @@ log = structlog.get_logger(__name__)
 _METHODS = frozenset({"GET", "POST"})
 _ABOUT_MEMORY = "/v2/repository/"
 # No other server knows better.
-_FINAL = frozenset({ModelNotReady.reason, ModelLoading.reason, ModelQuarantined.reason})
+_FINAL = frozenset(
+    {ModelNotReady.reason, ModelStalled.reason, ModelLoading.reason, ModelQuarantined.reason}
+)
 _TRIED = web.RequestKey("tried", set)
 """The ids of peers that could not answer, where none could."""
 

@@ -45,6 +45,8 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     """Return the answer to a request that failed with an error of ours."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     message = str(error)
+    if status == 503 and not error.retryable:  # a client would ask again and again
+        return response(status, error.reason, message, body, retry=False)
     if error.retry_after_s is None or status != 503:
         return response(status, error.reason, message, body)
     wait_s = max(1, math.ceil(error.retry_after_s))
@@ -79,11 +81,21 @@ def of_broken_body(request: web.Request, error: web.RequestPayloadError, body: E
 
 
 def response(
-    status: int, reason: str, message: str, body: ErrorBody, headers: dict[str, str] | None = None
+    status: int,
+    reason: str,
+    message: str,
+    body: ErrorBody,
+    headers: dict[str, str] | None = None,
+    *,
+    retry: bool = True,
 ) -> web.Response:
-    """Return an error in a protocol's own form; its reason is a header too, and 503 says when to retry."""
+    """Return an error in a protocol's own form; its reason is a header too, and 503 says when to retry.
+
+    Args:
+        retry: time alone may mend the cause of a 503.
+    """
     kept = {REASON: reason}
-    if status == 503:
+    if status == 503 and retry:
         kept["Retry-After"] = str(_RETRY_AFTER_S)
     return web.Response(
         status=status,
