@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,7 +21,9 @@ from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     FileSystemModelRepository,
+    Loader,
     ModelRepositoryByScheme,
+    load_here,
 )
 from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -34,7 +37,7 @@ from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.settings import ServerSettings
+from tenantry_server.settings import ServerSettings, VersionSkewMode
 from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import MisplacedModels
@@ -100,7 +103,12 @@ def assemble(
     )
     disk = _disk(settings)
     workers = _workers(settings)
-    models = _models(settings, disk, workers)
+    refuse_skew = settings.version_skew is VersionSkewMode.REFUSE
+    loads = None
+    if workers is not None:
+        loads = WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=refuse_skew)
+    loader = partial(load_here, refuse_skew=refuse_skew) if loads is None else loads.load
+    models = _models(settings, disk, loader)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = _plane(settings, table, models, workers)
     directory = Directory(settings.server_id)
@@ -110,6 +118,8 @@ def assemble(
 
     faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
     plane.report_loads(faults.load_ended)
+    if loads is not None:
+        loads.skewed = faults.skewed
 
     def servers_read(servers: list[Server]) -> None:
         faults.live = {server.server_id for server in servers if server.live}
@@ -155,18 +165,7 @@ def assemble(
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(
-        app,
-        ready,
-        registry,
-        table,
-        follower,
-        candidates,
-        warmth,
-        directory,
-        disk,
-        workers,
-        strikes,
-        faults,
+        app, ready, registry, table, follower, candidates, warmth, directory, disk, workers, strikes, faults
     )
 
 
@@ -271,9 +270,7 @@ def _disk(settings: ServerSettings) -> DiskCache | None:
     return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
 
 
-def _models(
-    settings: ServerSettings, disk: DiskCache | None, workers: Pool | None
-) -> CachedModelRepository:
+def _models(settings: ServerSettings, disk: DiskCache | None, loader: Loader) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published."""
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
@@ -282,8 +279,7 @@ def _models(
         s3 = DiskCachedRepository(s3, disk)
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
-    if workers is not None:
-        files.loader = s3.loader = WorkerLoads(workers, timeout_s=settings.load_timeout_s).load
+    files.loader = s3.loader = loader
     models = CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),

@@ -1,5 +1,6 @@
 """The settings of a model server, each with its unit and the reason for its default."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field
@@ -8,6 +9,13 @@ from tenantry.settings import CommonSettings
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
 from tenantry_server.workers.sandbox import Mode
+
+
+class VersionSkewMode(StrEnum):
+    """What becomes of an artifact that another version of its library wrote."""
+
+    WARN = "warn"
+    REFUSE = "refuse"
 
 
 class ServerSettings(CommonSettings):
@@ -76,6 +84,11 @@ class ServerSettings(CommonSettings):
         description="Most worker processes that keep models which did not become arrays; when there are as "
         "many, the one not used for the longest time makes room. 0: none; models run in the process of the "
         "server, where one of them can stop all.",
+    )
+    version_skew: VersionSkewMode = Field(
+        default=VersionSkewMode.WARN,
+        description="What becomes of an artifact that another version of scikit-learn wrote (by the first "
+        "two numbers): warn in the TenantModel's status and in the log, or refuse (`VersionSkew`).",
     )
     sandbox: Mode = Field(
         default=Mode.AUTO,

@@ -11,6 +11,7 @@ from tenantry.registry import (
     Assignment,
     Fault,
     FaultBook,
+    FaultState,
     OperatorRegistry,
     RegistryReader,
     Writes,
@@ -18,7 +19,7 @@ from tenantry.registry import (
     open_engine,
 )
 
-ANN = Fault("ann", "server-0", "file:///a", "ArtifactNotFound", "gone", retrying=True)
+ANN = Fault("ann", "server-0", "file:///a", "ArtifactNotFound", "gone", state=FaultState.RETRYING)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -79,5 +80,5 @@ def test_degraded_are_users_whose_model_in_force_is_broken(engine: Engine) -> No
     faults = [replace(ANN, user_id=user) for user in ("a", "b", "cid", "nobody")]
     book.write([*faults, replace(faults[0], server_id="server-1")], [])
     assert RegistryReader(engine).count_degraded() == 2
-    book.write([replace(faults[1], model_id="file:///older")], [])
+    book.write([replace(faults[1], state=FaultState.DOUBTED)], [])
     assert RegistryReader(engine).count_degraded() == 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,6 +23,7 @@ from tests.support.waiting import until
 
 FRAME = pd.DataFrame({"x": np.linspace(0.0, 1.0, 20), "y": np.linspace(1.0, 3.0, 20)})
 ROW = [{"x": 0.5, "y": 2.0}]
+OLD = Path(__file__).parents[1] / "data" / "sklearn-1.6.1"
 USERS = ("ann", "bob", "cid")
 
 
@@ -92,6 +94,24 @@ def test_an_artifact_that_is_gone_takes_ready_back_until_it_is_there_again(up: U
 
 def asked(up: Up, user_id: str) -> bool:
     return all(up.predict(user_id, ROW, url).status == 503 for url in up.servers())
+
+
+def test_models_of_another_version_are_named_in_words(up: Up) -> None:
+    """One that can't be read said "No module named '_loss'"; one that answers said nothing."""
+    both = f"trained with scikit-learn 1.6.1, served by {sklearn.__version__}"
+    for user_id in ("hist", "ridge"):
+        publish(
+            OLD / f"{user_id}.joblib",
+            user_id=user_id,
+            to=up.state.parent / "models",
+            manifests=up.manifests,
+        )
+    assert both in up.until_settled("hist", "ArtifactInvalid")["message"]
+    up.until_settled("ridge", "Ready")
+    until(lambda: both in up.status("ridge")["message"], "Ready says so")
+    assert up.status("ridge")["status"] == "True"
+    assert up.predict("ridge", {"instances": [[1.0, 2.0]]}).status == 200
+    assert any(line.get("skew") == both for line in up.log)
 
 
 def test_a_request_for_a_stalled_model_is_not_told_to_retry(up: Up) -> None:

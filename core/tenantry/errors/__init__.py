@@ -19,6 +19,7 @@
     │   ├── AnswersDiffer            it answers its card's rows otherwise than where it was trained
     │   └── ArtifactInvalid          the bytes are not a model that this server can read
     │       ├── UnknownFormat            no loader for this format or suffix
+    │       ├── VersionSkew              another version of a library wrote it, and that is refused
     │       ├── ModelTimedOut            loading it did not end in time
     │       └── FormatNotInstalled       the library of its format is not installed here
     ├── ModelTooLarge            larger than the whole cache, or than the memory that a load may take
@@ -67,6 +68,7 @@ from tenantry.errors.artifacts import (
     ModelTimedOut,
     ModelTooLarge,
     UnknownFormat,
+    VersionSkew,
 )
 from tenantry.errors.base import (
     TenantryError,
@@ -140,5 +142,6 @@ __all__ = [
     "TenantryError",
     "UnknownFormat",
     "VersionNotFound",
+    "VersionSkew",
     "WorkersUnavailable",
 ]

@@ -151,6 +151,19 @@ class FormatNotInstalled(ArtifactInvalid):
         )
 
 
+class VersionSkew(ArtifactInvalid):
+    """Another version of a library wrote the artifact, and this server refuses such artifacts."""
+
+    reason: ClassVar[str] = "VersionSkew"
+
+    def __init__(self, uri: str, skew: str) -> None:
+        super().__init__(
+            uri,
+            f"{skew}, and TENANTRY_VERSION_SKEW is refuse; train it with the version that serves, or serve "
+            "it with the version that trained it",
+        )
+
+
 class ModelTimedOut(ArtifactInvalid):
     """Loading the model did not end in time."""
 

@@ -5,7 +5,7 @@
 """
 
 from tenantry.registry.engine import is_migrated, migrate, open_engine
-from tenantry.registry.faults import Fault, FaultBook
+from tenantry.registry.faults import Fault, FaultBook, FaultState
 from tenantry.registry.operating import OperatorRegistry, Writes
 from tenantry.registry.reading import RegistryReader
 from tenantry.registry.rows import (
@@ -27,6 +27,7 @@ __all__ = [
     "Claim",
     "Fault",
     "FaultBook",
+    "FaultState",
     "Holding",
     "LoadReport",
     "LoadState",

@@ -1,7 +1,8 @@
-"""Models in force that a server can't load: what servers write about them, and what everybody reads."""
+"""Models in force that a server can't load, or doubts: servers write them, and everybody reads them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from secrets import randbelow
 
 from sqlalchemy import Engine, bindparam, delete, func, select
@@ -14,17 +15,25 @@ _GROUP = 200  # rows of one transaction: short locks, few commits
 _MARKS = 1 << 31  # the sum of a million of them is far below what a column holds
 
 
+class FaultState(StrEnum):
+    """What a fault means for the requests of its user."""
+
+    STALLED = "stalled"  # this server can't load the model, and a person must act
+    RETRYING = "retrying"  # it can't, and time alone may mend that
+    DOUBTED = "doubted"  # it answers, and perhaps not as where it was trained
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A model in force that one server can't load.
+    """A model in force that one server can't load, or doubts.
 
     Attributes:
         user_id: whose model it is.
-        server_id: the server that can't load it.
+        server_id: the server that says so.
         model_id: the exact model.
         reason: of the error that its load ended with.
         message: of that error.
-        retrying: time alone may mend it; if not, a person must act.
+        state: whether it answers at all, and what ends the fault.
         at_s: when it was written, by the database's clock.
     """
 
@@ -33,7 +42,7 @@ class Fault:
     model_id: str
     reason: str
     message: str
-    retrying: bool = False
+    state: FaultState = FaultState.STALLED
     at_s: float = 0.0
 
 
@@ -61,7 +70,15 @@ class FaultBook:
             rows = connection.execute(select(table).order_by(table.c.at, table.c.server_id)).all()
         self._seen = seen
         return [
-            Fault(row.user_id, row.server_id, row.model_id, row.reason, row.message, row.retrying, row.at)
+            Fault(
+                row.user_id,
+                row.server_id,
+                row.model_id,
+                row.reason,
+                row.message,
+                FaultState(row.state),
+                row.at,
+            )
             for row in rows
         ]
 
@@ -76,15 +93,11 @@ class FaultBook:
             {"user": fault.user_id, "server": fault.server_id, "model": fault.model_id} for fault in mended
         ]
         rows = [self._row(fault) for fault in broken]
-        for start in range(0, max(len(over), len(rows)), _GROUP):
-            with writing(self._engine) as connection:
-                if over[start : start + _GROUP]:
-                    connection.execute(gone, over[start : start + _GROUP])
-                if rows[start : start + _GROUP]:
-                    now = now_s(self._engine)
-                    connection.execute(
-                        upsert(self._engine, t.faults).values(at=now), rows[start : start + _GROUP]
-                    )
+        new = upsert(self._engine, t.faults).values(at=now_s(self._engine))
+        for statement, values in ((gone, over), (new, rows)):  # a fault of another kind may follow one
+            for start in range(0, len(values), _GROUP):
+                with writing(self._engine) as connection:
+                    connection.execute(statement, values[start : start + _GROUP])
 
     def _row(self, fault: Fault) -> dict[str, object]:
         return {
@@ -93,6 +106,6 @@ class FaultBook:
             "model_id": fault.model_id,
             "reason": storable(fault.reason, 64),
             "message": storable(fault.message, 2000),
-            "retrying": fault.retrying,
+            "state": fault.state.value,
             "mark": randbelow(_MARKS),
         }

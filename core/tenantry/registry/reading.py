@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, or_, select
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import is_migrated, open_engine, reading
-from tenantry.registry.faults import FaultBook
+from tenantry.registry.faults import FaultBook, FaultState
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
 from tenantry.registry.sql import assignment_from, claim_from, servers_in, shard_map
 
@@ -81,8 +81,10 @@ class RegistryReader:
         """Return of how many users the model in force can't be loaded by some server."""
         ours = t.assignments.c
         in_force = (ours.user_id == t.faults.c.user_id) & (ours.model_id == t.faults.c.model_id)
-        query = select(func.count(t.faults.c.user_id.distinct())).select_from(
-            t.faults.join(t.assignments, in_force & ours.deleted.is_(False))
+        query = (
+            select(func.count(t.faults.c.user_id.distinct()))
+            .select_from(t.faults.join(t.assignments, in_force & ours.deleted.is_(False)))
+            .where(t.faults.c.state != FaultState.DOUBTED.value)
         )
         with reading(self._engine) as connection:
             return int(connection.execute(query).scalar_one())

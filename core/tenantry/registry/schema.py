@@ -123,13 +123,13 @@ loads = Table(
 faults = Table(
     "faults",
     metadata,
-    # Models in force that a server can't load; it removes the row once it can.
+    # Models in force that a server can't load, or doubts; it removes the row once that is over.
     Column("user_id", String(253), primary_key=True),
     Column("server_id", String(253), primary_key=True),
     Column("model_id", Text, nullable=False),
     Column("reason", String(64), nullable=False),
     Column("message", Text, nullable=False),
-    Column("retrying", Boolean, nullable=False),  # time alone may mend it
+    Column("state", String(16), nullable=False),  # stalled | retrying | doubted
     Column("at", Double, nullable=False),
     Column("mark", BigInteger, nullable=False),  # random: count and sum tell a reader whether any changed
 )

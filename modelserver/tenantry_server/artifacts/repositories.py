@@ -16,6 +16,7 @@ from tenantry.errors import (
     ArtifactOutsideRoots,
     ArtifactTooLarge,
     CardUnusable,
+    VersionSkew,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.artifacts import headroom
@@ -55,15 +56,24 @@ Loader = Callable[[bytes, ModelId, bytes | None], Model]
 and what it knows of."""
 
 
-def load_here(data: bytes, model_id: ModelId, card: bytes | None = None) -> Model:
+def load_here(
+    data: bytes, model_id: ModelId, card: bytes | None = None, *, refuse_skew: bool = False
+) -> Model:
     """Load an artifact in this process.
 
+    Args:
+        refuse_skew: refuse one that another version of its library wrote.
+
     Raises:
+        VersionSkew: that is so.
         ArtifactInvalid: it can't be read, or it can't predict.
         CardUnusable, AnswersDiffer: it is not the model that its card describes.
     """
-    from tenantry_server.formats import load_model  # noqa: PLC0415 - a server loads in its workers
+    from tenantry_server.formats import load_model, skew_in  # noqa: PLC0415 - a server loads in its workers
 
+    skew = skew_in(data, model_id) if refuse_skew else None
+    if skew is not None:
+        raise VersionSkew(model_id.uri, str(skew))
     return load_model(data, model_id, card)
 
 

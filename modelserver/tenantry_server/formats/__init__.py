@@ -13,12 +13,22 @@ from types import ModuleType
 from typing import Any
 
 from tenantry import Model, ModelId
-from tenantry.errors import AnswersDiffer, ArtifactInvalid, CardUnusable, TenantryError, UnknownFormat
+from tenantry.errors import (
+    AnswersDiffer,
+    ArtifactInvalid,
+    CardUnusable,
+    FormatNotInstalled,
+    TenantryError,
+    UnknownFormat,
+)
 from tenantry_server.cards.card import Card, CardInvalid
+from tenantry_server.formats.pickled_versions import Skew, skew_of
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import golden
 from tenantry_server.scoring.calls import score
+
+_SCIKIT_LEARN = ("sklearn", "skops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +107,16 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
             loaded: Model = chosen.module.load(data, model_id, card)
         else:
             loaded = chosen.module.load(data, model_id)
-    except ArtifactInvalid:
-        raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnknownFormat, FormatNotInstalled):
         raise
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
+        skew = skew_in(data, model_id)
+        if isinstance(error, ArtifactInvalid):
+            error.args = (str(error) if skew is None else f"{error}; {skew}",)
+            raise
         problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
+        if skew is not None:  # the cause first: "No module named '_loss'" is hardly a hint
+            problem = f"{skew} ({problem})"
         raise ArtifactInvalid(model_id.uri, problem) from error
     if card is not None and not loaded.numeric and loaded.column_types is None:
         _type(loaded, card)
@@ -131,6 +145,11 @@ def _try_rows(model: Model, model_id: ModelId, card: Card) -> None:
         raise
     except TenantryError as error:
         raise ArtifactInvalid(model_id.uri, f"it fails on the example rows of its card: {error}") from error
+
+
+def skew_in(data: bytes, model_id: ModelId) -> Skew | None:
+    """Return how the library that wrote an artifact differs from the one here; None: it does not."""
+    return skew_of(data) if format_of(model_id).name in _SCIKIT_LEARN else None
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:

@@ -11,72 +11,26 @@ taken back from ten thousand tenants because of two seconds.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 
 import structlog
+from cachetools import LRUCache
 
-from tenantry import TenantryError, backoff
-from tenantry.errors import (
-    ArtifactAccessDenied,
-    ArtifactNotFound,
-    ModelCrashed,
-    ModelQuarantined,
-    RegistryUnavailable,
-)
+from tenantry.errors import ModelCrashed, ModelQuarantined, RegistryUnavailable, VersionSkew
 from tenantry.logs import OnChange
-from tenantry.registry import Fault, FaultBook
+from tenantry.registry import Fault, FaultBook, FaultState
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.formats.pickled_versions import installed, served_by
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.shards import suspects
+from tenantry_server.shards.suspects import Suspect
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
-_FIRST_RETRY_S = 1.0
-_LAST_RETRY_S = 60.0
+_MOST_SKEWS = 10_000
 _PARALLEL = 2  # loads of broken models at once: those of requests come first
 _PAUSE_S = 0.25  # after each, so that ten thousand of them are not a storm
-_CONFIRMED_S = 2.0  # a folder that is mounted again, a file that is replaced
-_DENIED_S = 30.0  # credentials that are being renewed
 _TURNS = (ModelCrashed.reason, ModelQuarantined.reason)  # of one model by turns: the first one said stands
-
-
-def confirmed_after_s(error: BaseException) -> float | None:
-    """Return for how long a load has to fail like this until it is a fault; None: it never is.
-
-    Example:
-        >>> from tenantry.errors import ArtifactUnavailable
-        >>> confirmed_after_s(ArtifactUnavailable("s3://models/a.joblib", "timeout")) is None
-        True
-        >>> confirmed_after_s(ArtifactNotFound("s3://models/a.joblib"))
-        2.0
-    """
-    if isinstance(error, ModelQuarantined):
-        return 0.0
-    if isinstance(error, ArtifactAccessDenied):
-        return _DENIED_S
-    if not isinstance(error, TenantryError) or (
-        error.retryable and not isinstance(error, ArtifactNotFound)
-    ):
-        return None
-    return _CONFIRMED_S
-
-
-@dataclass(slots=True)
-class _Suspect:
-    """A model whose load failed, and did not succeed since.
-
-    Attributes:
-        since_s: when it failed first in a way that may be a fault.
-        due_s: when it is tried again.
-        error: what it failed with last, if that may be a fault.
-        confirmed: it failed for long enough.
-    """
-
-    since_s: float
-    due_s: float
-    error: TenantryError | None = None
-    failures: int = 0
-    confirmed: bool = False
 
 
 class Faults:
@@ -111,9 +65,11 @@ class Faults:
         self._server_id = server_id
         self._clock_s = clock_s
         self.live: Collection[str] | None = None
-        self._suspects: dict[str, _Suspect] = {}  # by model id
+        self._suspects: dict[str, Suspect] = {}  # by model id
         self._rows: list[Fault] = []  # of all servers, as last read
         self._loaded: set[str] = set()  # since the last exchange
+        self._skews: LRUCache[str, str] = LRUCache(_MOST_SKEWS)  # by model id; a candidate's wait here
+        self._skews_of = -1  # the revision of the table in which they were looked for
         self._loss = OnChange(log)
 
     def load_ended(self, model_id: str, error: BaseException | None) -> None:
@@ -122,19 +78,16 @@ class Faults:
             self._suspects.pop(model_id, None)
             self._loaded.add(model_id)
             return
-        needed_s = confirmed_after_s(error)
-        known = self._suspects.get(model_id)
-        if known is None and needed_s is None:
-            return
-        now_s = self._clock_s()
-        suspect = known or self._suspects.setdefault(model_id, _Suspect(now_s, now_s))
-        suspect.failures += 1
-        suspect.due_s = now_s + backoff.delay_s(
-            suspect.failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S
-        )
-        if needed_s is not None and isinstance(error, TenantryError):
-            suspect.error = error
-            suspect.confirmed |= now_s - suspect.since_s >= needed_s
+        suspect = suspects.after(error, self._suspects.get(model_id), self._clock_s())
+        if suspect is not None:
+            self._suspects[model_id] = suspect
+
+    def skewed(self, model_id: str, words: str) -> None:
+        """Take note of a model that answers, and was made with another version of its library."""
+        write_log = log.debug if words in self._skews.values() else log.warning
+        write_log("a model was made with another version of its library", model=model_id, skew=words)
+        self._skews[model_id] = words
+        self._skews_of = -1
 
     async def run(self) -> None:
         """Work until cancelled; where the registry does not answer, later."""
@@ -163,15 +116,18 @@ class Faults:
             return
         loaded, self._loaded = self._loaded, set()
         over = self._over(loaded)
-        broken = self._broken(over)
+        broken = self._broken(over) + self._doubted()
         if not broken and not over:
             return
         try:
             await asyncio.to_thread(self._book.write, broken, over)
         except RegistryUnavailable:
             self._loaded |= loaded
+            self._skews_of = -1
             raise
         for fault in broken:
+            if fault.state is FaultState.DOUBTED:
+                continue
             log.warning(
                 "a model in force can't be loaded",
                 user=fault.user_id,
@@ -190,14 +146,45 @@ class Faults:
                 continue
             assignment = self._table.get(row.user_id)
             in_force = assignment is not None and assignment.model_id == row.model_id
-            if not in_force or row.model_id in loaded or row.model_id in self._models:
+            if row.state is FaultState.DOUBTED:
+                if not in_force or not self._still_doubted(row):
+                    over.append(row)
+            elif not in_force or row.model_id in loaded or row.model_id in self._models:
                 over.append(row)
             elif row.model_id not in self._suspects:
                 now_s = self._clock_s()
-                self._suspects[row.model_id] = _Suspect(now_s - _DENIED_S, now_s)
+                self._suspects[row.model_id] = suspects.adopted(now_s)
             elif row.server_id != self._server_id and self._suspects[row.model_id].confirmed:
                 over.append(row)  # this server says so itself from now on
         return over
+
+    def _still_doubted(self, row: Fault) -> bool:
+        """Return whether a skew stands: it is one of this server, with the version that it has now."""
+        return row.server_id == self._server_id and row.message.endswith(served_by(installed()))
+
+    def _doubted(self) -> list[Fault]:
+        """Return the skews to write: those of models in force."""
+        if not self._skews or self._skews_of == self._table.revision:
+            return []
+        self._skews_of = self._table.revision
+        known = {(row.user_id, row.model_id, row.message) for row in self._rows if self._is_charge(row)}
+        found = []
+        for assignment in self._table:
+            model_id = str(assignment.model_id)
+            words = self._skews.get(model_id)
+            if words is not None and (assignment.user_id, model_id, words) not in known:
+                found.append(
+                    Fault(
+                        assignment.user_id,
+                        self._server_id,
+                        model_id,
+                        VersionSkew.reason,
+                        words,
+                        FaultState.DOUBTED,
+                        time.time(),
+                    )
+                )
+        return found
 
     def _is_charge(self, row: Fault) -> bool:
         """Return whether this server has to look after a row: its own, or one of a server that is gone."""
@@ -214,7 +201,9 @@ class Faults:
         mine = {
             (row.user_id, row.model_id): row.reason
             for row in self._rows
-            if row.server_id == self._server_id and (row.user_id, row.server_id) not in ended
+            if row.server_id == self._server_id
+            and (row.user_id, row.server_id) not in ended
+            and row.state is not FaultState.DOUBTED
         }
         broken, in_force = [], set()
         for assignment in self._table:  # 10 ms for 100,000, and only while something is broken
@@ -236,8 +225,8 @@ class Faults:
                     model_id,
                     error.reason,
                     str(error),
-                    retrying=error.retryable,
-                    at_s=time.time(),
+                    FaultState.RETRYING if error.retryable else FaultState.STALLED,
+                    time.time(),
                 )
             )
         self._suspects = {key: each for key, each in self._suspects.items() if key in in_force}
@@ -252,7 +241,7 @@ class Faults:
             if not due:
                 continue
             _, model_id = min(due)
-            self._suspects[model_id].due_s = now_s + _LAST_RETRY_S  # nobody else takes it meanwhile
+            self._suspects[model_id].due_s = now_s + suspects.LAST_RETRY_S  # nobody else takes it meanwhile
             try:
                 await self._load(model_id)
             except Exception as error:

@@ -5,7 +5,7 @@ import itertools
 import os
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from tenantry.errors import (
     UnknownFormat,
     WorkersUnavailable,
 )
+from tenantry.errors.base import bounded
 from tenantry_server.formats import format_of
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.arrays import Malformed
@@ -36,6 +37,7 @@ _IDLE = 2  # workers that wait for the next load
 _GREW_BYTES = 128 << 20  # a worker that has so much more after its loads is replaced
 _GREW_BY_LIBRARY_BYTES = 512 << 20  # the same, where a heavy library is a part of it
 _TRIES = 3  # of a load whose worker ended for another reason
+_MOST_WORDS = 300
 _T = TypeVar("_T")
 
 
@@ -68,9 +70,16 @@ class WorkerLoads:
     Args:
         pool: of the workers.
         timeout_s: for one load in a worker.
+        refuse_skew: refuse artifacts that another version of their library wrote.
+
+    Attributes:
+        skewed: called with the id of each loaded model of which that is so, and with words.
     """
 
-    def __init__(self, pool: Pool, *, timeout_s: float) -> None:
+    skewed: Callable[[str, str], None] = staticmethod(lambda *_: None)
+
+    def __init__(self, pool: Pool, *, timeout_s: float, refuse_skew: bool = False) -> None:
+        self._refuse_skew = refuse_skew
         self._pool = pool
         self._timeout_s = timeout_s
         self._idle: dict[str, list[Worker]] = defaultdict(list)  # by the heavy library that they have
@@ -149,6 +158,8 @@ class WorkerLoads:
     async def _tried(self, load: _Load) -> tuple[Model | None, int]:
         loader, told = await self._in_turn(load)
         try:
+            if told["skew"] is not None:
+                self.skewed(load.model_id, bounded(str(told["skew"]), _MOST_WORDS))
             return await self._placed(loader, load, told)
         except BaseException:  # what it told makes no sense, or its home ended
             self._pool.dropped(load.key)
@@ -202,7 +213,13 @@ class WorkerLoads:
             if not done.done():  # a stop cancels
                 done.set_result(outcome)
 
-        asked = {"model_id": load.model_id, "key": load.key, "keep": keep, "card": load.card}
+        asked = {
+            "model_id": load.model_id,
+            "key": load.key,
+            "keep": keep,
+            "card": load.card,
+            "refuse_skew": self._refuse_skew,
+        }
         body = [orjson.dumps(asked)]
         self._pool.submit(worker, Call(load.model_id, Kind.LOAD, body, self._timeout_s, end, load.fds))
         outcome = await done

@@ -36,6 +36,7 @@ _ERRORS = {
         errors.InvalidRequest,
         errors.PredictionFailed,
         errors.UnknownFormat,
+        errors.VersionSkew,
     )
 }
 

@@ -19,9 +19,9 @@ import numpy as np
 import orjson
 
 from tenantry import Model, ModelId, TenantryError
-from tenantry.errors import ArtifactInvalid
+from tenantry.errors import ArtifactInvalid, VersionSkew
 from tenantry.model import Predictions
-from tenantry_server.formats import format_of, load_model
+from tenantry_server.formats import format_of, load_model, skew_in
 from tenantry_server.kernels import packing
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.kernels.base import Compiled
@@ -127,24 +127,28 @@ class _Worker:
 
     def _load(self, asked: dict[str, Any], artifact: int, room: int) -> dict[str, Any]:
         exact = ModelId.parse(asked["model_id"])
+        data = read_all(artifact)
+        skew = None
         if asked["keep"]:  # it was tried before
             exact = replace(exact, compile="off")
+        else:
+            skew = skew_in(data, exact)
+        if skew is not None and asked["refuse_skew"]:
+            raise VersionSkew(exact.uri, str(skew))
         text = asked["card"]
         card = None if text is None else text.encode()
-        model = surroundings.kept(
-            lambda: load_model(read_all(artifact), exact, card, was_tried=asked["keep"])
-        )
+        model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=asked["keep"]))
+        told = {"group": self._group_of(exact), "skew": None if skew is None else str(skew)}
         if isinstance(model, Compiled):
             with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
                 parts = packing.pack(model)
                 length = write_all(room, parts)
-                return {"kernel": length, "group": self._group_of(exact)}
+                return {"kernel": length} | told
         self._models[asked["key"]] = model
         return {
             "model": _described(model, exact),
             "size_bytes": 0 if asked["keep"] else size_bytes(model),
-            "group": self._group_of(exact),
-        }
+        } | told
 
     def _group_of(self, exact: ModelId) -> str:
         """Return what a model needs beside the known libraries; models that need the same may share."""

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,6 +65,9 @@ def main(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
     for library in _LIBRARIES:
         importlib.import_module(library)
     surroundings.hold_to_one_core()
+    warnings.filterwarnings(
+        "ignore", message="Trying to unpickle estimator"
+    )  # said once, with both versions
     surroundings.keep()
     _warm_up()
     gc.collect()

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactAccessDenied, ArtifactChanged, ArtifactNotFound
-from tenantry.registry import Assignment, Fault
+from tenantry.registry import Assignment, Fault, FaultState
 from tenantry.status import State, Status
 
+_DOUBTED = FaultState.DOUBTED
 _OF_THE_STORE = (ArtifactNotFound.reason, ArtifactChanged.reason, ArtifactAccessDenied.reason)
 
 
@@ -15,12 +16,12 @@ def fault_of(serving: Assignment | None, faults: Sequence[Fault]) -> Fault | Non
     """Return the oldest fault of the model in force: its words stay while more servers see the same."""
     if serving is None or serving.model_id is None:
         return None
-    return next((fault for fault in faults if fault.model_id == serving.model_id), None)
+    return next((f for f in faults if f.model_id == serving.model_id and f.state is not _DOUBTED), None)
 
 
 def state_of(fault: Fault) -> State:
     """Return whether time alone may mend it, or a person must act."""
-    return State.RECONCILING if fault.retrying else State.STALLED
+    return State.RECONCILING if fault.state is FaultState.RETRYING else State.STALLED
 
 
 def words(fault: Fault) -> str:
@@ -32,6 +33,13 @@ def words(fault: Fault) -> str:
 def asks_store(fault: Fault) -> bool:
     """Return whether to look up the artifact again: it may be published again under the same name."""
     return fault.reason in _OF_THE_STORE
+
+
+def ready_words(serving: Assignment, faults: Sequence[Fault]) -> str:
+    """Return the message of Ready, with what servers doubt in it: all of them say so in the same words."""
+    version = ModelId.parse(str(serving.model_id)).short
+    doubts = {f.message for f in faults if f.model_id == serving.model_id and f.state is _DOUBTED}
+    return "; ".join([f"version {version} answers on every server", *sorted(doubts)])
 
 
 def said(status: Status, serving: Assignment | None, faults: Sequence[Fault]) -> Status:

@@ -225,17 +225,15 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
     if fault is not None:
         said = _status(declared, serving, degraded.state_of(fault), DEGRADED, degraded.words(fault))
         return Outcome(said, Waiting.RETRY if degraded.asks_store(fault) else Waiting.NOTHING)
-    before = seen.before
+    before, message = seen.before, degraded.ready_words(serving, seen.faults)
     if before and _is_about(before, declared, State.READY) and before.model_id == wanted:
-        return Outcome(before)
+        return Outcome(replace(before, message=message))
     behind = [s.server_id for s in seen.servers if s.acked_revision < serving.revision]
     if behind or not seen.servers:
         reason = ROLLING_OUT if behind else NO_SERVER
-        message = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _WORDS_NO_SERVER
-        status = _status(declared, serving, State.RECONCILING, reason, message)
+        waits = f"loaded; waiting for {', '.join(behind[:5])}" if behind else _WORDS_NO_SERVER
+        status = _status(declared, serving, State.RECONCILING, reason, waits)
         return Outcome(status, Waiting.ACKS, acks=serving.revision)
-    version = ModelId.parse(wanted).short
-    message = f"version {version} answers on every server"
     return Outcome(_status(declared, serving, State.READY, "Ready", message))
 
 

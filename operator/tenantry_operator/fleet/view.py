@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
-from tenantry.registry import Fault, LoadReport, LoadState, OperatorRegistry, Server
+from tenantry.registry import Fault, FaultState, LoadReport, LoadState, OperatorRegistry, Server
 from tenantry_operator.fleet.busy_users import Spreading
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
@@ -86,7 +86,8 @@ class Fleet:
         for fault in news:
             faults.setdefault(fault.user_id, []).append(fault)
         before, self.faults = self.faults, faults
-        self._metrics.degraded.set(len(faults))
+        broken = {fault.user_id for fault in news if fault.state is not FaultState.DOUBTED}
+        self._metrics.degraded.set(len(broken))
         return {user for user in before.keys() | faults.keys() if before.get(user) != faults.get(user)}
 
     @property

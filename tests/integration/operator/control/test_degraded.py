@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
-from tenantry.registry import Fault, FaultBook, schema
+from tenantry.registry import Fault, FaultBook, FaultState, schema
 from tenantry_operator.fleet import view
 from tests.support.operator.rig import Rig, Server, pass_time
 
@@ -18,7 +18,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def fault(rig: Rig, name: str = "ann") -> Fault:
     model_id = str(rig.row(name).model_id)
     words = str(ArtifactNotFound(model_id))
-    return Fault(name, "s1", model_id, ArtifactNotFound.reason, words, retrying=True)
+    return Fault(name, "s1", model_id, ArtifactNotFound.reason, words, state=FaultState.RETRYING)
 
 
 def test_ready_is_taken_back_and_given_again_with_one_write_each(rig: Rig) -> None:
@@ -28,7 +28,7 @@ def test_ready_is_taken_back_and_given_again_with_one_write_each(rig: Rig) -> No
     rig.until_ready(server)
     before = rig.rows(schema.claims)
     book = FaultBook(rig.engine)
-    invalid = replace(fault(rig), reason=ArtifactInvalid.reason, retrying=False)
+    invalid = replace(fault(rig), reason=ArtifactInvalid.reason, state=FaultState.STALLED)
     book.write([invalid], [])
     rig.step()
     assert (rig.reason("ann"), rig.reason("bob")) == ("Degraded", "Ready")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
-from tenantry.registry import Fault
+from tenantry.registry import Fault, FaultState
 from tenantry.status import State, Status, conditions, read
 from tenantry_operator.control.reconcile import Waiting
 from tests.support.operator.rollout import (
@@ -20,7 +20,7 @@ from tests.support.operator.rollout import (
 )
 
 INVALID = Fault(USER, "s1", str(A), ArtifactInvalid.reason, "no model")
-GONE = Fault(USER, "s1", str(A), ArtifactNotFound.reason, "no artifact", retrying=True)
+GONE = Fault(USER, "s1", str(A), ArtifactNotFound.reason, "no artifact", state=FaultState.RETRYING)
 
 
 def degraded(*faults: Fault) -> Rollout:
@@ -93,3 +93,15 @@ def test_a_broken_version_reads_back_from_its_conditions() -> None:
     status = Status(State.STALLED, "ArtifactInvalid", f"{URI} is not a model", 2, str(A), 7, broken=True)
     found, _ = read(conditions(status, {}), observed_generation=2, model_id=str(A), size_bytes=7)
     assert found == status
+
+
+def test_a_doubt_stands_in_the_message_of_ready_and_takes_nothing_back() -> None:
+    words = "trained with scikit-learn 1.6.1, served by 1.9.1"
+    doubt = Fault(USER, "s1", str(A), "VersionSkew", words, FaultState.DOUBTED)
+    rollout = degraded(doubt, replace(doubt, server_id="s2"), replace(doubt, model_id=str(B)))
+    ready = rollout.decide(declaration())
+    assert told(ready) == (State.READY, "Ready")
+    assert ready.status.text == f"version aaaaaaaa answers on every server; {words}"
+    settled(rollout, declaration())
+    rollout.faults = ()
+    assert rollout.decide(declaration()).status.text == "version aaaaaaaa answers on every server"

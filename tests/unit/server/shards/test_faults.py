@@ -22,6 +22,7 @@ from tenantry.registry import (
     Assignment,
     Fault,
     FaultBook,
+    FaultState,
     Holding,
     OperatorRegistry,
     ServerRegistry,
@@ -31,9 +32,11 @@ from tenantry.registry import (
 )
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.formats.pickled_versions import installed
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.shards import faults as module
+from tenantry_server.shards import suspects
 from tenantry_server.shards.faults import Faults
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
@@ -131,7 +134,7 @@ async def test_what_lasts_is_a_fault(
     """Two seconds of a store that is away must not take Ready back from ten thousand tenants."""
     found = await rig.fail(error, for_s=for_s)
     assert [(f.user_id, f.reason) for f in found] == ([("ann", error.reason)] if is_fault else [])
-    assert [f.retrying for f in found] == ([error.retryable] if is_fault else [])
+    assert [f.state is FaultState.RETRYING for f in found] == ([error.retryable] if is_fault else [])
 
 
 async def test_a_fault_is_written_once_and_is_over_when_the_model_loads(rig: Rig) -> None:
@@ -161,7 +164,7 @@ async def test_another_model_in_force_ends_it(rig: Rig) -> None:
 async def test_words_change_where_the_reason_does(rig: Rig) -> None:
     await rig.fail(GONE)
     (fault,) = await rig.fail(ArtifactInvalid(URI, "no model"), for_s=20.0)
-    assert (fault.reason, fault.retrying) == ("ArtifactInvalid", False)
+    assert (fault.reason, fault.state) == ("ArtifactInvalid", FaultState.STALLED)
 
 
 async def test_a_server_that_restarts_tries_again_what_it_called_broken(
@@ -170,7 +173,7 @@ async def test_a_server_that_restarts_tries_again_what_it_called_broken(
     """Its row stands until then: Ready must not come and go with each restart."""
     monkeypatch.setattr(module, "_PAUSE_S", 0.001)
     monkeypatch.setattr(module, "_EVERY_S", 0.001)
-    monkeypatch.setattr(module, "_FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(suspects, "FIRST_RETRY_S", 0.001)
     before = await rig.fail(GONE)
     rig.begin()
     rig.error = GONE
@@ -204,3 +207,49 @@ async def test_a_server_that_lives_speaks_for_itself(rig: Rig) -> None:
     rig.faults.load_ended("a", None)
     await rig.faults.exchange()
     assert [fault.server_id for fault in rig.written()] == [OTHER]
+
+
+SKEW = f"trained with scikit-learn 1.6.1, served by {installed()}"
+
+
+async def test_a_skew_is_written_once_and_takes_nothing_back(rig: Rig) -> None:
+    rig.faults.skewed("a", SKEW)
+    rig.faults.load_ended("a", None)
+    for _ in range(2):
+        await rig.faults.exchange()
+    (doubt,) = rig.written()
+    assert (doubt.user_id, doubt.reason, doubt.message) == ("ann", "VersionSkew", SKEW)
+    assert doubt.state is FaultState.DOUBTED
+    rig.begin()
+    await rig.faults.exchange()
+    assert rig.written() == [doubt], "a restart with the same library writes nothing"
+
+
+async def test_the_skew_of_a_candidate_waits_until_it_is_in_force(rig: Rig) -> None:
+    rig.faults.skewed("b", SKEW)
+    await rig.faults.exchange()
+    assert rig.written() == []
+    rig.assign(ann="b")
+    await rig.faults.exchange()
+    assert [doubt.model_id for doubt in rig.written()] == ["b"]
+    rig.assign(ann="c")
+    await rig.faults.exchange()
+    assert rig.written() == []
+
+
+async def test_the_skew_of_another_library_is_over_with_the_restart(rig: Rig) -> None:
+    FaultBook(rig.engine).write(
+        [Fault("ann", ME, "a", "VersionSkew", "…, served by 1.0", FaultState.DOUBTED)], []
+    )
+    await rig.faults.exchange()
+    assert rig.written() == []
+
+
+async def test_a_skewed_model_that_breaks_is_broken_and_skewed_again_when_it_is_mended(rig: Rig) -> None:
+    rig.faults.skewed("a", SKEW)
+    await rig.faults.exchange()
+    assert [fault.reason for fault in await rig.fail(GONE)] == ["ArtifactNotFound"]
+    rig.faults.skewed("a", SKEW)
+    rig.faults.load_ended("a", None)
+    await rig.faults.exchange()
+    assert [fault.reason for fault in rig.written()] == ["VersionSkew"]

@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.Text, nullable=False),
         sa.Column("reason", sa.String(64), nullable=False),
         sa.Column("message", sa.Text, nullable=False),
-        sa.Column("retrying", sa.Boolean, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
         sa.Column("at", sa.Double, nullable=False),
         sa.Column("mark", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("user_id", "server_id", name="pk_faults"),
