@@ -17,6 +17,7 @@ _COMMANDS = {
     "get": "Show tenants with their status, one in full, the servers, or their shards.",
     "predict": "Ask for a prediction, as a client would.",
     "publish": "Store a model file and declare it for a user.",
+    "doctor": "Load every model with the libraries here, and list those that would not.",
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
 }
@@ -34,7 +35,7 @@ _EXTRAS = {
 
 # What a command imports late, or only in its children: a missing one is reported at once.
 _SERVERS = tuple(module for module, extra in _EXTRAS.items() if extra == "server")
-_NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "publish": _SERVERS}
+_NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "publish": _SERVERS, "doctor": _SERVERS}
 
 
 class _LazyGroup(click.Group):

@@ -21,7 +21,6 @@ from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     FileSystemModelRepository,
-    Loader,
     ModelRepositoryByScheme,
     load_here,
 )
@@ -37,7 +36,7 @@ from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.settings import ServerSettings, VersionSkewMode
+from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import MisplacedModels
@@ -102,20 +101,15 @@ def assemble(
         engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
     )
     disk = _disk(settings)
-    workers = _workers(settings)
-    refuse_skew = settings.version_skew is VersionSkewMode.REFUSE
-    loads = None
-    if workers is not None:
-        loads = WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=refuse_skew)
-    loader = partial(load_here, refuse_skew=refuse_skew) if loads is None else loads.load
-    models = _models(settings, disk, loader)
+    workers = workers_of(settings)
+    loads = loads_of(settings, workers)
+    models = models_of(settings, disk, loads)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = _plane(settings, table, models, workers)
     directory = Directory(settings.server_id)
     view = FleetView(table, directory, plane)
     warmth = _warmth(settings, registry, table, models, plane, view)
     prewarmer = warmth.prewarmer
-
     faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
     plane.report_loads(faults.load_ended)
     if loads is not None:
@@ -189,7 +183,12 @@ def _plane(
     )
 
 
-def _workers(settings: ServerSettings) -> Pool | None:
+def workers_of(settings: ServerSettings) -> Pool | None:
+    """Make the workers, not started; None: models run in this process.
+
+    Raises:
+        InvalidSetting: a sandbox is required, and there is none.
+    """
     if settings.workers and not pool.possible():
         log.warning("no workers on this system; models run in this process", platform=sys.platform)
     if not settings.workers or not pool.possible():
@@ -270,7 +269,16 @@ def _disk(settings: ServerSettings) -> DiskCache | None:
     return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
 
 
-def _models(settings: ServerSettings, disk: DiskCache | None, loader: Loader) -> CachedModelRepository:
+def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | None:
+    """Make what loads models in workers; None where there are none."""
+    if workers is None:
+        return None
+    return WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=settings.refuse_skew)
+
+
+def models_of(
+    settings: ServerSettings, disk: DiskCache | None, loads: WorkerLoads | None
+) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published."""
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
@@ -279,7 +287,8 @@ def _models(settings: ServerSettings, disk: DiskCache | None, loader: Loader) ->
         s3 = DiskCachedRepository(s3, disk)
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
-    files.loader = s3.loader = loader
+    here = partial(load_here, refuse_skew=settings.refuse_skew)
+    files.loader = s3.loader = here if loads is None else loads.load
     models = CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),

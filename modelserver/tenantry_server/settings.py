@@ -145,3 +145,8 @@ class ServerSettings(CommonSettings):
         description="With the registry gone and the lease over: serve the last known model with a "
         "header that says how old that knowledge is, or refuse with 503.",
     )
+
+    @property
+    def refuse_skew(self) -> bool:
+        """Whether artifacts of another version of their library are refused."""
+        return self.version_skew is VersionSkewMode.REFUSE
