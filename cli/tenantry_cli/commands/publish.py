@@ -11,7 +11,7 @@ from tenantry_cli import console, options
 @click.command("publish")
 @click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--user", "user_id", required=True, help="The user that the model is for (userId).")
-@click.option("--to", required=True, help="A folder, or s3://BUCKET/PREFIX.")
+@click.option("--to", required=True, help="A folder, or s3://BUCKET/PREFIX. Other addresses are refused.")
 @click.option(
     "--manifests",
     type=click.Path(file_okay=False, path_type=Path),

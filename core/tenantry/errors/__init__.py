@@ -2,6 +2,7 @@
 
     TenantryError
     ├── InvalidManifest          a TenantModel document breaks a rule; a person must edit it
+    ├── NotPublished             `publish` refuses, and has stored nothing
     ├── ModelNotAssigned         no TenantModel names this user
     │   └── VersionNotFound          one does, and the requested version does not answer
     ├── ModelNotReady            assigned, and no version of it has loaded yet
@@ -89,6 +90,7 @@ from tenantry.errors.processes import (
     ServerIdTaken,
     WorkersUnavailable,
 )
+from tenantry.errors.publishing import NotPublished
 from tenantry.errors.requests import (
     BodiesTooMany,
     BodyTimeout,
@@ -133,6 +135,7 @@ __all__ = [
     "ModelStalled",
     "ModelTimedOut",
     "ModelTooLarge",
+    "NotPublished",
     "PredictionFailed",
     "PredictionTimeout",
     "RegistryMismatch",

@@ -10,6 +10,13 @@ class ArtifactError(TenantryError):
 
     reason: ClassVar[str] = "ArtifactError"
 
+    @classmethod
+    def of_publishing(cls, message: str) -> Self:
+        """Return an error in words for the person who publishes, for whom nothing is retried."""
+        error = cls.__new__(cls)
+        TenantryError.__init__(error, message)
+        return error
+
 
 class ArtifactNotFound(ArtifactError):
     """The store answered, and holds nothing under this name."""
@@ -95,6 +102,8 @@ class ArtifactUnavailable(ArtifactError):
 
     reason: ClassVar[str] = "ArtifactUnavailable"
     retryable: ClassVar[bool] = True
+    reached = False
+    tried = True
 
     def __init__(self, uri: str, detail: str, *, reached: bool = False, tried: bool = True) -> None:
         super().__init__(f"the store of {uri} did not answer: {detail}; it will be retried")
@@ -115,12 +124,17 @@ class ArtifactTooLarge(ArtifactError):
 
 
 class ArtifactInvalid(ArtifactError):
-    """The bytes are there and whole, and are not a model that this server can read."""
+    """The bytes are there and whole, and are not a model that this server can read.
+
+    Attributes:
+        problem: what is wrong, without the URI.
+    """
 
     reason: ClassVar[str] = "ArtifactInvalid"
 
     def __init__(self, uri: str, problem: str) -> None:
         super().__init__(f"{uri} is not a usable model: {problem}")
+        self.problem = problem
 
 
 class UnknownFormat(ArtifactInvalid):

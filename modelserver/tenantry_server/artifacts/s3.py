@@ -17,17 +17,18 @@ from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactChanged,
     ArtifactError,
+    ArtifactNotFound,
     ArtifactTooLarge,
     ArtifactTruncated,
     ArtifactUnavailable,
 )
-from tenantry.stores import s3_errors
+from tenantry.stores import etags, s3_errors
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.repositories import MAX_ARTIFACT_BYTES, ArtifactRepository
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 
 def make_client(
@@ -48,6 +49,9 @@ def make_client(
             read_timeout=silent_s,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=connections,
+            # boto3 sends checksums of its own as trailers (aws-chunked), which many other stores refuse.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         ),
     )
 
@@ -55,8 +59,9 @@ def make_client(
 class S3ModelRepository(ArtifactRepository):
     """Reads ``s3://`` artifacts, each exactly in the version that its id pins.
 
-    An id with a versionId reads that version; one with an ETag is read with If-Match, so that an
-    object that was overwritten is an error and never another model; a sha256 is checked besides.
+    An id with a versionId reads that version; one with an ETag is read with If-Match, and the ETag of the
+    answer is compared, so that an object that was overwritten is an error and never another model; a
+    sha256 is checked besides.
 
     Args:
         client: from `make_client`.
@@ -85,11 +90,16 @@ class S3ModelRepository(ArtifactRepository):
         request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
         if model_id.version_id:
             request["VersionId"] = model_id.version_id
-        if model_id.etag:
-            request["IfMatch"] = f'"{model_id.etag}"'
+        demanded = etags.if_match(model_id.etag) if model_id.etag else None
+        if demanded is not None:
+            request["IfMatch"] = demanded
         expected_bytes = 0
         try:
-            answer = self._client.get_object(**request)
+            answer = self._answer(request)
+            seen_tag = etags.of_header(answer.get("ETag"))
+            if model_id.etag and seen_tag and not etags.same(seen_tag, model_id.etag):
+                answer["Body"].close()  # a store that takes no notice of If-Match
+                raise ArtifactChanged(model_id.uri, f"ETag {model_id.etag}, it has {seen_tag}")
             expected_bytes = answer["ContentLength"]
             if expected_bytes > self._max_bytes:
                 answer["Body"].close()
@@ -107,25 +117,51 @@ class S3ModelRepository(ArtifactRepository):
             raise ArtifactTruncated(model_id.uri, len(data), expected_bytes)
         return data
 
+    def _answer(self, request: "GetObjectRequestTypeDef") -> "GetObjectOutputTypeDef":
+        """GET, without If-Match where the store lacks that: the answer's tag is compared anyway."""
+        try:
+            return self._client.get_object(**request)
+        except ClientError as error:
+            refused = error.response.get("Error", {}).get("Code") == "NotImplemented"
+            if not refused or request.pop("IfMatch", None) is None:
+                raise
+        return self._client.get_object(**request)
 
-def publish_bytes(client: "S3Client", uri: str, data: bytes) -> str | None:
-    """Write a new object under a name that its digest is part of; nothing is ever overwritten.
 
-    Returns:
-        the version id, where the bucket keeps versions.
+def publish_bytes(client: "S3Client", uri: str, data: bytes) -> None:
+    """Write a new object, whose name has the time and its digest.
+
+    So it can only take the place of the same bytes, and no conditional header is needed, which some stores
+    refuse.
 
     Raises:
-        ArtifactError: the store refused, or did not answer.
+        ArtifactError: the store refused, or did not answer; in words for the person who publishes.
     """
     bucket, key = split_uri(uri)
     try:
-        answer = client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        client.put_object(Bucket=bucket, Key=key, Body=data)
     except (ClientError, BotoCoreError) as error:
-        problem = explained(error, ModelId(uri))
-        if isinstance(problem, ArtifactChanged):
-            return None  # these very bytes: an earlier try was stored, and its answer lost
-        raise problem from error
-    return answer.get("VersionId")
+        raise _for_the_publisher(explained(error, ModelId(uri)), error, uri) from error
+
+
+def _for_the_publisher(
+    problem: ArtifactError, error: ClientError | BotoCoreError, uri: str
+) -> ArtifactError:
+    """Return the same kind of error, with what the one who writes can do."""
+    bucket, _ = split_uri(uri)
+    said = type(error).__name__
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        said = f"HTTP {status} {error.response.get('Error', {}).get('Code', '')}".rstrip()
+    match problem:
+        case ArtifactAccessDenied():
+            help_ = f"grant s3:PutObject on {uri} to the credentials that this process runs with"
+            said = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else said
+        case ArtifactNotFound():
+            help_ = f"create the bucket {bucket}, or publish to another one"
+        case _:
+            help_ = "check the endpoint (s3_endpoint_url, TENANTRY_S3_ENDPOINT_URL), and publish again"
+    return type(problem).of_publishing(f"{uri} could not be stored ({said}); {help_}; nothing was declared")
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Publishing: what a training job calls last, an artifact under a name that never repeats and its manifest.
 
-Owns the order (the artifact first, the manifest last), the names, and the text of a manifest. Refuses to know
-a running server or the registry.
+Owns the order (the artifact first, the manifest last), the names, and the text of a manifest. Refuses to
+know a running server or the registry.
 """
 
 from tenantry_server.publishing.manifests import manifest_path, object_name, to_yaml, write_manifest

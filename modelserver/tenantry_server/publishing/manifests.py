@@ -1,7 +1,8 @@
 """TenantModel manifests as `publish` writes them: their names, their text, and their files.
 
-YAML 1.1, YAML 1.2 and kubectl disagree about what is a number, a boolean or a date: ``1e5``, ``0o17``, ``y``.
-So a text is plain only where it is a word or a path to all of them, and in double quotes otherwise.
+YAML 1.1, YAML 1.2 and kubectl disagree about what is a number, a boolean or a date: ``1e5``,
+``0o17``, ``y``. So a text is plain only where it is a word or a path to all of them, and else in double
+quotes.
 """
 
 import hashlib

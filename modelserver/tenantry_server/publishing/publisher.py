@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
 from tenantry.spec import API_VERSION, KIND
 from tenantry_server.formats import archive, dump_model, format_of
 from tenantry_server.publishing.manifests import object_name, write_manifest
-from tenantry_server.publishing.stores import place_for
+from tenantry_server.publishing.stores import local_folder, place_for
 
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
     model: Any,
     *,
-    user_id: str,
+    user_id: str | Integral | UUID,
     to: str | Path,
     manifests: str | Path | None = None,
     name: str | None = None,
@@ -36,7 +38,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM, an
             ONNX or a Keras model (written as its library does), or the path of a model file or of a
             SavedModel's folder (written as a zip archive).
-        user_id: whom the model is for.
+        user_id: whom the model is for; a whole number or a UUID is written as text.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
         name: of the TenantModel; None: made of `user_id`.
@@ -44,13 +46,14 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         model_format: loader of a model file; None: by its suffix.
         method: ``predict``, ``predict_proba`` or ``decision_function``; None: ``predict``.
         spec: further fields, such as ``{"prewarm": True}``.
-        s3_endpoint_url: as TENANTRY_S3_ENDPOINT_URL.
+        s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
 
     Returns:
         the declared TenantModel.
 
     Raises:
         InvalidManifest: `user_id`, `name` or `spec` breaks a rule; nothing was stored.
+        NotPublished: `to` or `manifests` is an address of another kind; nothing was stored.
         UnknownFormat: no server could load the file; nothing was stored.
         ArtifactError: the S3 server refused the artifact, or did not answer.
 
@@ -62,16 +65,32 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         >>> declared.spec.user_id, sorted(p.name for p in folder.glob("*.yaml"))
         ('ann', ['ann.yaml'])
     """
+    user = _text_of(user_id)
+    folder = None if manifests is None else local_folder(manifests)
     data, suffix = _artifact(model)
-    place = place_for(to, str(user_id), data, suffix)
+    place = place_for(to, user, data, suffix)
     digest = hashlib.sha256(data).hexdigest()
     source = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
-    declared = _declared(name or object_name(str(user_id)), namespace, user_id, source, spec or {})
+    declared = _declared(name or object_name(user), namespace, user, source, spec or {})
     format_of(declared.spec.model.pinned())
     place.store(data, s3_endpoint_url=s3_endpoint_url)
-    if manifests is not None:
-        write_manifest(declared, Path(manifests))
+    if folder is not None:
+        write_manifest(declared, folder)
     return declared
+
+
+def _text_of(user_id: Any) -> str:
+    """Return a user id as text: ids of a table are often NumPy's numbers, and a float was an id once.
+
+    Raises:
+        InvalidManifest: it is neither text, nor a whole number, nor a UUID.
+    """
+    if isinstance(user_id, str):
+        return str.__str__(user_id)  # of an enumeration its value
+    if isinstance(user_id, Integral | UUID) and not isinstance(user_id, bool):
+        return str(user_id)
+    problem = f"must be text, a whole number or a UUID, got {user_id!r} ({type(user_id).__name__})"
+    raise InvalidManifest("spec.userId", problem)
 
 
 def _artifact(model: Any) -> tuple[bytes, str]:

@@ -1,15 +1,21 @@
-"""Where artifacts go: a folder or an S3 bucket, under a name that never repeats."""
+"""Where artifacts go: a folder or an S3 bucket, under a name that never repeats.
+
+Refuses an address of another kind before anything is written: `gs://b/x` is also the name of a folder.
+"""
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tenantry import files
+from tenantry.errors import NotPublished
+from tenantry.settings import CommonSettings
 from tenantry_server.artifacts.s3 import make_client, publish_bytes
 
 if TYPE_CHECKING:
@@ -33,25 +39,62 @@ class Place:
     def store(self, data: bytes, *, s3_endpoint_url: str | None) -> None:
         """Write the file, whole or not at all.
 
+        Args:
+            s3_endpoint_url: None: TENANTRY_S3_ENDPOINT_URL, else as boto3 finds it.
+
         Raises:
             ArtifactError: the S3 server refused it, or did not answer.
             OSError: the folder can't be written to.
         """
         if self.path is None:
-            publish_bytes(_client(s3_endpoint_url, _aws_environment()), self.uri, data)
+            url = CommonSettings.load(s3_endpoint_url=s3_endpoint_url).s3_endpoint_url
+            publish_bytes(_client(url, _aws_environment()), self.uri, data)
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.replace(self.path, data)
 
 
 def place_for(to: str | Path, user_id: str, data: bytes, suffix: str) -> Place:
-    """Return where the file goes: below `to`, in the user's folder, by the time and the digest."""
+    """Return where the file goes: below `to`, in the user's folder, by the time and the digest.
+
+    Raises:
+        NotPublished: `to` is neither a folder nor in S3.
+
+    Example:
+        >>> place_for("s3://models/shop/", "ann", b"", ".joblib").uri
+        's3://models/shop/ann/...-e3b0c44298fc.joblib'
+        >>> place_for("gs://models/shop", "ann", b"", ".joblib")
+        Traceback (most recent call last):
+        tenantry.errors.publishing.NotPublished: gs://models/shop: is neither a folder nor ...
+    """
     stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{hashlib.sha256(data).hexdigest()[:12]}"
-    if str(to).startswith("s3://"):
-        prefix = str(to).removeprefix("s3://").strip("/")
+    address = str(to)
+    if address.startswith("s3://"):
+        prefix = address.removeprefix("s3://").strip("/")
+        if not prefix:
+            raise NotPublished(address, "it names no bucket; write s3://BUCKET/PREFIX")
         return Place(f"s3://{prefix}/{user_id}/{stem}{suffix}", None)
-    path = Path(to).absolute() / quote(user_id, safe="@+~") / f"{stem}{suffix}"
+    folder = local_folder(to)
+    path = folder.absolute() / quote(user_id, safe="@+~") / f"{stem}{suffix}"
     return Place(path.as_uri(), path)
+
+
+def local_folder(address: str | Path) -> Path:
+    """Return the folder that a path or a ``file:///`` URI names.
+
+    Raises:
+        NotPublished: it is a URI of another kind, also one that `Path` has already shortened.
+    """
+    text = str(address)
+    if text.startswith("file:///"):
+        return Path(unquote(text.removeprefix("file://")))
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text)
+    if found is None:
+        return Path(address)
+    if found[1].lower() == "s3":
+        bucket = text.partition(":")[2].lstrip("/")
+        raise NotPublished(text, f"write s3://{bucket or 'BUCKET/PREFIX'}, as a text and not as a Path")
+    raise NotPublished(text, f"is neither a folder nor s3://BUCKET/PREFIX (write ./{text} for a folder)")
 
 
 def _aws_environment() -> frozenset[tuple[str, str]]:

@@ -10,11 +10,12 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from tenantry.errors import (
     ArtifactAccessDenied,
     ArtifactError,
+    ArtifactInvalid,
     ArtifactUnavailable,
 )
 from tenantry.model_id import ModelId
 from tenantry.spec import ModelSource
-from tenantry.stores import s3_errors
+from tenantry.stores import etags, s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,6 +37,8 @@ class S3Resolver:
             read_timeout=10,
             retries={"total_max_attempts": 2, "mode": "standard"},
             max_pool_connections=connections,
+            request_checksum_calculation="when_required",  # other stores than Amazon's refuse what is new
+            response_checksum_validation="when_required",
         )
         self._making = threading.Lock()
         self._made: S3Client | None = None
@@ -65,9 +68,13 @@ class S3Resolver:
         except (ClientError, BotoCoreError) as error:
             raise _explained(error, source) from error
         version_id = answer.get("VersionId", "")
-        return source.pinned(
-            etag=answer["ETag"].strip('"'), version_id="" if version_id == "null" else version_id
-        )
+        etag = etags.of_header(answer.get("ETag"))
+        found = source.pinned(etag=etag, version_id="" if version_id == "null" else version_id)
+        if not (found.etag or found.version_id or found.sha256):
+            raise ArtifactInvalid(
+                source.uri, "its store names no version and no ETag; pin it with spec.model.sha256"
+            )
+        return found
 
 
 def _explained(error: ClientError | BotoCoreError, source: ModelSource) -> ArtifactError:

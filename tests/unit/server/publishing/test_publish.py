@@ -1,10 +1,13 @@
 """Publishing: the artifact whole and under a new name, then a manifest that names exactly it."""
 
 import hashlib
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry import ModelId, TenantModel
-from tenantry.errors import ArtifactAccessDenied, InvalidManifest
+from tenantry.errors import ArtifactAccessDenied, InvalidManifest, NotPublished
 from tenantry_server import FileSystemModelRepository, S3ModelRepository, publish
 from tenantry_server.artifacts.s3 import make_client
 from tenantry_server.publishing import object_name
@@ -88,7 +91,12 @@ def test_further_fields_cannot_redirect_the_model_to_another_user(tmp_path: Path
         ({"user_id": "ann/../bob"}, "spec.userId"),
         ({"user_id": "ann?x#y"}, "spec.userId"),
         ({"user_id": "a" * 254}, "spec.userId"),
-        ({"user_id": 42}, "spec.userId"),
+        ({"user_id": 4.2}, "spec.userId"),
+        ({"user_id": np.float64(42.0)}, "spec.userId"),  # whole numbers beside a missing one, in pandas
+        ({"user_id": True}, "spec.userId"),
+        ({"user_id": None}, "spec.userId"),
+        ({"user_id": b"ann"}, "spec.userId"),
+        ({"user_id": -7}, "spec.userId"),
         ({"user_id": "ann", "name": "Not A Name"}, "metadata.name"),
         ({"user_id": "ann", "namespace": "a.b"}, "metadata.namespace"),
         ({"user_id": "ann", "spec": {"prewarn": True}}, "spec.prewarn"),
@@ -103,6 +111,70 @@ def test_a_broken_rule_is_refused_before_anything_is_stored(
         publish(SumModel(), to=tmp_path / "models", manifests=tmp_path / "manifests", **arguments)
     assert raised.value.field == field
     assert list(tmp_path.iterdir()) == []
+
+
+class Store(StrEnum):
+    NORTH = "north-1"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "text"),
+    [
+        (7, "7"),
+        (np.int64(7), "7"),
+        (np.str_("ann"), "ann"),
+        (pd.Series([89], dtype="Int64")[0], "89"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Store.NORTH, "north-1"),
+    ],
+)
+def test_ids_of_a_table_are_user_ids(user_id: Any, text: str, tmp_path: Path) -> None:
+    declared = publish(SumModel(), user_id=user_id, to=tmp_path, manifests=tmp_path)
+    assert (declared.spec.user_id, declared.name, type(declared.spec.user_id)) == (text, text, str)
+    assert yaml.safe_load((tmp_path / f"{text}.yaml").read_text())["spec"]["userId"] == text
+
+
+@pytest.mark.parametrize(
+    ("address", "help_"),
+    [
+        ("gs://b/x", "is neither a folder nor s3://BUCKET/PREFIX"),
+        ("az://b/x", "is neither a folder nor s3://BUCKET/PREFIX"),
+        ("https://b.example/x", "is neither a folder nor s3://BUCKET/PREFIX"),
+        ("file://host/x", "is neither a folder nor s3://BUCKET/PREFIX"),
+        ("S3://b/x", "write s3://b/x"),
+        ("s3:/b/x", "write s3://b/x"),
+        ("s3:///", "it names no bucket"),
+        ("s3://", "it names no bucket"),
+        (Path("s3://b/x"), "write s3://b/x, as a text and not as a Path"),
+        (Path("gs://b/x"), "is neither a folder"),
+    ],
+)
+def test_an_address_that_is_no_store_is_refused_before_anything_is_written(
+    address: Any, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model once lay in a folder `gs%3A` of the training pod, and publish said it was done."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotPublished, match=help_):
+        publish(SumModel(), user_id="ann", to=address, manifests="manifests")
+    if not str(address).startswith("s3://"):
+        with pytest.raises(NotPublished, match=help_):
+            publish(SumModel(), user_id="ann", to="models", manifests=address)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_that_can_be_none_is_refused_before_anything_is_stored() -> None:
+    with pytest.raises(InvalidManifest, match=r"spec\.model\.uri"):
+        publish(SumModel(), user_id="ann", to="s3://Not_A_Bucket/x")
+
+
+@pytest.mark.parametrize("address", ["./gs:/models", "models:v1/x", "{}/s3:/b", "file://{}/a%20b"])
+def test_a_folder_may_have_colons_in_its_name(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    declared = publish(SumModel(), user_id="ann", to=address.format(tmp_path))
+    assert file_of(declared).is_relative_to(tmp_path)
+    assert FileSystemModelRepository().get_model(pinned(declared)).predict(ONE_ROW).tolist() == [1.0]
 
 
 USER_IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,252}", fullmatch=True)
