@@ -18,14 +18,19 @@ from tenantry_cli import console, options
     help="Folder that gets NAME.yaml. [default: the manifest is printed]",
 )
 @click.option("--name", help="Name of the TenantModel. [default: made from the userId]")
-@click.option("--namespace", default="default", show_default=True, help="Namespace of the TenantModel.")
+@click.option(
+    "--namespace",
+    help="Namespace of the TenantModel. [default: that of the manifest that is replaced, else default]",
+)
 @click.option("--format", "model_format", help="Format of the artifact. [default: by its suffix]")
 @click.option(
     "--method",
     type=click.Choice(["predict", "predict_proba", "decision_function"]),
-    help="Method to call. [default: predict]",
+    help="Method to call. [default: that of the manifest that is replaced, else predict]",
 )
-@click.option("--prewarm", is_flag=True, help="Set spec.prewarm.")
+@click.option(
+    "--prewarm/--no-prewarm", default=None, help="Set spec.prewarm. [default: as it was, else no]"
+)
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
 def command(  # noqa: PLR0913 - click passes each option by name
     model_file: Path,
@@ -33,17 +38,19 @@ def command(  # noqa: PLR0913 - click passes each option by name
     to: str,
     manifests: Path | None,
     name: str | None,
-    namespace: str,
+    namespace: str | None,
     model_format: str | None,
     method: str | None,
     s3_endpoint_url: str | None,
     *,
-    prewarm: bool,
+    prewarm: bool | None,
 ) -> None:
     """Store MODEL_FILE under a name that never repeats, and declare it for a user.
 
     The manifest pins the artifact's sha256. It is printed, for `kubectl apply -f -`, or written to a
-    folder that `tenantry up` follows. The same in Python: `tenantry_server.publish(model, …)`.
+    folder that `tenantry up` follows. There it takes the place of NAME.yaml, and keeps what that said
+    (labels, annotations, fields of the spec) unless an option says otherwise. The same in
+    Python: `tenantry_server.publish(model, …)`.
     """
     settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
     from tenantry_server.publishing import (  # noqa: PLC0415 - seconds, for which no help or error waits
@@ -61,7 +68,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         namespace=namespace,
         model_format=model_format,
         method=method,
-        spec={"prewarm": True} if prewarm else None,
+        spec=None if prewarm is None else {"prewarm": prewarm},
         s3_endpoint_url=settings.s3_endpoint_url,
     )
     if manifests is None:

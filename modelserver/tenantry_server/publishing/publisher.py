@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from tenantry import TenantModel
-from tenantry.errors import InvalidManifest
+from tenantry.errors import InvalidManifest, NotPublished
 from tenantry.spec import API_VERSION, KIND
 from tenantry_server.formats import archive, dump_model, format_of
-from tenantry_server.publishing.manifests import object_name, write_manifest
+from tenantry_server.publishing import replaced
+from tenantry_server.publishing.manifests import manifest_path, object_name, write_manifest
+from tenantry_server.publishing.replaced import Replaced
 from tenantry_server.publishing.stores import local_folder, place_for
 
 
@@ -22,7 +25,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     to: str | Path,
     manifests: str | Path | None = None,
     name: str | None = None,
-    namespace: str = "default",
+    namespace: str | None = None,
     model_format: str | None = None,
     method: str | None = None,
     spec: Mapping[str, Any] | None = None,
@@ -32,7 +35,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 
     The artifact's name holds the time and its digest, so a new version never overwrites an older one,
     and the manifest pins the sha256. A manifest is replaced in one step: a reader sees the old one or
-    the new one, never half.
+    the new one, never half. What the old one said is kept unless an argument says otherwise: labels,
+    annotations, and the fields of its spec.
 
     Args:
         model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM, an
@@ -42,10 +46,10 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
         name: of the TenantModel; None: made of `user_id`.
-        namespace: of the TenantModel.
+        namespace: of the TenantModel; None: that of the manifest that is replaced, else ``default``.
         model_format: loader of a model file; None: by its suffix.
-        method: ``predict``, ``predict_proba`` or ``decision_function``; None: ``predict``.
-        spec: further fields, such as ``{"prewarm": True}``.
+        method: ``predict``, ``predict_proba`` or ``decision_function``; None: as before, else ``predict``.
+        spec: further fields, such as ``{"prewarm": True}``; one that is None goes back to its default.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
 
     Returns:
@@ -53,7 +57,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 
     Raises:
         InvalidManifest: `user_id`, `name` or `spec` breaks a rule; nothing was stored.
-        NotPublished: `to` or `manifests` is an address of another kind; nothing was stored.
+        NotPublished: `to` or `manifests` is an address of another kind, or the manifest that would be
+            replaced declares something else; nothing was stored.
         UnknownFormat: no server could load the file; nothing was stored.
         ArtifactError: the S3 server refused the artifact, or did not answer.
 
@@ -71,11 +76,20 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     place = place_for(to, user, data, suffix)
     digest = hashlib.sha256(data).hexdigest()
     source = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
-    declared = _declared(name or object_name(user), namespace, user, source, spec or {})
+    said = _Said(name or object_name(user), namespace, user, source, spec or {})
+    declared = said.over(Replaced())
+    kept = Replaced()
+    if folder is not None:
+        path = manifest_path(declared, folder)
+        kept = replaced.read(path, declared.name, user, namespace, suffix)
+        try:
+            declared = said.over(kept)
+        except InvalidManifest as error:
+            raise NotPublished(str(path), f"{error}; correct it there") from None
     format_of(declared.spec.model.pinned())
     place.store(data, s3_endpoint_url=s3_endpoint_url)
     if folder is not None:
-        write_manifest(declared, folder)
+        write_manifest(declared, folder, kept.metadata)
     return declared
 
 
@@ -87,7 +101,8 @@ def _text_of(user_id: Any) -> str:
     """
     if isinstance(user_id, str):
         return str.__str__(user_id)  # of an enumeration its value
-    if isinstance(user_id, Integral | UUID) and not isinstance(user_id, bool):
+    numbered = isinstance(user_id, Integral | UUID)
+    if numbered and not isinstance(user_id, bool):
         return str(user_id)
     problem = f"must be text, a whole number or a UUID, got {user_id!r} ({type(user_id).__name__})"
     raise InvalidManifest("spec.userId", problem)
@@ -102,22 +117,40 @@ def _artifact(model: Any) -> tuple[bytes, str]:
     return dump_model(model)
 
 
-def _declared(
-    name: str, namespace: str, user_id: str, model: dict[str, Any], extra: Mapping[str, Any]
-) -> TenantModel:
-    more = dict(extra)
-    more_model = more.pop("model", {})
-    if not isinstance(more_model, Mapping):
-        raise InvalidManifest("spec.model", f"must be a mapping, got {more_model!r}")
-    return TenantModel.parse(
-        {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                **more,
-                "userId": user_id,
-                "model": {**more_model, **{k: v for k, v in model.items() if v is not None}},
-            },
-        }
-    )
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the caller says, which goes before what the replaced manifest said."""
+
+    name: str
+    namespace: str | None
+    user_id: str
+    model: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+    def over(self, kept: Replaced) -> TenantModel:
+        """Return the TenantModel that both say together.
+
+        Raises:
+            InvalidManifest: they break a rule.
+        """
+        more = dict(self.spec)
+        more_model = more.pop("model", {})
+        if not isinstance(more_model, Mapping):
+            raise InvalidManifest("spec.model", f"must be a mapping, got {more_model!r}")
+        model = {name: value for name, value in self.model.items() if value is not None}
+        return TenantModel.parse(
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "metadata": {
+                    "name": self.name,
+                    "namespace": self.namespace or kept.namespace or "default",
+                },
+                "spec": {
+                    **kept.spec,
+                    **more,
+                    "userId": self.user_id,
+                    "model": {**kept.model, **more_model, **model},
+                },
+            }
+        )
