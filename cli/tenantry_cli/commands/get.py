@@ -1,16 +1,21 @@
 """`tenantry get`."""
 
 import json
+import shlex
 from typing import Any
+from urllib.parse import quote
 
 import click
 from rich.table import Table
 
+from tenantry import ModelId
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, live_workers, options, overview, server_tables, shards
+from tenantry_cli import asking, console, live_workers, options, overview, server_tables, shards
 from tenantry_cli.overview import Tenant
 
+_CARD_S = 5.0
+_MOST_COLUMNS = 40
 _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
 
 
@@ -63,8 +68,9 @@ def _show_tenants(registry: RegistryReader, name: str | None, output: str, *, un
     if output == "json":
         console.out.print_json(json.dumps([as_document(tenant) for tenant in shown]))
     elif name is not None:
+        base = asking.any_server(registry)
         for tenant in shown:
-            _show_one(tenant)
+            _show_one(tenant, base)
     else:
         console.out.print(_table(shown))
         ready = sum(tenant.ready == "True" for tenant in found)
@@ -89,7 +95,7 @@ def _table(tenants: list[Tenant]) -> Table:
     return table
 
 
-def _show_one(tenant: Tenant) -> None:
+def _show_one(tenant: Tenant, base: str | None) -> None:
     claim = tenant.claim
     rows = {
         "TenantModel": f"{claim.namespace}/{claim.name}",
@@ -101,6 +107,7 @@ def _show_one(tenant: Tenant) -> None:
         "Ready": f"{tenant.ready} {tenant.reason}".strip(),
         "Message": tenant.message,
         "File": claim.origin or "-",
+        **_described(tenant, base),
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
@@ -108,6 +115,28 @@ def _show_one(tenant: Tenant) -> None:
     for title, value in rows.items():
         table.add_row(title, value)
     console.out.print(table)
+
+
+def _described(tenant: Tenant, base: str | None) -> dict[str, str]:
+    """Return what the model takes, as a live server reads it on its card, and how to ask it."""
+    model_id, user_id = tenant.claim.model_id, tenant.claim.user_id
+    if base is None or user_id is None or model_id is None or ModelId.parse(model_id).card is None:
+        return {}
+    try:
+        card = asking.card_of(base, user_id, _CARD_S)
+    except click.ClickException as error:
+        return {"Takes": f"unknown: {error.message}"}
+    if card is None:
+        return {}
+    columns = [f"{each['name']} ({each['dtype'] or each['kind']})" for each in card["columns"]]
+    more = f", and {len(columns) - _MOST_COLUMNS} more" if len(columns) > _MOST_COLUMNS else ""
+    trained = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+    body = shlex.quote(asking.example_body(card, 1).decode())
+    return {
+        "Takes": ", ".join(columns[:_MOST_COLUMNS]) + more,
+        "Trained with": trained,
+        "Try": f"curl {base}/predict/{quote(user_id)} -H 'Content-Type: application/json' -d {body}",
+    }
 
 
 def as_document(tenant: Tenant) -> dict[str, Any]:

@@ -1,23 +1,20 @@
 """`tenantry predict`."""
 
-import json
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Any, BinaryIO
 
 import click
 
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options, overview
+from tenantry_cli import asking, console, options
 
 
 @click.command("predict")
 @click.argument("user_id")
 @click.option("-d", "--data", help='JSON body, such as \'[{"a": 1, "b": 2}]\'. [default: standard input]')
 @click.option("-f", "--file", type=click.File("rb"), help="Read the body from a file.")
+@click.option("--example", is_flag=True, help="Ask the example rows of the model's card.")
 @click.option("--url", help="Base URL of a server. [default: any live one in the registry]")
 @click.option(
     "--timeout",
@@ -34,45 +31,36 @@ def command(
     file: BinaryIO | None,
     url: str | None,
     timeout_s: float,
+    *,
+    example: bool,
     **given: Any,
 ) -> None:
     """Ask for a prediction for USER_ID and print the answer.
 
     The body is a list of records, {"columns": [...], "data": [[...]]}, or {"instances": [[...]]}.
     """
-    if data is None and file is None and sys.stdin.isatty():
-        raise click.UsageError("give the rows with --data or --file, or pipe them in")
-    body = data.encode() if data is not None else (file or sys.stdin.buffer).read()
+    given_rows = data is not None or file is not None
+    if given_rows and example:
+        raise click.UsageError("give either --example or rows of your own")
+    if not given_rows and not example and sys.stdin.isatty():
+        raise click.UsageError("give the rows with --data or --file, or pipe them in; or ask --example")
     base = url or _any_server(options.settings(CommonSettings, **given))
-    address = f"{base.rstrip('/')}/predict/{urllib.parse.quote(user_id)}"
-    if not address.startswith(("http://", "https://")):
-        raise click.UsageError(f"--url must begin with http:// or https://, got {base!r}")
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        address, data=body, headers={"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-            console.out.print(answer.read().decode(), markup=False)
-            model_id = answer.headers["Tenantry-Model-Id"]
-            console.say(f"answered by {answer.headers['Tenantry-Server']} with {model_id}")
-    except urllib.error.HTTPError as error:
-        raise click.ClickException(f"{error.code} {_message(error.read())}") from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)  # urllib wraps what the socket said
-        raise click.ClickException(f"no answer from {base}: {reason}") from None
+    if example:
+        card = asking.card_of(base, user_id, timeout_s)
+        if card is None:
+            raise click.ClickException(f"the model of user {user_id!r} has no card; give rows with --data")
+        body = asking.example_body(card)
+    else:
+        body = data.encode() if data is not None else (file or sys.stdin.buffer).read()
+    answer = asking.ask(base, "/predict/", user_id, body, timeout_s)
+    console.out.print(answer.body.decode(), markup=False)
+    model_id = answer.headers["Tenantry-Model-Id"]
+    console.say(f"answered by {answer.headers['Tenantry-Server']} with {model_id}")
 
 
 def _any_server(settings: CommonSettings) -> str:
     with RegistryReader.of_existing(settings.registry_url) as registry:
-        servers = overview.live_servers(registry)
-    if not servers:
+        base = asking.any_server(registry)
+    if base is None:
         raise click.ClickException("no model server is running; start one, or give --url")
-    return servers[0].endpoint
-
-
-def _message(body: bytes) -> str:
-    try:
-        error = json.loads(body)["error"]
-        return f"{error['reason']}: {error['message']}"
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace")[:200]
+    return base

@@ -31,6 +31,11 @@ from tenantry_cli import console, options
 @click.option(
     "--prewarm/--no-prewarm", default=None, help="Set spec.prewarm. [default: as it was, else no]"
 )
+@click.option(
+    "--example",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rows of the training data (.parquet, .csv or .json): writes the model's card from them.",
+)
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
 def command(  # noqa: PLR0913 - click passes each option by name
     model_file: Path,
@@ -41,6 +46,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     namespace: str | None,
     model_format: str | None,
     method: str | None,
+    example: Path | None,
     s3_endpoint_url: str | None,
     *,
     prewarm: bool | None,
@@ -49,13 +55,15 @@ def command(  # noqa: PLR0913 - click passes each option by name
 
     The manifest pins the artifact's sha256. It is printed, for `kubectl apply -f -`, or written to a
     folder that `tenantry up` follows. There it takes the place of NAME.yaml, and keeps what that said
-    (labels, annotations, fields of the spec) unless an option says otherwise. The same in
-    Python: `tenantry_server.publish(model, …)`.
+    (labels, annotations, fields of the spec) unless an option says otherwise. With --example, requests
+    are read as the types of these rows, and a server must answer them as the model does here before
+    the version is Ready. The same in Python: `tenantry_server.publish(model, …)`.
     """
     settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
     from tenantry_server.publishing import (  # noqa: PLC0415 - seconds, for which no help or error waits
         manifest_path,
         publish,
+        read_example,
         to_yaml,
     )
 
@@ -69,6 +77,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         model_format=model_format,
         method=method,
         spec=None if prewarm is None else {"prewarm": prewarm},
+        example=None if example is None else read_example(example),
         s3_endpoint_url=settings.s3_endpoint_url,
     )
     if manifests is None:

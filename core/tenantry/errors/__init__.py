@@ -5,6 +5,7 @@
     ├── NotPublished             `publish` refuses, and has stored nothing
     ├── ModelNotAssigned         no TenantModel names this user
     │   └── VersionNotFound          one does, and the requested version does not answer
+    ├── CardNotFound             its model has no card
     ├── ModelNotReady            assigned, and no version of it has loaded yet
     │   └── ModelStalled             the same, and a person must act
     ├── ArtifactError            the bytes behind a model id
@@ -75,6 +76,7 @@ from tenantry.errors.base import (
     TenantryError,
 )
 from tenantry.errors.declared import (
+    CardNotFound,
     InvalidManifest,
     ModelNotAssigned,
     ModelNotReady,
@@ -117,6 +119,7 @@ __all__ = [
     "ArtifactUnavailable",
     "BodiesTooMany",
     "BodyTimeout",
+    "CardNotFound",
     "CardUnusable",
     "FeatureMismatch",
     "FormatNotInstalled",

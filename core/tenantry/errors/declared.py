@@ -46,6 +46,18 @@ class VersionNotFound(ModelNotAssigned):
         self.user_id = user_id
 
 
+class CardNotFound(TenantryError):
+    """The user's model has no card."""
+
+    reason: ClassVar[str] = "CardNotFound"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(
+            f"the model of user {user_id!r} has no card; publish it with example= (`--example`) to have one"
+        )
+        self.user_id = user_id
+
+
 class ModelNotReady(TenantryError):
     """The user has a TenantModel, and no version of it has been loaded successfully yet."""
 

@@ -50,6 +50,14 @@ class ModelRepository(ABC):
             ArtifactError: one of its kinds says what is wrong with the bytes, or where they are not.
         """
 
+    def get_card(self, model_id: str) -> bytes | None:  # noqa: ARG002 - most repositories have none
+        """Return the card of a model, its digest checked; None: it has none.
+
+        Raises:
+            ArtifactError: it is not there, or is another one.
+        """
+        return None
+
 
 Loader = Callable[[bytes, ModelId, bytes | None], Model]
 """Makes a model of an artifact and its card, if any, whose digests were checked; raises ArtifactInvalid,
@@ -94,17 +102,17 @@ class ArtifactRepository(ModelRepository):
         """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
         exact = ModelId.parse(model_id)
         with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
-            card = self.card(exact)
+            card = self.get_card(model_id)
             # No name holds the bytes here: the loader gives them up before it is done.
             return self.loader(self._whole(exact), exact, card)
 
-    def card(self, exact: ModelId) -> bytes | None:
-        """Return the bytes of a model's card, whose digest was checked; None: it has none.
+    def get_card(self, model_id: str) -> bytes | None:
+        """Read the card that lies in the same store as the artifact.
 
         Raises:
-            CardUnusable: it lies in another store than the artifact, or is too large.
-            ArtifactError: it is not there, or is another one.
+            CardUnusable: it lies in another store, or is too large.
         """
+        exact = ModelId.parse(model_id)
         card_id = exact.card_id
         if card_id is None:
             return None
@@ -197,12 +205,19 @@ class ModelRepositoryByScheme(ModelRepository):
 
     def get_model(self, model_id: str) -> Model:
         """Ask the repository for the id's scheme."""
+        return self._chosen(model_id).get_model(model_id)
+
+    def get_card(self, model_id: str) -> bytes | None:
+        """Ask the repository for the id's scheme."""
+        return self._chosen(model_id).get_card(model_id)
+
+    def _chosen(self, model_id: str) -> ModelRepository:
         exact = ModelId.parse(model_id)
         chosen = self._by_scheme.get(exact.scheme)
         if chosen is None:
             known = ", ".join(f"{scheme}://" for scheme in self._by_scheme)
             raise ArtifactInvalid(exact.uri, f"no repository for it; this server reads {known}")
-        return chosen.get_model(model_id)
+        return chosen
 
 
 def check_digest(data: bytes, model_id: ModelId) -> bytes:

@@ -103,8 +103,7 @@ class Card:
                 "tolerance": {"relative": self.relative, "absolute": self.absolute},
                 "versions": dict(self.versions),
                 "statistics": dict(self.statistics),
-            },
-            option=orjson.OPT_INDENT_2,
+            }
         )
 
     @classmethod

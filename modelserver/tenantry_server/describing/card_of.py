@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tenantry import Model, ModelId, TenantryError
-from tenantry.errors import CardUnusable
+from tenantry.errors import NotPublished
 from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.describing import examples
 from tenantry_server.formats import load_model
@@ -15,7 +15,7 @@ from tenantry_server.formats.sklearn import SklearnModel
 from tenantry_server.scoring import golden, results
 from tenantry_server.scoring.calls import score
 
-_ITSELF = "to be written"
+_EXAMPLE = "example"
 _LIBRARIES = {
     "sklearn": "scikit-learn",
     "numpy": "numpy",
@@ -40,7 +40,7 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
             answer what it answers itself.
 
     Raises:
-        CardUnusable: the example is of no such form, the model fails on it, or a server would answer
+        NotPublished: the example is of no such form, the model fails on it, or a server would answer
             otherwise than the model itself.
         ArtifactInvalid: it is not a model.
     """
@@ -60,14 +60,14 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
             statistics=examples.statistics_of(examples.frame_of(example, form)),
         )
     except CardInvalid as error:
-        raise CardUnusable(_ITSELF, str(error)) from None
+        raise NotPublished(_EXAMPLE, str(error)) from None
     if not unanswered.rows:
-        raise CardUnusable(_ITSELF, "the example has no rows")
+        raise NotPublished(_EXAMPLE, "the example has no rows")
     served = load_model(data, model_id, replace(unanswered, rows=[]).to_json())
     try:
         answers = golden.answers_of(lambda payload: score(served, payload), unanswered.payload())
     except TenantryError as error:
-        raise CardUnusable(_ITSELF, f"a server could not answer the example: {error}") from error
+        raise NotPublished(_EXAMPLE, f"a server could not answer the example: {error}") from error
     card = replace(unanswered, answers=answers, absolute=_absolute(answers))
     if model is not None:
         _check_itself(card, model, few)
@@ -84,16 +84,15 @@ def _check_itself(card: Card, model: Any, example: Any) -> None:
             returned = SklearnModel(model, card.method).ask(example)
         own = golden.as_read(results.of(returned, len(card.rows), name))
     except TenantryError as error:
-        raise CardUnusable(_ITSELF, str(error)) from error
+        raise NotPublished(_EXAMPLE, str(error)) from error
     except Exception as error:
         problem = f"the {name} itself fails on the example: {type(error).__name__}: {error}"
-        raise CardUnusable(_ITSELF, problem) from error
+        raise NotPublished(_EXAMPLE, problem) from error
     try:
         golden.compare(replace(card, answers=own), card.answers, name)
     except TenantryError as error:
-        raise CardUnusable(
-            _ITSELF, f"a server would answer otherwise than the model itself: {error}"
-        ) from None
+        problem = f"a server would answer otherwise than the model itself: {error}"
+        raise NotPublished(_EXAMPLE, problem) from None
 
 
 def _versions() -> dict[str, str]:

@@ -115,6 +115,10 @@ class CachedModelRepository(ModelRepository):
         """
         return self.get_resident(model_id).model
 
+    def get_card(self, model_id: str) -> bytes | None:
+        """Ask the repository below: cards are not kept in memory."""
+        return self._models.get_card(model_id)
+
     def get_resident(self, model_id: str) -> Resident:
         """Return the same with what is known of the model."""
         mine = False

@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from tenantry import Model
-from tenantry.errors import ModelLoading, ModelMoving, PredictionTimeout
+from tenantry import Model, ModelId
+from tenantry.errors import CardUnusable, ModelLoading, ModelMoving, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
@@ -205,6 +206,23 @@ class DataPlane:
         if model_id is None:
             model_id = await _in(self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id))
         return model_id
+
+    async def card_of(self, user_id: str) -> tuple[Card | None, str]:
+        """Return the card of this user's model, read from its store, and the model id.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+            ArtifactError: the card can't be read.
+        """
+        model_id = await self.model_id_of(user_id)
+        exact = ModelId.parse(model_id)
+        if exact.card_id is None:
+            return None, model_id
+        data = await asyncio.to_thread(contained, lambda: self._models.get_card(model_id))
+        try:
+            return None if data is None else Card.read(data), model_id
+        except CardInvalid as error:
+            raise CardUnusable(exact.card_id.uri, str(error)) from None
 
     async def assigned(self) -> Mapping[str, str | None]:
         """Return every user with a model, as far as the model info repository knows."""

@@ -1,17 +1,20 @@
-"""Tenantry's own protocol: `POST /predict/{user_id}`."""
+"""Tenantry's own protocol: `POST /predict/{user_id}`, and `GET /cards/{user_id}`: what a model takes."""
 
 from aiohttp import web
 
+from tenantry.errors import CardNotFound
 from tenantry_server.protocols.service import Service
+from tenantry_server.protocols.service import answer as answer_with
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
 from tenantry_server.wire import bodies, headers
 
+CARDS = "/cards/{user_id}"
 PATH = "/predict/{user_id}"
 
 
 def routes(service: Service) -> list[web.RouteDef]:
-    """Return the one route of this protocol."""
+    """Return the routes of this protocol."""
 
     async def predict(request: web.Request) -> web.Response:
         body = await bodies.whole(request)
@@ -24,4 +27,11 @@ def routes(service: Service) -> list[web.RouteDef]:
             headers={headers.MODEL_ID: headers.value_of(answer.model_id)},
         )
 
-    return [web.post(PATH, predict)]
+    async def card(request: web.Request) -> web.Response:
+        user_id = request.match_info["user_id"]
+        found, model_id = await service.plane.card_of(user_id)
+        if found is None:
+            raise CardNotFound(user_id)
+        return answer_with(found.to_json(), model_id)
+
+    return [web.post(PATH, predict), web.get(CARDS, card)]

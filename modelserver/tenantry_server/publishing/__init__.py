@@ -4,7 +4,8 @@ Owns the order (the artifact first, the manifest last), the names, and the text 
 know a running server or the registry.
 """
 
+from tenantry_server.publishing.example_files import read_example
 from tenantry_server.publishing.manifests import manifest_path, object_name, to_yaml, write_manifest
 from tenantry_server.publishing.publisher import publish
 
-__all__ = ["manifest_path", "object_name", "publish", "to_yaml", "write_manifest"]
+__all__ = ["manifest_path", "object_name", "publish", "read_example", "to_yaml", "write_manifest"]

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest, NotPublished
+from tenantry.model_id import CARD_SUFFIX
 from tenantry.spec import API_VERSION, KIND
+from tenantry_server.describing.card_of import card_of
 from tenantry_server.formats import archive, dump_model, format_of
 from tenantry_server.publishing import replaced
 from tenantry_server.publishing.manifests import manifest_path, object_name, write_manifest
@@ -29,6 +31,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     model_format: str | None = None,
     method: str | None = None,
     spec: Mapping[str, Any] | None = None,
+    example: Any = None,
     s3_endpoint_url: str | None = None,
 ) -> TenantModel:
     """Store a model and declare it: the artifact first, the TenantModel manifest last.
@@ -50,6 +53,10 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         model_format: loader of a model file; None: by its suffix.
         method: ``predict``, ``predict_proba`` or ``decision_function``; None: as before, else ``predict``.
         spec: further fields, such as ``{"prewarm": True}``; one that is None goes back to its default.
+        example: rows of what the model was fitted with, such as ``X_train.head(20)``: a DataFrame, a
+            two-dimensional array, a Series or list of texts, or a list of dicts. Then a card is stored
+            beside the artifact: requests are read as these types, and a server must answer these rows as
+            the model does here before the version is Ready.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
 
     Returns:
@@ -58,7 +65,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     Raises:
         InvalidManifest: `user_id`, `name` or `spec` breaks a rule; nothing was stored.
         NotPublished: `to` or `manifests` is an address of another kind, or the manifest that would be
-            replaced declares something else; nothing was stored.
+            replaced declares something else, or a server would not answer `example` as the model does;
+            nothing was stored.
         UnknownFormat: no server could load the file; nothing was stored.
         ArtifactError: the S3 server refused the artifact, or did not answer.
 
@@ -75,7 +83,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     data, suffix = _artifact(model)
     place = place_for(to, user, data, suffix)
     digest = hashlib.sha256(data).hexdigest()
-    source = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
+    source: dict[str, Any] = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
     said = _Said(name or object_name(user), namespace, user, source, spec or {})
     declared = said.over(Replaced())
     kept = Replaced()
@@ -86,7 +94,15 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
             declared = said.over(kept)
         except InvalidManifest as error:
             raise NotPublished(str(path), f"{error}; correct it there") from None
-    format_of(declared.spec.model.pinned())
+    exact = declared.spec.model.pinned()
+    format_of(exact)
+    if example is not None:
+        at_hand = None if isinstance(model, str | Path) else model
+        card = card_of(data, exact, example, model=at_hand).to_json()
+        beside = place.beside(CARD_SUFFIX)
+        beside.store(card, s3_endpoint_url=s3_endpoint_url)
+        said.model["card"] = {"uri": beside.uri, "sha256": hashlib.sha256(card).hexdigest()}
+        declared = said.over(kept)
     place.store(data, s3_endpoint_url=s3_endpoint_url)
     if folder is not None:
         write_manifest(declared, folder, kept.metadata)
@@ -124,7 +140,7 @@ class _Said:
     name: str
     namespace: str | None
     user_id: str
-    model: Mapping[str, Any]
+    model: dict[str, Any]
     spec: Mapping[str, Any]
 
     def over(self, kept: Replaced) -> TenantModel:

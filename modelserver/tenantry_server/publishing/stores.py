@@ -36,6 +36,11 @@ class Place:
     uri: str
     path: Path | None
 
+    def beside(self, suffix: str) -> "Place":
+        """Return the name of a file that lies beside this one."""
+        path = None if self.path is None else self.path.with_name(self.path.name + suffix)
+        return Place(self.uri + suffix, path)
+
     def store(self, data: bytes, *, s3_endpoint_url: str | None) -> None:
         """Write the file, whole or not at all.
 

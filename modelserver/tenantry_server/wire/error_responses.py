@@ -15,6 +15,7 @@ ErrorBody = Callable[[str, str], Any]
 
 _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelNotAssigned, 404),
+    (errors.CardNotFound, 404),
     (errors.ModelNotReady, 503),
     (errors.ModelLoading, 503),
     (errors.ModelMoving, 503),

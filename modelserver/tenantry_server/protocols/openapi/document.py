@@ -12,7 +12,7 @@ _ABOUT = (
 
 _MEANING = {
     "400": "the body can't be read, for instance as it is not the gzip that its headers announce",
-    "404": "no TenantModel names this user",
+    "404": "no TenantModel names this user, or its model has no card",
     "408": "the body did not arrive in time",
     "413": "the body is too large, compressed or not",
     "422": "the body can't be understood, or its rows are not what the model takes",
@@ -78,6 +78,14 @@ def _own() -> dict[str, Any]:
         body=_json("Rows", [{"km": 12.0, "hour": 8}]),
         of_model=True,
     )
+    card = _operation(
+        tag,
+        "What a user's model takes, and example rows with their answers",
+        {"application/json": {"schema": {"type": "object"}}},
+        errors=_OF_A_USER,
+        parameters=[_USER],
+        of_model=True,
+    )
     live = _operation(tag, "Whether the server is alive", _json("Status", {"status": "ok"}))
     ready = _operation(
         tag, "Whether to send requests here", _json("Status", {"status": "ready"}), errors=("503",)
@@ -87,6 +95,7 @@ def _own() -> dict[str, Any]:
     page = _operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
     return {
         "/predict/{user_id}": {"post": predict},
+        "/cards/{user_id}": {"get": card},
         "/healthz": {"get": live},
         "/readyz": {"get": ready},
         "/metrics": {"get": metrics},

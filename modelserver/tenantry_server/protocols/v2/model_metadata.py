@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 
 from tenantry import Model, ModelId, TenantryError
-from tenantry.errors import UnknownFormat
+from tenantry.errors import PredictionFailed, UnknownFormat
 from tenantry_server import formats
+from tenantry_server.cards.card import Card
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2.infer_answer import output_name, version_of
 from tenantry_server.rows import datatypes
+from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.rows.tensors import Tensor, Tensors
 
 MATRIX = "input"  # a name for the one tensor that may have any name
 _ANY = -1
+_DATATYPES = {Kind.NUMBER: "FP64", Kind.INTEGER: "INT64", Kind.BOOLEAN: "BOOL"}
 
 
 async def describe(
@@ -21,15 +24,17 @@ async def describe(
 ) -> dict[str, Any]:
     """Return a $metadata_model_response, with ``feature_names`` where the model has some.
 
-    The datatype of the answer is that of one row of zeros, where the model only computes, and else
-    FP64.
+    Names and datatypes are those of the model's card. Without one, the datatype of the answer is that of
+    one row of zeros, where the model only computes, and else FP64.
     """
+    card, _ = await service.plane.card_of(user_id)
+    output = None if card is None else _answered(card, model_id)
     described: dict[str, Any] = {
         "name": user_id,
         "versions": [version_of(model_id)],
         "platform": _platform(model_id),
-        "inputs": _inputs(model),
-        "outputs": [await _output(service, user_id, model, model_id, timeout_s)],
+        "inputs": _inputs(model) if card is None or card.names is None else _columns(card),
+        "outputs": [output or await _output(service, user_id, model, model_id, timeout_s)],
     }
     if model.feature_names is not None:
         described["feature_names"] = list(model.feature_names)
@@ -50,6 +55,32 @@ def _inputs(model: Model) -> list[dict[str, Any]]:
         datatype = "FP64" if model.numeric else datatypes.TEXT
         return [{"name": MATRIX, "datatype": datatype, "shape": [_ANY, width or _ANY]}]
     return [{"name": name, "datatype": datatypes.TEXT, "shape": [_ANY, 1]} for name in model.feature_names]
+
+
+def _columns(card: Card) -> list[dict[str, Any]]:
+    """Return a tensor for each column of the training frame."""
+    return [
+        {"name": column.name, "datatype": _datatype(column), "shape": [_ANY, 1]} for column in card.columns
+    ]
+
+
+def _datatype(column: Column) -> str:
+    example = next(iter(column.categories), "")
+    if column.kind is Kind.CATEGORY and not isinstance(example, str):
+        return "BOOL" if isinstance(example, bool) else "FP64" if isinstance(example, float) else "INT64"
+    return _DATATYPES.get(column.kind, datatypes.TEXT)
+
+
+def _answered(card: Card, model_id: str) -> dict[str, Any] | None:
+    """Return the output as the card's answers have it; None: they are of another method, or irregular."""
+    if card.method != (ModelId.parse(model_id).method or "predict") or not card.answers:
+        return None
+    try:
+        answers = np.asarray(card.answers)
+        datatype = datatypes.tensor_of(answers)[0]
+    except (ValueError, PredictionFailed):
+        return None
+    return {"name": output_name(model_id), "datatype": datatype, "shape": [_ANY, *answers.shape[1:]]}
 
 
 async def _output(
