@@ -80,7 +80,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ...     SQLAlchemyModelInfoRepository(open_engine("sqlite://")), FileSystemModelRepository()
         ... )
         >>> sorted({route.resource.canonical for route in app.router.routes()})
-        ['/', '/docs', '/healthz', '/metrics', '/openapi.json', '/predict/{user_id}', '/readyz', ...]
+        ['/', '/cards/{user_id}', '/docs', '/healthz', '/metrics', '/openapi.json', ...]
     """
     plane = data_plane or DataPlane(
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s

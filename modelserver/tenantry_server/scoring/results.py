@@ -85,9 +85,14 @@ def as_array(returned: Any) -> Predictions:
     if hasattr(returned, "to_numpy"):  # a Series or DataFrame; times with a zone stay what they are
         return np.asarray(returned.to_numpy())
     try:
-        return np.asarray(returned)
+        array = np.asarray(returned)
     except ValueError:  # lists of different lengths
         return _list_of(list(returned))
+    if array.dtype.kind == "U" and isinstance(returned, list):
+        values = np.asarray(returned, dtype=object)
+        if not all(isinstance(value, str) for value in values.ravel()):
+            return values  # a number beside a text stays a number
+    return array
 
 
 def _list_of(values: list[Any]) -> Predictions:

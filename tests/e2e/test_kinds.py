@@ -1,0 +1,216 @@
+"""Every kind of model answers as it does in a notebook: alone, in batches, in each protocol."""
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+from tenantry_server import publish
+from tests.support.processes import up as ups
+from tests.support.processes.up import Up, ask
+from tests.support.tenants.kinds import Kind, kinds
+
+FEW = 5  # rows that are asked
+NO_TENSOR = {"own-model"}  # its answers differ in length
+# In a process of its own: what plain Python answers to the same rows, from the artifacts alone.
+OWN = """
+import pickle, sys, joblib
+asked = pickle.load(sys.stdin.buffer)
+answers = {name: getattr(joblib.load(path), method)(rows) for name, (path, method, rows) in asked.items()}
+sys.stdout.buffer.write(pickle.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:
+    folder = tmp_path_factory.mktemp("kinds")
+    manifests = folder / "tenants"
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of libraries to people who train: this one deprecated, that one odd
+        trained = {each.name: each for each in kinds()}
+    paths = {}
+    for each in trained.values():
+        declared = publish(
+            each.model,
+            user_id=each.name,
+            to=folder / "models",
+            manifests=manifests,
+            method=each.method,
+            example=each.example,
+        )
+        paths[each.name] = Path(
+            urllib.request.url2pathname(declared.spec.model.uri.removeprefix("file://"))
+        )
+    asked = {name: (paths[name], each.method, each.example[:FEW]) for name, each in trained.items()}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OWN],
+        input=pickle.dumps(asked),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    own = pickle.loads(done.stdout)
+    with ups.running(manifests, folder / "state", servers=1, env={"OMP_NUM_THREADS": "1"}) as up:
+        up.until_ready(len(trained), timeout_s=180)
+        yield Site(up, trained, own)
+
+
+class Site:
+    """A server of all kinds, and what each answers in plain Python."""
+
+    def __init__(self, up: Up, trained: dict[str, Kind], own: dict[str, Any]) -> None:
+        self.up = up
+        self.trained = trained
+        self.own = own
+
+    def expected(self, name: str) -> list[Any]:
+        """As JSON has it, row by row."""
+        answer = self.own[name]
+        if isinstance(answer, list) and self.trained[name].method != "predict":  # an array an output
+            answer = np.stack(answer, axis=1)
+        if isinstance(answer, list):
+            return answer
+        array = np.asarray(answer)
+        if array.dtype.kind == "M":
+            return [f"{pd.Timestamp(each).isoformat(timespec='microseconds')}Z" for each in array]
+        if array.dtype == np.float32:  # as JSON writes it: the shortest text that is this number
+            return [float(str(each)) for each in array]
+        listed: list[Any] = array.tolist()
+        return listed
+
+    def rows(self, name: str) -> list[Any]:
+        """As a client writes them: records, or lists."""
+        example = self.trained[name].example[:FEW]
+        if isinstance(example, pd.DataFrame):
+            return [{key: _json(value) for key, value in row.items()} for row in example.to_dict("records")]
+        if isinstance(example, np.ndarray):
+            return [[_json(value) for value in row] for row in example]
+        return [row if isinstance(row, dict) else [row] for row in example]
+
+    def native(self, name: str, rows: list[Any]) -> list[Any]:
+        body = rows if isinstance(rows[0], dict) else {"instances": rows}
+        reply = self.up.predict(name, body)
+        assert reply.status == 200, reply.body
+        return list(reply.body if isinstance(rows[0], dict) else reply.body["predictions"])
+
+    def v1(self, name: str, rows: list[Any]) -> list[Any]:
+        reply = self._post(f"/v1/models/{name}:predict", {"instances": rows})
+        return list(reply["predictions"])
+
+    def v2(self, name: str, rows: list[Any]) -> list[Any]:
+        inputs = [_tensor(each, values) for each, values in _columns(rows)]
+        (output,) = self._post(f"/v2/models/{name}/infer", {"inputs": inputs})["outputs"]
+        array = np.array(output["data"], dtype=object).reshape(output["shape"])
+        return list(array.tolist())
+
+    def _post(self, path: str, document: Any) -> Any:
+        reply = ask(urllib.request.Request(self.up.url + path, data=json.dumps(document).encode()))
+        assert reply.status == 200, reply.body
+        return reply.body
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _columns(rows: list[Any]) -> list[tuple[str, list[Any]]]:
+    if isinstance(rows[0], dict):
+        return [(name, [row[name] for row in rows]) for name in rows[0]]
+    if len(rows[0]) == 1 and isinstance(rows[0][0], str):
+        return [("text", [row[0] for row in rows])]
+    return [("input", rows)]
+
+
+def _tensor(name: str, values: list[Any]) -> dict[str, Any]:
+    if isinstance(values[0], list):
+        return {"name": name, "datatype": "FP64", "shape": [len(values), len(values[0])], "data": values}
+    present = {type(value) for value in values if value is not None}
+    datatype = "BYTES" if str in present else "BOOL" if bool in present else "FP64"
+    if present == {int}:
+        datatype = "INT64"
+    return {"name": name, "datatype": datatype, "shape": [len(values), 1], "data": values}
+
+
+def _equal(expected: Any, seen: Any) -> bool:
+    if isinstance(expected, list | tuple):
+        return len(expected) == len(seen) and all(map(_equal, expected, seen))
+    if isinstance(expected, float) and math.isnan(expected):
+        return seen is None
+    if isinstance(expected, int | float) and not isinstance(expected, bool):
+        return math.isclose(expected, seen, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(expected == seen)
+
+
+def _wrong(site: Site, name: str) -> list[str]:
+    """Which ways of asking gave another answer than plain Python."""
+    expected, rows = site.expected(name), site.rows(name)
+    ways = {"native": site.native, "V1": site.v1}
+    if name not in NO_TENSOR:
+        ways["V2"] = site.v2
+    seen = {way: ask_all(name, rows) for way, ask_all in ways.items()}
+    seen |= {f"{way}, alone": [ask_all(name, [row])[0] for row in rows] for way, ask_all in ways.items()}
+    return [f"{way}: {got}, not {expected}" for way, got in seen.items() if not _equal(expected, got)]
+
+
+def test_every_kind_answers_as_in_a_notebook(site: Site) -> None:
+    assert len(site.trained) >= 40
+    assert {name: wrong for name in site.trained if (wrong := _wrong(site, name))} == {}
+
+
+def test_the_command_shows_what_a_model_takes_and_asks_its_example(site: Site) -> None:
+    shown = site.up.tenantry("get", "one-hot", "--registry", site.up.registry_url)
+    words = " ".join(shown.stdout.split())
+    assert "a (float64), b (float64), n (int64), city (str)" in words
+    assert "curl http://127.0.0.1:" in words
+    answered = site.up.tenantry("predict", "one-hot", "--example", "--url", site.up.url)
+    assert answered.returncode == 0, answered.stderr
+    assert _equal(site.expected("one-hot"), json.loads(answered.stdout)[:FEW])
+
+
+def test_v2_metadata_has_the_names_and_types_of_the_training_frame(site: Site) -> None:
+    told = ask(urllib.request.Request(f"{site.up.url}/v2/models/one-hot-flag")).body
+    inputs = {each["name"]: each["datatype"] for each in told["inputs"]}
+    assert inputs == {"a": "FP64", "b": "FP64", "n": "INT64", "flag": "BOOL"}
+    assert told["outputs"] == [{"name": "predict", "datatype": "FP64", "shape": [-1]}]
+
+
+def test_a_version_that_answers_otherwise_is_stalled_and_the_good_one_serves(site: Site) -> None:
+    """Of the same artifact with other bytes on its card: what was promised is not what it answers."""
+    trained = site.trained["ridge"]
+    folder = site.up.manifests.parent / "models"
+    good = publish(
+        trained.model, user_id="judged", to=folder, manifests=site.up.manifests, example=trained.example
+    )
+    ready = site.up.until_settled("judged", "Ready")
+    worse = Ridge(alpha=1e6).fit(trained.example, trained.model.predict(trained.example))
+    card = good.spec.model.card
+    assert card is not None
+    publish(
+        worse,
+        user_id="judged",
+        to=folder,
+        manifests=site.up.manifests,
+        spec={"model": {"card": {"uri": card.uri, "sha256": card.sha256}}},
+    )
+    status = site.up.until_settled("judged", "AnswersDiffer")
+    assert "to row 0 of its card's examples where it was trained" in status["message"]
+    assert status["modelId"] == ready["modelId"]
+    assert _equal(site.expected("ridge"), site.native("judged", site.rows("ridge")))
