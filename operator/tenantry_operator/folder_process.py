@@ -30,5 +30,5 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
         metrics.leading.set(1)
         controller = Controller(registry, runtime.resolver(settings, beside=folder), settings, metrics)
         health.controller = controller
-        source = FolderSource(folder, registry.claims())
+        source = FolderSource(folder, registry.claims(), may_empty=settings.allow_mass_delete)
         runtime.work(controller, lambda: follow(source, folder, controller.submit, stop), stop)

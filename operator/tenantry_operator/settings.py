@@ -71,5 +71,6 @@ class OperatorSettings(CommonSettings):
     )
     allow_mass_delete: bool = Field(
         default=False,
-        description="Remove tenants even where more than max(50, 5 %) disappear at once.",
+        description="Remove tenants even where more than max(50, 5 %) disappear at once, or where a folder "
+        "of manifests is empty.",
     )

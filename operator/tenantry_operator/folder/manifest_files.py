@@ -41,10 +41,12 @@ class ManifestFile:
     Attributes:
         documents: its TenantModels in order; documents of other kinds are left out.
         broken: why the rest of the file could not be read; None where all of it was.
+        empty: what to say of the TenantModels that it held, as it has no text at all; None where it has.
     """
 
     documents: list[Document]
     broken: InvalidManifest | None = None
+    empty: InvalidManifest | None = None
 
 
 def read(path: Path) -> ManifestFile:
@@ -58,6 +60,9 @@ def read(path: Path) -> ManifestFile:
         problem = f"is larger than {_MAX_BYTES >> 20} MiB, which a manifest never is"
         return ManifestFile([], InvalidManifest("", f"{shown}: {problem}"))
     text = path.read_bytes()
+    if not text.strip():
+        problem = "is empty; write its TenantModels again, or delete the file to remove them"
+        return ManifestFile([], empty=InvalidManifest("", f"{shown}: {problem}"))
     documents: list[Document] = []
     try:
         nodes = yaml.compose_all(text, Loader=_Loader)

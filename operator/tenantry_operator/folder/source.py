@@ -7,16 +7,22 @@ can't be read. Never concludes that something was deleted that may only be in th
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from tenantry.errors import InvalidManifest
+from tenantry.logs import OnChange
 from tenantry.registry.rows import Claim
 from tenantry_operator.conditions import INVALID_MANIFEST
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.folder.manifest_files import Document
 from tenantry_operator.folder.tree import SETTLE_S, FolderTree, text_of
+
+log = structlog.get_logger(__name__)
 
 _UIDS = uuid.UUID("5f0c2f5e-6c1e-4f0e-9a3c-7e4a47210000")
 
@@ -38,14 +44,26 @@ class FolderSource:
     Args:
         folder: of .yaml, .yml and .json files, each with one or more documents.
         claims: what the registry remembers of this folder.
-        clock_s: seconds since the epoch.
+        may_empty: whether all of several tenants may go at once; a person confirmed it.
+        clock_s: seconds since the epoch, for creation times only.
+        steady_s: seconds of a clock that is never set back, for every wait.
     """
 
     def __init__(
-        self, folder: Path, claims: Iterable[Claim], clock_s: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        claims: Iterable[Claim],
+        *,
+        may_empty: bool = False,
+        clock_s: Callable[[], float] = time.time,
+        steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
+        self._may_empty = may_empty
         self._clock_s = clock_s
+        self._steady_s = steady_s
+        self._emptied = OnChange(log)
+        self._root: tuple[int, int] | None = None
         self._tree = FolderTree(folder)
         self._known = {
             claim.uid: _Known(
@@ -61,7 +79,7 @@ class FolderSource:
     def settled(self) -> bool:
         """Whether another scan is of use only after something changed."""
         waits = self._missing_since_s.keys() - self._listing.absent
-        return not waits and self._tree.settled
+        return (not waits or not self._tree.contents) and self._tree.settled
 
     def scan(self) -> Listing:
         """Return what the folder holds now; the same object as the last time where nothing changed.
@@ -69,20 +87,44 @@ class FolderSource:
         Raises:
             OSError: the folder can't be listed; that says nothing about what is in it.
         """
-        now_s = self._clock_s()
-        changed = self._tree.read_changed(now_s)
+        now_s, wall_s = self._steady_s(), self._clock_s()
+        changed = self._tree.read_changed(now_s, wall_s)
         if changed or not self._scanned:
-            declared: Mapping[str, Declaration] = self._declared(now_s)
+            declared: Mapping[str, Declaration] = self._declared(wall_s)
             self._missing_since_s = {
                 uid: self._missing_since_s.get(uid, now_s) for uid in self._known.keys() - declared.keys()
             }
         else:
             declared = self._listing.declared
         absent = {uid for uid, since_s in self._missing_since_s.items() if now_s - since_s >= SETTLE_S}
+        if self._is_emptied(absent - self._listing.absent):
+            absent &= self._listing.absent
         if changed or not self._scanned or absent != self._listing.absent:
             self._listing = Listing(declared, frozenset(absent), complete=True)
         self._scanned = True
         return self._listing
+
+    def _is_emptied(self, gone: AbstractSet[str]) -> bool:
+        """Return whether the folder looks like one that was not mounted, or is being checked out.
+
+        Not a single manifest file is left, where several tenants were or where another folder stood. Then
+        nothing is removed: any manifest file, also one without a TenantModel, shows that it is meant.
+        """
+        status = self._folder.stat()
+        root = (status.st_dev, status.st_ino)
+        if self._tree.contents:
+            self._root = root
+            self._emptied.over("the folder of manifests holds manifests again", folder=str(self._folder))
+            return False
+        if self._may_empty or not gone or (len(gone) == 1 and self._root in (None, root)):
+            return False
+        self._emptied.error(
+            "the folder of manifests is empty, so its tenants stay; if all of them are meant to go, leave "
+            "a file such as none.yaml with a comment in it, or restart with --allow-mass-delete",
+            folder=str(self._folder),
+            tenants=len(gone),
+        )
+        return True
 
     def _declared(self, now_s: float) -> dict[str, Declaration]:
         declared: dict[str, Declaration] = {}
@@ -91,9 +133,10 @@ class FolderSource:
             for number, document in enumerate(content.documents):
                 self._declare(declared, document, origin, number, now_s)
         broken = {origin: content.broken for origin, content in contents.items() if content.broken}
-        if broken:
+        empty = {origin: content.empty for origin, content in contents.items() if content.empty}
+        if broken or empty:
             held = self._held(declared)
-            for origin, problem in broken.items():
+            for origin, problem in (broken | {at: why for at, why in empty.items() if at in held}).items():
                 self._keep(declared, held, origin, problem, now_s)
         return declared
 

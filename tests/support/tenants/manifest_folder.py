@@ -7,7 +7,7 @@ from tenantry.registry import Claim
 from tenantry.status import Status
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.folder.source import FolderSource
-from tenantry_operator.folder.tree import SETTLE_S
+from tenantry_operator.folder.tree import SETTLE_S, SHRUNK_S
 
 LONG_AGO_S = 1_700_000_000.0
 
@@ -26,12 +26,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = LONG_AGO_S
+        self.set_s = 0.0
 
     def __call__(self) -> float:
         return self.now_s
 
     def settle(self) -> None:
         self.now_s += SETTLE_S + 0.01
+
+    def set_by(self, seconds: float) -> None:
+        """As an administrator or NTP does; no time passes."""
+        self.now_s += seconds
+        self.set_s += seconds
 
 
 class Folder:
@@ -40,11 +46,12 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.clock = Clock()
+        self.steady = lambda: self.clock.now_s - self.clock.set_s
         path.mkdir()
         self.restart()
 
     def restart(self, claims: list[Claim] | None = None) -> None:
-        self.source = FolderSource(self.path, claims or [], self.clock)
+        self.source = FolderSource(self.path, claims or [], clock_s=self.clock, steady_s=self.steady)
 
     def write(self, name: str, text: str | bytes, *, age_s: float = 60.0) -> Path:
         path = self.path / name
@@ -58,7 +65,9 @@ class Folder:
         return self.source.scan()
 
     def gone(self) -> Listing:
-        """What a listing says once something that is missing has had time to come back."""
+        """What a listing says once what is missing or shrank has had time to come back."""
+        self.scan()
+        self.clock.now_s += SHRUNK_S
         self.scan()
         self.clock.settle()
         return self.scan()

@@ -131,7 +131,15 @@ def test_what_is_no_mapping_at_all(file: Path, text: str) -> None:
     assert "expected a mapping" in problem(read(file, text))
 
 
-@pytest.mark.parametrize("text", ["", "\n", "---\n---\n", "# a comment\n", "--- ~\n", "--- ''\n", "\ufeff"])
+@pytest.mark.parametrize("text", ["", "\n", " \r\n\t\n"])
+def test_a_file_without_any_text_says_so(file: Path, text: str) -> None:
+    """An empty document declares nothing; an empty file may be about to be written."""
+    content = read(file, text)
+    assert (content.documents, content.broken) == ([], None)
+    assert str(content.empty).startswith(f"{file}: is empty; ")
+
+
+@pytest.mark.parametrize("text", ["---\n---\n", "# a comment\n", "--- ~\n", "--- ''\n", "\ufeff"])
 def test_empty_documents_are_nothing(file: Path, text: str) -> None:
     assert read(file, text) == ManifestFile([])
     assert read(file, f"---\n---\n{GOOD}---\n").documents == read(file, GOOD).documents
