@@ -60,5 +60,6 @@ class CommonSettings(BaseSettings):
     )
     s3_endpoint_url: str | None = Field(
         default=None,
-        description="S3 server other than Amazon's; unset: AWS_ENDPOINT_URL_S3, or AWS itself.",
+        description="S3 server other than Amazon's, also for `publish`; unset: AWS_ENDPOINT_URL_S3, or AWS "
+        "itself.",
     )

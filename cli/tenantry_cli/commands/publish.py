@@ -36,6 +36,11 @@ from tenantry_cli import console, options
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Rows of the training data (.parquet, .csv or .json): writes the model's card from them.",
 )
+@click.option(
+    "--check/--no-check",
+    default=True,
+    help="Load the model as a server would before it is stored, which runs code in it. [default: check]",
+)
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
 def command(  # noqa: PLR0913 - click passes each option by name
     model_file: Path,
@@ -50,6 +55,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     s3_endpoint_url: str | None,
     *,
     prewarm: bool | None,
+    check: bool,
 ) -> None:
     """Store MODEL_FILE under a name that never repeats, and declare it for a user.
 
@@ -79,6 +85,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         spec=None if prewarm is None else {"prewarm": prewarm},
         example=None if example is None else read_example(example),
         s3_endpoint_url=settings.s3_endpoint_url,
+        check=check,
     )
     if manifests is None:
         console.out.print(to_yaml(declared), end="", markup=False)

@@ -12,9 +12,8 @@ from tenantry import TenantModel
 from tenantry.errors import InvalidManifest, NotPublished
 from tenantry.model_id import CARD_SUFFIX
 from tenantry.spec import API_VERSION, KIND
-from tenantry_server.describing.card_of import card_of
-from tenantry_server.formats import archive, dump_model, format_of
-from tenantry_server.publishing import replaced
+from tenantry_server.formats import archive, format_of
+from tenantry_server.publishing import replaced, trial
 from tenantry_server.publishing.manifests import manifest_path, object_name, write_manifest
 from tenantry_server.publishing.replaced import Replaced
 from tenantry_server.publishing.stores import local_folder, place_for
@@ -33,6 +32,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     spec: Mapping[str, Any] | None = None,
     example: Any = None,
     s3_endpoint_url: str | None = None,
+    check: bool = True,
 ) -> TenantModel:
     """Store a model and declare it: the artifact first, the TenantModel manifest last.
 
@@ -58,6 +58,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
             beside the artifact: requests are read as these types, and a server must answer these rows as
             the model does here before the version is Ready.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
+        check: whether to load the model as a server would, and let it predict a trial row, before anything
+            is stored. A file then runs its code here. An `example` is always tried.
 
     Returns:
         the declared TenantModel.
@@ -67,6 +69,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         NotPublished: `to` or `manifests` is an address of another kind, or the manifest that would be
             replaced declares something else, or a server would not answer `example` as the model does;
             nothing was stored.
+        ArtifactInvalid: a server would refuse the model, such as one that is not fitted or whose code is
+            in this script or notebook; nothing was stored.
         UnknownFormat: no server could load the file; nothing was stored.
         ArtifactError: the S3 server refused the artifact, or did not answer.
 
@@ -80,7 +84,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     """
     user = _text_of(user_id)
     folder = None if manifests is None else local_folder(manifests)
-    data, suffix = _artifact(model)
+    what = str(model) if isinstance(model, str | Path) else f"the {_kind(model)} for user {user!r}"
+    data, suffix = _artifact(model, what)
     place = place_for(to, user, data, suffix)
     digest = hashlib.sha256(data).hexdigest()
     source: dict[str, Any] = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
@@ -98,11 +103,13 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     format_of(exact)
     if example is not None:
         at_hand = None if isinstance(model, str | Path) else model
-        card = card_of(data, exact, example, model=at_hand).to_json()
+        card = trial.described(data, exact, what, example, at_hand)
         beside = place.beside(CARD_SUFFIX)
         beside.store(card, s3_endpoint_url=s3_endpoint_url)
         said.model["card"] = {"uri": beside.uri, "sha256": hashlib.sha256(card).hexdigest()}
         declared = said.over(kept)
+    elif check:
+        trial.try_model(data, exact, what)
     place.store(data, s3_endpoint_url=s3_endpoint_url)
     if folder is not None:
         write_manifest(declared, folder, kept.metadata)
@@ -124,13 +131,17 @@ def _text_of(user_id: Any) -> str:
     raise InvalidManifest("spec.userId", problem)
 
 
-def _artifact(model: Any) -> tuple[bytes, str]:
+def _kind(model: Any) -> str:
+    return f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
+
+
+def _artifact(model: Any, what: str) -> tuple[bytes, str]:
     if isinstance(model, str | Path):
         path = Path(model)
         if path.is_dir():
             return archive.pack(path), ".zip"
         return path.read_bytes(), path.suffix
-    return dump_model(model)
+    return trial.dumped(model, what)
 
 
 @dataclass(frozen=True, slots=True)
