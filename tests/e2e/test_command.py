@@ -110,7 +110,7 @@ def test_publish_to_s3(model_file: Path, s3_bucket: str) -> None:
     assert f"uri: s3://{s3_bucket}/models/ann/" in done.stdout
     nowhere = tenantry(*args, "s3://no-such-bucket-here/models", env={"AWS_SECRET_ACCESS_KEY": "wrong"})
     assert nowhere.returncode == 1
-    assert nowhere.stderr.startswith("error: access to s3://no-such-bucket-here/models/ann/")
+    assert nowhere.stderr.startswith("error: s3://no-such-bucket-here/models/ann/")
 
 
 def test_predict_reads_standard_input() -> None:

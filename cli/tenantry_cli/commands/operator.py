@@ -33,7 +33,7 @@ from tenantry_operator.settings import OperatorSettings
     "--allow-mass-delete",
     is_flag=True,
     default=None,
-    help="Remove tenants even where more than max(50, 5 %) disappear at once.",
+    help="Remove tenants even where more than max(50, 5 %) disappear at once, or the folder is empty.",
 )
 @options.log_level
 @options.lifeline

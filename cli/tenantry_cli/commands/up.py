@@ -62,7 +62,7 @@ _TELL_EVERY_S = 1.0
 @click.option(
     "--allow-mass-delete",
     is_flag=True,
-    help="Remove tenants even where more than max(50, 5 %) disappear at once.",
+    help="Remove tenants even where more than max(50, 5 %) disappear at once, or the folder is empty.",
 )
 @options.log_level
 def command(  # noqa: PLR0913 - click passes each option by name
