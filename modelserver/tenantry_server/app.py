@@ -130,7 +130,7 @@ def _probes(ready: Callable[[], bool], metrics: ServerMetrics) -> list[web.Route
         return error_responses.response(
             503,
             "NotReady",
-            "the registry is being read, or models are being loaded",
+            "the registry is being read, models are being loaded, or many can't be that other servers have",
             error_responses.native,
         )
 

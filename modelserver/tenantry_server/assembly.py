@@ -138,7 +138,11 @@ def assemble(
         max_body_bytes=max_body_bytes,
         models_here=workers is None,
     )
-    ready = _readiness(table, prewarmer, stopping)
+
+    def ready() -> bool:
+        """What /readyz answers, and what the shared socket of `tenantry up` waits for."""
+        return table.was_read and prewarmer.done and not stopping()
+
     app = make_app(
         table,
         models,
@@ -217,13 +221,6 @@ def _sandbox(settings: ServerSettings) -> Sandbox | None:
     return Sandbox(folders, settings.sandbox_network)
 
 
-def _readiness(
-    table: RoutingTable, prewarmer: Prewarmer, stopping: Callable[[], bool]
-) -> Callable[[], bool]:
-    """Return what /readyz answers, and what the shared socket of `tenantry up` waits for."""
-    return lambda: table.was_read and prewarmer.done and not stopping()
-
-
 def _reporting(
     models: CachedModelRepository, prewarmer: Prewarmer, plane: DataPlane, stopping: Callable[[], bool]
 ) -> Callable[[], ServerReport]:
@@ -251,11 +248,12 @@ def _warmth(
 ) -> Warmth:
     own = settings.server_id
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
+    warm_list = WarmList(registry, table, hot, server_id=own)
     prewarmer = Prewarmer(
         table,
-        Warmer(table, models, plane.load),
+        Warmer(table, models, plane.load, warm_list.in_memory_elsewhere),
         hot=hot.recall,
-        warm=WarmList(registry, table, hot, server_id=own).users_of,
+        warm=warm_list.users_of,
         keeps=view.keeps,
         server_id=own,
         wait_s=settings.prewarm_s,

@@ -56,7 +56,8 @@ class ServerSettings(CommonSettings):
         default=30.0,
         ge=0,
         description="How long a start waits for pinned (`spec.prewarm`) and hot tenants to be loaded "
-        "before /readyz says 200; then it goes on beside requests.",
+        "before /readyz says 200; then it goes on beside requests. Also how long a start is unready where "
+        "it can't load what other servers have in memory.",
     )
     hot_users: int = Field(
         default=1000,

@@ -14,7 +14,8 @@ import structlog
 from tenantry.placement import owners, shard_of
 from tenantry.registry import Changes
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.shards.warm_loader import SHARE, Warmer
+from tenantry_server.shards import regression
+from tenantry_server.shards.warm_loader import SHARE, Tally, Warmer
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Prewarmer:
         self._warmer = warmer
         self._hot = hot
         self._warm = warm
+        self._worse = False  # models that other servers have in memory can't be loaded here
         self._keeps = keeps
         self._server_id = server_id
         self._wait_s = wait_s
@@ -75,7 +77,7 @@ class Prewarmer:
     @property
     def done(self) -> bool:
         """Whether the server may call itself ready."""
-        return self._waited or self.first_round_over.is_set()
+        return self._waited or (self.first_round_over.is_set() and not self._worse)
 
     def changed(self, changes: Changes) -> None:
         """Changes were applied to the table; called on the event loop."""
@@ -135,9 +137,11 @@ class Prewarmer:
         await self._begun.wait()
         timer = asyncio.get_running_loop().call_later(self._wait_s, self._stop_waiting)
         try:
-            await self._first_round()
+            tally = await self._first_round()
+            self._worse = await self._is_worse(tally)
         finally:
-            timer.cancel()
+            if not self._worse:
+                timer.cancel()
         self.first_round_over.set()
         while True:
             await self._wake.wait()
@@ -151,10 +155,26 @@ class Prewarmer:
                 await self._prepare()
 
     def _stop_waiting(self) -> None:
-        log.warning("ready before everything is prewarmed; that goes on", after_s=self._wait_s)
+        if not self._worse:
+            log.warning("ready before everything is prewarmed; that goes on", after_s=self._wait_s)
         self._waited = True
 
-    async def _first_round(self) -> None:
+    async def _is_worse(self, tally: Tally) -> bool:
+        """Return whether an upgrade should stop at this server: `done` is then late on purpose."""
+        worse = await self._warmer.worse(tally)
+        if not regression.is_one(tally.loaded + tally.failed, worse):
+            return False
+        user_id = min(worse)
+        log.error(
+            "not ready: models that other servers have in memory can't be loaded here",
+            models=len(worse),
+            user=user_id,
+            error=str(tally.errors[user_id]),
+            at_most_s=self._wait_s,
+        )
+        return True
+
+    async def _first_round(self) -> Tally:
         began_s = time.monotonic()
         hot = await self._hot()
         self._due.clear()  # the table has all of it by now
@@ -165,6 +185,7 @@ class Prewarmer:
         if users:
             seconds = round(time.monotonic() - began_s, 2)
             log.info("prewarmed", models=tally.loaded, bytes=tally.loaded_bytes, seconds=seconds)
+        return tally
 
     async def _prepare(self) -> None:
         """Load what is warm at the owners of arriving shards, and report it."""

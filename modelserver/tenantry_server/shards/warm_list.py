@@ -60,6 +60,16 @@ class WarmList:
         by_turns = chain.from_iterable(zip_longest(*lists))
         return list(dict.fromkeys(user_id for user_id in by_turns if user_id is not None))
 
+    async def in_memory_elsewhere(self, users: Collection[str]) -> set[str]:
+        """Return those of these users whose model another live server has in memory, as far as it says."""
+        urls = await self._live_urls()
+        shards = {shard_of(user_id) for user_id in users}
+        answers = await warm_query.ask(
+            {url: shards for server_id, url in urls.items() if server_id != self._server_id}
+        )
+        warm = {user_id for found in answers.values() for user_id in found or ()}
+        return warm.intersection(users)
+
     async def _live_urls(self) -> dict[str, str]:
         try:
             servers = await asyncio.to_thread(self._registry.servers)

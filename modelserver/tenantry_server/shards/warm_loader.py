@@ -1,8 +1,8 @@
 """Loads the models of given users, a few at a time and only as many as fit; others decide which."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -10,11 +10,13 @@ from tenantry import TenantryError
 from tenantry.errors import ArtifactUnavailable
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.shards import regression
 
 log = structlog.get_logger(__name__)
 
 _TRIES = 4
 _AGAIN_S = 1.0
+_MOST_ERRORS = 1000
 _PARALLEL = 3  # of the four threads that load: one is left for requests
 SHARE = 0.9
 """Share of the model cache: models loaded beyond it would soon evict those loaded first."""
@@ -27,12 +29,14 @@ class Tally:
     Attributes:
         loaded_bytes: in memory, together.
         left: models that did not fit.
+        errors: by user, of the first thousand that failed.
     """
 
     loaded: int = 0
     loaded_bytes: int = 0
     failed: int = 0
     left: int = 0
+    errors: dict[str, Exception] = field(default_factory=dict)
 
 
 class Warmer:
@@ -42,6 +46,7 @@ class Warmer:
         table: who has which model.
         models: the model cache, whose bound is respected.
         load: loads a model into the cache.
+        elsewhere: returns which of these users' models other servers have in memory.
     """
 
     def __init__(
@@ -49,10 +54,12 @@ class Warmer:
         table: RoutingTable,
         models: CachedModelRepository,
         load: Callable[[str], Awaitable[Resident]],
+        elsewhere: Callable[[Collection[str]], Awaitable[Collection[str]]],
     ) -> None:
         self._table = table
         self._models = models
         self._load = load
+        self._elsewhere = elsewhere
 
     async def warm(self, users: Iterable[str], *, share: float = SHARE) -> Tally:
         """Load the models that are not in memory yet, in this order; count and log failures.
@@ -69,6 +76,11 @@ class Warmer:
         if tally.failed or tally.left:
             log.warning("not everything could be prewarmed", failed=tally.failed, without_room=tally.left)
         return tally
+
+    async def worse(self, tally: Tally) -> Collection[str]:
+        """Return the users whose model this server can't read, and another one has in memory."""
+        suspects = regression.unreadable(tally.errors)
+        return await self._elsewhere(suspects) if suspects else ()
 
     def touch(self, users: Iterable[str]) -> None:
         """Count the models of these users as used now, in this order."""
@@ -106,6 +118,8 @@ class Warmer:
                 write_log = log.debug if tally.failed else log.warning
                 write_log("prewarming failed", user=user_id, reason=reason, error=str(error))
                 tally.failed += 1
+                if len(tally.errors) < _MOST_ERRORS:
+                    tally.errors[user_id] = error.with_traceback(None)
             else:
                 tally.loaded += 1
                 tally.loaded_bytes += resident.size_bytes

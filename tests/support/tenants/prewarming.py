@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Engine
 
 from tenantry import Model
-from tenantry.errors import ArtifactNotFound, ArtifactUnavailable, RegistryUnavailable
+from tenantry.errors import ArtifactInvalid, ArtifactNotFound, ArtifactUnavailable, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import (
     Assignment,
@@ -44,7 +44,7 @@ class Sized(SumModel):
 
 
 class Models(ModelRepository):
-    """`NAME/BYTES` is a model; those that begin with bad are none, and slow ones wait for the gate."""
+    """`NAME/BYTES` is a model; those named bad… or odd… are none, and slow ones wait for the gate."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -57,6 +57,8 @@ class Models(ModelRepository):
             self.away -= 1
             raise ArtifactUnavailable(model_id, "it could not be reached a moment ago", tried=False)
         name, _, size = model_id.partition("/")
+        if name.startswith("odd"):
+            raise ArtifactInvalid(model_id, "written by another version")
         if name.startswith("bad"):
             raise ArtifactNotFound(model_id)
         if name.startswith("worse"):
@@ -99,9 +101,12 @@ class Rig:
         async def warm(shards: Collection[int]) -> list[str]:
             return [user_id for user_id in self.warm if shard_of(user_id) in shards]
 
+        async def elsewhere(users: Collection[str]) -> list[str]:
+            return [user_id for user_id in self.warm if user_id in users]
+
         return Prewarmer(
             self.table,
-            Warmer(self.table, self.models, self.plane.load),
+            Warmer(self.table, self.models, self.plane.load, elsewhere),
             hot=self.hot.recall,
             warm=warm,
             keeps=FleetView(self.table, self.peers, self.plane).keeps,

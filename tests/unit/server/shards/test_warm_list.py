@@ -170,3 +170,16 @@ async def test_a_question_that_makes_no_sense_is_refused(fleet: Fleet, query: st
     async with aiohttp.ClientSession() as session, session.get(f"{old.url}/peers/warm{query}") as reply:
         assert reply.status == 422
         assert (await reply.json())["error"]["reason"] == "InvalidRequest"
+
+
+async def test_what_other_servers_have_in_memory_is_known_and_owners_do_not_matter(fleet: Fleet) -> None:
+    one, two = await fleet.server("one"), await fleet.server("two")
+    new = await fleet.server("new")
+    fleet.place(ann="one", bob="one", cid="two", dan="two")
+    one.use("ann", "cid")
+    two.use("bob")
+    new.use("dan")
+    assert await new.warm_list.in_memory_elsewhere(USERS) == {"ann", "bob", "cid"}
+    assert await new.warm_list.in_memory_elsewhere(["cid", "dan"]) == {"cid"}
+    two.registry.release()
+    assert await new.warm_list.in_memory_elsewhere(["ann", "bob"]) == {"ann"}
