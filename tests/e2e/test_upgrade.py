@@ -14,7 +14,7 @@ from tests.support.processes.fleet import OPERATOR, Fleet
 from tests.support.waiting import until
 
 OLD = Path(__file__).parents[1] / "data" / "sklearn-1.6.1"
-USERS = ("ann", "bob", "cid")
+USERS = [f"user-{n:02}" for n in range(24)]  # about half of them on each server
 NEW = {"TENANTRY_VERSION_SKEW": "refuse", "TENANTRY_PREWARM_S": "600"}  # instead of another library
 
 
