@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,46 +34,6 @@ from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
 from tests.support.tenants.shards import held
 from tests.support.waiting import until
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/deep/er/registry.db"
-    return str(request.getfixturevalue("postgres").database())
-
-
-@pytest.fixture
-def opened(url: str) -> Iterator[Callable[[], Engine]]:
-    """Opens the registry, as often as processes would."""
-    engines: list[Engine] = []
-
-    def another() -> Engine:
-        engines.append(open_engine(url))
-        return engines[-1]
-
-    yield another
-    for engine in engines:
-        engine.dispose()
-
-
-@pytest.fixture
-def engine(opened: Callable[[], Engine]) -> Engine:
-    first = opened()
-    migrate(first)
-    return first
-
-
-@pytest.fixture
-def operator(engine: Engine) -> OperatorRegistry:
-    registry = OperatorRegistry(engine, "operator")
-    registry.lead("tests")
-    return registry
-
-
-@pytest.fixture
-def server(engine: Engine) -> ServerRegistry:
-    return ServerRegistry(engine, "server-0", endpoint="http://127.0.0.1:1", capacity_bytes=1 << 20)
 
 
 def _row(user_id: str, model_id: str | None = "file:///m", **over: object) -> Assignment:
@@ -238,9 +198,7 @@ def test_a_commit_is_all_or_nothing(operator: OperatorRegistry) -> None:
     assert operator.assigned() == {}
 
 
-def test_a_lease_is_counted_by_the_databases_clock(
-    operator: OperatorRegistry, server: ServerRegistry
-) -> None:
+def test_a_server_lives_while_its_lease_holds(operator: OperatorRegistry, server: ServerRegistry) -> None:
     server.renew(lease_s=10, acked_revision=5, report=ServerReport(3))
     (seen,) = operator.servers()
     assert seen.live

@@ -60,6 +60,7 @@ def test_every_reason_is_explained() -> None:
         "InvalidSetting",
         "NotPublished",
         "ServerIdTaken",
+        "HistoryChanged",
     }
     for kind in ours:
         assert kind.reason in operators_own or f"`{kind.reason}`" in explained, kind.reason

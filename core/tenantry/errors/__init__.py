@@ -39,6 +39,7 @@
     ├── PredictionTimeout        the time for this request is spent
     ├── ModelLoading             the time for this request was spent before its model had loaded
     ├── RegistryUnavailable      the SQL registry did not answer
+    ├── HistoryChanged           the registry lost commits; what this process knows is of another history
     ├── LeaseLost                fresh knowledge is asked for, and this server's lease is over
     ├── RegistryMismatch         the registry belongs to another version or another source
     ├── ServerIdTaken            another model server runs under the same name
@@ -84,6 +85,7 @@ from tenantry.errors.declared import (
     VersionNotFound,
 )
 from tenantry.errors.processes import (
+    HistoryChanged,
     InvalidSetting,
     LeadershipLost,
     LeaseLost,
@@ -123,6 +125,7 @@ __all__ = [
     "CardUnusable",
     "FeatureMismatch",
     "FormatNotInstalled",
+    "HistoryChanged",
     "InvalidManifest",
     "InvalidRequest",
     "InvalidSetting",

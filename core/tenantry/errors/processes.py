@@ -12,6 +12,19 @@ class RegistryUnavailable(TenantryError):
     retryable: ClassVar[bool] = True
 
 
+class HistoryChanged(TenantryError):
+    """The registry lost commits that this process has acted on: what it knows is of another history."""
+
+    reason: ClassVar[str] = "HistoryChanged"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, known: str, found: str) -> None:
+        super().__init__(
+            f"the registry's history is another one than before (here: {known}, there: {found}), as after "
+            "a restore or a failover that lost commits; everything is read again"
+        )
+
+
 class LeaseLost(TenantryError):
     """The request wants fresh knowledge only, and this server's may be old."""
 

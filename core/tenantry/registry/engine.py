@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, Engine, create_engine, event, inspect, literal_column, make_url
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.elements import ColumnElement
@@ -32,6 +32,7 @@ _SILENCE = {
     "options": f"-c statement_timeout={_SILENCE_S * 1000} "
     f"-c idle_in_transaction_session_timeout={(_SILENCE_S - 1) * 1000}",
 }
+_READ_ONLY = "25006"  # read_only_sql_transaction
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _HINT = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
@@ -58,16 +59,29 @@ def open_engine(url: str) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
+    # A standby may lag behind what Ready was said for: nothing is read from one unless the URL asks for it.
+    primary = {"target_session_attrs": url.query.get("target_session_attrs", "primary")}
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_size=4,
             pool_timeout=_SILENCE_S,
-            connect_args=_SILENCE,
+            connect_args=_SILENCE | primary,
         )
     except ModuleNotFoundError as error:
         raise RegistryMismatch("PostgreSQL needs its driver: pip install 'tenantry[postgresql]'") from error
+    event.listen(engine, "handle_error", _give_up_read_only)
+    return engine
+
+
+def _give_up_read_only(context: ExceptionContext) -> None:
+    """Discard every pooled connection where one takes no writes.
+
+    Such a session stays read-only, or belongs to a former primary, when the address takes writes again.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _sqlite(url: URL) -> Engine:

@@ -5,21 +5,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
-from tenantry.errors import LeadershipLost, RegistryMismatch
+from tenantry.errors import HistoryChanged, LeadershipLost, RegistryMismatch
+from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
+from tenantry.registry.leases import LeaseObserver
+from tenantry.registry.polling import Poll
 from tenantry.registry.reading import RegistryReader, chunks
-from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState
-from tenantry.registry.sql import (
-    shard_map,
-    upsert,
-    values_of,
-)
+from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
+from tenantry.registry.sql import servers_on, shard_map, upsert, values_of
 from tenantry.registry.wakeups import Channel, listen, ring
+from tenantry.runtime import boot_clock_s
 
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
+_LEADER = "SELECT epoch, token, mark FROM leader"
 _HEARD = ("user_id", "server_id", "model_id", "state")
 
 
@@ -40,26 +41,80 @@ class Writes:
     answered: Sequence[LoadReport] = ()
 
 
+@dataclass(slots=True)
+class _Term:
+    """What the leader's row says while this operator leads.
+
+    Attributes:
+        epoch: grows with every leader; a restore may take it back.
+        token: random, of this term alone.
+        marks: of the last write of this term; several where a commit was not answered.
+    """
+
+    epoch: int
+    token: str
+    marks: set[str]
+
+    def require(self, epoch: int, token: str, mark: str) -> None:
+        """Compare with the row.
+
+        Raises:
+            LeadershipLost: another operator leads.
+            HistoryChanged: the row is of before this term, or lacks the last writes of it.
+        """
+        if epoch > self.epoch or (epoch == self.epoch and token != self.token):
+            raise LeadershipLost(self.epoch, epoch)
+        if epoch < self.epoch or mark not in self.marks:
+            raise HistoryChanged(
+                f"epoch {self.epoch}, last write {'/'.join(sorted(self.marks))}", f"{epoch}, {mark or None}"
+            )
+
+
+@dataclass(slots=True)
+class _Write:
+    """A transaction under this operator's epoch, and the last revision that it gives out."""
+
+    connection: Connection
+    last: int
+    counted: bool = False
+
+    def count_to(self, revision: int) -> None:
+        """Give out every revision up to this one, and wake the servers."""
+        self.last, self.counted = revision, True
+        ring(self.connection, Channel.SERVERS)
+
+
 class OperatorRegistry(RegistryReader):
-    """Reads and writes as the leader; a leader that was replaced is refused by its epoch.
+    """Reads and writes as the leader; a leader that was replaced is refused by its epoch and token.
 
     Every method blocks on SQL, and raises RegistryUnavailable where the database does not answer.
 
     Args:
         engine: an open registry whose tables exist.
         holder: this operator's name, for people.
+        clock_s: seconds, never going back; by it leases are judged, and tests can move it.
+
+    Attributes:
+        led_at: the revision with which it led again after a change of history; 0: there was none.
     """
 
-    def __init__(self, engine: Engine, holder: str) -> None:
+    def __init__(self, engine: Engine, holder: str, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
         super().__init__(engine)
         self._holder = holder
-        self._epoch: int | None = None
+        self._term: _Term | None = None
+        self._poll = Poll(engine, _LEADER)
+        self._leases = LeaseObserver(clock_s=clock_s)
+        self.led_at = 0
 
-    def lead(self, source: str) -> int:
+    def lead(self, source: str, *, formerly: str = "") -> int:
         """Become the leader: from its commit on, every earlier leader's writes are refused.
+
+        Called again after `HistoryChanged`, it takes a revision of its own: only servers that have
+        acknowledged that one, or a later one, know the history that stands now.
 
         Args:
             source: what this operator follows, such as a folder or a cluster; a registry follows one.
+            formerly: what an older release wrote for the same source.
 
         Returns:
             the new epoch.
@@ -70,27 +125,61 @@ class OperatorRegistry(RegistryReader):
         """
         with writing(self._engine) as connection:
             row = connection.execute(select(t.leader).with_for_update()).one()
-            if row.source not in ("", source):
+            if row.source not in ("", source, formerly):
                 raise RegistryMismatch(
                     f"this registry follows {row.source}, not {source}; "
                     "choose another registry for it, so that neither loses its tenants"
                 )
-            self._epoch = row.epoch + 1
-            connection.execute(
-                update(t.leader).values(epoch=self._epoch, holder=self._holder, source=source)
-            )
-        return self._epoch
+            known = 0 if self._term is None else self._term.epoch  # a restore may have taken it back
+            term = _Term(max(known, row.epoch) + 1, history.new_token(), {history.new_token()})
+            (mark,) = term.marks
+            values: dict[str, int | str] = {
+                "epoch": term.epoch,
+                "token": term.token,
+                "mark": mark,
+                "holder": self._holder,
+                "source": source,
+            }
+            if self._term is not None:
+                values["revision"] = row.revision + 1
+                history.write(connection, row.revision + 1, mark)
+                ring(connection, Channel.SERVERS)
+            connection.execute(update(t.leader).values(values))
+        if self._term is not None:
+            self._leases.history_changed()
+            self.led_at = row.revision + 1
+        self._term = term
+        return term.epoch
+
+    def check(self) -> None:
+        """Make sure that this operator leads, and that all it wrote is there.
+
+        Raises:
+            LeadershipLost: another operator leads.
+            HistoryChanged: the registry lost writes of this operator: lead again, and begin from its rows.
+        """
+        if self._term is None:
+            raise LeadershipLost(0, 0)
+        self._term.require(*self._poll.row())
 
     @contextmanager
-    def _fenced(self) -> Iterator[tuple[Connection, int]]:
-        """Begin a transaction that holds the leader row; yield it with the last revision given out."""
-        if self._epoch is None:
+    def _fenced(self) -> Iterator[_Write]:
+        """Begin a transaction that holds the leader row, and leaves a mark in it."""
+        if self._term is None:
             raise LeadershipLost(0, 0)
+        mark = history.new_token()
         with writing(self._engine) as connection:
             row = connection.execute(select(t.leader).with_for_update()).one()
-            if row.epoch != self._epoch:
-                raise LeadershipLost(self._epoch, row.epoch)
-            yield connection, row.revision
+            self._term.require(row.epoch, row.token, row.mark)
+            self._term.marks = {row.mark, mark}  # both, as the answer to the commit may be lost
+            write = _Write(connection, row.revision)
+            yield write
+            values: dict[str, int | str] = {"mark": mark}
+            if write.counted:
+                history.write(connection, write.last, mark)
+                values["revision"] = write.last
+            connection.execute(update(t.leader).values(values))
+        self._term.marks = {mark}
 
     def commit(self, writes: Writes) -> dict[str, int]:
         """Write all of it or nothing.
@@ -102,19 +191,19 @@ class OperatorRegistry(RegistryReader):
             LeadershipLost: another operator leads; nothing was written.
         """
         revisions: dict[str, int] = {}
-        with self._fenced() as (connection, last):
+        with self._fenced() as write:
+            connection = write.connection
             if writes.claims:
                 rows = [values_of(claim) for claim in writes.claims]
                 connection.execute(upsert(self._engine, t.claims), rows)
             for uids in chunks(writes.forgotten):
                 connection.execute(delete(t.claims).where(t.claims.c.uid.in_(uids)))
-            for revision, assignment in enumerate(writes.assignments, start=last + 1):
+            for revision, assignment in enumerate(writes.assignments, start=write.last + 1):
                 revisions[assignment.user_id] = revision
             if writes.assignments:
                 rows = [values_of(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
                 connection.execute(upsert(self._engine, t.assignments), rows)
-                self._count_to(connection, last + len(rows))
-                ring(connection, Channel.SERVERS)
+                write.count_to(write.last + len(rows))
             if writes.answered:
                 # Only the report that was read: a newer one of the same server stays.
                 heard = delete(t.loads).where(
@@ -132,35 +221,41 @@ class OperatorRegistry(RegistryReader):
         Returns:
             those that changed, with their revision.
         """
-        with self._fenced() as (connection, last):
-            current = shard_map(connection)
+        with self._fenced() as write:
+            current = shard_map(write.connection)
             changed = {
-                shard: replace(holding, revision=last + 1)
+                shard: replace(holding, revision=write.last + 1)
                 for shard, holding in holdings.items()
                 if current.get(shard) != holding
             }
             if changed:
                 rows = [{"shard": shard} | values_of(holding) for shard, holding in changed.items()]
-                connection.execute(upsert(self._engine, t.shard_map), rows)
-                self._count_to(connection, last + 1)
-                ring(connection, Channel.SERVERS)
+                write.connection.execute(upsert(self._engine, t.shard_map), rows)
+                write.count_to(write.last + 1)
         return changed
 
     def set_spread(self, replicas: Mapping[str, int]) -> None:
         """Set on how many servers these users' models are to be, as measured; 1: like all others."""
         if not replicas:
             return
-        with self._fenced() as (connection, last):
+        with self._fenced() as write:
             rows = [
-                {"user_id": user_id, "replicas": count, "revision": last + 1}
+                {"user_id": user_id, "replicas": count, "revision": write.last + 1}
                 for user_id, count in replicas.items()
             ]
-            connection.execute(upsert(self._engine, t.spread), rows)
-            self._count_to(connection, last + 1)
-            ring(connection, Channel.SERVERS)
+            write.connection.execute(upsert(self._engine, t.spread), rows)
+            write.count_to(write.last + 1)
 
-    def _count_to(self, connection: Connection, revision: int) -> None:
-        connection.execute(update(t.leader).values(revision=revision))
+    def servers(self) -> list[Server]:
+        """Return every server that has not been forgotten, live or not, by name.
+
+        Leases are judged by when this process saw them renewed. What was acknowledged before this operator
+        led again counts as nothing, as it may be of another history.
+        """
+        return [
+            server if server.acked_revision >= self.led_at else replace(server, acked_revision=-1)
+            for server in self._leases.judged(super().servers())
+        ]
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when a server reported, where the database can notify."""
@@ -190,14 +285,18 @@ class OperatorRegistry(RegistryReader):
         Returns:
             how many tombstones went.
         """
-        now = now_s(self._engine)
-        with self._fenced() as (connection, last):
-            connection.execute(delete(t.servers).where(t.servers.c.lease_until < now - forget_servers_s))
-            connection.execute(delete(t.hot).where(t.hot.c.seen_at < now - _FORGET_HOT_S))
-            passed = connection.execute(
-                select(func.min(t.servers.c.acked_revision)).where(t.servers.c.lease_until > now)
-            ).scalar_one()
-            seen = last if passed is None else passed
+        hot_until = now_s(self._engine) - _FORGET_HOT_S
+        with self._fenced() as write:
+            connection = write.connection
+            servers = self._leases.judged(servers_on(connection))
+            for silent in servers:
+                if silent.lease_left_s < -forget_servers_s:
+                    its = (t.servers.c.server_id == silent.server_id) & (
+                        t.servers.c.lease_until == silent.renewal
+                    )
+                    connection.execute(delete(t.servers).where(its))
+            connection.execute(delete(t.hot).where(t.hot.c.seen_at < hot_until))
+            seen = min((server.acked_revision for server in servers if server.live), default=write.last)
             connection.execute(
                 delete(t.spread).where(t.spread.c.replicas <= 1, t.spread.c.revision <= seen)
             )

@@ -125,9 +125,11 @@ class Server:
     Attributes:
         endpoint: base URL.
         acked_revision: every change up to this one is in force there.
-        lease_left_s: seconds until its lease ends, by the database's clock; negative: expired.
+        lease_left_s: seconds until its lease ends; negative: expired. `leases` says by which clock.
         capacity_bytes: of its model cache.
         report: what it says of itself.
+        renewal: changes with every renewal of the lease; means nothing else.
+        lease_s: how long each renewal counts; None: a server of an older release, which does not say.
     """
 
     server_id: str
@@ -136,6 +138,8 @@ class Server:
     lease_left_s: float
     capacity_bytes: int
     report: ServerReport
+    renewal: float = 0.0
+    lease_s: float | None = None
 
     @property
     def live(self) -> bool:
@@ -188,6 +192,7 @@ class Changes:
 
     Attributes:
         revision: what the reader has seen once it has applied these.
+        token: of that revision in the registry's history; empty where an older release wrote it.
         complete: whether this is the whole registry and not a difference: what is missing is gone.
         shards: the changed ones: shard -> its owner now.
         spread: the changed ones: user id -> on how many servers the model is, as measured.
@@ -198,3 +203,4 @@ class Changes:
     assignments: list[Assignment]
     shards: dict[int, Holding]
     spread: dict[str, int] = field(default_factory=dict)
+    token: str = ""

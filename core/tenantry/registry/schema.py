@@ -32,6 +32,17 @@ leader = Table(
     Column("revision", BigInteger, nullable=False),  # the last one given out
     Column("holder", Text, nullable=False),
     Column("source", Text, nullable=False),  # what this registry follows; empty until the first
+    # Random, as a restore takes numbers back: of the present leader, and of its last write.
+    Column("token", String(32), nullable=False, server_default=text("''")),
+    Column("mark", String(32), nullable=False, server_default=text("''")),
+)
+
+history = Table(
+    "history",
+    metadata,
+    # The last revision of each commit; one that was lost and given out again has another token.
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("token", String(32), nullable=False),
 )
 
 claims = Table(
@@ -105,6 +116,7 @@ servers = Table(
     Column("leaving", Boolean, nullable=False, server_default=false()),
     Column("load", Double, nullable=False, server_default=text("0")),  # busy share of its core, 0 to 1
     Column("busiest", JSON, nullable=False, server_default=text("'{}'")),  # user id -> share of the load
+    Column("lease_s", Double),  # how long each renewal counts; null: a server of an older release
 )
 
 loads = Table(

@@ -4,11 +4,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 
-from tenantry.errors import ServerIdTaken
+from tenantry.errors import HistoryChanged, ServerIdTaken
+from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
+from tenantry.registry.leases import LeaseObserver
 from tenantry.registry.polling import Poll
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
 from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in, storable, upsert
@@ -38,7 +40,8 @@ class ServerRegistry:
         self._capacity_bytes = capacity_bytes
         self._notified = (-1, -1, False)  # the news that the operator was woken for
         self._held = False
-        self._poll = Poll(engine)
+        self._poll = Poll(engine, history.POLL)
+        self._leases = LeaseObserver()
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when something changed, where the database can notify."""
@@ -46,15 +49,23 @@ class ServerRegistry:
 
     def everything(self) -> Changes:
         """Return the whole registry, for a start or after a lost lease."""
-        return self._read(-1, complete=True)
+        return self._read(-1, None, complete=True)
 
-    def changes_since(self, revision: int) -> Changes:
-        """Return what changed after `revision`, tombstones included."""
-        if self._poll.revision() == revision:
-            return Changes(revision, complete=False, assignments=[], shards={})
-        return self._read(revision, complete=False)
+    def changes_since(self, revision: int, token: str | None = None) -> Changes:
+        """Return what changed after `revision`, tombstones included.
 
-    def _read(self, after: int, *, complete: bool) -> Changes:
+        Args:
+            token: of `revision`, as it was read with it; None: not to be compared.
+
+        Raises:
+            HistoryChanged: that revision is of another history; read everything.
+        """
+        newest, known = self._poll.row()
+        if newest == revision and token in (None, known or ""):
+            return Changes(revision, complete=False, assignments=[], shards={}, token=known or "")
+        return self._read(revision, token, complete=False)
+
+    def _read(self, after: int, token: str | None, *, complete: bool) -> Changes:
         rows = select(t.assignments).where(t.assignments.c.revision > after)
         if complete:
             rows = rows.where(t.assignments.c.deleted.is_(False))
@@ -63,15 +74,16 @@ class ServerRegistry:
         with reading(self._engine) as connection:
             # The counter first: revisions are committed in order, so whatever it covers is visible
             # to the statements that follow.
-            seen = connection.execute(select(t.leader.c.revision)).scalar_one()
+            seen, its_token = history.newest(connection, after, token)
             if seen == after:
-                return Changes(seen, complete, [], {})
+                return Changes(seen, complete, [], {}, token=its_token)
             return Changes(
                 seen,
                 complete,
                 [assignment_from(row) for row in connection.execute(rows)],
                 {row.shard: holding_from(row) for row in connection.execute(shards)},
                 {row.user_id: row.replicas for row in connection.execute(spread)},
+                its_token,
             )
 
     def lookup(self, user_id: str) -> Assignment | None:
@@ -92,17 +104,26 @@ class ServerRegistry:
         return None if row is None else claim_from(row).status
 
     def servers(self) -> list[Server]:
-        """Return every server that has not been forgotten, this one included, live or not."""
-        return servers_in(self._engine)
+        """Return every server that has not been forgotten, this one included, live or not.
 
-    def renew(self, *, lease_s: float, acked_revision: int, report: ServerReport) -> None:
-        """Hold the lease for `lease_s` from now by the database's clock, and acknowledge what is in force.
+        Leases are judged by when this process saw them renewed.
+        """
+        return self._leases.judged(servers_in(self._engine))
+
+    def renew(
+        self, *, lease_s: float, acked_revision: int, report: ServerReport, token: str | None = None
+    ) -> None:
+        """Hold the lease for `lease_s` from now, and acknowledge what is in force.
 
         Call it only after every change up to `acked_revision` was applied: the operator says Ready once
         every lease holder has acknowledged. The first call takes the name over, for instance from a
         server that was killed.
 
+        Args:
+            token: of `acked_revision`, as it was read with it; None: not to be compared.
+
         Raises:
+            HistoryChanged: that revision is of another history; nothing was written.
             ServerIdTaken: another server took the name since.
         """
         named = t.servers.c.server_id == self.server_id
@@ -112,10 +133,13 @@ class ServerRegistry:
             "endpoint": self._endpoint,
             "acked_revision": acked_revision,
             "lease_until": now_s(self._engine) + lease_s,
+            "lease_s": lease_s,
             "capacity_bytes": self._capacity_bytes,
             **{name: getattr(report, name) for name in _REPORTED},
         }
         with writing(self._engine) as connection:
+            if token is not None:
+                self._require_history(connection, acked_revision, token)
             changed = connection.execute(update(t.servers).where(mine).values(values))
             if changed.rowcount == 0:
                 other = connection.execute(select(t.servers.c.endpoint).where(named)).scalar_one_or_none()
@@ -127,6 +151,13 @@ class ServerRegistry:
                 ring(connection, Channel.OPERATOR)
         self._notified = news
         self._held = True
+
+    def _require_history(self, connection: Connection, revision: int, token: str) -> None:
+        try:
+            history.newest(connection, revision, token)
+        except HistoryChanged:
+            self._held = False  # the row of this name may be of an earlier start of this server
+            raise
 
     def release(self) -> None:
         """End the lease now: this server no longer answers."""

@@ -53,10 +53,18 @@ def assignment_from(row: Row[Any]) -> Assignment:
 
 
 def servers_in(engine: Engine) -> list[Server]:
-    """Return every server that has not been forgotten, live or not, by name."""
-    query = select(t.servers, (t.servers.c.lease_until - now_s(engine)).label("left"))
+    """Return every server that has not been forgotten, live or not, by name.
+
+    Leases are judged by the database's clock: enough to show them to people.
+    """
     with reading(engine) as connection:
-        rows = connection.execute(query.order_by(t.servers.c.server_id)).all()
+        return servers_on(connection)
+
+
+def servers_on(connection: Connection) -> list[Server]:
+    """As `servers_in`, within a transaction."""
+    query = select(t.servers, (t.servers.c.lease_until - now_s(connection.engine)).label("left"))
+    rows = connection.execute(query.order_by(t.servers.c.server_id)).all()
     return [
         Server(
             row.server_id,
@@ -65,6 +73,8 @@ def servers_in(engine: Engine) -> list[Server]:
             row.left,
             row.capacity_bytes,
             ServerReport(row.used_bytes, row.prepared_revision, row.leaving, row.load, row.busiest),
+            renewal=row.lease_until,
+            lease_s=row.lease_s,
         )
         for row in rows
     ]

@@ -73,6 +73,11 @@ class CandidateLoader:
         self._requests.pop(user_id, None)
         self._reports.pop(user_id, None)
 
+    def forget_all(self) -> None:
+        """Drop every request: what was reported may be lost, and revisions may be given out again."""
+        self._requests.clear()
+        self._reports.clear()
+
     def take_reports(self) -> list[LoadReport]:
         """Return the new reports; give them to `put_back` where the registry does not take them."""
         reports = list(self._reports.values())

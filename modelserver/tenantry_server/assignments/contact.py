@@ -84,6 +84,10 @@ class RegistryContact:
         self._lease_ends_s = until_s
         self._read_at_s = self._clock_s()
 
+    def history_changed(self) -> None:
+        """What was read is of another history: the lease ends now, until everything was read again."""
+        self._lease_ends_s = float("-inf")
+
     def answered(self) -> None:
         """The registry answered the follower."""
         self._answers = True

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from tenantry.errors import RegistryUnavailable, ServerIdTaken
+from tenantry.errors import HistoryChanged, RegistryUnavailable, ServerIdTaken
 from tenantry.logs import OnChange
 from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
 from tenantry.runtime import boot_clock_s, set_within
@@ -107,6 +107,11 @@ class RegistryFollower:
             except ServerIdTaken:
                 self._table.contact.name_taken()  # from here on memory is not trusted
                 raise
+            except HistoryChanged as error:
+                log.warning("another history", error=str(error))
+                self._table.history_changed()  # from here on requests ask SQL
+                candidates.forget_all()
+                self._wake.set()
             except RegistryUnavailable as error:
                 candidates.put_back(reports)
                 self._loss.warning("registry lost", error=str(error))
@@ -127,7 +132,9 @@ class RegistryFollower:
     async def _follow(self, candidates: CandidateLoader, reports: list[LoadReport]) -> None:
         began_s = self._clock_s()
         if self._table.lease_held:
-            self._put_in_force(await self._changes(), candidates)
+            at = self._table.revision, self._table.token
+            changes = await self._quickly(lambda: self._registry.changes_since(*at))
+            self._put_in_force(changes, candidates)
         else:
             # The operator waits for lease holders only. What it said Ready for without this server was
             # committed before the new lease begins, so the reading has to come after that. Everything
@@ -142,14 +149,6 @@ class RegistryFollower:
             if self._table.lease_held:  # else it ended meanwhile, and the next round begins again
                 # Counted from before the database was asked, so it ends before the database's own.
                 self._table.contact.renewed(until_s=began_s + self._lease_s - _LEASE_MARGIN_S)
-
-    async def _changes(self) -> Changes:
-        revision = self._table.revision
-        changes = await self._quickly(lambda: self._registry.changes_since(revision))
-        if changes.revision < revision:  # the registry was restored from a backup
-            log.warning("registry went back", revision=changes.revision, was=revision)
-            return await self._in_thread(self._registry.everything)
-        return changes
 
     def _put_in_force(self, changes: Changes, candidates: CandidateLoader) -> None:
         touched, gone = self._table.apply(changes)
@@ -174,8 +173,11 @@ class RegistryFollower:
     async def _renew(self, began_s: float) -> None:
         report = self._report()
         ack = self._ack(report)
+        token = self._table.token if ack[0] >= 0 else None  # nothing is acknowledged yet
         await self._quickly(
-            lambda: self._registry.renew(lease_s=self._lease_s, acked_revision=ack[0], report=report)
+            lambda: self._registry.renew(
+                lease_s=self._lease_s, acked_revision=ack[0], report=report, token=token
+            )
         )
         self._acked = ack
         self._renewed_at_s = began_s

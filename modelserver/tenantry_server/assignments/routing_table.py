@@ -35,7 +35,8 @@ class RoutingTable(ModelInfoRepository):
 
     Attributes:
         contact: whether this table may be trusted now.
-        revision: of the newest change in the table; -1 before the first reading.
+        revision: of the newest change in the table; -1 where everything has to be read.
+        token: of that revision in the registry's history.
     """
 
     def __init__(
@@ -52,7 +53,14 @@ class RoutingTable(ModelInfoRepository):
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
+        self._was_read = False
         self.revision = -1
+        self.token = ""
+
+    def history_changed(self) -> None:
+        """Stop trusting the table until everything was read again; where SQL is silent, it stays in use."""
+        self.contact.history_changed()
+        self.revision, self.token = -1, ""
 
     def apply(self, changes: Changes) -> tuple[list[Assignment], set[str]]:
         """Apply changes: from here on no request sees anything older.
@@ -87,7 +95,8 @@ class RoutingTable(ModelInfoRepository):
                 self._replicated.add(user_id)
             else:
                 self._replicated.discard(user_id)
-        self.revision = changes.revision
+        self.revision, self.token = changes.revision, changes.token
+        self._was_read = True
         touched = list(changes.assignments)
         if changes.shards:
             touched += [
@@ -105,7 +114,7 @@ class RoutingTable(ModelInfoRepository):
     @property
     def was_read(self) -> bool:
         """Whether the registry was read since this process started."""
-        return self.revision >= 0
+        return self._was_read
 
     @property
     def holdings(self) -> Mapping[int, Holding]:
