@@ -70,25 +70,29 @@ def _follow_cluster(
     if registry is None:
         return
     metrics.leading.set(1)
-    scale = None if settings.statefulset is None else ScaleWatch(settings.statefulset)
-    source = ClusterSource(
-        registry.claims(),
-        leads=leads,
-        resync_s=settings.resync_s,
-        namespace=settings.namespace,
-        metrics=metrics,
-        beside=[] if scale is None else [scale.run],
-    )
-    controller = Controller(
-        registry,
-        runtime.resolver(settings),
-        settings,
-        metrics,
-        source,
-        is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
-    )
-    health.controller, health.standing_by = controller, False
-    runtime.work(controller, lambda: source.run(controller.submit, stop), stop)
+
+    def term(ends: threading.Event) -> None:
+        scale = None if settings.statefulset is None else ScaleWatch(settings.statefulset)
+        source = ClusterSource(
+            registry.claims(),
+            leads=leads,
+            resync_s=settings.resync_s,
+            namespace=settings.namespace,
+            metrics=metrics,
+            beside=[] if scale is None else [scale.run],
+        )
+        controller = Controller(
+            registry,
+            runtime.resolver(settings),
+            settings,
+            metrics,
+            source,
+            is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
+        )
+        health.controller, health.standing_by = controller, False
+        runtime.work(controller, lambda: source.run(controller.submit, ends), ends)
+
+    runtime.keep_leading(registry, followed, term, stop)
 
 
 def _prepare_for_many() -> None:

@@ -1,5 +1,6 @@
 """One operator as a process that follows a folder of manifests."""
 
+import threading
 from pathlib import Path
 
 from tenantry_operator import runtime
@@ -26,9 +27,14 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
     folder = folder.absolute()
     health, metrics = Health(), OperatorMetrics()
     with runtime.probes(settings, health, metrics):
-        registry = runtime.leading(settings, f"folder {folder}")
+        followed = f"folder {folder}"
+        registry = runtime.leading(settings, followed)
         metrics.leading.set(1)
-        controller = Controller(registry, runtime.resolver(settings, beside=folder), settings, metrics)
-        health.controller = controller
-        source = FolderSource(folder, registry.claims(), may_empty=settings.allow_mass_delete)
-        runtime.work(controller, lambda: follow(source, folder, controller.submit, stop), stop)
+
+        def term(ends: threading.Event) -> None:
+            controller = Controller(registry, runtime.resolver(settings, beside=folder), settings, metrics)
+            health.controller = controller
+            source = FolderSource(folder, registry.claims(), may_empty=settings.allow_mass_delete)
+            runtime.work(controller, lambda: follow(source, folder, controller.submit, ends), ends)
+
+        runtime.keep_leading(registry, followed, term, stop)

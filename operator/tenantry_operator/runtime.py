@@ -4,12 +4,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
 
+from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.runtime import exit_within, when_closed
 from tenantry.stores.file_roots import FileRoots
@@ -22,6 +23,8 @@ from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
+_AGAIN_S = 0.5
+_CHECK_S = 0.1
 _END_S = 15.0  # longer than a lookup in a store, or giving the Lease back
 
 
@@ -52,6 +55,57 @@ def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
     epoch = registry.lead(source)
     log.info("leading", epoch=epoch, source=source, pid=os.getpid())
     return registry
+
+
+def keep_leading(
+    registry: OperatorRegistry, source: str, term: Callable[[threading.Event], None], stop: threading.Event
+) -> None:
+    """Work as the leader; where the registry lost commits, lead again and begin from its rows.
+
+    Args:
+        registry: led already.
+        source: what this operator follows.
+        term: works until the event that it is given is set.
+        stop: ends all terms.
+
+    Raises:
+        LeadershipLost: another operator took over; nothing more was written.
+        RegistryUnavailable: the registry did not answer when the first term began.
+    """
+    again = False
+    while not stop.is_set():
+        try:
+            if again:
+                log.info("leading again", epoch=registry.lead(source), source=source, pid=os.getpid())
+            with _part_of(stop) as ends:
+                term(ends)
+        except HistoryChanged as error:
+            log.warning("the registry lost commits", error=str(error))
+            again = True
+        except RegistryUnavailable as error:
+            if not again:
+                raise
+            log.warning("waiting for the registry", error=str(error))
+            stop.wait(_AGAIN_S)
+        else:
+            return
+
+
+@contextmanager
+def _part_of(stop: threading.Event) -> Iterator[threading.Event]:
+    """Make an event for a part of this process's life: it is set with `stop`, and when the block ends."""
+    ends = threading.Event()
+
+    def follow() -> None:
+        while not ends.is_set():
+            if stop.wait(_CHECK_S):
+                ends.set()
+
+    threading.Thread(target=follow, name="term", daemon=True).start()
+    try:
+        yield ends
+    finally:
+        ends.set()
 
 
 def resolver(settings: OperatorSettings, *, beside: Path | None = None) -> Resolver:

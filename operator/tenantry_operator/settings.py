@@ -26,7 +26,7 @@ class OperatorSettings(CommonSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between readings of what servers reported; three small SELECTs.",
+        description="Between readings of what servers reported; four small SELECTs.",
     )
     resync_s: float = Field(
         default=600.0,

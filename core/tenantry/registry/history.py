@@ -2,7 +2,8 @@
 
 A failover to a replica that lags, or a restore, takes commits back, and later ones get the same revisions.
 A process that holds a revision as a cursor holds its token too: where the two no longer belong together,
-what the process knows is of another history. Owns the statements; refuses to decide what follows from a difference.
+what the process knows is of another history. Owns the statements; refuses to decide what follows from a
+difference.
 """
 
 import secrets

@@ -12,7 +12,7 @@ from itertools import islice
 import structlog
 
 from tenantry import ModelId
-from tenantry.errors import RegistryUnavailable
+from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.logs import OnChange
 from tenantry.registry import LoadReport, OperatorRegistry
 from tenantry_operator.artifacts.lookups import Lookups
@@ -92,10 +92,15 @@ class Controller:
 
         Raises:
             LeadershipLost: another operator leads; this process must end.
+            HistoryChanged: the registry lost what was written; another controller begins from its rows.
         """
         self._registry.listen(self.wake, stop)
         try:
             self._run(stop)
+        except HistoryChanged:
+            for uid in self._entries:
+                self._metrics.moved(self._entries[uid].state, None)
+            raise
         finally:
             self._lookups.close()
 
@@ -124,9 +129,11 @@ class Controller:
 
         Raises:
             LeadershipLost: another operator leads; nothing of this pass was written.
+            HistoryChanged: the registry lost what was written.
             RegistryUnavailable: the registry did not answer; call again.
         """
         now_s = time.monotonic()
+        self._registry.check()
         if self._fleet.observe(now_s):  # what waits for a server waits for one to be started now
             self._dirty |= self._waits.for_servers()
         for user_id in self._fleet.observe_faults(now_s):
