@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak soak-hostile clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak soak-failover soak-hostile clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -81,6 +81,9 @@ bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the ex
 
 soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fleet of three
 	TENANTRY_SOAK_S=600 $(BIN)/python -m pytest -s --timeout 1200 tests/e2e/test_workers.py -k chaos
+
+soak-failover: $(VENV)/.dev ## twenty failovers of PostgreSQL that lose commits; TENANTRY_TEST_SEED=… replays a run
+	TENANTRY_FAILOVER_ROUNDS=$${TENANTRY_FAILOVER_ROUNDS:-20} $(BIN)/pytest -rA tests/e2e/test_failover.py
 
 soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
 	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py

@@ -57,6 +57,13 @@ class Valve:
         self._refusing = True
         self._life += 1
 
+    def redirect(self, upstream_url: str) -> None:
+        """End every connection; new ones go to another server."""
+        upstream = urlsplit(upstream_url)
+        self.cut()
+        self._upstream = (str(upstream.hostname), int(upstream.port or 443))
+        self.open()
+
     def close(self) -> None:
         """End all of it."""
         self._closed = True
