@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": "Load every model with the libraries here, and list those that would not.",
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
+    "registry": "Check the SQL registry, after a restore, a failover or an upgrade.",
 }
 _EXTRAS = {
     "aiohttp": "server",
