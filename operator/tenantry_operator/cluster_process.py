@@ -12,7 +12,7 @@ from tenantry.logs import OnChange
 from tenantry.registry import OperatorRegistry
 from tenantry.runtime import run_async
 from tenantry_operator import runtime
-from tenantry_operator.cluster.client import Cluster
+from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.cluster.election import Election
 from tenantry_operator.cluster.source import ClusterSource
 from tenantry_operator.cluster.statefulset import ScaleWatch
@@ -65,10 +65,10 @@ def _follow_cluster(
     metrics: OperatorMetrics,
     leads: Callable[[], bool],
 ) -> None:
-    followed = f"cluster {settings.namespace or '(all namespaces)'}"
-    registry = _leading_at_last(settings, followed, stop)
-    if registry is None:
+    led = _leading_at_last(settings, stop)
+    if led is None:
         return
+    registry, followed = led
     metrics.leading.set(1)
 
     def term(ends: threading.Event) -> None:
@@ -106,14 +106,28 @@ def _prepare_for_many() -> None:
 
 
 def _leading_at_last(
-    settings: OperatorSettings, source: str, stop: threading.Event
-) -> OperatorRegistry | None:
-    """As `runtime.leading`, waiting for a registry that is not there yet; None: told to stop meanwhile."""
+    settings: OperatorSettings, stop: threading.Event
+) -> tuple[OperatorRegistry, str] | None:
+    """As `runtime.leading`, waiting for the cluster and for a registry that is not there yet.
+
+    Returns:
+        the registry, and what this operator follows in its words; None: told to stop meanwhile.
+    """
+    where = settings.namespace or "(all namespaces)"
     problem = OnChange(log)
     while not stop.is_set():
         try:
-            return runtime.leading(settings, source)
+            # Two clusters may both have an operator of all namespaces: by its UID each is itself.
+            followed = f"cluster {run_async(_uid(settings.namespace))} {where}"
+            return runtime.leading(settings, followed, formerly=f"cluster {where}"), followed
         except RegistryUnavailable as error:
             problem.warning("waiting for the registry", error=str(error))
-            stop.wait(_REGISTRY_EVERY_S)
+        except ClusterError as error:
+            problem.warning("waiting for the API server", error=str(error))
+        stop.wait(_REGISTRY_EVERY_S)
     return None
+
+
+async def _uid(namespace: str | None) -> str:
+    async with Cluster(namespace) as cluster:
+        return await cluster.uid()

@@ -42,8 +42,12 @@ def identity() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
+def leading(settings: OperatorSettings, source: str, *, formerly: str = "") -> OperatorRegistry:
     """Take the lead, and return the registry.
+
+    Args:
+        source: what this operator follows.
+        formerly: what an older release wrote for the same source.
 
     Raises:
         RegistryMismatch: it is not usable, or follows another source.
@@ -52,7 +56,7 @@ def leading(settings: OperatorSettings, source: str) -> OperatorRegistry:
     engine = open_engine(settings.registry_url)
     migrate(engine)
     registry = OperatorRegistry(engine, identity())
-    epoch = registry.lead(source)
+    epoch = registry.lead(source, formerly=formerly)
     log.info("leading", epoch=epoch, source=source, pid=os.getpid())
     return registry
 

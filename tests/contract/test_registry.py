@@ -29,6 +29,7 @@ from tenantry.registry import (
     schema,
 )
 from tenantry.registry.engine import _alembic_config, reading, writing
+from tenantry.registry.schema import leader
 from tenantry.status import State, Status
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
@@ -179,6 +180,18 @@ def test_a_registry_follows_one_source(engine: Engine, operator: OperatorRegistr
     with pytest.raises(RegistryMismatch, match="follows tests, not other"):
         OperatorRegistry(engine, "other").lead("other")
     operator.commit(Writes(claims=[_claim("a")]))  # the refused one has not taken over
+
+
+def test_a_source_may_be_renamed_once_and_then_belongs_to_one(engine: Engine) -> None:
+    """The first of two clusters that shared a name takes it; the other is refused, and removes nothing."""
+    every = "cluster (all namespaces)"
+    one, other = "cluster a (all namespaces)", "cluster b (all namespaces)"
+    OperatorRegistry(engine, "before").lead("tests", formerly="")
+    with writing(engine) as connection:
+        connection.execute(update(leader).values(source=every))
+    OperatorRegistry(engine, "one").lead(one, formerly=every)
+    with pytest.raises(RegistryMismatch, match=r"follows cluster a \(all namespaces\), not cluster b"):
+        OperatorRegistry(engine, "other").lead(other, formerly=every)
 
 
 def test_claims_come_back_as_they_were(operator: OperatorRegistry) -> None:

@@ -50,6 +50,7 @@ RIGHTS = {
         Right("tenantry.dev", "tenantmodels", "list"),
         Right("tenantry.dev", "tenantmodels", "watch"),
         Right("tenantry.dev", "tenantmodels/status", "patch"),
+        Right("", "namespaces", "get", name="kube-system"),
         Right("coordination.k8s.io", "leases", "get", name=OPERATOR),
         Right("coordination.k8s.io", "leases", "update", name=OPERATOR),
         Right("apps", "statefulsets", "get", name=SERVER),
@@ -120,7 +121,7 @@ class Deployed(Home):
 def _needed(request: dict[str, Any]) -> Right:
     about = request["objectRef"]
     resource = "/".join(about[part] for part in ("resource", "subresource") if part in about)
-    name = about.get("name", "") if resource in ("leases", "statefulsets") else ""
+    name = about.get("name", "") if resource in ("leases", "statefulsets", "namespaces") else ""
     return Right(about.get("apiGroup", ""), resource, request["verb"], name)
 
 

@@ -140,6 +140,16 @@ class Cluster:
         """Return the StatefulSet of this name now; None: there is none."""
         return await self._found("apps", "v1", namespace, "statefulsets", name)
 
+    async def uid(self) -> str:
+        """Return the UID of kube-system, which names the cluster as long as it lives; or ClusterError."""
+
+        async def read() -> dict[str, Any]:
+            core = client.CoreV1Api(self._client)
+            found = await core.read_namespace("kube-system", _request_timeout=_TIMEOUT_S)
+            return {"uid": found.metadata.uid if found.metadata else ""}
+
+        return str((await _answered(read()))["uid"])
+
     async def write_status(
         self, namespace: str, name: str, resource_version: str, status: Mapping[str, Any]
     ) -> dict[str, Any]:
