@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tenantry import TenantModel
 from tenantry.registry import OperatorRegistry, migrate, open_engine
+from tenantry.registry.sql import servers_in
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.envtest_assets import provide
@@ -110,7 +111,7 @@ class FleetUnderFaults:
 
     def live(self) -> set[str]:
         """Servers whose lease holds."""
-        return {server.server_id for server in self.registry.servers() if server.live}
+        return {server.server_id for server in servers_in(self.engine) if server.live}
 
     def listed(self) -> list[dict[str, Any]]:
         status, body = self.home.plane.request("GET", TENANT_MODELS)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate, open_engine
+from tenantry.registry.sql import servers_in
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
 from tests.support.kubernetes.home import Home
@@ -71,8 +72,8 @@ class Site:
         return [self.home.predict(user_id, 1.0, server) for server in SERVERS]
 
     def live(self) -> set[str]:
-        """Servers whose lease holds."""
-        return {server.server_id for server in self.registry.servers() if server.live}
+        """Servers whose lease holds by the database's clock: this process has seen no renewal."""
+        return {server.server_id for server in servers_in(self.engine) if server.live}
 
     def claim(self, name: str) -> Claim | None:
         """What the registry remembers of a TenantModel."""

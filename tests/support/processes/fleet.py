@@ -21,6 +21,7 @@ from sqlalchemy import Engine, select
 from tenantry.placement import SHARDS
 from tenantry.registry import Holding, OperatorRegistry, Server, migrate, open_engine
 from tenantry.registry.schema import claims
+from tenantry.registry.sql import servers_in
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.up import TENANTRY
@@ -199,7 +200,7 @@ class Fleet:
 
     def servers(self) -> dict[str, Server]:
         """As the registry knows them."""
-        return {server.server_id: server for server in self.registry.servers()}
+        return {server.server_id: server for server in servers_in(self.engine)}
 
     def live(self) -> set[str]:
         """Servers whose lease holds."""

@@ -12,6 +12,7 @@ import joblib
 
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Assignment, Holding, OperatorRegistry, Server, Writes, migrate, open_engine
+from tenantry.registry.sql import servers_in
 from tests.support.processes.child_process import Child, stop_all
 from tests.support.waiting import PATIENCE_S, until
 
@@ -54,7 +55,7 @@ class Servers:
 
     def live(self) -> dict[str, Server]:
         """Those whose lease holds."""
-        return {server.server_id: server for server in self.operator.servers() if server.live}
+        return {server.server_id: server for server in servers_in(self.engine) if server.live}
 
     def url(self, server_id: str) -> str:
         """The address of one of them."""
