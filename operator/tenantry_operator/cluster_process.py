@@ -67,6 +67,7 @@ def _follow_cluster(
 ) -> None:
     led = _leading_at_last(settings, stop)
     if led is None:
+        log.info("stopped")
         return
     registry, followed = led
     metrics.leading.set(1)

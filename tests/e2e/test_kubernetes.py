@@ -193,7 +193,7 @@ def test_it_stops_in_order_where_no_api_server_answers(plane: ControlPlane, tmp_
     write_kubeconfig(kubeconfig, f"https://127.0.0.1:{port}", plane.ca_file, plane.admin_token)
     lonely = Home(plane, tmp_path)
     operator = lonely.start_operator(env={"KUBECONFIG": str(kubeconfig)})
-    until(lambda: "can't be listed yet" in lonely.log("operator"), "it tries")
+    until(lambda: "waiting for the API server" in lonely.log("operator"), "it tries")
     operator.stop(grace_s=20)
     assert '"event": "stopped"' in lonely.log("operator")
     assert "Traceback" not in lonely.log("operator")
