@@ -126,9 +126,10 @@ def test_losing_most_of_the_folder_needs_a_word(home: Path) -> None:
     with ups.running(home / "manifests", home / "state", servers=1) as up:
         up.until_ready(61)
         for path in up.manifests.glob("*.yaml"):
-            path.unlink()
+            if path.name != "u0.yaml":  # of an empty folder nobody is removed, whatever their number
+                path.unlink()
         until(lambda: any("refusing to remove" in line["event"] for line in up.log), "refused")
         assert up.instance("u7", 1.0) == pytest.approx(7.0)
     with ups.running(home / "manifests", home / "state", "--allow-mass-delete", servers=1) as up:
-        until(lambda: not up.tenants(), "removed")
+        until(lambda: [each["userId"] for each in up.tenants()] == ["u0"], "removed")
         until(lambda: up.predict("u7", {"instances": [[1.0]]}).status == 404, "not served")
