@@ -105,6 +105,7 @@ def test_models_of_another_version_are_named_in_words(up: Up) -> None:
             user_id=user_id,
             to=up.state.parent / "models",
             manifests=up.manifests,
+            check=False,
         )
     assert both in up.until_settled("hist", "ArtifactInvalid")["message"]
     up.until_settled("ridge", "Ready")

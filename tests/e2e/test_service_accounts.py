@@ -221,6 +221,7 @@ def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
     names = (OPERATOR, SERVER, "another")
     asked += [Right(*right[:3], name=name) for right in RIGHTS[account] for name in names]
     asked += [Right("coordination.k8s.io", "leases", verb, name=OPERATOR) for verb in VERBS]
+    asked += [Right("", "namespaces", verb, name="kube-system") for verb in VERBS]
     asked += [
         Right("apps", f"statefulsets{sub}", verb, name=SERVER) for verb in VERBS for sub in ("", "/scale")
     ]
