@@ -39,7 +39,9 @@ def fleet(tmp_path: Path) -> Fleet:
     manifests = tmp_path / "tenants"
     manifests.mkdir()
     for user_id in USERS:
-        publish(OLD / "ridge.joblib", user_id=user_id, to=tmp_path / "models", manifests=manifests)
+        publish(
+            OLD / "ridge.joblib", user_id=user_id, to=tmp_path / "models", manifests=manifests, check=False
+        )
     url = f"sqlite:///{tmp_path}/registry.db"
     env = {"TENANTRY_HOT_EVERY_S": "0.5", "TENANTRY_REBALANCE_AFTER_S": "0.5"}
     return Fleet(tmp_path / "fleet", url, [str(manifests)], env=env, servers=2)
