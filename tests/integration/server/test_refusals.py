@@ -100,7 +100,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "exits": ("/predict/exits", POST, 500, "PredictionFailed", "Exits raised SystemExit: 3"),
     "wrong count": ("/predict/wrong", POST, 500, "PredictionFailed", "returned shape (0,) for 1 rows"),
     "a scalar": ("/predict/scalar", POST, 500, "PredictionFailed", "returned shape () for 1 rows"),
-    "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "can't be written as JSON"),
+    "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "which JSON has no form for"),
     "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 1 s"),
     "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 1 s"),
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", "it is not a joblib or pickle file"),
