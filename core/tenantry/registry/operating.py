@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
-from tenantry.errors import HistoryChanged, LeadershipLost, RegistryMismatch
+from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
@@ -16,6 +16,7 @@ from tenantry.registry.polling import Poll
 from tenantry.registry.reading import RegistryReader, chunks
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
 from tenantry.registry.sql import servers_on, shard_map, upsert, values_of
+from tenantry.registry.term import Term
 from tenantry.registry.wakeups import Channel, listen, ring
 from tenantry.runtime import boot_clock_s
 
@@ -39,35 +40,6 @@ class Writes:
     forgotten: Sequence[str] = ()
     assignments: Sequence[Assignment] = ()
     answered: Sequence[LoadReport] = ()
-
-
-@dataclass(slots=True)
-class _Term:
-    """What the leader's row says while this operator leads.
-
-    Attributes:
-        epoch: grows with every leader; a restore may take it back.
-        token: random, of this term alone.
-        marks: of the last write of this term; several where a commit was not answered.
-    """
-
-    epoch: int
-    token: str
-    marks: set[str]
-
-    def require(self, epoch: int, token: str, mark: str) -> None:
-        """Compare with the row.
-
-        Raises:
-            LeadershipLost: another operator leads.
-            HistoryChanged: the row is of before this term, or lacks the last writes of it.
-        """
-        if epoch > self.epoch or (epoch == self.epoch and token != self.token):
-            raise LeadershipLost(self.epoch, epoch)
-        if epoch < self.epoch or mark not in self.marks:
-            raise HistoryChanged(
-                f"epoch {self.epoch}, last write {'/'.join(sorted(self.marks))}", f"{epoch}, {mark or None}"
-            )
 
 
 @dataclass(slots=True)
@@ -101,7 +73,7 @@ class OperatorRegistry(RegistryReader):
     def __init__(self, engine: Engine, holder: str, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
         super().__init__(engine)
         self._holder = holder
-        self._term: _Term | None = None
+        self._term: Term | None = None
         self._poll = Poll(engine, _LEADER)
         self._leases = LeaseObserver(clock_s=clock_s)
         self.led_at = 0
@@ -131,7 +103,7 @@ class OperatorRegistry(RegistryReader):
                     "choose another registry for it, so that neither loses its tenants"
                 )
             known = 0 if self._term is None else self._term.epoch  # a restore may have taken it back
-            term = _Term(max(known, row.epoch) + 1, history.new_token(), {history.new_token()})
+            term = Term(max(known, row.epoch) + 1, history.new_token(), {history.new_token()})
             (mark,) = term.marks
             values: dict[str, int | str] = {
                 "epoch": term.epoch,

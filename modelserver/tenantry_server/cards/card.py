@@ -62,16 +62,10 @@ class Card:
         """Whether every column is a number."""
         return self.form in (Form.FRAME, Form.ARRAY) and all(column.is_number for column in self.columns)
 
-    @property
-    def body(self) -> bytes:
-        """The example rows as the body of a request."""
-        return orjson.dumps(
-            self.rows if self.form in (Form.FRAME, Form.RECORDS) else {"instances": self.rows}
-        )
-
     def payload(self) -> JsonPayload:
         """Return the example rows as a request brings them."""
-        return parse(self.body)
+        named = self.form in (Form.FRAME, Form.RECORDS)
+        return parse(orjson.dumps(self.rows if named else {"instances": self.rows}))
 
     def to_json(self) -> bytes:
         """Write the card.

@@ -14,9 +14,9 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from typing import Any
+
+from tenantry_server.scoring.golden import version_here
 
 _LIBRARY = "scikit-learn"
 _LONGEST = 40
@@ -65,13 +65,9 @@ def served_by(version: str) -> str:
     return f"served by {version}"
 
 
-@cache
 def installed() -> str:
     """Return the version of scikit-learn that is installed here, without importing it; empty: none is."""
-    try:
-        return metadata.version(_LIBRARY)
-    except metadata.PackageNotFoundError:
-        return ""
+    return version_here(_LIBRARY)
 
 
 def skew_of(data: bytes) -> Skew | None:
