@@ -13,7 +13,7 @@ from benchmarks.serving.endpoint import Endpoint
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row, quantiles, rate, spread
 from benchmarks.serving.tenants import Tenants, linear_answers
-from benchmarks.serving.throughput import interleaved
+from benchmarks.serving.throughput import cpu, interleaved
 
 _REGISTERED = 100_000
 _MEASURED = 20_000
@@ -68,6 +68,7 @@ def crowd(options: Options) -> list[Row]:
             ratios[1] >= _RATIO,
             quantiles(mine.p50_ms, mine.p99_ms),
             quantiles(theirs.p50_ms, theirs.p99_ms),
+            cpu=cpu(rounds, own.name, other.name),
         ),
     ]
 

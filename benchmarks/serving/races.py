@@ -11,7 +11,7 @@ from benchmarks.serving.environments import PeerUnavailable
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row, quantiles, rate, spread
 from benchmarks.serving.tenants import Tenants
-from benchmarks.serving.throughput import Rounds, interleaved
+from benchmarks.serving.throughput import Rounds, cpu, interleaved
 
 _RIDGE_TENANTS = 50
 _FOREST_TENANTS = 3
@@ -97,4 +97,5 @@ def _compared(workload: str, rounds: Rounds, own: Endpoint, other: Endpoint, tar
         ratios[1] >= target,
         quantiles(mine.p50_ms, mine.p99_ms),
         quantiles(theirs.p50_ms, theirs.p99_ms),
+        cpu=cpu(rounds, own.name, other.name),
     )

@@ -16,6 +16,7 @@ _HEAD = (
     "ours",
     "theirs",
     "ratio (least to most)",
+    "ratio of CPU",
     "target",
     "",
     "p50, p99 ms: ours",
@@ -33,6 +34,7 @@ class Row:
         ours, theirs: the figures, with their units.
         target: the limit that `met` judges; empty: it is printed only.
         met: None: there is no target, or nothing could be measured.
+        cpu: their CPU for one request, for ours.
         ours_ms, theirs_ms: quantiles of the latency.
         note: why nothing could be measured; stands below the table.
     """
@@ -47,17 +49,18 @@ class Row:
     ours_ms: str = ""
     theirs_ms: str = ""
     note: str = ""
+    cpu: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         verdict = "NOT MEASURED" if self.note else {None: "", True: "met", False: "MISSED"}[self.met]
-        before = (self.workload, self.against, self.ours, self.theirs, self.ratio, self.target)
+        before = (self.workload, self.against, self.ours, self.theirs, self.ratio, self.cpu, self.target)
         return (*before, verdict, self.ours_ms, self.theirs_ms)
 
 
 def rate(load: Load) -> str:
-    """Answers a second."""
-    return f"{load.per_s:,.0f}/s"
+    """Answers a second, and the CPU that one takes."""
+    return f"{load.per_s:,.0f}/s" + (f", {load.cpu_us:.0f} us" if load.cpu_us else "")
 
 
 def quantiles(p50_ms: float, p99_ms: float) -> str:
@@ -66,7 +69,7 @@ def quantiles(p50_ms: float, p99_ms: float) -> str:
 
 
 def spread(least: float, middle: float, most: float) -> str:
-    """A ratio as it came out in all rounds."""
+    """Return a ratio as it came out in all rounds."""
     return f"{_short(middle)} ({_short(least)} to {_short(most)})"
 
 

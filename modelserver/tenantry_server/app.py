@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from tenantry import TenantryError
 from tenantry.errors import ModelNotReady
@@ -115,7 +115,13 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         app.add_routes(_workers(pool))
     app.add_routes(protocols.routes(service))
     app.cleanup_ctx.append(closed)
+    app.on_response_prepare.append(_without_versions)
     return app
+
+
+async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
+    """Leave out the header in which aiohttp names itself: who attacks looks for its version."""
+    response.headers.popall(hdrs.SERVER, None)
 
 
 def _probes(ready: Callable[[], bool], metrics: ServerMetrics) -> list[web.RouteDef]:

@@ -1,35 +1,38 @@
-"""The fast path: answers plain predictions before the application is asked.
+"""The fast path: answers plain predictions as their bytes arrive, before aiohttp makes a request of them.
 
-It saves the router, the middleware and the making of headers, which cost as much as a small prediction. A
-prediction is plain where its body has arrived, and its head is one that most clients send. This server
-answers it at once where the model is in memory and quick, or passes it on where a peer should answer;
-everything else goes to the application unchanged.
-
-Leans on `aiohttp.web.Server.request_handler` (aiohttp 3.14), which tests/integration/server/protocols/
-test_fast_path.py fails without.
+A prediction is plain where aiohttp's parser has accepted its headers before, its body is here and small
+(see `wire.plain_connection`), and its model is in memory and quick. Everything else goes to aiohttp
+unchanged, and gets the same answer there, byte for byte but for the date.
 """
 
+import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+import structlog
+from aiohttp import HttpVersion11, hdrs, web
 
 from tenantry import TenantryError
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
-from tenantry_server.wire import bodies, headers
-from tenantry_server.wire.answers import WholeAnswer
+from tenantry_server.wire import headers
+from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
+from tenantry_server.wire.plain_connection import PlainServer
 
-_AT_ONCE_BYTES = 64 << 10  # larger bodies would hold up others
-_PREFIX = "/predict/"
-_NAME = "[A-Za-z0-9._~@:+-]+"
-_NATIVE = re.compile(_PREFIX + _NAME)
-_KSERVE = re.compile(f"/v1/models/({_NAME}):predict|/v2/models/({_NAME})/infer")
+log = structlog.get_logger(__name__)
+
+_MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others
+_NATIVE, _V2 = int(Form.NATIVE), int(Form.V2)  # an enum's members take longer to get at than to compare
+_ROOT = logging.getLogger()
+_NAME = "([A-Za-z0-9._~@:+-]+)"
+_PREDICTION = re.compile(f"/predict/{_NAME}|/v1/models/{_NAME}:predict|/v2/models/{_NAME}/infer")
+_Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
 class FastPath:
@@ -41,6 +44,9 @@ class FastPath:
         server_id: shown in the header Tenantry-Server.
         max_body_bytes: a larger body goes to the application, which refuses it.
         answered: called with the status and the seconds of each answer.
+
+    Attributes:
+        most_bytes: of a body that is answered here.
     """
 
     def __init__(
@@ -54,73 +60,84 @@ class FastPath:
     ) -> None:
         self._plane = plane
         self._forwarder = forwarder
-        self._max_body_bytes = max_body_bytes
-        self._max_bytes = min(max_body_bytes, _AT_ONCE_BYTES)
+        self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
-        self._head = (
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-            f"{headers.SERVER}: {server_id}\r\n{headers.MODEL_ID}: "
-        )
-        self._date = ""
+        self._json = _start("application/json")
+        self._middle = f"\r\n{headers.SERVER}: {server_id}\r\nContent-Length: "
+        self._end = ""  # of a head, with this second's date
         self._date_until_s = 0.0
 
     def install(self, server: web.Server) -> None:
-        """Stand before the application of `server`."""
-        application = server.request_handler
-        forwarder = self._forwarder
+        """Stand before the application of `server`, which has no connections yet."""
+        PlainServer.take_over(server, self)
+        if self._forwarder is not None:
+            server.request_handler = self._passing_on(server.request_handler, self._forwarder)
+
+    def _passing_on(self, application: _Handler, forwarder: Forwarder) -> _Handler:
+        """Return a handler that has plain predictions answered by peers, past the application."""
 
         async def handler(request: Any) -> web.StreamResponse:
             if request.method == "POST" and _arrived(request):
-                path = request.raw_path
-                if _NATIVE.fullmatch(path):
-                    user_id = path[len(_PREFIX) :]
-                    body = request.content.read_nowait()
-                    answer = self._at_once(user_id, body)
-                    if answer is not None:
-                        return answer
-                    request[bodies.BODY] = bodies.Body(request, self._max_body_bytes, body)
-                elif forwarder is not None and (named := _KSERVE.fullmatch(path)):
-                    user_id = named[named.lastindex or 1]
-                else:
-                    return await application(request)
-                if forwarder is not None and headers.HOP not in request.headers:
+                named = _PREDICTION.fullmatch(request.raw_path)
+                if named is not None and headers.HOP not in request.headers:
                     began_s = time.perf_counter()
-                    passed_on = await forwarder.pass_on_plain(request, user_id)
+                    passed_on = await forwarder.pass_on_plain(request, named[named.lastindex or 1])
                     if passed_on is not None:
                         self._answered(passed_on.status, time.perf_counter() - began_s)
                         return passed_on
             return await application(request)
 
-        server.request_handler = handler
+        return handler
 
-    def _at_once(self, user_id: str, body: bytes) -> WholeAnswer | None:
-        if len(body) > self._max_bytes:
-            return None
+    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
+        """Return the whole answer to a plain request; None: the application has to see it."""
         began_s = time.perf_counter()
+        form, user_id, _ = target
+        about = self._json
         try:
             found = self._plane.find_quick(user_id)
             if found is None:
                 return None
-            payload = parse(body)
-            answer = self._plane.score_quick(user_id, found, payload)
-            if answer is None:
-                return None
-            content = to_json(answer.predictions, bare=payload.bare)
+            if form == _V2:
+                content, about = self._v2(user_id, found, block, body)
+            else:
+                payload = parse(body)
+                answer = self._plane.score_quick(user_id, found, payload)
+                if answer is None:
+                    return None
+                content = to_json(answer.predictions, bare=payload.bare and form == _NATIVE)
         except TenantryError:
             return None  # the application meets the error again, and describes it
-        head = (
-            f"{self._head}{headers.value_of(answer.model_id)}\r\n"
-            f"Date: {self._now()}\r\nContent-Length: {len(content)}\r\n\r\n"
-        )
-        self._answered(200, time.perf_counter() - began_s)
-        return WholeAnswer(head.encode() + content, len(content))
+        if content is None:
+            return None
+        if time.time() >= self._date_until_s:
+            self._new_second()
+        head = f"{about}{headers.value_of(found[0])}{self._middle}{len(content)}{self._end}"
+        seconds = time.perf_counter() - began_s
+        self._answered(200, seconds)
+        if _ROOT.isEnabledFor(logging.DEBUG):
+            log.debug("predict", user=user_id, status=200, ms=round(seconds * 1e3, 2))
+        return head.encode() + content
 
-    def _now(self) -> str:
+    def _v2(self, user_id: str, found: Any, block: Block, body: bytes) -> tuple[bytes | None, str]:
+        asked = infer_request.parse(body, block.json_length)
+        answer = self._plane.score_quick(user_id, found, asked.tensors)
+        if answer is None:
+            return None, ""
+        content, json_bytes = infer_answer.render(asked, answer, user_id)
+        if json_bytes is None:
+            return content, self._json
+        return content, _start(f"application/octet-stream\r\n{JSON_LENGTH}: {json_bytes}")
+
+    def _new_second(self) -> None:
         now_s = time.time()
-        if now_s >= self._date_until_s:
-            self._date = formatdate(now_s, usegmt=True)
-            self._date_until_s = int(now_s) + 1.0
-        return self._date
+        self._end = f"\r\nDate: {formatdate(now_s, usegmt=True)}\r\n\r\n"
+        self._date_until_s = int(now_s) + 1.0
+
+
+def _start(about: str) -> str:
+    """Return an answer's head, up to the model id."""
+    return f"HTTP/1.1 200 OK\r\n{hdrs.CONTENT_TYPE}: {about}\r\n{headers.MODEL_ID}: "
 
 
 def _arrived(request: web.Request) -> bool:

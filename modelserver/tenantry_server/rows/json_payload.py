@@ -58,13 +58,19 @@ class JsonPayload(Payload):
     def matrix(self, model: Model) -> Rows:
         """As `Payload.matrix`."""
         names, lists = self._in_order(model)
-        width = len(lists[0]) if lists else 0
-        flat = lists[0] if len(lists) == 1 else [value for row in lists for value in row]
+        if len(lists) == 1:
+            flat = lists[0]
+            width = len(flat)
+        else:
+            flat = [value for row in lists for value in row]
+            width = len(lists[0]) if lists else 0
         try:
             values = array("d", flat)
         except (TypeError, OverflowError):
             values = _slowly(lists, names)
-        matrix = np.frombuffer(values).reshape(len(lists), width) if values else np.empty((len(lists), 0))
+        matrix = (
+            np.ndarray((len(lists), width), np.float64, values) if values else np.empty((len(lists), 0))
+        )
         # Any NaN or infinity is in the sum, and for the few values of most requests this takes a
         # tenth of the time of numpy's isfinite.
         if len(values) > 64 or not math.isfinite(sum(values)):

@@ -41,6 +41,13 @@ def score(model: Model, payload: Payload) -> Predictions:
 
 def score_rows(model: Model, rows: Rows) -> Predictions:
     """Predict for a matrix that was checked already; `model` is numeric."""
+    if isinstance(model, Compiled):  # it only computes; any other may change what all models share
+        try:
+            return model.predict_rows(rows)
+        except TenantryError:
+            raise
+        except BaseException as error:
+            raise _refusal(model, error) from error
     return _checked(model, lambda: model.predict_rows(rows), len(rows))
 
 
@@ -86,16 +93,18 @@ def _or_error(call: Callable[[], _T]) -> _T | Exception:
 
 def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
     try:
-        if isinstance(model, Compiled):  # it only computes; any other may change what all models share
-            predictions = call()
-        else:
-            returned = surroundings.kept(call)
-            predictions = results.of(returned, expected, type(model).__name__)
+        if isinstance(model, Compiled):
+            return call()
+        return results.of(surroundings.kept(call), expected, type(model).__name__)
     except TenantryError:
         raise
-    except _REFUSALS[model.numeric] as error:
-        raise FeatureMismatch(f"the model refused these rows: {error}") from error
     except BaseException as error:  # sys.exit() in a model must not end the server
-        name = type(model).__name__
-        raise PredictionFailed(f"{name} raised {type(error).__name__}: {error}") from error
-    return predictions
+        raise _refusal(model, error) from error
+
+
+def _refusal(model: Model, error: BaseException) -> TenantryError:
+    """Return the error that stands for an exception that a model raised."""
+    if isinstance(error, _REFUSALS[model.numeric]):
+        return FeatureMismatch(f"the model refused these rows: {error}")
+    name = type(model).__name__
+    return PredictionFailed(f"{name} raised {type(error).__name__}: {error}")

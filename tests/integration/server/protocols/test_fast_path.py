@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,8 +20,11 @@ from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SumModel
-from tenantry_server.wire.answers import WholeAnswer
+from tenantry_server.wire.bodies import ARRIVING
+from tenantry_server.wire.heads import JSON_LENGTH, Block, Target
+from tenantry_server.wire.plain_connection import PlainServer
 
 ROW = b'[{"a": 1, "b": 2}]'
 BODY_BYTES = 200_000
@@ -59,6 +63,8 @@ class Wire:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     short: list[str]
+    app: web.Application
+    server: PlainServer
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -72,6 +78,9 @@ class Wire:
         return int(status.split()[1]), headers, body
 
     async def ask(self, head: str, body: bytes = ROW) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(10):
+            while not all(each._idle() for each in self.server.connections):  # type: ignore[attr-defined]  # noqa: ASYNC110
+                await asyncio.sleep(0)  # aiohttp comes to rest after the last answer was sent
         await self.send(request(head, body))
         return await self.answer()
 
@@ -85,13 +94,15 @@ def request(head: str, body: bytes = ROW, version: str = "HTTP/1.1") -> bytes:
 @pytest.fixture
 async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
     short: list[str] = []
-    prepare = WholeAnswer.prepare
+    whole = FastPath.answer
 
-    async def noted(self: WholeAnswer, request: web.BaseRequest) -> None:
-        short.append(request.path)
-        await prepare(self, request)
+    def noted(self: FastPath, target: Target, block: Block, body: bytes) -> bytes | None:
+        answer = whole(self, target, block, body)
+        if answer is not None:
+            short.append(f"/predict/{target.user_id}")
+        return answer
 
-    monkeypatch.setattr(WholeAnswer, "prepare", noted)
+    monkeypatch.setattr(FastPath, "answer", noted)
     app = make_app(
         Users(),
         CachedModelRepository(Models(), bounded_cache(1 << 20)),
@@ -102,8 +113,9 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
         assert server.runner is not None
         assert server.runner.server is not None
         app[FAST_PATH].install(server.runner.server)
+        assert isinstance(server.runner.server, PlainServer)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        wire = Wire(reader, writer, short)
+        wire = Wire(reader, writer, short, app, server.runner.server)
         for user_id in ("ann", "bob", "slow", "odd", "a.b~c@d:e+f-1"):
             assert (await wire.ask(f"POST /predict/{user_id}"))[0] == 200
         assert short == []  # the first call of a model is measured in a thread
@@ -128,15 +140,17 @@ async def test_the_second_request_takes_it_and_gets_the_same(wire: Wire) -> None
 
 
 async def test_pipelined_requests_are_answered_in_their_order(wire: Wire) -> None:
-    """Some on the fast path, some past it, on one connection."""
-    users = ["ann", "slow", "ann", "nobody", "bob", "ann"]
+    """In one chunk, past the fast path; the next one takes it again."""
+    users = ["ann", "bob", "slow", "ann", "nobody", "bob", "ann"]
     await wire.send(b"".join(request(f"POST /predict/{user}") for user in users))
     answers = [await wire.answer() for _ in users]
-    assert [status for status, _, _ in answers] == [200, 200, 200, 404, 200, 200]
+    assert [status for status, _, _ in answers] == [200, 200, 200, 200, 404, 200, 200]
     assert [headers.get("Tenantry-Model-Id") for _, headers, _ in answers] == [
         user if user != "nobody" else None for user in users
     ]
-    assert wire.short == ["/predict/ann", "/predict/ann", "/predict/bob", "/predict/ann"]
+    assert wire.short == []
+    assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
+    assert wire.short == ["/predict/ann"]
 
 
 LONG: dict[str, tuple[str, bytes, int]] = {
@@ -179,17 +193,64 @@ async def test_a_name_with_every_character_that_is_allowed(wire: Wire) -> None:
 
 
 async def test_a_body_that_comes_later_is_waited_for(wire: Wire) -> None:
-    """In pieces, and after `100 Continue`."""
+    """In pieces, and after `100 Continue`; in two or three pieces it takes the fast path."""
     whole = request("POST /predict/ann")
-    for piece in (whole[:-10], whole[-10:-5], whole[-5:]):
-        await wire.send(piece)
-        await asyncio.sleep(0.01)
-    assert (await wire.answer())[2] == b"[6.0]"
+    for pieces in ((whole[:-10], whole[-10:-5], whole[-5:]), (whole[: -len(ROW)], ROW)):
+        for piece in pieces:
+            await wire.send(piece)
+            await asyncio.sleep(0.01)
+        assert (await wire.answer())[2] == b"[6.0]"
+    assert len(wire.short) == 2
     head = request("POST /predict/ann\nExpect: 100-continue")[: -len(ROW)]
     await wire.send(head)
     assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     await wire.send(ROW)
     assert (await wire.answer())[2] == b"[6.0]"
+    assert len(wire.short) == 2
+
+
+async def test_a_body_that_comes_too_late_is_waited_for_by_aiohttp(wire: Wire) -> None:
+    """It has the deadline; and the next request takes the fast path again."""
+    await wire.send(request("POST /predict/ann")[: -len(ROW)])
+    arriving, holding = wire.app[ARRIVING], wire.server.holding
+    async with asyncio.timeout(10):
+        while holding or not len(arriving):  # noqa: ASYNC110 - a state of the server
+            await asyncio.sleep(0.01)
+    await wire.send(ROW)
+    assert (await wire.answer())[2] == b"[6.0]"
+    assert wire.short == []
+    assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
+    assert len(wire.short) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["traceparent: 00-%032x-b7ad6b7169203331-01", "X-Request-Id: %d", "Authorization: Bearer key-%d"],
+)
+async def test_heads_that_differ_in_a_value_stay_on_it(wire: Wire, header: str) -> None:
+    for number in range(5):
+        assert (await wire.ask(f"POST /predict/ann\n{header % number}"))[2] == b"[6.0]"
+    assert len(wire.short) == 4  # aiohttp has read the first
+
+
+async def test_the_protocols_of_kserve_take_it_too(wire: Wire) -> None:
+    tensor = {"name": "rows", "shape": [1, 2], "datatype": "FP64"}
+    v1, v2 = b'{"instances": [[1, 2]]}', json.dumps({"inputs": [{**tensor, "data": [1, 2]}]}).encode()
+    described = {**tensor, "parameters": {"binary_data_size": 16}}
+    text = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
+    rows = struct.pack("<2d", 1, 2)
+    binary = f"POST /v2/models/ann/infer\n{JSON_LENGTH}: {len(text)}"
+    for head, body, expected in (
+        ("POST /v1/models/ann:predict", v1, b'{"predictions":[6.0]}'),
+        ("POST /v2/models/ann/infer", v2, b'"data":[6.0]'),
+        (binary, text + rows, struct.pack("<d", 6)),
+    ):
+        whole = [await wire.ask(head, body) for _ in range(2)]
+        assert [{**sent, "Date": ""} for _, sent, _ in whole[1:]] == [{**whole[0][1], "Date": ""}]
+        assert whole[0][2] == whole[1][2]
+        assert whole[1][0] == 200
+        assert expected in whole[1][2]
+    assert len(wire.short) == 5  # but for the first with the header of the binary one
 
 
 async def test_chunked_and_compressed_bodies(wire: Wire) -> None:

@@ -1,0 +1,283 @@
+"""The fast path beside aiohttp's own way: the same bytes in, however broken, the same bytes out.
+
+Two servers are fed in one process, without sockets: what one protocol object writes is held against what
+the other one does. Requests are mutated by a seed, pipelined and split at random places.
+TENANTRY_DIFFERENTIAL_REQUESTS asks for more of them than the gate has time for.
+"""
+
+import asyncio
+import os
+import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from aiohttp import web
+
+from tenantry_server import CachedModelRepository, bounded_cache, make_app
+from tenantry_server.app import FAST_PATH
+from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.wire.plain_connection import PlainServer
+from tests.integration.server.protocols import test_fast_path
+from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models
+
+REQUESTS = int(os.environ.get("TENANTRY_DIFFERENTIAL_REQUESTS", "20000"))
+ROUNDS_AT_REST = 12  # of the event loop, in which nothing was written
+_UNLIKE = re.compile(rb"Date: [^\r]*\r\n|Server: Python[^\r]*\r\n")
+
+
+class Users(test_fast_path.Users):
+    """Ann and Bob, whose models are warm and quick; nobody else."""
+
+    def get_model_id_by_user_id(self, user_id: str) -> str:
+        return super().get_model_id_by_user_id(user_id if user_id in ("ann", "bob") else "nobody")
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written, as a client that reads everything at once would."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.written = bytearray()
+        self.closed = False
+        protocol.connection_made(self)
+
+    def write(self, data: Any) -> None:
+        if not self.closed:
+            self.written += data
+
+    def writelines(self, pieces: Any) -> None:
+        self.write(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.close()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@dataclass
+class Side:
+    """One of the two servers."""
+
+    server: web.Server
+
+    async def said(self, pieces: list[bytes]) -> tuple[bytes, bool]:
+        """What a new connection answers to these pieces, and whether it is closed then."""
+        transport = Transport(self.server())
+        await asyncio.sleep(0)
+        for piece in pieces:
+            if transport.closed:
+                break
+            transport.protocol.data_received(piece)
+            await self.rest(transport)
+        if isinstance(self.server, PlainServer):
+            for connection in list(self.server.holding):
+                connection.let_go()  # as time would have it
+            await self.rest(transport)
+        said = bytes(transport.written), transport.closed
+        transport.close()
+        await asyncio.sleep(0)
+        return said
+
+    async def rest(self, transport: Transport) -> None:
+        quiet = 0
+        while quiet < ROUNDS_AT_REST:
+            before = len(transport.written), transport.closed
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if before == (len(transport.written), transport.closed) else 0
+
+
+@dataclass
+class Mutator:
+    """Makes streams of requests from a seed."""
+
+    seed: int
+    chance: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)  # noqa: S311 - to be repeated
+
+    def stream(self) -> list[bytes]:
+        chance = self.chance
+        requests = [self.request() for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 4)))]
+        return self.split(b"".join(requests))
+
+    def request(self) -> bytes:
+        chance = self.chance
+        path, body, headers = chance.choice(KINDS)
+        lines = [f"POST {path} HTTP/1.1".encode(), b"Host: here"]
+        lines += [chance.choice(MORE) for _ in range(chance.choice((0, 0, 0, 0, 1, 3)))]
+        lines += [*headers, b"Content-Length: %d" % len(body)]
+        whole = b"\r\n".join([*lines, b"", b""]) + body
+        for _ in range(chance.choice((0, 0, 0, 0, 1, 2))):
+            whole = self.mutated(whole)
+        return whole
+
+    def mutated(self, data: bytes) -> bytes:
+        chance = self.chance
+        at = chance.randrange(len(data) + 1)
+        to = min(len(data), at + chance.choice((1, 1, 2, 10)))
+        how = chance.randrange(6)
+        if how == 0:
+            return data[:at] + chance.choice(BITS) + data[at:]
+        if how == 1:
+            return data[:at] + data[to:]
+        if how == 2:
+            return data[:at] + bytes([chance.randrange(256)]) + data[to:]
+        if how == 3:
+            return data[:at] + data[at:to].swapcase() + data[to:]
+        lines = data.split(b"\r\n")
+        line = chance.randrange(len(lines))
+        if how == 4:
+            lines.insert(line, chance.choice([*lines, *MORE]))
+        else:
+            lines[line] = chance.choice([*MORE, lines[line] + b"0", b""])
+        return b"\r\n".join(lines)
+
+    def split(self, data: bytes) -> list[bytes]:
+        chance = self.chance
+        cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.choice((0, 0, 0, 1, 2, 6))))
+        return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if a < b]
+
+
+def _v2(**more: Any) -> bytes:
+    tensor = {"name": "rows", "shape": [1, 2], "datatype": "FP64", **more}
+    return orjson.dumps({"id": "7", "inputs": [tensor]})
+
+
+_DESCRIBED = _v2(parameters={"binary_data_size": 16})
+KINDS: tuple[tuple[str, bytes, tuple[bytes, ...]], ...] = (
+    ("/predict/ann", b'[{"a": 1, "b": 2}]', (b"Content-Type: application/json",)),
+    ("/predict/bob", b'{"instances": [[1, 2], [3, 4]]}', ()),
+    ("/predict/ann", b'{"columns": ["a", "b"], "data": [[1, 2]]}', ()),
+    ("/predict/ann", b"[" + b" " * 3000 + b'{"a": 1}]', ()),
+    ("/v1/models/ann:predict", b'{"instances": [[1, 2.5]]}', ()),
+    ("/v2/models/ann/infer", _v2(data=[1, 2]), ()),
+    (
+        "/v2/models/ann/infer",
+        _DESCRIBED + np.array([1.0, 2.0]).tobytes(),
+        (b"Inference-Header-Content-Length: %d" % len(_DESCRIBED),),
+    ),
+    ("/predict/nobody", b'[{"a": 1}]', ()),
+)
+MORE = (
+    b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    b"X-Request-Id: 4711",
+    b"X-Request-Id: another one",
+    b"Authorization: Bearer abc",
+    b"Accept: */*",
+    b"Connection: keep-alive",
+    b"Connection: close",
+    b"Tenantry-Timeout-Ms: 5000",
+    b"Transfer-Encoding: chunked",
+    b"Content-Encoding: gzip",
+    b"Expect: 100-continue",
+    b"Expect: nothing",
+    b"Content-Length: 3",
+    b" folded",
+    b"Upgrade: websocket",
+    b"Foo: \xe4",
+)
+BITS = (
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b" ",
+    b"\t",
+    b":",
+    b"\r\n\r\n",
+    b"%",
+    b"\xff",
+    b'"',
+    b"0",
+    b"]",
+    b"}",
+)
+
+
+@asynccontextmanager
+async def side(*, fast: bool) -> AsyncIterator[Side]:
+    app = make_app(
+        Users(),
+        CachedModelRepository(Models(), bounded_cache(1 << 20)),
+        server_id="server-7",
+        max_body_bytes=BODY_BYTES,
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    assert runner.server is not None
+    if fast:
+        app[FAST_PATH].install(runner.server)
+    yielded = Side(runner.server)
+    for user_id in ("ann", "bob"):  # warm, and measured to be quick
+        for _ in range(2):
+            await _warm(yielded, user_id)
+    try:
+        yield yielded
+    finally:
+        await runner.cleanup()
+
+
+async def _warm(one: Side, user_id: str) -> None:
+    transport = Transport(one.server())
+    await asyncio.sleep(0)
+    body = b'[{"a": 1, "b": 2}]'
+    transport.protocol.data_received(
+        b"POST /predict/%b HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n%b"
+        % (user_id.encode(), len(body), body)
+    )
+    async with asyncio.timeout(30):
+        while not transport.written:  # noqa: ASYNC110 - a thread works on it
+            await asyncio.sleep(0.001)
+    transport.close()
+
+
+async def test_aiohttp_would_have_answered_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "aiohttp.server")
+    taken = 0
+    answer = FastPath.answer
+
+    def counted(self: FastPath, *given: Any) -> bytes | None:
+        nonlocal taken
+        found = answer(self, *given)
+        taken += found is not None
+        return found
+
+    monkeypatch.setattr(FastPath, "answer", counted)
+    mutator = Mutator(seed=20261129)
+    async with AsyncExitStack() as stack:
+        plain = await stack.enter_async_context(side(fast=False))
+        fast = await stack.enter_async_context(side(fast=True))
+        asked = 0
+        while asked < REQUESTS:
+            pieces = mutator.stream()
+            asked += b"".join(pieces).count(b" HTTP/1.1\r\n") or 1
+            expected, seen = await plain.said(pieces), await fast.said(pieces)
+            assert _like(seen) == _like(expected), pieces
+    assert taken > asked / 10
+
+
+def _like(said: tuple[bytes, bool]) -> tuple[bytes, bool]:
+    return _UNLIKE.sub(b"", said[0]), said[1]
