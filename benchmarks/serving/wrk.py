@@ -47,12 +47,14 @@ class Load:
     Attributes:
         per_s: answers a second.
         cpu_us: CPU of the server for one request, in microseconds; 0 where it is several processes.
+        requests: that were answered.
     """
 
     per_s: float
     p50_ms: float
     p99_ms: float
     cpu_us: float = 0.0
+    requests: float = 0.0
 
     @staticmethod
     def middle(runs: "list[Load]") -> "Load":
@@ -62,6 +64,7 @@ class Load:
             median(run.p50_ms for run in runs),
             median(run.p99_ms for run in runs),
             median(run.cpu_us for run in runs),
+            median(run.requests for run in runs),
         )
 
 
@@ -95,23 +98,25 @@ def run(endpoint: Endpoint, seconds: float, connections: int = CONNECTIONS) -> L
         script.write_text(_SCRIPT.replace("@BODY@", str(body)).replace("@ASKS@", str(asks)))
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
         argv += ["-s", str(script), endpoint.url]
-        before_s = _cpu_s(endpoint.pid)
+        before_s = cpu_s(endpoint.pid)
         done = subprocess.run(  # noqa: S603 - wrk
             pinned(argv, LOAD_CORE), capture_output=True, text=True, check=False
         )
-        cpu_s = _cpu_s(endpoint.pid) - before_s
+        spent_s = cpu_s(endpoint.pid) - before_s
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), "")
     assert line, f"wrk against {endpoint.name}: {done.stdout}{done.stderr}"
     found = json.loads(line.removeprefix("RESULT "))
     assert not found["errors"], (
         f"{endpoint.name}: {found['errors']} of {found['requests']} failed: {done.stdout}"
     )
-    cpu_us = cpu_s / max(1, found["requests"]) * 1e6
-    return Load(found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"], cpu_us)
+    cpu_us = spent_s / max(1, found["requests"]) * 1e6
+    return Load(
+        found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"], cpu_us, found["requests"]
+    )
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU that a process took so far; 0 for no process."""
+def cpu_s(pid: int) -> float:
+    """Return the CPU that a process took so far; 0 for no process."""
     if not pid:
         return 0.0
     spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]

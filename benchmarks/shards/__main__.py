@@ -1,4 +1,4 @@
-"""`python -m benchmarks.shards`: a server joins, a hundred thousand tenants, and the extra hop."""
+"""`python -m benchmarks.shards`: a server joins, very many tenants, the extra hop, and more servers."""
 
 import argparse
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.operator.report import Row, show
 from benchmarks.serving.report import heading
-from benchmarks.shards import crowd, hop, join
+from benchmarks.shards import crowd, hop, join, locality
 
 
 def main() -> None:
@@ -17,16 +17,19 @@ def main() -> None:
         description="Model servers that come, and requests that reach the wrong one. From the root of the "
         "repository; about five minutes. docs/benchmarks.md has the method and the targets.",
     )
-    parser.add_argument("--tenants", type=int, default=20_000, help="while a server joins; default 20000")
+    parser.add_argument(
+        "--tenants", type=int, default=20_000, help="while a server joins, and of fleets; default 20000"
+    )
     parser.add_argument(
         "--crowd", type=int, default=100_000, help="of the map and the start; default 100000"
     )
-    parser.add_argument("--only", choices=["join", "crowd", "hop"], help="one part of it")
+    parser.add_argument("--only", choices=["join", "crowd", "hop", "locality"], help="one part of it")
     given = parser.parse_args()
     parts: dict[str, Callable[[Path], list[Row]]] = {
         "join": lambda folder: join.join(folder, given.tenants),
         "crowd": lambda folder: crowd.crowd(folder, given.crowd),
         "hop": hop.hop,
+        "locality": lambda folder: locality.locality(folder, given.tenants),
     }
     print(heading(), flush=True)
     for name, part in parts.items():

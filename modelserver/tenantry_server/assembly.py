@@ -1,39 +1,24 @@
 """Wires the parts of a model server by its settings. Starts nothing and listens nowhere."""
 
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.errors import InvalidSetting
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
-from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.app import make_app
-from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
-from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
-from tenantry_server.artifacts.headroom import Headroom
-from tenantry_server.artifacts.repositories import (
-    ArtifactRepository,
-    FileSystemModelRepository,
-    ModelRepositoryByScheme,
-    load_here,
-)
-from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
+from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.assignments.verdicts import Verdicts
-from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers import warm_query
+from tenantry_server.peers import near_copies, warm_query
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
@@ -44,15 +29,12 @@ from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
-from tenantry_server.workers import pool, sandbox
-from tenantry_server.workers.loading import WorkerLoads
+from tenantry_server.supply import disk_of, loads_of, models_of, workers_of
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.sandbox import Mode, Sandbox
 
 log = structlog.get_logger(__name__)
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
-_READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
 _LOADS = 16  # at once, most of them waiting for a store or a worker
 
 
@@ -72,6 +54,7 @@ class Parts:
     workers: Pool | None
     strikes: StrikeExchange | None
     faults: Faults
+    copies: NearCopies
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +83,7 @@ def assemble(
     registry = ServerRegistry(
         engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
     )
-    disk = _disk(settings)
+    disk = disk_of(settings)
     workers = workers_of(settings)
     loads = loads_of(settings, workers)
     models = models_of(settings, disk, loads)
@@ -131,11 +114,13 @@ def assemble(
         servers_read=servers_read,
     )
     timeout_s, max_body_bytes = settings.predict_timeout_s, settings.max_body_bytes
+    copies = NearCopies(models, table, directory)
     forwarder = Forwarder(
         view,
         directory,
         timeout_s=timeout_s,
         max_body_bytes=max_body_bytes,
+        passed_on=copies.passed_on,
         models_here=workers is None,
     )
 
@@ -159,11 +144,23 @@ def assemble(
         pool=workers,
         explained=Verdicts(registry).explained,
     )
-    app.add_routes(warm_query.routes(warmth.hot.in_memory))
+    app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(
-        app, ready, registry, table, follower, candidates, warmth, directory, disk, workers, strikes, faults
+        app,
+        ready,
+        registry,
+        table,
+        follower,
+        candidates,
+        warmth,
+        directory,
+        disk,
+        workers,
+        strikes,
+        faults,
+        copies,
     )
 
 
@@ -185,40 +182,6 @@ def _plane(
         predict_timeout_s=settings.predict_timeout_s,
         loads=_LOADS,
     )
-
-
-def workers_of(settings: ServerSettings) -> Pool | None:
-    """Make the workers, not started; None: models run in this process.
-
-    Raises:
-        InvalidSetting: a sandbox is required, and there is none.
-    """
-    if settings.workers and not pool.possible():
-        log.warning("no workers on this system; models run in this process", platform=sys.platform)
-    if not settings.workers or not pool.possible():
-        if settings.sandbox is Mode.REQUIRE:
-            raise InvalidSetting(
-                "TENANTRY_SANDBOX is require, and here models run in the server's own process"
-            )
-        return None
-    return Pool(most=settings.workers, held_in=_sandbox(settings))
-
-
-def _sandbox(settings: ServerSettings) -> Sandbox | None:
-    """Return what workers are held in.
-
-    Raises:
-        InvalidSetting: it is required, and this system has none.
-    """
-    if settings.sandbox is Mode.OFF:
-        return None
-    missing = sandbox.missing(sandbox.version())
-    if missing and settings.sandbox is Mode.REQUIRE:
-        raise InvalidSetting(f"TENANTRY_SANDBOX is require, and {missing}; Linux 6.12 has all of it")
-    if missing:
-        log.warning("models are not held in a sandbox, or not wholly", missing=missing)
-    folders = [str(Path(each).absolute()) for each in (settings.sandbox_folders or "").split(":") if each]
-    return Sandbox(folders, settings.sandbox_network)
 
 
 def _reporting(
@@ -259,40 +222,3 @@ def _warmth(
         wait_s=settings.prewarm_s,
     )
     return Warmth(prewarmer, MisplacedModels(table, models, view), hot)
-
-
-def _disk(settings: ServerSettings) -> DiskCache | None:
-    if settings.disk_cache_dir is None or settings.disk_cache_bytes == 0:
-        return None
-    return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
-
-
-def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | None:
-    """Make what loads models in workers; None where there are none."""
-    if workers is None:
-        return None
-    return WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=settings.refuse_skew)
-
-
-def models_of(
-    settings: ServerSettings, disk: DiskCache | None, loads: WorkerLoads | None
-) -> CachedModelRepository:
-    """Models from memory, else from the disk cache, else from where they are published."""
-    limit_bytes = settings.max_artifact_bytes
-    client = make_client(settings.s3_endpoint_url)
-    s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
-    if disk is not None:
-        s3 = DiskCachedRepository(s3, disk)
-    roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
-    files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
-    here = partial(load_here, refuse_skew=settings.refuse_skew)
-    files.loader = s3.loader = here if loads is None else loads.load
-    models = CachedModelRepository(
-        ModelRepositoryByScheme({"file": files, "s3": s3}),
-        bounded_cache(settings.cache_bytes, settings.cache_policy),
-    )
-    files.reading = s3.reading = threading.BoundedSemaphore(_READS)
-    files.headroom = s3.headroom = Headroom(
-        at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
-    )
-    return models

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from tenantry import ModelId, TenantryError
 from tenantry.errors import ModelTimedOut
-from tenantry_server.assembly import loads_of, models_of, workers_of
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.scoring.calls import contained
 from tenantry_server.settings import ServerSettings
+from tenantry_server.supply import loads_of, models_of, workers_of
 
 _AT_ONCE = 4  # reads of artifacts; workers load two at a time
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take

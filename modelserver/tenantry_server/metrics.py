@@ -146,6 +146,12 @@ class _CacheCollector(Collector):
             "tenantry_cache_capacity_bytes", "Bound of the above.", self._models.capacity_bytes
         )
         yield GaugeMetricFamily("tenantry_cache_models", "Number of models in memory.", len(self._models))
+        near = self._models.near
+        if near is not None:
+            yield GaugeMetricFamily(
+                "tenantry_near_models", "Copies of models that other servers hold.", len(near)
+            )
+            yield GaugeMetricFamily("tenantry_near_bytes", "Measured size of these.", near.used_bytes)
 
 
 class _ForwardCollector(Collector):

@@ -200,6 +200,7 @@ async def _work(
             group.create_task(parts.warmth.hot.run(parts.warmth.prewarmer.first_round_over)),
             group.create_task(parts.warmth.misplaced.run()),
             group.create_task(parts.faults.run()),
+            group.create_task(parts.copies.run()),
             group.create_task(_share(parts, runner, shared_fd)),
             group.create_task(_close_mute(runner, settings)),
         ]

@@ -44,6 +44,12 @@ class ServerSettings(CommonSettings):
         description="What a full model cache gives up: the least recently used (lru), the least frequently "
         "used (lfu), the first loaded (fifo), or any, by chance (rr).",
     )
+    near_cache_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        description="Bound of the near copies, in measured bytes beside the model cache: small models that "
+        "other servers hold and this one is asked for, answered here instead of passed on; 0: none.",
+    )
     disk_cache_dir: Path | None = Field(
         default=None,
         description="Folder that keeps artifacts read from S3, so that a restart need not read them again; "

@@ -12,6 +12,7 @@ from tenantry import Model
 from tenantry.errors import ModelTooLarge
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory import eviction
+from tenantry_server.memory.near_cache import NearCache
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class CachedModelRepository(ModelRepository):
         model_repository: where models come from.
         cache: for example ``bounded_cache(512 << 20)``, or ``LRUCache(maxsize=100)`` for a number of
             models. Nothing else may use it.
+        near: for copies of models that other servers have; None: none are kept.
 
     Example:
         >>> from cachetools import LRUCache
@@ -95,7 +97,12 @@ class CachedModelRepository(ModelRepository):
         (1, 1)
     """
 
-    def __init__(self, model_repository: ModelRepository, cache: Cache[str, Model]) -> None:
+    def __init__(
+        self,
+        model_repository: ModelRepository,
+        cache: Cache[str, Model],
+        near: NearCache[Resident] | None = None,
+    ) -> None:
         self._models = model_repository
         # The cache holds Residents, each with its measured size: measuring takes up to seconds, so it is
         # done outside the lock, for which the event loop waits.
@@ -104,6 +111,7 @@ class CachedModelRepository(ModelRepository):
         self._cache.getsizeof = lambda resident: resident.size_bytes  # type: ignore[method-assign, assignment]
         self._lock = threading.Lock()
         self._flights: dict[str, Future[Resident]] = {}
+        self._near = near
         self.counts = CacheCounts()
 
     def get_model(self, model_id: str) -> Model:
@@ -136,15 +144,21 @@ class CachedModelRepository(ModelRepository):
         return flight.result()
 
     def peek(self, model_id: str) -> Resident | None:
-        """Return a model that is in memory, or None, without waiting for a load; it counts as a use."""
+        """Return a model that is in memory, or None, without waiting for a load; it counts as a use.
+
+        A near copy counts as the model here, and nowhere else: it may leave at any moment.
+        """
         with self._lock:
-            return self._lookup(model_id)
+            resident = self._lookup(model_id)
+            if resident is None and self._near is not None:
+                resident = self._near.get(model_id)
+            return resident
 
     def glance(self, model_id: str) -> Resident | None:
         """Like `peek`, but does not count as a use, so the eviction order is unchanged."""
         with self._lock:
             if model_id not in self._cache:
-                return None
+                return None if self._near is None else self._near.glance(model_id)
             return Cache.__getitem__(self._cache, model_id)  # the policies count in their own method
 
     def __contains__(self, model_id: str) -> bool:
@@ -186,8 +200,36 @@ class CachedModelRepository(ModelRepository):
             only: drop it only if it is still this one.
         """
         with self._lock:
+            if self._near is not None:
+                self._near.discard(model_id)
             if only is None or self._cache.get(model_id) is only:
                 self._cache.pop(model_id, None)
+
+    def missed_near(self, model_id: str) -> bool:
+        """Count a request that another server answers; return whether a copy here may be worth it."""
+        if self._near is None:
+            return False
+        with self._lock:
+            return model_id not in self._cache and self._near.missed(model_id)
+
+    def keep_near(self, model_id: str, model: Model, call_s: float) -> None:
+        """Keep a copy of another server's model, if it is wanted more than those that would leave.
+
+        Args:
+            call_s: the cost of a small prediction there, in seconds.
+        """
+        if self._near is None:
+            return
+        resident = Resident(model, int(self._measure(model)))
+        resident.took(call_s)
+        with self._lock:
+            if model_id not in self._cache and self._near.admits(model_id, resident.size_bytes):
+                self._near.put(model_id, resident)
+
+    @property
+    def near(self) -> NearCache["Resident"] | None:
+        """The near copies, to be shown; None: none are kept."""
+        return self._near
 
     @property
     def used_bytes(self) -> int:
@@ -233,6 +275,8 @@ class CachedModelRepository(ModelRepository):
                 self._cache[model_id] = resident
             except ValueError:  # cachetools' word for "larger than maxsize"
                 raise ModelTooLarge(model_id, resident.size_bytes, self.capacity_bytes) from None
+            if self._near is not None:
+                self._near.discard(model_id)
             self.counts.loads += 1
             self.counts.evictions += before - len(self._cache)
         return resident

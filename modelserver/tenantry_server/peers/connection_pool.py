@@ -5,12 +5,11 @@ Refuses to judge whether the peer lives: it says what happened to a connection.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from tenantry_server.peers.connection import PeerAnswer, PeerConnection, PeerLost
-from tenantry_server.wire.bodies import Body
 
 _CONNECT_S = 0.5
 _IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may do so after a minute
@@ -22,17 +21,36 @@ _OPENING = 16  # connections at once: a server's backlog holds 128, of all its c
 MAX_LOST = 2
 
 
+class Sent(Protocol):
+    """The body of a request, as it is sent."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here."""
+
+    async def whole(self) -> bytes:
+        """Return all of it."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Iterate over it, as it arrives."""
+
+
 class Forwarded(Protocol):
     """A request as it is passed on to any peer.
 
     Attributes:
         lost: the ids of peers that were lost while they may have worked on it.
-        may_hold_up: whether a server may fall silent because of it.
     """
 
-    body: Body
     lost: set[str]
-    may_hold_up: bool
+
+    @property
+    def body(self) -> Sent:
+        """What follows its head."""
+
+    @property
+    def may_hold_up(self) -> bool:
+        """Whether a server may fall silent because of it."""
 
     @property
     def ends_s(self) -> float:

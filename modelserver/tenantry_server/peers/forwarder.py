@@ -66,6 +66,7 @@ class Forwarder:
         directory: the others.
         timeout_s: for one request, as the server's own.
         max_body_bytes: of a request; a larger one is answered with 413.
+        passed_on: called with the user of each prediction that a peer has answered.
         models_here: whether models run in the servers' own processes, where a prediction may hold up
             everything: then a peer that falls silent counts like one that ended.
 
@@ -81,6 +82,7 @@ class Forwarder:
         *,
         timeout_s: float,
         max_body_bytes: int,
+        passed_on: Callable[[str], None] = lambda _: None,
         models_here: bool = True,
     ) -> None:
         self._view = view
@@ -88,6 +90,7 @@ class Forwarder:
         self._timeout_s = timeout_s
         self._max_body_bytes = max_body_bytes
         self._models_here = models_here
+        self._passed_on = passed_on
         self._hop_line = f"{headers.HOP}: {directory.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
 
@@ -107,6 +110,8 @@ class Forwarder:
         if isinstance(route, Ask):
             answer, route = await self._ask(request, route)
             if answer is not None:
+                if answer.status == 200 and not question.about_memory:
+                    self._passed_on(user_id)
                 return self._response_of(answer)
         if question.wants_fresh and not self._view.lease_held:
             raise LeaseLost
@@ -134,6 +139,8 @@ class Forwarder:
             return None
         if answer is None:
             return None
+        if answer.status == 200:
+            self._passed_on(user_id)
         return WholeAnswer(answer.passed_on(self._hop_line), len(answer.body), answer.status)
 
     async def _ask(self, request: web.Request, route: Route) -> tuple[PeerAnswer | None, Route]:

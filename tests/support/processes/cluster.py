@@ -3,6 +3,7 @@
 Owns what a follower would do: who holds what, whose lease holds, who the others are. A test says it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,8 +27,12 @@ from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.peers import near_copies
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 
@@ -74,9 +79,12 @@ class Node:
         on_loss = settings.pop("on_loss", OnRegistryLoss.SERVE)
         self.table = RoutingTable(self.registry, on_loss=on_loss)
         self.models = Models(models)
-        self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20))
+        near_bytes: int = settings.get("near_cache_bytes", 0)
+        near: NearCache[Resident] | None = NearCache(near_bytes) if near_bytes else None
+        self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20), near)
         self.plane = DataPlane(self.table, self.cache)
         self.peers = Directory(server_id)
+        self.copies = NearCopies(self.cache, self.table, self.peers)
         self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
         self.forwarder = Forwarder(
@@ -84,6 +92,7 @@ class Node:
             self.peers,
             timeout_s=self.timeout_s,
             max_body_bytes=self.max_body_bytes,
+            passed_on=self.copies.passed_on,
             models_here=settings.get("models_here", True),
         )
         self.app = make_app(
@@ -96,7 +105,9 @@ class Node:
             registry_age_s=lambda: self.table.contact.age_s,
             forwarder=self.forwarder,
         )
+        self.app.add_routes(near_copies.routes(self.cache))
         self.port = 0
+        self._copying: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
 
     @property
@@ -117,10 +128,13 @@ class Node:
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         self.port = runner.addresses[0][1]
         self._runner = runner
+        self._copying = asyncio.create_task(self.copies.run())
 
     async def stop(self) -> None:
         """Listen no more, and close every connection."""
         self.peers.close()
+        if self._copying is not None:
+            self._copying.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -1,0 +1,106 @@
+"""What supplies models, by its settings: workers, loads, stores and caches. Starts nothing."""
+
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from tenantry.errors import InvalidSetting
+from tenantry.stores.file_roots import ANYWHERE, FileRoots
+from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
+from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
+from tenantry_server.artifacts.headroom import Headroom
+from tenantry_server.artifacts.repositories import (
+    ArtifactRepository,
+    FileSystemModelRepository,
+    ModelRepositoryByScheme,
+    load_here,
+)
+from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
+from tenantry_server.memory.eviction import bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.settings import ServerSettings
+from tenantry_server.workers import pool, sandbox
+from tenantry_server.workers.loading import WorkerLoads
+from tenantry_server.workers.pool import Pool
+from tenantry_server.workers.sandbox import Mode, Sandbox
+
+log = structlog.get_logger(__name__)
+
+_READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
+
+
+def workers_of(settings: ServerSettings) -> Pool | None:
+    """Make the workers, not started; None: models run in this process.
+
+    Raises:
+        InvalidSetting: a sandbox is required, and there is none.
+    """
+    if settings.workers and not pool.possible():
+        log.warning("no workers on this system; models run in this process", platform=sys.platform)
+    if not settings.workers or not pool.possible():
+        if settings.sandbox is Mode.REQUIRE:
+            raise InvalidSetting(
+                "TENANTRY_SANDBOX is require, and here models run in the server's own process"
+            )
+        return None
+    return Pool(most=settings.workers, held_in=_sandbox(settings))
+
+
+def _sandbox(settings: ServerSettings) -> Sandbox | None:
+    """Return what workers are held in.
+
+    Raises:
+        InvalidSetting: it is required, and this system has none.
+    """
+    if settings.sandbox is Mode.OFF:
+        return None
+    missing = sandbox.missing(sandbox.version())
+    if missing and settings.sandbox is Mode.REQUIRE:
+        raise InvalidSetting(f"TENANTRY_SANDBOX is require, and {missing}; Linux 6.12 has all of it")
+    if missing:
+        log.warning("models are not held in a sandbox, or not wholly", missing=missing)
+    folders = [str(Path(each).absolute()) for each in (settings.sandbox_folders or "").split(":") if each]
+    return Sandbox(folders, settings.sandbox_network)
+
+
+def disk_of(settings: ServerSettings) -> DiskCache | None:
+    """Make the disk cache; None: there is to be none."""
+    if settings.disk_cache_dir is None or settings.disk_cache_bytes == 0:
+        return None
+    return DiskCache(settings.disk_cache_dir, max_bytes=settings.disk_cache_bytes)
+
+
+def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | None:
+    """Make what loads models in workers; None where there are none."""
+    if workers is None:
+        return None
+    return WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=settings.refuse_skew)
+
+
+def models_of(
+    settings: ServerSettings, disk: DiskCache | None, loads: WorkerLoads | None
+) -> CachedModelRepository:
+    """Models from memory, else from the disk cache, else from where they are published."""
+    limit_bytes = settings.max_artifact_bytes
+    client = make_client(settings.s3_endpoint_url)
+    s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
+    if disk is not None:
+        s3 = DiskCachedRepository(s3, disk)
+    roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
+    files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
+    here = partial(load_here, refuse_skew=settings.refuse_skew)
+    files.loader = s3.loader = here if loads is None else loads.load
+    models = CachedModelRepository(
+        ModelRepositoryByScheme({"file": files, "s3": s3}),
+        bounded_cache(settings.cache_bytes, settings.cache_policy),
+        NearCache(settings.near_cache_bytes) if settings.near_cache_bytes else None,
+    )
+    files.reading = s3.reading = threading.BoundedSemaphore(_READS)
+    files.headroom = s3.headroom = Headroom(
+        at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
+    )
+    return models
