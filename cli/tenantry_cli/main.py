@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": "Load every model with the libraries here, and list those that would not.",
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
+    "users": "Show which namespace each user belongs to, or release users.",
     "registry": "Check the SQL registry, after a restore, a failover or an upgrade.",
 }
 _EXTRAS = {

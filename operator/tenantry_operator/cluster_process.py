@@ -14,10 +14,12 @@ from tenantry.runtime import run_async
 from tenantry_operator import runtime
 from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.cluster.election import Election
+from tenantry_operator.cluster.policies import PolicyWatch
 from tenantry_operator.cluster.source import ClusterSource
 from tenantry_operator.cluster.statefulset import ScaleWatch
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.policies.rules import Policies
 from tenantry_operator.probes import Health
 from tenantry_operator.settings import OperatorSettings
 
@@ -74,13 +76,18 @@ def _follow_cluster(
 
     def term(ends: threading.Event) -> None:
         scale = None if settings.statefulset is None else ScaleWatch(settings.statefulset)
+
+        def govern(found: Policies) -> None:  # the source is made before the controller
+            controller.govern(found)
+
+        policies = PolicyWatch(govern)
         source = ClusterSource(
             registry.claims(),
             leads=leads,
             resync_s=settings.resync_s,
             namespace=settings.namespace,
             metrics=metrics,
-            beside=[] if scale is None else [scale.run],
+            beside=[policies.run] if scale is None else [policies.run, scale.run],
         )
         controller = Controller(
             registry,
@@ -89,6 +96,7 @@ def _follow_cluster(
             metrics,
             source,
             is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
+            policies=None,
         )
         health.controller, health.standing_by = controller, False
         runtime.work(controller, lambda: source.run(controller.submit, ends), ends)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from tenantry_operator import runtime
 from tenantry_operator.control.controller import Controller
+from tenantry_operator.folder import policy_file
 from tenantry_operator.folder.follow import follow
 from tenantry_operator.folder.source import FolderSource
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.policies.rules import NO_POLICIES
 from tenantry_operator.probes import Health
 from tenantry_operator.settings import OperatorSettings
 
@@ -32,7 +34,18 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
         metrics.leading.set(1)
 
         def term(ends: threading.Event) -> None:
-            controller = Controller(registry, runtime.resolver(settings, beside=folder), settings, metrics)
+            file = settings.policy_file
+            controller = Controller(
+                registry,
+                runtime.resolver(settings, beside=folder),
+                settings,
+                metrics,
+                policies=NO_POLICIES if file is None else None,
+            )
+            if file is not None:
+                threading.Thread(
+                    target=policy_file.follow, args=(file, controller.govern, ends), daemon=True
+                ).start()
             health.controller = controller
             source = FolderSource(folder, registry.claims(), may_empty=settings.allow_mass_delete)
             runtime.work(controller, lambda: follow(source, folder, controller.submit, ends), ends)

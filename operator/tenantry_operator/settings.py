@@ -1,5 +1,7 @@
 """The operator's settings, each with its unit and the reason for its default."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from tenantry.settings import CommonSettings
@@ -21,6 +23,12 @@ class OperatorSettings(CommonSettings):
         ge=0,
         le=65535,
         description="Port of /healthz, /readyz and /metrics; 0: one that the system chooses; unset: none.",
+    )
+    policy_file: Path | None = Field(
+        default=None,
+        description="With a folder of manifests: a file of TenantPolicies, which say what each namespace "
+        "may declare. It is followed; keep it outside that folder. Unset: everything may be declared. On "
+        "Kubernetes, TenantPolicies are objects, and this is not read.",
     )
     poll_s: float = Field(
         default=0.1,

@@ -12,7 +12,7 @@ import pytest
 
 from tenantry import TenantModel
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
-from tests.support.kubernetes.home import CRDS, TENANT_MODELS, Home, install_crd
+from tests.support.kubernetes.home import CRDS, TENANT_MODELS, TENANT_POLICIES, Home, install_crd
 from tests.support.network import ports
 from tests.support.waiting import until
 
@@ -47,6 +47,23 @@ def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
     assert home.predict("bob", 1.0) == pytest.approx(5.0)
     patched = home.patches("bob")
     assert patched == 2, f"{patched} status writes for two changes"
+
+
+def test_policies_and_labels_of_namespaces_are_followed(home: Home) -> None:
+    home.restrict("gold", namespaceSelector={"matchLabels": {"tier": "gold"}}, maxReplicas=1)
+    document = home.publish("gil", 1.0).to_manifest()
+    document["spec"]["replicas"] = 2
+    home.apply(TenantModel.parse(document))
+    home.until("gil", "Ready")
+    for tier, reason in (("gold", "PolicyDenied"), ("iron", "Ready"), ("gold", "PolicyDenied")):
+        labels = {"metadata": {"labels": {"tier": tier}}}
+        assert home.plane.request("PATCH", "/api/v1/namespaces/default", labels)[0] == 200
+        denied = home.until("gil", reason)
+        assert home.predict("gil", 1.0) == pytest.approx(1.0), "what answered goes on"
+    message = denied["status"]["conditions"][0]["message"]
+    assert "TenantPolicy 'gold', rule maxReplicas: 2 replicas are more than 1" in message
+    assert home.plane.request("DELETE", f"{TENANT_POLICIES}/gold")[0] == 200
+    home.until("gil", "Ready")
 
 
 def test_a_wish_to_prewarm_is_one_write_and_no_new_version(home: Home) -> None:

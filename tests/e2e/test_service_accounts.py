@@ -50,7 +50,9 @@ RIGHTS = {
         Right("tenantry.dev", "tenantmodels", "list"),
         Right("tenantry.dev", "tenantmodels", "watch"),
         Right("tenantry.dev", "tenantmodels/status", "patch"),
+        Right("tenantry.dev", "tenantpolicies", "list"),
         Right("", "namespaces", "get", name="kube-system"),
+        Right("", "namespaces", "list"),
         Right("coordination.k8s.io", "leases", "get", name=OPERATOR),
         Right("coordination.k8s.io", "leases", "update", name=OPERATOR),
         Right("apps", "statefulsets", "get", name=SERVER),
@@ -141,6 +143,7 @@ def deployed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
         install_crd(plane)
         home = Deployed(plane, tmp_path_factory.mktemp("deployed"), postgres.database())
         try:
+            home.restrict("few-replicas", maxReplicas=4)
             home.run_operator("operator-a")
             until(lambda: home.leads("operator-a"), "the first replica leads")
             home.run_operator("operator-b")
@@ -218,7 +221,7 @@ def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
     known = _resources(deployed.plane)
     assert {("", "secrets"), ("", "pods/exec"), ("apps", "statefulsets/scale")} < known
     asked = [Right(group, resource, verb) for group, resource in sorted(known) for verb in VERBS]
-    names = (OPERATOR, SERVER, "another")
+    names = (OPERATOR, SERVER, "another", "kube-system")
     asked += [Right(*right[:3], name=name) for right in RIGHTS[account] for name in names]
     asked += [Right("coordination.k8s.io", "leases", verb, name=OPERATOR) for verb in VERBS]
     asked += [Right("", "namespaces", verb, name="kube-system") for verb in VERBS]
@@ -294,7 +297,8 @@ TO_BOTH = {
     "replace a status": ("PUT", f"{TENANT_MODELS}/ann/status"),
     "read the registry's URL": ("GET", f"{CORE}/secrets/tenantry-registry"),
     "list secrets": ("GET", f"{CORE}/secrets"),
-    "list namespaces": ("GET", "/api/v1/namespaces"),
+    "loosen a policy": ("PATCH", "/apis/tenantry.dev/v1alpha1/tenantpolicies/few-replicas"),
+    "relabel a namespace": ("PATCH", f"/api/v1/namespaces/{NAMESPACE}"),
     "list pods": ("GET", f"{CORE}/pods"),
     "post an event": ("POST", f"{CORE}/events"),
     "create a Lease": ("POST", LEASES),
@@ -309,6 +313,8 @@ TO_BOTH = {
     "get a token": ("POST", f"{CORE}/serviceaccounts/{OPERATOR}/token"),
 }
 TO_SERVERS = {
+    "list namespaces": ("GET", "/api/v1/namespaces"),
+    "list policies": ("GET", "/apis/tenantry.dev/v1alpha1/tenantpolicies"),
     "read a TenantModel": ("GET", f"{TENANT_MODELS}/ann"),
     "write a status": ("PATCH", f"{TENANT_MODELS}/ann/status"),
     "read the Lease": ("GET", f"{LEASES}/{OPERATOR}"),

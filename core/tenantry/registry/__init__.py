@@ -4,6 +4,7 @@
 `RegistryReader` is for everybody else.
 """
 
+from tenantry.registry.bindings import BindingBook
 from tenantry.registry.engine import is_migrated, migrate, open_engine
 from tenantry.registry.faults import Fault, FaultBook, FaultState
 from tenantry.registry.operating import OperatorRegistry, Writes
@@ -23,6 +24,7 @@ from tenantry.registry.serving import ServerRegistry
 
 __all__ = [
     "Assignment",
+    "BindingBook",
     "Changes",
     "Claim",
     "Fault",

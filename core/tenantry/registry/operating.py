@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.registry import history
 from tenantry.registry import schema as t
+from tenantry.registry.bindings import bind
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.leases import LeaseObserver
 from tenantry.registry.polling import Poll
@@ -34,12 +35,16 @@ class Writes:
         forgotten: uids of claims to remove.
         assignments: rows to insert or replace; their revisions are given on commit.
         answered: load reports that this transaction takes into account, to be removed.
+        bindings: namespace by user id, of users that belong to one from now on.
+        released: users that belong to no namespace any more.
     """
 
     claims: Sequence[Claim] = ()
     forgotten: Sequence[str] = ()
     assignments: Sequence[Assignment] = ()
     answered: Sequence[LoadReport] = ()
+    bindings: Mapping[str, str] = field(default_factory=dict)
+    released: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -176,6 +181,7 @@ class OperatorRegistry(RegistryReader):
                 rows = [values_of(a) | {"revision": revisions[a.user_id]} for a in writes.assignments]
                 connection.execute(upsert(self._engine, t.assignments), rows)
                 write.count_to(write.last + len(rows))
+            bind(connection, writes.bindings, writes.released)
             if writes.answered:
                 # Only the report that was read: a newer one of the same server stays.
                 heard = delete(t.loads).where(

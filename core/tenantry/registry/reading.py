@@ -8,6 +8,7 @@ from sqlalchemy import Engine, func, or_, select
 
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
+from tenantry.registry.bindings import BindingBook
 from tenantry.registry.engine import is_migrated, open_engine, reading
 from tenantry.registry.faults import FaultBook, FaultState
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
@@ -88,6 +89,10 @@ class RegistryReader:
         )
         with reading(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
+
+    def bindings(self) -> BindingBook:
+        """Return the table of which namespace each user belongs to."""
+        return BindingBook(self._engine)
 
     def faults(self) -> FaultBook:
         """Return the table of models that servers can't load."""

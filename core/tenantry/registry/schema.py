@@ -81,6 +81,21 @@ assignments = Table(
 )
 Index(None, assignments.c.revision)
 
+bindings = Table(
+    "bindings",
+    metadata,
+    # Which namespace declared a user first; it outlives the TenantModel, until an admin releases the user.
+    Column("user_id", String(253), primary_key=True),
+    Column("namespace", String(63), nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    # Users that an admin released; the operator removes the row together with the binding.
+    Column("user_id", String(253), primary_key=True),
+)
+
 shard_map = Table(
     "shard_map",
     metadata,

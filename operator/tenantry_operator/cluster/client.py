@@ -1,9 +1,6 @@
 """The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
 
-import asyncio
 import contextlib
-import json
-import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
@@ -16,12 +13,11 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tenantry import TenantryError, __version__
-from tenantry.logs import OnChange
-from tenantry.runtime import boot_clock_s
 from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry_operator.cluster.lease_lock import PatientLock, described
+from tenantry_operator.policies.document import PLURAL as POLICIES
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +25,6 @@ PAGE = 500  # as kubectl: the API server holds that many in memory for us at onc
 _TIMEOUT_S = 30.0
 # client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.
 LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
-_LEASE_CALL_S = _RENEW_DEADLINE_S / 2  # the client would wait for minutes
 _RELEASE_S = 2.0
 _NO_CRD = f"the CRD {PLURAL}.{API_GROUP} is not installed; kubectl apply -k crds"
 _IN_POD = "KUBERNETES_SERVICE_HOST"
@@ -113,18 +108,38 @@ class Cluster:
         Raises:
             ClusterError: a page is missing, so nothing may be concluded from what was not listed.
         """
-        where = (API_GROUP, VERSION, *(() if self._namespace is None else (self._namespace,)), PLURAL)
-        listing: Callable[..., Awaitable[Any]] = (
-            self._calls.list_cluster_custom_object
-            if self._namespace is None
-            else self._calls.list_namespaced_custom_object
-        )
+        if self._namespace is None:
+            pages = self._pages(self._calls.list_cluster_custom_object, API_GROUP, VERSION, PLURAL)
+        else:
+            where = (API_GROUP, VERSION, self._namespace, PLURAL)
+            pages = self._pages(self._calls.list_namespaced_custom_object, *where)
+        try:
+            async for item in pages:
+                yield item
+        except Gone:
+            raise ClusterError(_NO_CRD) from None
+
+    async def policies(self) -> list[dict[str, Any]]:
+        """Return every TenantPolicy; none where their CRD is not installed."""
+        where = (API_GROUP, VERSION, POLICIES)
+        try:
+            return [each async for each in self._pages(self._calls.list_cluster_custom_object, *where)]
+        except Gone:
+            return []
+
+    async def namespace_labels(self) -> dict[str, dict[str, str]]:
+        """Return the labels of every namespace."""
+
+        async def page(**options: Any) -> dict[str, Any]:
+            return (await client.CoreV1Api(self._client).list_namespace(**options)).to_dict()
+
+        items = [each["metadata"] async for each in self._pages(page)]
+        return {each["name"]: dict(each.get("labels") or {}) for each in items}
+
+    async def _pages(self, listing: Callable[..., Awaitable[Any]], *where: str) -> AsyncIterator[Any]:
         proceed: dict[str, str] = {}
         while True:
-            try:
-                page = await _answered(listing(*where, limit=PAGE, _request_timeout=_TIMEOUT_S, **proceed))
-            except Gone:
-                raise ClusterError(_NO_CRD) from None
+            page = await _answered(listing(*where, limit=PAGE, _request_timeout=_TIMEOUT_S, **proceed))
             for item in page["items"]:
                 yield item
             token = page["metadata"].get("continue")
@@ -197,7 +212,7 @@ class Cluster:
         async def lost() -> None:
             return
 
-        lock = _PatientLock(name, namespace, identity, self._client, renewed)
+        lock = PatientLock(name, namespace, identity, self._client, renewed)
         election = LeaderElection(Config(lock, LEASE_S, _RENEW_DEADLINE_S, _RETRY_S, led, lost))
         await election.run()
 
@@ -229,72 +244,11 @@ class Cluster:
         return self._api
 
 
-class _PatientLock(LeaseLock):
-    """Treats a server that does not answer as one that refuses; the client would end the election."""
-
-    def __init__(
-        self,
-        name: str,
-        namespace: str,
-        identity: str,
-        api_client: client.ApiClient,
-        renewed: Callable[[float], None],
-    ) -> None:
-        super().__init__(name, namespace, identity, api_client)
-        self._renewed = renewed
-        self._missing = OnChange(log)
-        self._unreadable = OnChange(log)
-        logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)  # every two seconds
-
-    async def get(self, name: str, namespace: str) -> Any:
-        """Like LeaseLock, but an API server that does not answer is an error of the API."""
-        try:
-            async with asyncio.timeout(_LEASE_CALL_S):
-                found = await super().get(name, namespace)
-        except (ClientError, TimeoutError, OSError) as error:
-            found = False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
-        problem = found[1] if isinstance(found[1], ApiException) and found[1].status != 404 else None
-        if problem is None:
-            self._unreadable.over()
-        else:
-            lease = f"{namespace}/{name}"
-            self._unreadable.warning("can't read the Lease", lease=lease, error=_described(problem))
-        return found
-
-    async def create(self, name: str, namespace: str, election_record: Any) -> bool:  # noqa: ARG002
-        """Report that there is no such Lease; the client's own create is broken, and needs a wide right."""
-        self._missing.warning(
-            "there is no such lease; create it, as manifests/base does", lease=f"{namespace}/{name}"
-        )
-        return False
-
-    async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        """Like LeaseLock, but an API server that does not answer counts as a refusal."""
-        asked_at_s = boot_clock_s()
-        try:
-            async with asyncio.timeout(_LEASE_CALL_S):
-                done = await super().update(name, namespace, updated_record)
-        except (ClientError, TimeoutError, OSError):
-            return False
-        if done:
-            self._renewed(asked_at_s)
-        return done
-
-
 async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
     try:
         return dict(await call)
     except ApiException as error:
         kinds = {404: Gone, 409: Conflict}
-        raise kinds.get(error.status, ClusterError)(_described(error)) from error
+        raise kinds.get(error.status, ClusterError)(described(error)) from error
     except (ClientError, TimeoutError, OSError) as error:
         raise ClusterError(f"the API server did not answer: {type(error).__name__}: {error}") from error
-
-
-def _described(error: ApiException) -> str:
-    """Return the status of an answer, with the API server's own message if it sent one."""
-    try:
-        words = json.loads(error.body or "")["message"]
-    except (TypeError, ValueError, LookupError):
-        words = error.reason
-    return f"{error.status} {words}"

@@ -9,8 +9,9 @@ import structlog
 from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
 from tenantry.status import State
 from tenantry_operator.conditions import INVALID_MANIFEST
+from tenantry_operator.control.entry import Entry
 from tenantry_operator.control.reconcile import Outcome
-from tenantry_operator.control.tracked import Entries, Entry
+from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Observer
 from tenantry_operator.metrics import OperatorMetrics
@@ -76,12 +77,14 @@ class Committer:
             claim = self._entries[uid].claim_with(outcome.status, wall_s)
             if claim != self._entries[uid].claim:
                 claims.append(claim)
+        bindings = self._new_bindings(outcomes)
         assignments = [o.assignment for o in outcomes.values() if o.assignment is not None]
         revisions: dict[str, int] = {}
-        if claims or assignments or answered:
+        if claims or assignments or answered or bindings:
             revisions = self._registry.commit(
-                Writes(claims=claims, assignments=assignments, answered=answered)
+                Writes(claims=claims, assignments=assignments, answered=answered, bindings=bindings)
             )
+        self._entries.bindings |= bindings
         self._metrics.decisions.inc(len(outcomes))
         for claim in claims:
             self._announce(self._entries[claim.uid], claim, now_s)
@@ -90,6 +93,19 @@ class Committer:
         for uid, outcome in outcomes.items():
             refresh_s = self._entries[uid].refresh_s
             self._waits.begin(uid, outcome, revisions, refresh_s=refresh_s, now_s=now_s)
+
+    def _new_bindings(self, uids: Collection[str]) -> dict[str, str]:
+        """Return the namespace of each user that one of these has and that belongs to none yet."""
+        found: dict[str, str] = {}
+        for uid in uids:
+            user_id = self._entries[uid].user_id
+            if (
+                user_id is not None
+                and user_id not in self._entries.bindings
+                and self._entries.winner(user_id) == uid
+            ):
+                found[user_id] = self._entries[uid].namespace
+        return found
 
     def _announce(self, entry: Entry, after: Claim, now_s: float) -> None:
         """Count and log a change between working and not working."""

@@ -14,7 +14,7 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.logs import OnChange
-from tenantry.registry import LoadReport, OperatorRegistry
+from tenantry.registry import LoadReport, OperatorRegistry, Writes
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve
 from tenantry_operator.control import repair
@@ -27,12 +27,14 @@ from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Listing, Observer
 from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.policies.rules import NO_POLICIES, Policies
 from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
 _GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
+_RELEASES_EVERY_S = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 _LOOKUP_WAIT_S = 0.25  # a store that answers soon is waited for: one decision instead of two
 
@@ -47,6 +49,7 @@ class Controller:
         metrics: of the operator.
         observer: hears of what is committed, in the controller's thread.
         is_leaving: whether a server is about to go that does not know it yet.
+        policies: what may be declared; None: nothing is decided before `govern` was called.
 
     Attributes:
         turned_at_s: when a pass or a commit ended last, by the monotonic clock.
@@ -62,6 +65,7 @@ class Controller:
         metrics: OperatorMetrics,
         observer: Observer | None = None,
         is_leaving: Callable[[str], bool] = lambda _: False,
+        policies: Policies | None = NO_POLICIES,
     ) -> None:
         observer = observer or Observer()
         self._registry = registry
@@ -71,7 +75,9 @@ class Controller:
         self._inbox = Inbox()
         self.submit = self._inbox.put
         self.wake = self._inbox.wake
-        self._entries = Entries(registry.claims())
+        self._entries = Entries(registry.claims(), registry.bindings().all(), policies)
+        self._policies = policies
+        self._wanted_policies = policies
         for uid in self._entries:
             metrics.moved(None, self._entries[uid].state)
         self._dirty: set[str] = set()  # to be decided about; only a commit takes one out
@@ -85,6 +91,7 @@ class Controller:
         )
         self._applied: Listing | None = None
         self._resync_at_s = 0.0
+        self._releases_at_s = 0.0
         self._sweep_at_s = time.monotonic() + _SWEEP_EVERY_S
 
     def run(self, stop: threading.Event) -> None:
@@ -142,6 +149,7 @@ class Controller:
         self._dirty |= self._woken(reports)
         if listing is not None and listing is not self._applied:
             self._apply(listing)
+        self._govern_and_release(now_s)
         if self._applied is not None:
             self._wake_due(now_s)
             self._committer.drop_unwanted(reports, self._dirty)
@@ -168,6 +176,27 @@ class Controller:
         for user_id in reports:
             woken |= self._waits.for_load(self._entries.of_user(user_id))
         return woken
+
+    def govern(self, policies: Policies) -> None:
+        """Judge every TenantModel by these from the next pass on; may be called from any thread."""
+        self._wanted_policies = policies
+        self.wake()
+
+    def _govern_and_release(self, now_s: float) -> None:
+        """Apply other policies, and what admins released."""
+        wanted = self._wanted_policies
+        if wanted is not None and wanted != self._policies:
+            self._dirty |= self._entries.govern(wanted)
+            self._policies = wanted
+            log.info("policies", names=wanted.names)
+        if now_s < self._releases_at_s:
+            return
+        self._releases_at_s = now_s + _RELEASES_EVERY_S
+        released = self._registry.bindings().released()
+        if released:
+            self._registry.commit(Writes(released=released))
+            self._dirty |= self._entries.release(released)
+            log.info("users released", users=released[:5], count=len(released))
 
     def _apply(self, listing: Listing) -> None:
         for uid, declared in listing.declared.items():
@@ -208,7 +237,9 @@ class Controller:
         asked = False
         for uid in self._dirty:
             entry = self._entries[uid]
-            if entry.lookup_due and entry.source is not None and uid not in self._lookups:
+            # What a policy denies is not even looked up: the answer tells whether an object exists.
+            permitted = entry.denied is None and self._entries.judged(uid)
+            if permitted and entry.lookup_due and entry.source is not None and uid not in self._lookups:
                 self._lookups.ask(uid, entry.source)
                 asked = True
         for uid, found in self._lookups.take(wait_s=_LOOKUP_WAIT_S if asked else 0.0).items():
@@ -235,11 +266,11 @@ class Controller:
             self._dirty.difference_update(group)
 
     def _decidable(self, uid: str) -> bool:
-        """Return whether the source has declared it, and a store has answered about it once."""
+        """Return whether it was declared and judged, and a store has answered about it once."""
         entry = self._entries[uid]
-        if entry.declared is None:
+        if entry.declared is None or not self._entries.judged(uid):
             return False
-        return uid not in self._lookups or isinstance(entry.artifact, ModelId)
+        return entry.denied is not None or uid not in self._lookups or isinstance(entry.artifact, ModelId)
 
 
 def _groups(uids: Collection[str]) -> Iterator[list[str]]:

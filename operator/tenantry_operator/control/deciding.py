@@ -44,6 +44,8 @@ class Decider:
                 before=entry.status,
                 bound_user=entry.bound_user,
                 winner=self._winner(uid),
+                bound_elsewhere=self._entries.bound_elsewhere(uid),
+                denied=entry.denied,
                 artifact=entry.artifact,
                 assignment=rows.get(user_id),
                 servers=self._fleet.live,
@@ -58,9 +60,9 @@ class Decider:
             return Outcome(Status(State.STALLED, INTERNAL_ERROR, problem, declared.generation))
 
     def _winner(self, uid: str) -> str | None:
-        """The older TenantModel of the same user; None where this one is the oldest."""
+        """The TenantModel that has the same user; None where this one has it, or none."""
         user_id = self._entries[uid].user_id
         if user_id is None:
             return None
         first = self._entries.winner(user_id)
-        return None if first == uid else self._entries[first].title
+        return None if first in (None, uid) else self._entries[first].title

@@ -14,14 +14,17 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactError
 from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server
 from tenantry.status import State, Status
+from tenantry_operator import conditions
 from tenantry_operator.conditions import (
     DEGRADED,
     INTERNAL_ERROR,
     INVALID_MANIFEST,
     LOADING,
     NO_SERVER,
+    POLICY_DENIED,
     RESOLVING,
     ROLLING_OUT,
+    USER_ID_BOUND,
 )
 from tenantry_operator.control import degraded
 from tenantry_operator.declared import Declaration
@@ -34,12 +37,14 @@ class Observations:
     Attributes:
         before: the status that was given last; None: none yet.
         bound_user: the user of this TenantModel's first valid spec; None: this is the first.
-        winner: namespace/name of the older TenantModel that has this user; None: this one has.
+        winner: namespace/name of the TenantModel that has this user; None: this one has, or none.
         artifact: exactly what stands under the declared URI, or why that is unknown.
         assignment: the user's row in the registry, a tombstone included.
         servers: those whose lease holds.
         report: what the owner said of the candidate, if it said something new.
         faults: models of the user that servers can't load, the oldest first.
+        bound_elsewhere: another namespace that the user belongs to; None: this one, or none.
+        denied: the policy that does not permit it and the rule, in words; None: all permit it.
     """
 
     before: Status | None
@@ -50,6 +55,8 @@ class Observations:
     servers: Sequence[Server]
     report: LoadReport | None
     faults: Sequence[Fault] = ()
+    bound_elsewhere: str | None = None
+    denied: str | None = None
 
 
 class Waiting(Enum):
@@ -90,22 +97,17 @@ def _decided(declared: Declaration, seen: Observations, serving: Assignment | No
         return _withdrawing(declared, seen, serving, _stalled(declared, serving, INVALID_MANIFEST, problem))
     user_id = declared.model.spec.user_id
     if seen.bound_user not in (None, user_id):
-        refused = _stalled(
-            declared,
-            serving,
-            _IMMUTABLE,
-            f"spec.userId was {seen.bound_user!r} and can't become {user_id!r}; "
-            "delete this TenantModel and declare another one",
-        )
+        words = conditions.immutable(seen.bound_user, user_id)
+        refused = _stalled(declared, serving, _IMMUTABLE, words)
+        return _withdrawing(declared, seen, serving, refused)
+    if seen.denied is not None:
+        refused = _stalled(declared, serving, POLICY_DENIED, seen.denied)
         return _withdrawing(declared, seen, serving, refused)
     if seen.winner is not None:
-        return _stalled(
-            declared,
-            None,
-            _CONFLICT,
-            f"user {user_id!r} belongs to the older TenantModel {seen.winner}; "
-            "delete one of the two, or give this one another userId",
-        )
+        return _stalled(declared, None, _CONFLICT, conditions.conflict(user_id, seen.winner))
+    if seen.bound_elsewhere is not None:
+        bound = conditions.bound(user_id, seen.bound_elsewhere)
+        return _stalled(declared, None, USER_ID_BOUND, bound)
     if isinstance(seen.artifact, ArtifactError):
         unresolved = _unresolved(declared, user_id, serving, seen.artifact)
         outcome = _withdrawing(declared, seen, serving, unresolved)
@@ -116,9 +118,9 @@ def _decided(declared: Declaration, seen: Observations, serving: Assignment | No
     return _held_as_wished(declared, serving, outcome)
 
 
-_IMMUTABLE = "UserIdImmutable"
-_CONFLICT = "UserIdConflict"
-_ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, INTERNAL_ERROR)  # about something other than a load
+_IMMUTABLE, _CONFLICT = "UserIdImmutable", "UserIdConflict"
+# About something other than a load.
+_ELSEWHERE = (INVALID_MANIFEST, _IMMUTABLE, _CONFLICT, USER_ID_BOUND, POLICY_DENIED, INTERNAL_ERROR)
 
 
 def _unresolved(

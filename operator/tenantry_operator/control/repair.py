@@ -26,10 +26,14 @@ def repair(registry: OperatorRegistry, entries: Entries) -> None:
     stored = {claim.uid: claim for claim in registry.claims()}
     edited = [claim for uid, claim in entries.claims().items() if stored.get(uid) != claim]
     strangers = [uid for uid in stored if uid not in entries]
+    bound = registry.bindings().all()
+    bindings = {user: name for user, name in entries.bindings.items() if bound.get(user) != name}
+    if bindings:
+        log.warning("restoring bindings of users that were edited", count=len(bindings))
     if edited or strangers:
         log.warning("restoring claims that were edited", edited=len(edited), unknown=len(strangers))
-    if orphans or edited or strangers:
-        registry.commit(Writes(claims=edited, forgotten=strangers, assignments=orphans))
+    if orphans or edited or strangers or bindings:
+        registry.commit(Writes(claims=edited, forgotten=strangers, assignments=orphans, bindings=bindings))
 
 
 def ended(row: Assignment) -> Assignment:

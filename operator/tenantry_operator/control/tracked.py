@@ -1,130 +1,17 @@
 """What the operator knows of every TenantModel, and which of them want the same user."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
-from tenantry import ModelId
-from tenantry.errors import ArtifactError
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Claim
-from tenantry.spec import ModelSource
-from tenantry.status import State, Status, since
-from tenantry_operator.conditions import DEGRADED
+from tenantry_operator.control.entry import Entry
 from tenantry_operator.declared import Declaration
+from tenantry_operator.policies.rules import NO_POLICIES, Policies
 
 _TENANT_BYTES = 1024  # a tenant's rows in the tables of a server, beside its model
-
-
-@dataclass(slots=True)
-class Entry:
-    """One TenantModel in the operator's memory.
-
-    Attributes:
-        declared: as the source shows it; None after a restart, until the source has spoken.
-        claim: as the registry has it; None: not written yet.
-        artifact: what its source stood for when it was looked up last; None: not known yet.
-        lookup_due: whether the artifact store has to be asked (again).
-        declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
-    """
-
-    declared: Declaration | None
-    claim: Claim | None
-    artifact: ModelId | ArtifactError | None = None
-    lookup_due: bool = True
-    declared_at_s: float | None = None
-
-    @property
-    def source(self) -> ModelSource | None:
-        """Where its artifact is; None where the document breaks a rule."""
-        if self.declared is None or self.declared.model is None:
-            return None
-        return self.declared.model.spec.model
-
-    @property
-    def refresh_s(self) -> float | None:
-        """Seconds between lookups of an artifact that is overwritten in place; None: never."""
-        if self.declared is None or self.declared.model is None:
-            return None
-        return self.declared.model.spec.refresh_s
-
-    @property
-    def bound_user(self) -> str | None:
-        """The user of the first valid spec, which no later one may change."""
-        return None if self.claim is None else self.claim.user_id
-
-    @property
-    def user_id(self) -> str | None:
-        """The user that it is for."""
-        bound = self.bound_user
-        if bound is None and self.declared is not None and self.declared.model is not None:
-            return self.declared.model.spec.user_id
-        return bound
-
-    @property
-    def created_at(self) -> float:
-        """Seconds since the epoch."""
-        if self.claim is not None:
-            return self.claim.created_at
-        return float("inf") if self.declared is None else self.declared.created_at
-
-    @property
-    def title(self) -> str:
-        """Its namespace and name, for people."""
-        named = self.declared or self.claim
-        return f"{named.namespace}/{named.name}" if named else "?"
-
-    @property
-    def state(self) -> State | None:
-        """Its last state; None: no status was given yet."""
-        return None if self.status is None else self.status.state
-
-    @property
-    def status(self) -> Status | None:
-        """Its last status."""
-        return None if self.claim is None else self.claim.status
-
-    @property
-    def degraded(self) -> bool:
-        """Whether it was Ready, and a server can't load the model in force any more."""
-        return self.status is not None and self.status.reason == DEGRADED
-
-    def placed(self, found: ModelId | ArtifactError) -> ModelId | ArtifactError:
-        """Return what a store answered, together with whom the model may share a worker process with."""
-        if isinstance(found, ArtifactError) or self.declared is None or self.declared.model is None:
-            return found
-        return self.declared.model.placed(found)
-
-    def ready_with(self) -> ModelId | None:
-        """Return what it was pinned to when it became ready, if that was for this spec."""
-        status = self.status
-        if (
-            status is None
-            or status.model_id is None
-            or not (status.state is State.READY or self.degraded)
-            or self.declared is None
-            or self.declared.generation != status.observed_generation
-        ):
-            return None
-        return ModelId.parse(status.model_id)
-
-    def claim_with(self, status: Status, wall_s: float) -> Claim:
-        """Return the claim for a new status; equal to the present one where nothing changed."""
-        declared, before = self.declared, self.claim
-        assert declared is not None  # noqa: S101 - for the type checker: only such are decided about
-        spec = None if declared.model is None else declared.model.to_manifest()["spec"]
-        return Claim(
-            uid=declared.uid,
-            namespace=declared.namespace,
-            name=declared.name,
-            user_id=self.user_id,
-            created_at=declared.created_at,
-            generation=declared.generation,
-            spec=spec if spec is not None or before is None else before.spec,
-            status=status,
-            since=since(self.status, {} if before is None else before.since, status, wall_s),
-            origin=declared.origin,
-        )
 
 
 class Entries:
@@ -132,9 +19,21 @@ class Entries:
 
     Args:
         claims: what the registry knows.
+        bindings: the namespace of every user that has one.
+        policies: what the TenantPolicies permit; None: not known yet.
+
+    Attributes:
+        bindings: as above, kept in step with what is committed.
     """
 
-    def __init__(self, claims: Collection[Claim]) -> None:
+    def __init__(
+        self,
+        claims: Collection[Claim],
+        bindings: Mapping[str, str] = MappingProxyType({}),
+        policies: Policies | None = NO_POLICIES,
+    ) -> None:
+        self.bindings = dict(bindings)
+        self._policies = policies
         self._by_uid = {claim.uid: Entry(None, claim) for claim in claims}
         self._by_user: defaultdict[str, set[str]] = defaultdict(set)
         self._shards: dict[str, int] = {}  # cached by user: 1 us each
@@ -183,9 +82,59 @@ class Entries:
         """Return the uids of all that want this user."""
         return self._by_user.get(user_id, set())
 
-    def winner(self, user_id: str) -> str:
-        """Return the uid of the oldest of them; there must be one."""
-        return min(self._by_user[user_id], key=lambda uid: (self._by_uid[uid].created_at, uid))
+    def winner(self, user_id: str) -> str | None:
+        """Return the uid of the oldest of them that may have the user; None: there is none."""
+        entitled = [uid for uid in self._by_user[user_id] if self._may_have(user_id, self._by_uid[uid])]
+        return min(entitled, key=lambda uid: (self._by_uid[uid].created_at, uid), default=None)
+
+    def _may_have(self, user_id: str, entry: Entry) -> bool:
+        """Return whether its namespace may declare the user, and no policy kept it from the first version.
+
+        One that a policy denies later keeps the user, as one does whose manifest breaks later.
+        """
+        if self.bindings.get(user_id, entry.namespace) != entry.namespace:
+            return False
+        return entry.denied is None or (entry.claim is not None and entry.claim.model_id is not None)
+
+    def bound_elsewhere(self, uid: str) -> str | None:
+        """Return the namespace that its user belongs to, where that is another one than its own."""
+        entry = self._by_uid[uid]
+        namespace = self.bindings.get(entry.user_id or "", entry.namespace)
+        return None if namespace == entry.namespace else namespace
+
+    def release(self, user_ids: Collection[str]) -> set[str]:
+        """Forget which namespace these users belong to.
+
+        Returns:
+            the uids that have to be decided about.
+        """
+        for user_id in user_ids:
+            self.bindings.pop(user_id, None)
+        return set().union(*(self.of_user(user_id) for user_id in user_ids))
+
+    def govern(self, policies: Policies) -> set[str]:
+        """Judge every TenantModel by these policies.
+
+        Returns:
+            the uids that have to be decided about: those with another verdict, and their rivals.
+        """
+        self._policies = policies
+        concerned: set[str] = set()
+        for uid, entry in self._by_uid.items():
+            if self._judge(entry):
+                concerned |= {uid} | self.of_user(entry.user_id or "")
+        return concerned
+
+    def judged(self, uid: str) -> bool:
+        """Return whether the policies for its namespace are known."""
+        return self._policies is not None and self._policies.know(self._by_uid[uid].namespace)
+
+    def _judge(self, entry: Entry) -> bool:
+        """Find out whether the policies permit it; return whether that changed."""
+        before = entry.denied
+        if entry.declared is not None and entry.declared.model is not None and self._policies is not None:
+            entry.denied = self._policies.denial(entry.declared.model)
+        return entry.denied != before
 
     def declare(self, uid: str, declared: Declaration) -> set[str]:
         """Remember what a source declares.
@@ -210,6 +159,8 @@ class Entries:
         entry.artifact = entry.ready_with()
         entry.lookup_due = entry.artifact is None
         concerned = {uid}
+        if self._judge(entry):
+            concerned |= self.of_user(former or "")
         if former != entry.user_id:  # nothing of it was written yet, so it may still change its mind
             concerned |= self._leave(former, {uid})
         if entry.user_id is not None:

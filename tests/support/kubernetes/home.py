@@ -24,14 +24,21 @@ from tests.support.waiting import PATIENCE_S, until
 
 CRD = Path(__file__).parents[3] / "crds" / "tenantmodel.yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+POLICY_CRD = CRD.with_name("tenantpolicy.yaml")
+TENANT_POLICIES = "/apis/tenantry.dev/v1alpha1/tenantpolicies"
 TENANT_MODELS = "/apis/tenantry.dev/v1alpha1/namespaces/default/tenantmodels"
 
 
 def install_crd(plane: ControlPlane) -> None:
-    """Until TenantModels are served; POST, as a new kubectl refuses CEL rules on an old server."""
-    status, body = plane.request("POST", CRDS, yaml.safe_load(CRD.read_text()))
-    assert status in (201, 409), body
-    until(lambda: plane.request("GET", TENANT_MODELS)[0] == 200, "the CRD is served")
+    """Until both kinds are served; POST, as a new kubectl refuses CEL rules on an old server."""
+    for path, served in ((CRD, TENANT_MODELS), (POLICY_CRD, TENANT_POLICIES)):
+        status, body = plane.request("POST", CRDS, yaml.safe_load(path.read_text()))
+        assert status in (201, 409), body
+        _until_served(plane, served)
+
+
+def _until_served(plane: ControlPlane, path: str) -> None:
+    until(lambda: plane.request("GET", path)[0] == 200, "the CRD is served")
 
 
 class Home:
@@ -120,6 +127,17 @@ class Home:
             status, body = self.plane.request("PUT", path, found)
         assert status in (200, 201), body
         return dict(body)
+
+    def restrict(self, name: str, **spec: Any) -> None:
+        """Create a TenantPolicy."""
+        document = {
+            "apiVersion": "tenantry.dev/v1alpha1",
+            "kind": "TenantPolicy",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        status, body = self.plane.request("POST", TENANT_POLICIES, document)
+        assert status == 201, body
 
     def delete(self, name: str) -> None:
         assert self.plane.request("DELETE", f"{TENANT_MODELS}/{name}")[0] == 200

@@ -26,6 +26,7 @@ from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.policies.rules import NO_POLICIES, Policies
 from tenantry_operator.settings import OperatorSettings
 
 SOURCE = "a test"
@@ -101,6 +102,7 @@ class Rig:
         self.path = path
         self.declared: dict[str, Declaration] = {}
         self.absent: set[str] = set()
+        self.policies: Policies | None = NO_POLICIES  # with which an operator begins
         self.resolve: Callable[[ModelSource], ModelId] = Resolver(no_s3, ANYWHERE)
         self.restart()
 
@@ -114,7 +116,9 @@ class Rig:
         self.registry.lead(SOURCE)
         chosen = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
         self.metrics = OperatorMetrics()
-        self.controller = Controller(self.registry, self._resolve_now, chosen, self.metrics)
+        self.controller = Controller(
+            self.registry, self._resolve_now, chosen, self.metrics, policies=self.policies
+        )
 
     def _resolve_now(self, source: ModelSource) -> ModelId:
         return self.resolve(source)  # a test may have replaced it since
@@ -129,18 +133,25 @@ class Rig:
         return self.manifest(name, uri=self.publish(name, content), **over)
 
     def manifest(
-        self, name: str, *, uri: str, user: str | None = None, created_at: float = 100.0, **spec: Any
+        self,
+        name: str,
+        *,
+        uri: str,
+        user: str | None = None,
+        created_at: float = 100.0,
+        namespace: str = "default",
+        **spec: Any,
     ) -> Declaration:
         before = self.declared.get(f"uid-{name}")
         document = {
             "apiVersion": "tenantry.dev/v1alpha1",
             "kind": "TenantModel",
-            "metadata": {"name": name},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {"userId": user or name, "model": {"uri": uri, **spec.pop("model", {})}, **spec},
         }
         declared = Declaration(
             f"uid-{name}",
-            "default",
+            namespace,
             name,
             1 if before is None else before.generation + 1,
             created_at,

@@ -179,7 +179,7 @@ def test_a_conflict_names_the_winner_and_writes_nothing() -> None:
     rollout = Rollout(winner="default/first")
     outcome = rollout.decide(declaration())
     assert told(outcome) == (State.STALLED, "UserIdConflict")
-    assert "belongs to the older TenantModel default/first" in outcome.status.text
+    assert "belongs to the TenantModel default/first" in outcome.status.text
     assert outcome.assignment is None
     settled(rollout, declaration())
 
