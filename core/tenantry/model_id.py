@@ -1,6 +1,8 @@
 """The name of exact bytes and of how they are used: the one type that composes and parses model ids."""
 
+import re
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import Self
 from urllib.parse import parse_qsl, quote
 
@@ -81,6 +83,20 @@ class ModelId:
     def short(self) -> str:
         """Eight characters for people; not unique."""
         return (self.sha256 or self.version_id or self.etag or "unpinned")[:8]
+
+
+def public_name(model_id: str) -> str:
+    """Return what clients see of a model id: its version, and a digest of all of it; no bucket and no key.
+
+    Other bytes, or another method, have another name. `tenantry get` shows it beside the whole id.
+
+    Example:
+        >>> public_name("s3://models/a.joblib#sha256=" + "9f86d081" * 8)
+        '9f86d081-eb573f36177033fa69fa3e24'
+    """
+    digest = sha256(model_id.encode(errors="backslashreplace")).hexdigest()
+    version = re.sub("[^A-Za-z0-9]", "", ModelId.parse(model_id).short)
+    return f"{version or 'unpinned'}-{digest[:24]}"
 
 
 def _names() -> list[str]:

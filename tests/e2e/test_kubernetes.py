@@ -16,6 +16,8 @@ from tests.support.kubernetes.home import CRDS, TENANT_MODELS, TENANT_POLICIES, 
 from tests.support.network import ports
 from tests.support.waiting import until
 
+DEFAULT = "/api/v1/namespaces/default"
+
 
 @pytest.fixture(scope="module")
 def home(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
@@ -56,8 +58,9 @@ def test_policies_and_labels_of_namespaces_are_followed(home: Home) -> None:
     home.apply(TenantModel.parse(document))
     home.until("gil", "Ready")
     for tier, reason in (("gold", "PolicyDenied"), ("iron", "Ready"), ("gold", "PolicyDenied")):
-        labels = {"metadata": {"labels": {"tier": tier}}}
-        assert home.plane.request("PATCH", "/api/v1/namespaces/default", labels)[0] == 200
+        namespace = home.plane.request("GET", DEFAULT)[1]
+        namespace["metadata"].setdefault("labels", {})["tier"] = tier
+        assert home.plane.request("PUT", DEFAULT, namespace)[0] == 200
         denied = home.until("gil", reason)
         assert home.predict("gil", 1.0) == pytest.approx(1.0), "what answered goes on"
     message = denied["status"]["conditions"][0]["message"]

@@ -70,7 +70,9 @@ def test_every_tenant_gets_its_own_model(up: Up, aircraft: list[Aircraft]) -> No
         _answers_right(up, one)
         reply = up.predict(one.tail_number, aircraft[0].rows())
         answers.add(reply.body[0])
-        assert one.tail_number in reply.headers["Tenantry-Model-Id"]
+        assert one.tail_number not in reply.headers["Tenantry-Model-Id"], (
+            "clients learn no bucket and no key"
+        )
         assert reply.headers["Tenantry-Server"] in ("server-0", "server-1")
     assert len(answers) == len(aircraft), "different aircraft answer differently on the same row"
 

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from tenantry import ModelId
+from tenantry.model_id import public_name
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
 from tenantry_cli import asking, console, live_workers, options, overview, server_tables, shards
@@ -102,6 +103,7 @@ def _show_one(tenant: Tenant, base: str | None) -> None:
         "User": claim.user_id or "-",
         "Declared": claim.spec["model"]["uri"] if claim.spec else "-",
         "Answers": claim.model_id or "nothing yet",
+        "Clients see": public_name(claim.model_id) if claim.model_id else "-",
         "Size": console.size(claim.size_bytes),
         "Generation": f"{claim.generation} (observed {claim.observed_generation})",
         "Ready": f"{tenant.ready} {tenant.reason}".strip(),

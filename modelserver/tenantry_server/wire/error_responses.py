@@ -35,6 +35,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.WorkersUnavailable, 503),
 )
 _RETRY_AFTER_S = 1
+_STORES = ("s3://", "file://")
 
 
 def native(reason: str, message: str) -> Any:
@@ -45,7 +46,7 @@ def native(reason: str, message: str) -> Any:
 def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     """Return the answer to a request that failed with an error of ours."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    message = str(error)
+    message = _public(error)
     if status == 503 and not error.retryable:  # a client would ask again and again
         return response(status, error.reason, message, body, retry=False)
     if error.retry_after_s is None or status != 503:
@@ -53,6 +54,16 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     wait_s = max(1, math.ceil(error.retry_after_s))
     message += f"; the next attempt is in {wait_s} s"
     return response(status, error.reason, message, body, {"Retry-After": str(wait_s)})
+
+
+def _public(error: TenantryError) -> str:
+    """Return the message of an error, unless it says where an artifact lies: that is for admins."""
+    message = str(error)
+    if not any(scheme in message for scheme in _STORES):
+        return message
+    return (
+        f"the model can't be loaded ({error.reason}); an admin sees why in the log, or with `tenantry get`"
+    )
 
 
 def of_http(request: web.Request, error: web.HTTPException, body: ErrorBody) -> web.Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -33,7 +34,7 @@ async def test_a_plain_list_is_answered_with_a_plain_list(client: Client, tenant
         assert await response.json() == [103.0, 107.0]
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Tenantry-Server"] == "server-7"
-        assert response.headers["Tenantry-Model-Id"].endswith("/1.joblib")
+        assert re.fullmatch("[a-z0-9]+-[0-9a-f]{24}", response.headers["Tenantry-Model-Id"])
         assert "Tenantry-Registry-Age" not in response.headers
 
 

@@ -11,6 +11,7 @@ from aiohttp.web import Application, Request
 from cachetools import LRUCache
 from sklearn.linear_model import LinearRegression
 
+from tenantry.model_id import public_name
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
 from tenantry_server import (
     CachedModelRepository,
@@ -65,7 +66,7 @@ async def test_each_user_gets_their_own_model(client: TestClient[Request, Applic
         async with client.post(f"/predict/{user_id}", json=[{"km": 10}]) as response:
             assert response.status == 200
             assert await response.json() == pytest.approx([expected])
-            assert response.headers["Tenantry-Model-Id"] == f"{user_id}.joblib"
+            assert response.headers["Tenantry-Model-Id"] == public_name(f"{user_id}.joblib")
 
 
 async def test_nobody_elses_file_is_read(client: TestClient[Request, Application]) -> None:

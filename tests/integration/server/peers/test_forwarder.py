@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry.errors import ArtifactUnavailable
+from tenantry.model_id import public_name
 from tenantry.registry import ServerReport
 from tenantry_server.predicting import load_backoff
 from tenantry_server.predicting.dataplane import Pace
@@ -82,7 +83,7 @@ async def test_the_holder_answers_wherever_a_request_arrives(
         for node in three.nodes.values():
             reply = await ask(session, node, way.format("bob"))
             assert (reply.status, reply.json) == (200, {"predictions": [4.0]})
-            assert (reply.server, reply.headers["Tenantry-Model-Id"]) == ("b", "bob")
+            assert (reply.server, reply.headers["Tenantry-Model-Id"]) == ("b", public_name("bob"))
             assert reply.hop == (None if node.server_id == "b" else node.server_id)
             assert len(reply.headers.getall("Content-Length")) == 1
     assert [node.models.loads for node in three.nodes.values()] == [[], ["bob"], []]

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from tenantry import Model
 from tenantry.errors import ModelNotAssigned
+from tenantry.model_id import public_name
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
@@ -133,7 +134,7 @@ async def test_the_second_request_takes_it_and_gets_the_same(wire: Wire) -> None
     status, headers, body = await wire.ask("POST /predict/ann")
     assert wire.short == ["/predict/ann"]
     assert (status, json.loads(body)) == (200, [6.0])
-    assert headers["Tenantry-Model-Id"] == "ann"
+    assert headers["Tenantry-Model-Id"] == public_name("ann")
     assert headers["Tenantry-Server"] == "server-7"
     assert headers["Content-Type"] == "application/json"
     assert parsedate_to_datetime(headers["Date"]).tzinfo is not None
@@ -146,7 +147,7 @@ async def test_pipelined_requests_are_answered_in_their_order(wire: Wire) -> Non
     answers = [await wire.answer() for _ in users]
     assert [status for status, _, _ in answers] == [200, 200, 200, 200, 404, 200, 200]
     assert [headers.get("Tenantry-Model-Id") for _, headers, _ in answers] == [
-        user if user != "nobody" else None for user in users
+        public_name(user) if user != "nobody" else None for user in users
     ]
     assert wire.short == []
     assert (await wire.ask("POST /predict/ann"))[2] == b"[6.0]"
@@ -183,7 +184,7 @@ async def test_a_model_id_with_a_line_break_ends_no_header(wire: Wire) -> None:
     for how in ("", "?the=long+way"):
         status, headers, body = await wire.ask(f"POST /predict/odd{how}")
         assert (status, body) == (200, b"[13.0]")
-        assert headers["Tenantry-Model-Id"] == "line%0Abreak"
+        assert headers["Tenantry-Model-Id"] == public_name("line\nbreak")
     assert len(wire.short) == 1
 
 

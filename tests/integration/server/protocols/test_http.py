@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -183,7 +184,7 @@ async def test_v2_infers_in_binary_without_a_content_type(client: Client) -> Non
         body = await response.read()
         assert response.status == 200, body
         assert response.headers["Content-Type"] == "application/octet-stream"
-        assert response.headers["Tenantry-Model-Id"].endswith(".joblib")
+        assert re.fullmatch("[a-z0-9]+-[0-9a-f]{24}", response.headers["Tenantry-Model-Id"])
         length = int(response.headers[JSON_LENGTH])
     (output,) = json.loads(body[:length])["outputs"]
     assert output["parameters"] == {"binary_data_size": 16}
