@@ -187,6 +187,10 @@ def migrate(engine: Engine) -> None:
         _refuse_newer(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if engine.dialect.name == "postgresql":
+            from tenantry.registry import granting  # noqa: PLC0415 - it uses this module
+
+            granting.refresh(connection)
 
 
 def is_migrated(engine: Engine) -> bool:
