@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.errors import InvalidSetting
@@ -57,6 +57,12 @@ class CommonSettings(BaseSettings):
     )
     max_artifact_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest artifact that is read into memory, or hashed."
+    )
+    fleet_secret: SecretStr | None = Field(
+        default=None,
+        description="The same for operator and servers, and known to nobody else: a server gets shards "
+        "only after it answered a challenge with it, so that a row in SQL is not enough. Unset: every row of "
+        "the registry is believed.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,

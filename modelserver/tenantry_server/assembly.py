@@ -15,7 +15,7 @@ from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.assignments.verdicts import Verdicts
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers import near_copies, warm_query
+from tenantry_server.peers import challenge, near_copies, warm_query
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.near_copies import NearCopies
@@ -145,6 +145,7 @@ def assemble(
         explained=Verdicts(registry).explained,
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
+    app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(

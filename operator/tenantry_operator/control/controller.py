@@ -110,6 +110,7 @@ class Controller:
             raise
         finally:
             self._lookups.close()
+            self._fleet.close()
 
     def _run(self, stop: threading.Event) -> None:
         loss = OnChange(log)

@@ -6,6 +6,7 @@ import structlog
 
 from tenantry.registry import Fault, FaultState, LoadReport, LoadState, OperatorRegistry, Server
 from tenantry_operator.fleet.busy_users import Spreading
+from tenantry_operator.fleet.challenges import Challenges
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
@@ -41,6 +42,8 @@ class Fleet:
         self._registry = registry
         self._metrics = metrics
         self._shards = ShardKeeper(registry, settings, metrics, weigh, is_leaving)
+        secret = settings.fleet_secret
+        self._challenges = Challenges(None if secret is None else secret.get_secret_value())
         self._spreading = Spreading(registry.spread())
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()
@@ -59,8 +62,9 @@ class Fleet:
         """
         servers = self._registry.servers()
         self.live = [server for server in servers if server.live]
-        self._shards.observe(servers, now_s)
-        self._spread(now_s)
+        proven = self._challenges.proven(servers)
+        self._shards.observe(proven, now_s)
+        self._spread([server for server in proven if server.live], now_s)
         names = frozenset(server.server_id for server in self.live)
         if names == self._names:
             return False
@@ -108,8 +112,12 @@ class Fleet:
         """Put back rows of the shard map that were edited by hand."""
         self._shards.restore()
 
-    def _spread(self, now_s: float) -> None:
-        changes = self._spreading.observe(self.live, now_s)
+    def close(self) -> None:
+        """Ask no server any more."""
+        self._challenges.close()
+
+    def _spread(self, live: Sequence[Server], now_s: float) -> None:
+        changes = self._spreading.observe(live, now_s)
         if changes:
             self._registry.set_spread(changes)
             self._spreading.written(changes)

@@ -1,0 +1,105 @@
+"""Which servers have proved that they are the ones of their rows; only those get shards.
+
+Anybody who can write to the table of servers can invent one. Where the fleet has a secret, its endpoint has
+to answer a challenge first.
+"""
+
+import http.client
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import structlog
+
+from tenantry import proofs
+from tenantry.registry import Server
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_S = 2.0
+_AGAIN_S = 1.0
+_THREADS = 4
+_ANSWER_BYTES = 256
+
+_Row = tuple[str, str]  # a server's name and endpoint
+
+
+def ask(endpoint: str, path: str) -> str:
+    """Return what an endpoint answers; no redirect is followed.
+
+    Raises:
+        OSError, ValueError, http.client.HTTPException: it did not answer, or not with 200.
+    """
+    parts = urlsplit(endpoint)
+    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise ValueError(f"{endpoint!r} is not an HTTP endpoint")
+    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise ValueError(f"it answered {answer.status}")
+        return str(answer.read(_ANSWER_BYTES), "latin-1")
+    finally:
+        connection.close()
+
+
+class Challenges:
+    """Asks the endpoints of new rows, in threads of its own.
+
+    Args:
+        secret: of the fleet; None: every row is believed.
+        ask: as the function of that name.
+    """
+
+    def __init__(self, secret: str | None, ask: Callable[[str, str], str] = ask) -> None:
+        self._secret = secret
+        self._ask = ask
+        self._proven: set[_Row] = set()
+        self._asked: dict[_Row, Future[bool]] = {}
+        self._again_s: dict[_Row, float] = {}
+        self._pool = None if secret is None else ThreadPoolExecutor(_THREADS, "challenge")
+
+    def proven(self, servers: Sequence[Server]) -> list[Server]:
+        """Return the servers that have proved who they are; ask the others, and do not wait for them."""
+        if self._pool is None:
+            return list(servers)
+        self._hear()
+        rows = {(server.server_id, server.endpoint) for server in servers}
+        self._proven &= rows
+        self._again_s = {row: at_s for row, at_s in self._again_s.items() if row in rows}
+        now_s = time.monotonic()
+        for server in servers:
+            row = (server.server_id, server.endpoint)
+            waits = now_s < self._again_s.get(row, now_s)
+            if server.live and row not in self._proven and row not in self._asked and not waits:
+                self._asked[row] = self._pool.submit(self._proves, *row)
+        return [server for server in servers if (server.server_id, server.endpoint) in self._proven]
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _hear(self) -> None:
+        for row, answer in list(self._asked.items()):
+            if answer.done():
+                del self._asked[row]
+                if answer.result():
+                    self._proven.add(row)
+                else:
+                    self._again_s[row] = time.monotonic() + _AGAIN_S
+
+    def _proves(self, server_id: str, endpoint: str) -> bool:
+        asked = proofs.challenge()
+        try:
+            answer = self._ask(endpoint, proofs.PATH + asked)
+            if proofs.holds(self._secret or "", server_id, endpoint, asked, answer.strip()):
+                return True
+            why = "its answer is wrong; give operator and servers one TENANTRY_FLEET_SECRET"
+        except Exception as error:  # whatever a stranger's answer breaks
+            why = f"{type(error).__name__}: {error}"
+        log.warning("a server gets no shards: it proves nothing", server=server_id, url=endpoint, error=why)
+        return False
