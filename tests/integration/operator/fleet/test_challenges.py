@@ -145,7 +145,7 @@ def test_another_server_of_the_fleet_gets_its_share(keeping: Keeping, real: str)
 
 
 def test_without_a_secret_every_row_is_believed(tmp_path: Path) -> None:
-    """As on a laptop: whoever writes to the registry is trusted there."""
+    """As on a laptop: who can write to the registry is trusted there."""
     keeping = Keeping(tmp_path, None)
     keeping.row("any", "http://127.0.0.1:9")
     until(lambda: keeping.held(20.0) == {"any": SHARDS}, "it has all shards")
