@@ -18,7 +18,7 @@ from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
-from tenantry_server.wire import bodies, error_responses, headers
+from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
 
@@ -197,6 +197,8 @@ async def _answered(
     request: web.Request, handler: Handler, forwarder: Forwarder | None, explained: Explained | None
 ) -> web.StreamResponse:
     body = protocols.error_words(request.path) or error_responses.native
+    if refusals.is_odd(request.raw_path):
+        return refusals.of_odd_path(body)
     try:
         user_id = request.match_info.get("user_id")
         if forwarder is not None and user_id is not None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
+from tenantry_server.wire import refusals
 from tenantry_server.wire.heads import END, Block, Heads, Parsed, Target, target_of
 
 _HEAD_BYTES = 16 << 10  # that may arrive in pieces before this server stops to follow the connection
@@ -72,7 +73,7 @@ class PlainServer(web.Server):
             self._loop.call_later(_HELD_S, self._let_go, list(self.holding))
 
 
-class PlainConnection(web.RequestHandler):
+class PlainConnection(refusals.Connection):
     """One connection of a client, followed as long as it is known where each request begins.
 
     aiohttp gets every byte that is not answered here, in the same pieces, and what its parser reads in a

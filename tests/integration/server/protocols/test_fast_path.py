@@ -159,7 +159,7 @@ LONG: dict[str, tuple[str, bytes, int]] = {
     "nobody's model": ("POST /predict/nobody", ROW, 404),
     "another method": ("PUT /predict/ann", ROW, 405),
     "a query": ("POST /predict/ann?x=1", ROW, 200),
-    "an encoded name": ("POST /predict/a%6En", ROW, 200),
+    "an encoded name": ("POST /predict/a%6En", ROW, 400),
     "a deeper path": ("POST /predict/ann/x", ROW, 404),
     "no name": ("POST /predict/", ROW, 404),
     "a broken body": ("POST /predict/ann", b"{", 422),

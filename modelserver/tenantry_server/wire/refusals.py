@@ -1,0 +1,113 @@
+"""What is refused before the application sees it: what aiohttp's parser refuses, and odd spellings of paths.
+
+aiohttp answers the former in plain text with its versions, and logs a traceback with the offending bytes.
+Here the answer is the documented JSON, and a line once a minute says how many there were, without a byte of
+them: a header that breaks a rule may be a credential.
+
+Leans on `RequestHandler.handle_error` and `log_exception` of aiohttp 3.14;
+tests/integration/server/test_edges.py fails without them.
+"""
+
+import re
+import time
+from collections.abc import Callable
+
+import orjson
+import structlog
+from aiohttp import http_exceptions, web
+
+from tenantry_server.wire import error_responses
+from tenantry_server.wire.answers import WholeAnswer
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 60.0
+# What a user id may hold and clients encode (RFC 3986, section 2.2): @ + and :. Whatever else is encoded
+# needs no encoding, or is not part of a path here.
+_ODD = re.compile(r"%(?!40|2[Bb]|3[Aa])")
+_ODD_V1 = re.compile(r"%(?!40|2[Bb])")  # there a colon ends the user id
+_MESSAGE = "send the path as it is documented, without percent-encoding; only @ + and : may be encoded"
+
+
+def is_odd(raw_path: str) -> bool:
+    """Return whether a path is spelt so that a gateway may take it for another one.
+
+    Example:
+        >>> is_odd("/predict/a%40b?x=%20"), is_odd("/predict/%6fk"), is_odd("/v1/models/ok%3Apredict")
+        (False, True, True)
+    """
+    path = raw_path.partition("?")[0]
+    if "%" not in path:
+        return False
+    return (_ODD_V1 if "/v1/" in path else _ODD).search(path) is not None
+
+
+def of_odd_path(body: error_responses.ErrorBody) -> web.Response:
+    """Return the answer to such a path."""
+    return error_responses.response(400, "BadRequest", _MESSAGE, body)
+
+
+class Minute:
+    """Counts what is refused, and logs it once a minute.
+
+    Args:
+        clock_s: seconds, never going back.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._logged_s = float("-inf")
+        self._count = 0
+
+    def add(self, kind: str) -> None:
+        """Count one, and log all since the last line where that was a minute ago."""
+        self._count += 1
+        now_s = self._clock_s()
+        if now_s - self._logged_s >= _EVERY_S:
+            log.warning("requests refused that are not HTTP", count=self._count, latest=kind)
+            self._logged_s, self._count = now_s, 0
+
+
+class _Last(WholeAnswer):
+    """The last answer on its connection."""
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Always False: where the next request would begin is not known."""
+        return False
+
+
+class Connection(web.RequestHandler):
+    """A connection whose errors are answered in the documented form."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, and close the connection."""
+        if isinstance(exc, http_exceptions.HttpProcessingError):
+            _MINUTE.add(type(exc).__name__)
+        else:
+            self.log_exception("Error handling request from %s", request.remote, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun, so there can't be another one")
+        reason, words = _WORDS.get(status, _WORDS[500])
+        content = orjson.dumps(error_responses.native(reason, words))
+        head = (
+            f"HTTP/1.1 {status} {_PHRASES.get(status, 'Error')}\r\nContent-Type: application/json\r\n"
+            f"Tenantry-Reason: {reason}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        )
+        return _Last(head.encode() + content, len(content), status)
+
+
+_MINUTE = Minute()  # of this process
+_PHRASES = {400: "Bad Request", 500: "Internal Server Error"}
+_WORDS = {
+    400: ("BadRequest", "this is not a request of HTTP/1.1 that this server reads (RFC 9112)"),
+    500: ("InternalError", "this server failed on the request; its log says why"),
+}
