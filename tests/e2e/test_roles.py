@@ -41,12 +41,19 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         yield fleet
 
 
-def until_reason(fleet: Fleet, user_id: str, *reasons: str) -> None:
-    def reached() -> bool:
-        claims = fleet.registry.claims(named=user_id)
-        return any(claim.status is not None and claim.status.reason in reasons for claim in claims)
+def reason(fleet: Fleet, user_id: str) -> str | None:
+    """Of the user's TenantModel now."""
+    found = [claim.status for claim in fleet.registry.claims(named=user_id)]
+    return found[0].reason if found and found[0] is not None else None
 
-    until(reached, f"{user_id} is {reasons}")
+
+def until_reason(fleet: Fleet, user_id: str, wanted: str) -> None:
+    until(lambda: reason(fleet, user_id) == wanted, f"{user_id} is {wanted}", every_s=0.2)
+
+
+def asked(fleet: Fleet, user_id: str) -> list[int]:
+    """Of each server, the status of its answer."""
+    return [answer(fleet, name, user_id) for name in fleet.members]
 
 
 def answer(fleet: Fleet, name: str, user_id: str) -> int:
@@ -76,14 +83,13 @@ def test_no_statement_of_a_server_is_refused(fleet: Fleet) -> None:
     folder = fleet.folder.parent
     ann = declare(folder, "ann", LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]))
     until_reason(fleet, "ann", "Ready")
-    assert [answer(fleet, name, "ann") for name in fleet.members] == [200, 200]
+    assert asked(fleet, "ann") == [200, 200]
     declare(folder, "eve", EndsOnLoad(7))
     until_reason(fleet, "eve", "ModelCrashed")
     aside = ann.rename(ann.with_suffix(".aside"))
     fleet.kill("server-0", "server-1")
     fleet.start()
-    until(lambda: min(answer(fleet, name, "ann") for name in fleet.members) > 200, "nobody has it")
-    until_reason(fleet, "ann", "Degraded")
+    until(lambda: asked(fleet, "ann") and reason(fleet, "ann") == "Degraded", "ann is Degraded")
     aside.rename(ann)
     until_reason(fleet, "ann", "Ready")
     fleet.until_settled()

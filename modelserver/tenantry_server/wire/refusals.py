@@ -1,4 +1,4 @@
-"""What is refused before the application sees it: what aiohttp's parser refuses, and odd spellings of paths.
+"""What is refused before the application sees it: what its parser refuses, and odd spellings of paths.
 
 aiohttp answers the former in plain text with its versions, and logs a traceback with the offending bytes.
 Here the answer is the documented JSON, and a line once a minute says how many there were, without a byte of

@@ -14,7 +14,7 @@ ROW = b'{"instances": [[1, 2]]}'
 
 
 async def exchange(client: Client, raw: bytes) -> tuple[int, dict[str, str], bytes]:
-    """The answer to these bytes on a connection of their own, until the server closes it or has answered."""
+    """The answer to these bytes, on a connection of their own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     try:
         writer.write(raw)
