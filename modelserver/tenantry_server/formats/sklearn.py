@@ -17,7 +17,7 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.compiling import compiler
-from tenantry_server.formats import fitted
+from tenantry_server.formats import file_readers, fitted
 from tenantry_server.formats.trial import try_once
 from tenantry_server.scoring import results
 
@@ -119,6 +119,7 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
             f"it is not a joblib or pickle file (first bytes: {data[:16]!r})" if data else "it is empty"
         )
         raise ArtifactInvalid(model_id.uri, problem) from error
+    file_readers.refuse(loaded, model_id)
     return loaded if isinstance(loaded, Model) else model_of(loaded, model_id, card)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import sklearn
+from tenantry_server.formats import file_readers, sklearn
 from tenantry_server.formats.libraries import library
 
 # More than an honest model unpacks to: numbers rarely shrink to less than a fifth.
@@ -41,7 +41,9 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
             f"it holds types that neither skops nor Tenantry trusts: {', '.join(strange[:10])}; "
             "if you trust its author as you trust your own code, publish it with joblib",
         )
-    return sklearn.model_of(skops_io.loads(data, trusted=unknown), model_id, card)
+    loaded = skops_io.loads(data, trusted=unknown)
+    file_readers.refuse(loaded, model_id)
+    return sklearn.model_of(loaded, model_id, card)
 
 
 def _refuse_bombs(data: bytes, model_id: ModelId) -> None:
