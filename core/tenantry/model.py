@@ -33,6 +33,8 @@ class Model(ABC):
             model that was measured to be quick answers on the event loop, without a thread.
         column_types: of a model that is not `numeric`; the server sets them from the model's card, or from
             the estimator, and then a DataFrame has these types whatever a request holds.
+        ignores_extra: True where columns of a request that it does not take are left out, and not refused;
+            the server sets it, where `feature_names` says what it takes.
         elsewhere: True where another process runs it; the server sets it.
 
     Example:
@@ -57,6 +59,7 @@ class Model(ABC):
     independent_rows: bool = False
     may_block: bool = True
     column_types: Sequence[Any] | None = None
+    ignores_extra: bool = False
     elsewhere: bool = False
 
     @abstractmethod

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, quote
 CARD_SUFFIX = ".card.json"
 """Of a card that lies beside its artifact, after the artifact's own name."""
 
+DEFAULT_METHOD = "predict"
+
 _IN_QUERY = ("version_id",)
 _QUERY_NAMES = {"version_id": "versionId"}
 
@@ -23,9 +25,11 @@ class ModelId:
         etag: S3 entity tag without quotes; the object is read with If-Match.
         sha256: digest of the artifact, 64 hexadecimal digits, checked before a byte is deserialised.
         format: loader to use; None: by the suffix of `uri`.
-        method: what to call on the estimator; None: ``predict``.
+        method: what to call on the estimator; None: ``predict``. Several are separated by commas.
         compile: ``off`` to serve the original only; None: ``auto``.
         isolation: ``dedicated`` for a worker process that no other model shares; None: ``shared``.
+        extra_columns: ``ignore`` to leave out columns of a request that the model does not take; None:
+            ``refuse``.
         card: digest of the model's card, which is checked before it is read; None: it has none.
         card_uri: where the card lies; None: beside the artifact, under its name and ``.card.json``.
         namespace: whose models may share a worker with it, where it brings code of its own; None:
@@ -48,6 +52,7 @@ class ModelId:
     format: str | None = None
     method: str | None = None
     compile: str | None = None
+    extra_columns: str | None = None
     isolation: str | None = None
     namespace: str | None = None
     card: str | None = None
@@ -65,6 +70,11 @@ class ModelId:
         uri, _, query = rest.partition("?")
         parts = dict(parse_qsl(fragment)) | dict(parse_qsl(query))
         return cls(uri, **{name: parts.get(_QUERY_NAMES.get(name, name)) for name in _names()})
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What is called on the estimator: one method, or several whose answers go together."""
+        return tuple((self.method or DEFAULT_METHOD).split(","))
 
     @property
     def card_id(self) -> "ModelId | None":

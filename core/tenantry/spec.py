@@ -25,11 +25,12 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
 from tenantry.errors import InvalidManifest
-from tenantry.model_id import CARD_SUFFIX, ModelId
+from tenantry.model_id import CARD_SUFFIX, DEFAULT_METHOD, ModelId
 from tenantry.spec_fields import (
     ArtifactUri,
     Duration,
     Format,
+    Method,
     Namespace,
     ObjectName,
     Replicas,
@@ -79,8 +80,9 @@ class ModelSource(_NullIsAbsent):
 
     uri: ArtifactUri
     format: Format = Field(default="")
-    method: Literal["predict", "predict_proba", "decision_function"] = "predict"
+    method: Method = DEFAULT_METHOD
     compile: Literal["auto", "off"] = "auto"
+    extra_columns: Literal["refuse", "ignore"] = "refuse"
     sha256: Sha256 = Field(default="")
     version_id: VersionId = Field(default="")
     card: CardSource | None = None
@@ -93,11 +95,16 @@ class ModelSource(_NullIsAbsent):
             etag=etag or None,
             sha256=self.sha256 or sha256 or None,
             format=self.format or None,
-            method=self.method if self.method != "predict" else None,
+            method=self._methods if self._methods != DEFAULT_METHOD else None,
             compile=self.compile if self.compile != "auto" else None,
+            extra_columns=self.extra_columns if self.extra_columns != "refuse" else None,
             card=self.card.sha256 if self.card is not None else None,
             card_uri=self._card_uri,
         )
+
+    @property
+    def _methods(self) -> str:
+        return self.method if isinstance(self.method, str) else ",".join(self.method)
 
     @property
     def _card_uri(self) -> str | None:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Strict
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict
 from pydantic_core import PydanticCustomError
 
 
@@ -50,6 +50,25 @@ Duration = Annotated[
     ),
 ]
 
+
+METHODS = ("predict", "predict_proba", "decision_function")
+
+
+def _method(value: Any) -> Any:
+    """Check one method, or a list of different ones; a list of one is that method."""
+    given = value if isinstance(value, list | tuple) else [value]
+    known = all(isinstance(each, str) and each in METHODS for each in given)
+    if not known or not given or len(set(given)) < len(given):
+        words = "'predict', 'predict_proba' or 'decision_function', or a list of different ones of these"
+        raise PydanticCustomError("rule", "must be {words}", {"words": words})
+    return tuple(given) if len(given) > 1 else given[0]
+
+
+Method = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(_method),
+    PlainSerializer(lambda method: method if isinstance(method, str) else list(method)),
+]
 
 MOST_REPLICAS = 100
 

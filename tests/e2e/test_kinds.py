@@ -21,6 +21,7 @@ from tenantry_server import publish
 from tests.support.processes import up as ups
 from tests.support.processes.up import Up, ask
 from tests.support.tenants.kinds import Kind, kinds
+from tests.support.waiting import until
 
 FEW = 5  # rows that are asked
 NO_TENSOR = {"own-model"}  # its answers differ in length
@@ -108,16 +109,16 @@ class Site:
         return list(reply.body if isinstance(rows[0], dict) else reply.body["predictions"])
 
     def v1(self, name: str, rows: list[Any]) -> list[Any]:
-        reply = self._post(f"/v1/models/{name}:predict", {"instances": rows})
+        reply = self.post(f"/v1/models/{name}:predict", {"instances": rows})
         return list(reply["predictions"])
 
     def v2(self, name: str, rows: list[Any]) -> list[Any]:
         inputs = [_tensor(each, values) for each, values in _columns(rows)]
-        (output,) = self._post(f"/v2/models/{name}/infer", {"inputs": inputs})["outputs"]
+        (output,) = self.post(f"/v2/models/{name}/infer", {"inputs": inputs})["outputs"]
         array = np.array(output["data"], dtype=object).reshape(output["shape"])
         return list(array.tolist())
 
-    def _post(self, path: str, document: Any) -> Any:
+    def post(self, path: str, document: Any) -> Any:
         reply = ask(urllib.request.Request(self.up.url + path, data=json.dumps(document).encode()))
         assert reply.status == 200, reply.body
         return reply.body
@@ -214,3 +215,58 @@ def test_a_version_that_answers_otherwise_is_stalled_and_the_good_one_serves(sit
     assert "to row 0 of its card's examples where it was trained" in status["message"]
     assert status["modelId"] == ready["modelId"]
     assert _equal(site.expected("ridge"), site.native("judged", site.rows("ridge")))
+
+
+def test_several_methods_answer_together_in_each_protocol(site: Site) -> None:
+    """The label is that of `predict`, the chances those of `predict_proba`, as plain Python has them."""
+    chances, rows = site.expected("text"), site.rows("text")
+    model = site.trained["text"].model
+    declared = publish(
+        model,
+        user_id="both",
+        to=site.up.manifests.parent / "models",
+        manifests=site.up.manifests,
+        method=["predict", "predict_proba"],
+        example=site.trained["text"].example,
+    )
+    assert declared.spec.model.method == ("predict", "predict_proba")
+    assert declared.to_manifest()["spec"]["model"]["method"] == ["predict", "predict_proba"]
+    site.up.until_settled("both", "Ready")
+    labels = [model.classes_[np.argmax(row)] for row in chances]
+    for answered in (site.native("both", rows), site.v1("both", rows)):
+        assert [row["predict"] for row in answered] == labels
+        assert _equal(chances, [row["predict_proba"] for row in answered])
+    inputs = [_tensor(name, values) for name, values in _columns(rows)]
+    label, chance = site.post("/v2/models/both/infer", {"inputs": inputs})["outputs"]
+    assert (label["name"], label["datatype"], label["data"]) == ("predict", "BYTES", labels)
+    assert chance["shape"] == [len(rows), len(model.classes_)]
+    assert _equal([each for row in chances for each in row], chance["data"])
+    told = ask(urllib.request.Request(f"{site.up.url}/v2/models/both")).body
+    assert told["outputs"] == [
+        {"name": "predict", "datatype": "BYTES", "shape": [-1]},
+        {"name": "predict_proba", "datatype": "FP64", "shape": [-1, len(model.classes_)]},
+    ]
+
+
+def test_clients_send_a_new_column_before_the_version_that_takes_it(site: Site) -> None:
+    """Without `extraColumns: ignore` either clients or the new version would have to be first, and fail."""
+    folder, frame = site.up.manifests.parent / "models", pd.DataFrame({"a": [1.0, 2.0, 4.0]})
+    wider = frame.assign(b=[0.5, 0.25, 1.0])
+    target = frame["a"] * 3
+    rows = wider.to_dict("records")
+
+    def publish_for(columns: pd.DataFrame, **more: Any) -> Ridge:
+        model = Ridge(1e-3).fit(columns, target)
+        publish(model, user_id="grows", to=folder, manifests=site.up.manifests, example=columns, **more)
+        return model
+
+    first = publish_for(frame)
+    site.up.until_settled("grows", "Ready")
+    refused = site.up.predict("grows", rows)
+    assert (refused.status, refused.reason) == (422, "FeatureMismatch")
+    publish_for(frame, spec={"model": {"extraColumns": "ignore"}})
+    until(lambda: site.up.predict("grows", rows).status == 200, "the new column is ignored")
+    assert _equal(first.predict(frame).tolist(), site.native("grows", rows))
+    second = publish_for(wider)  # what the manifest said stays
+    expected = second.predict(wider).tolist()
+    until(lambda: _equal(expected, site.native("grows", rows)), "the new version; each answer was a 200")

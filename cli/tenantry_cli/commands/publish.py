@@ -1,10 +1,12 @@
 """`tenantry publish`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tenantry.settings import CommonSettings
+from tenantry.spec_fields import METHODS
 from tenantry_cli import console, options
 
 
@@ -25,8 +27,16 @@ from tenantry_cli import console, options
 @click.option("--format", "model_format", help="Format of the artifact. [default: by its suffix]")
 @click.option(
     "--method",
-    type=click.Choice(["predict", "predict_proba", "decision_function"]),
-    help="Method to call. [default: that of the manifest that is replaced, else predict]",
+    "methods",
+    type=click.Choice(METHODS),
+    multiple=True,
+    help="Method to call; give it again for several answers in one. "
+    "[default: that of the manifest that is replaced, else predict]",
+)
+@click.option(
+    "--extra-columns",
+    type=click.Choice(["refuse", "ignore"]),
+    help="Columns of a request that the model does not take. [default: as it was, else refuse]",
 )
 @click.option(
     "--prewarm/--no-prewarm", default=None, help="Set spec.prewarm. [default: as it was, else no]"
@@ -50,7 +60,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
     name: str | None,
     namespace: str | None,
     model_format: str | None,
-    method: str | None,
+    methods: tuple[str, ...],
+    extra_columns: str | None,
     example: Path | None,
     s3_endpoint_url: str | None,
     *,
@@ -81,8 +92,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
         name=name,
         namespace=namespace,
         model_format=model_format,
-        method=method,
-        spec=None if prewarm is None else {"prewarm": prewarm},
+        method=methods or None,
+        spec=_spec(prewarm, extra_columns),
         example=None if example is None else read_example(example),
         s3_endpoint_url=settings.s3_endpoint_url,
         check=check,
@@ -92,3 +103,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
     else:
         console.say(f"declared in {manifest_path(declared, manifests)}")
     console.say(f"published {declared.spec.model.uri}")
+
+
+def _spec(prewarm: bool | None, extra_columns: str | None) -> dict[str, Any]:
+    """Return the fields that the options name."""
+    spec: dict[str, Any] = {} if prewarm is None else {"prewarm": prewarm}
+    return spec if extra_columns is None else spec | {"model": {"extraColumns": extra_columns}}

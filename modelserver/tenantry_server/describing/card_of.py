@@ -8,6 +8,7 @@ import numpy as np
 
 from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import NotPublished
+from tenantry.model import Predictions
 from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.describing import examples
 from tenantry_server.formats import load_model
@@ -78,11 +79,7 @@ def _check_itself(card: Card, model: Any, example: Any) -> None:
     """Ask the model itself, as its author would, and compare."""
     name = type(model).__name__
     try:
-        if isinstance(model, Model):
-            returned: Any = model.predict(example)
-        else:
-            returned = SklearnModel(model, card.method).ask(example)
-        own = golden.as_read(results.of(returned, len(card.rows), name))
+        own = golden.as_read(_answers_itself(card, model, example))
     except TenantryError as error:
         raise NotPublished(_EXAMPLE, str(error)) from error
     except Exception as error:
@@ -93,6 +90,17 @@ def _check_itself(card: Card, model: Any, example: Any) -> None:
     except TenantryError as error:
         problem = f"a server would answer otherwise than the model itself: {error}"
         raise NotPublished(_EXAMPLE, problem) from None
+
+
+def _answers_itself(card: Card, model: Any, example: Any) -> Predictions:
+    name, count = type(model).__name__, len(card.rows)
+    if isinstance(model, Model):
+        return results.of(model.predict(example), count, name)
+    answers = {
+        method: results.of(SklearnModel(model, method).ask(example), count, name)
+        for method in card.method.split(",")
+    }
+    return results.together(answers) if len(answers) > 1 else answers[card.method]
 
 
 def _versions() -> dict[str, str]:
@@ -111,6 +119,8 @@ def _absolute(answers: list[Any]) -> float:
 def _numbers(answer: Any) -> list[float]:
     if isinstance(answer, list):
         return [number for each in answer for number in _numbers(each)]
+    if isinstance(answer, dict):
+        return _numbers(list(answer.values()))
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         return [float(answer)]
     return []

@@ -7,6 +7,7 @@ stores whose writers you trust as you trust your own code; a sha256 pin proves w
 import contextlib
 import importlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from types import ModuleType
@@ -27,6 +28,7 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import golden
 from tenantry_server.scoring.calls import score
+from tenantry_server.scoring.several import Several
 
 _SCIKIT_LEARN = ("sklearn", "skops")
 
@@ -103,10 +105,7 @@ def load_model(
 def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     chosen = format_of(model_id)
     try:
-        if chosen.reads_cards:
-            loaded: Model = chosen.module.load(data, model_id, card)
-        else:
-            loaded = chosen.module.load(data, model_id)
+        loaded = _of_format(chosen, data, model_id, card)
     except (KeyboardInterrupt, UnknownFormat, FormatNotInstalled):
         raise
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
@@ -120,7 +119,28 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
         raise ArtifactInvalid(model_id.uri, problem) from error
     if card is not None and not loaded.numeric and loaded.column_types is None:
         _type(loaded, card)
+    if model_id.extra_columns == "ignore":
+        _ignore_extra(loaded, model_id)
     return loaded
+
+
+def _of_format(chosen: Format, data: bytes, model_id: ModelId, card: Card | None) -> Model:
+    load: Callable[..., Model] = chosen.module.load
+    if chosen.reads_cards:
+        return load(data, model_id, card)
+    if len(model_id.methods) == 1:
+        return load(data, model_id)
+    ids = {method: replace(model_id, method=method) for method in model_id.methods}
+    return Several({method: load(data, exact) for method, exact in ids.items()})
+
+
+def _ignore_extra(model: Any, model_id: ModelId) -> None:
+    """Let a model leave out columns that it does not take, of which only names can tell."""
+    if model.feature_names is None and model.feature_count is not None:
+        problem = "extraColumns: ignore needs the names of the columns, and the model has none"
+        raise ArtifactInvalid(model_id.uri, f"{problem}; train it on a DataFrame, or remove extraColumns")
+    with contextlib.suppress(AttributeError):  # of slots: a class of one's own that takes any columns
+        model.ignores_extra = True
 
 
 def _type(model: Any, card: Card) -> None:

@@ -20,6 +20,7 @@ from tenantry_server.compiling import compiler
 from tenantry_server.formats import file_readers, fitted
 from tenantry_server.formats.trial import try_once
 from tenantry_server.scoring import results
+from tenantry_server.scoring.several import Several
 
 _GIVEN: dict[Form, Callable[[pd.DataFrame], Any]] = {
     Form.FRAME: lambda data: data,
@@ -120,7 +121,12 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
         )
         raise ArtifactInvalid(model_id.uri, problem) from error
     file_readers.refuse(loaded, model_id)
-    return loaded if isinstance(loaded, Model) else model_of(loaded, model_id, card)
+    if not isinstance(loaded, Model):
+        return model_of(loaded, model_id, card)
+    if model_id.method not in (None, getattr(loaded, "method", None)):
+        problem = f"a Model is asked to predict, and not for {model_id.method}; remove spec.model.method"
+        raise ArtifactInvalid(model_id.uri, problem)
+    return loaded
 
 
 def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
@@ -129,14 +135,14 @@ def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
     Raises:
         ArtifactInvalid: it is not an estimator, has no such method, or fails on a row of zeros.
     """
-    method = model_id.method or "predict"
     kind = type(loaded).__name__
     if isinstance(loaded, type):
         raise ArtifactInvalid(
             model_id.uri, f"it holds the class {loaded.__name__}; publish a fitted instance of it"
         )
-    if not hasattr(loaded, method):
-        problem = f"{kind} has no method {method}; correct spec.model.method"
+    missing = [method for method in model_id.methods if not hasattr(loaded, method)]
+    if missing:
+        problem = f"{kind} has no method {missing[0]}; correct spec.model.method"
         if not hasattr(loaded, "predict"):
             problem = f"it holds a {kind}, which has no predict method"
         raise ArtifactInvalid(model_id.uri, problem)
@@ -146,7 +152,12 @@ def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
             f"the {kind} was fitted with pandas' categories, which the artifact does not name; publish it "
             "with example=, so that its card does",
         )
-    model = SklearnModel(loaded, method, card)
+    if len(model_id.methods) > 1:
+        several = Several({method: SklearnModel(loaded, method, card) for method in model_id.methods})
+        if card is None:
+            try_once(several, " and ".join(model_id.methods), model_id)
+        return several
+    model = SklearnModel(loaded, model_id.methods[0], card)
     # Exactly a SklearnModel: a subclass may answer otherwise, and `fast` reads no more than the estimator.
     fast = model if model_id.compile == "off" or not _may_compile(model) else compiler.fast(model)
     if fast is model and card is None:  # else both have just answered the same rows, or golden rows follow

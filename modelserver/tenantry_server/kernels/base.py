@@ -39,11 +39,13 @@ class Head:
         names: the columns, as the original has them; None where it takes them by position.
         count: how many columns.
         accepts_missing: whether any of them may be missing.
+        ignores_extra: whether other columns of a request are left out.
     """
 
     names: tuple[str, ...] | None
     count: int
     accepts_missing: bool
+    ignores_extra: bool = False
 
 
 class Compiled(Model):
@@ -53,7 +55,7 @@ class Compiled(Model):
         head: the columns that it takes; models with the same names share them.
     """
 
-    __slots__ = ("accepts_missing", "feature_count", "feature_names")
+    __slots__ = ("accepts_missing", "feature_count", "feature_names", "ignores_extra")
 
     numeric = True
     independent_rows = True
@@ -63,6 +65,7 @@ class Compiled(Model):
         self.feature_names = None if head.names is None else one_of(head.names)
         self.feature_count: int = head.count
         self.accepts_missing = head.accepts_missing
+        self.ignores_extra = head.ignores_extra
 
     def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score a DataFrame of numbers; without names, take columns by position, as the original does."""

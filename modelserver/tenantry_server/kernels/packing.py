@@ -120,6 +120,7 @@ def _head(kernel: Compiled) -> Fields:
         "names": kernel.feature_names,
         "count": int(kernel.feature_count),
         "accepts_missing": bool(kernel.accepts_missing),
+        "ignores_extra": bool(kernel.ignores_extra),
     }
 
 

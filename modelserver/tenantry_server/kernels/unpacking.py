@@ -42,7 +42,12 @@ class _Reader:
             raise Malformed(f"{count!r} columns")
         if names is not None and (len(names) != count or not all(type(name) is str for name in names)):
             raise Malformed("its names are not one text for each column")
-        self.head = Head(None if names is None else tuple(names), count, bool(document["accepts_missing"]))
+        self.head = Head(
+            None if names is None else tuple(names),
+            count,
+            bool(document["accepts_missing"]),
+            bool(document["ignores_extra"]),
+        )
 
     def any(self, position: Any) -> Array:
         """Return an array of any dtype and shape."""

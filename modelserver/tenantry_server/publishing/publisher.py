@@ -1,7 +1,7 @@
 """The last line of a training job: an artifact under a name that never repeats, and its manifest."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -28,7 +28,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     name: str | None = None,
     namespace: str | None = None,
     model_format: str | None = None,
-    method: str | None = None,
+    method: str | Sequence[str] | None = None,
     spec: Mapping[str, Any] | None = None,
     example: Any = None,
     s3_endpoint_url: str | None = None,
@@ -51,7 +51,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         name: of the TenantModel; None: made of `user_id`.
         namespace: of the TenantModel; None: that of the manifest that is replaced, else ``default``.
         model_format: loader of a model file; None: by its suffix.
-        method: ``predict``, ``predict_proba`` or ``decision_function``; None: as before, else ``predict``.
+        method: ``predict``, ``predict_proba`` or ``decision_function``, or a list of them, whose answers go
+            together; None: as before, else ``predict``.
         spec: further fields, such as ``{"prewarm": True}``; one that is None goes back to its default.
         example: rows of what the model was fitted with, such as ``X_train.head(20)``: a DataFrame, a
             two-dimensional array, a Series or list of texts, or a list of dicts. Then a card is stored

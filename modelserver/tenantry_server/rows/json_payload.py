@@ -93,7 +93,10 @@ class JsonPayload(Payload):
             # What a client calls its columns is not kept, nor what a wide model does.
             kept = names is not None and len(wanted) <= _KEPT_NAMES
             pick = _kept_picker(wanted) if kept else _picker(wanted)
-            return wanted, [_picked(row, pick, wanted, number) for number, row in enumerate(self.rows)]
+            extra = names is not None and model.ignores_extra
+            return wanted, [
+                _picked(row, pick, wanted, number, extra=extra) for number, row in enumerate(self.rows)
+            ]
         if self.columns is None or names is None:
             for number, row in enumerate(self.rows):
                 check_count(len(row), model, number)
@@ -105,7 +108,7 @@ class JsonPayload(Payload):
         if list(self.columns) == list(names):
             return names, self.rows
         position = {name: index for index, name in enumerate(self.columns)}
-        check_same(position, names, "")
+        check_same(position, names, "", extra=model.ignores_extra)
         order = [position[name] for name in names]
         return names, [[row[index] for index in order] for row in self.rows]
 
@@ -199,13 +202,15 @@ def _picked(
     pick: Callable[[dict[str, Any]], Sequence[Any]],
     names: Sequence[str],
     number: int,
+    *,
+    extra: bool,
 ) -> Sequence[Any]:
-    if len(row) == len(names):
+    if len(row) == len(names) or extra:
         try:
             return pick(row)
         except KeyError:
             pass
-    check_same(row, names, f"row {number}: ")
+    check_same(row, names, f"row {number}: ", extra=extra)
     return pick(row)  # the model has a column name twice
 
 

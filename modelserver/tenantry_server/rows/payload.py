@@ -51,15 +51,18 @@ class Payload(ABC):
         """
 
 
-def check_same(seen: Any, wanted: Sequence[str], where: str) -> None:
-    """Refuse other column names than the wanted ones; `where` starts the message, such as ``row 3: ``.
+def check_same(seen: Any, wanted: Sequence[str], where: str, *, extra: bool = False) -> None:
+    """Refuse other column names than the wanted ones, unless `extra` ones are to be left out.
+
+    Args:
+        where: starts the message, such as ``row 3: ``.
 
     Raises:
         FeatureMismatch: names the missing and the unknown ones, and the probable intention.
     """
     known = set(wanted)
     missing = [name for name in wanted if name not in seen]
-    unknown = [name for name in seen if name not in known]
+    unknown = [] if extra and not missing else [name for name in seen if name not in known]
     if not missing and not unknown:
         return
     words = []

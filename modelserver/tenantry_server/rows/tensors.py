@@ -143,7 +143,7 @@ class Tensors(Payload):
             check_count(len(self.inputs), model, 0)
             return self.inputs
         given = {tensor.name: tensor for tensor in self.inputs}
-        check_same(given, names, "")
+        check_same(given, names, "", extra=model.ignores_extra)
         return [given[name] for name in names]
 
 

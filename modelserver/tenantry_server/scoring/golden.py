@@ -77,6 +77,10 @@ def _is_close(expected: Any, seen: Any, relative: float, absolute: float) -> boo
         return len(expected) == len(seen) and all(
             _is_close(*pair, relative, absolute) for pair in zip(expected, seen, strict=True)
         )
+    if isinstance(expected, dict) and isinstance(seen, dict):
+        return expected.keys() == seen.keys() and all(
+            _is_close(value, seen[name], relative, absolute) for name, value in expected.items()
+        )
     if _is_number(expected) and _is_number(seen):
         return math.isclose(expected, seen, rel_tol=relative, abs_tol=absolute)
     return type(expected) is type(seen) and bool(expected == seen)

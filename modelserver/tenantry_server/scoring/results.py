@@ -1,7 +1,7 @@
 """What a model returned, as one array of predictions that every protocol can write."""
 
 import decimal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -76,6 +76,35 @@ def by_row(outputs: Sequence[Predictions]) -> Predictions:
     if len({output.shape for output in outputs}) == 1:
         return np.stack(outputs, axis=1)
     return _list_of([[row.tolist() for row in rows] for rows in zip(*outputs, strict=True)])
+
+
+def together(answers: Mapping[str, Predictions]) -> Predictions:
+    """Return what several methods gave as one object for each row.
+
+    Returns:
+        shape (n,), of dicts by method.
+    """
+    rows = zip(*map(_listed, answers.values()), strict=True)
+    return _list_of([dict(zip(answers, row, strict=True)) for row in rows])
+
+
+def _listed(answer: Predictions) -> list[Any]:
+    if answer.dtype.kind == "f" and answer.dtype.itemsize < 8:  # the shortest text that is this number
+        answer = answer.astype(str).astype(np.float64)
+    values: list[Any] = answer.tolist()
+    return values
+
+
+def apart(predictions: Predictions, names: Sequence[str]) -> list[Predictions]:
+    """Return the answers of each method from those that `together` made.
+
+    Raises:
+        PredictionFailed: they are something else.
+    """
+    try:
+        return [as_array([row[name] for row in predictions.tolist()]) for name in names]
+    except (TypeError, KeyError) as error:
+        raise PredictionFailed(f"there is no answer of each method: {error!r}") from None
 
 
 def as_array(returned: Any) -> Predictions:

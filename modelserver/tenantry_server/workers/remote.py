@@ -78,6 +78,7 @@ class WorkerModel(Model):
         self.feature_count = count
         self.numeric = bool(described["numeric"])
         self.accepts_missing = bool(described["accepts_missing"])
+        self.ignores_extra = bool(described["ignores_extra"])
         self.independent_rows = bool(described["independent_rows"])
         self.may_block = bool(described["may_block"])
         self._size_bytes = size_bytes

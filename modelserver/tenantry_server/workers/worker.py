@@ -172,6 +172,7 @@ def _described(model: Model, exact: ModelId) -> dict[str, Any]:
         "count": None if model.feature_count is None else int(model.feature_count),
         "numeric": bool(model.numeric),
         "accepts_missing": bool(model.accepts_missing),
+        "ignores_extra": bool(model.ignores_extra),
         "independent_rows": bool(model.independent_rows),
         "may_block": bool(model.may_block),
         "kind": type(model).__name__,

@@ -1,5 +1,6 @@
-"""The body of a V2 inference response: JSON, or JSON with the output's bytes behind it. Knows no HTTP."""
+"""The body of a V2 inference response: JSON, or JSON with the outputs' bytes behind it. Knows no HTTP."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,20 +8,34 @@ import orjson
 
 from tenantry import ModelId
 from tenantry.errors import InvalidRequest
+from tenantry.model import Predictions
+from tenantry.model_id import DEFAULT_METHOD
 from tenantry_server.predicting.dataplane import Answer
 from tenantry_server.protocols.v2.infer_request import InferRequest
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import short
+from tenantry_server.scoring import results
 
-_DEFAULT_OUTPUT = "predict"
+_DEFAULT_OUTPUTS = (DEFAULT_METHOD,)
 _METHOD_MARK = "method="
 
 
-def output_name(model_id: str) -> str:
-    """The one output of a model: the method that is called on it."""
+def output_names(model_id: str) -> tuple[str, ...]:
+    """The outputs of a model: the methods that are called on it."""
     if _METHOD_MARK not in model_id:  # parsing takes longer than most small models
-        return _DEFAULT_OUTPUT
-    return ModelId.parse(model_id).method or _DEFAULT_OUTPUT
+        return _DEFAULT_OUTPUTS
+    return ModelId.parse(model_id).methods
+
+
+def outputs_of(predictions: Predictions, names: Sequence[str]) -> dict[str, Predictions]:
+    """Return predictions by the outputs of their model.
+
+    Raises:
+        PredictionFailed: they are not of these outputs.
+    """
+    if len(names) == 1:
+        return {names[0]: predictions}
+    return dict(zip(names, results.apart(predictions, names), strict=True))
 
 
 def version_of(model_id: str) -> str:
@@ -48,28 +63,40 @@ def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, in
         InvalidRequest: the request names an output that the model does not have.
         PredictionFailed: the predictions are of a type that no tensor has.
     """
-    name = output_name(answer.model_id)
-    binary = asked.binary if asked.outputs is None else _wanted(asked.outputs, name)
-    datatype, values = datatypes.tensor_of(answer.predictions)
-    output: dict[str, Any] = {"name": name, "shape": answer.predictions.shape, "datatype": datatype}
-    data = b""
-    if binary:
-        data = values.tobytes() if isinstance(values, np.ndarray) else datatypes.pack_texts(values)
-        output["parameters"] = {"binary_data_size": len(data)}
-    else:
-        output["data"] = values.reshape(-1) if isinstance(values, np.ndarray) else values
-    document = {"model_name": user_id, "model_version": version_of(answer.model_id), "outputs": [output]}
+    names = output_names(answer.model_id)
+    wanted = dict.fromkeys(names, asked.binary) if asked.outputs is None else _wanted(asked.outputs, names)
+    given = outputs_of(answer.predictions, names)
+    outputs, binary = [], []
+    for name, is_binary in wanted.items():
+        output, data = _tensor(name, given[name], binary=is_binary)
+        outputs.append(output)
+        if data is not None:
+            binary.append(data)
+    document = {"model_name": user_id, "model_version": version_of(answer.model_id), "outputs": outputs}
     if asked.request_id is not None:
         document["id"] = asked.request_id
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (text + data, len(text)) if binary else (text, None)
+    return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
-def _wanted(outputs: list[tuple[str, bool]], name: str) -> bool:
-    """Return whether the one output is to be binary."""
-    for asked, _ in outputs:
-        if asked != name:
-            raise InvalidRequest(f"there is no output {short(asked)}; this model has {name!r}")
-    if len(outputs) > 1:
-        raise InvalidRequest(f"output {name!r} is requested twice")
-    return outputs[0][1]
+def _tensor(name: str, predictions: Predictions, *, binary: bool) -> tuple[dict[str, Any], bytes | None]:
+    """Return one output, and its bytes where it is to be binary."""
+    datatype, values = datatypes.tensor_of(predictions)
+    output: dict[str, Any] = {"name": name, "shape": predictions.shape, "datatype": datatype}
+    if binary:
+        data = values.tobytes() if isinstance(values, np.ndarray) else datatypes.pack_texts(values)
+        return output | {"parameters": {"binary_data_size": len(data)}}, data
+    return output | {"data": values.reshape(-1) if isinstance(values, np.ndarray) else values}, None
+
+
+def _wanted(outputs: list[tuple[str, bool]], names: Sequence[str]) -> dict[str, bool]:
+    """Return which outputs are requested, and whether each is to be binary."""
+    wanted: dict[str, bool] = {}
+    for asked, binary in outputs:
+        if asked not in names:
+            has = " and ".join(map(repr, names))
+            raise InvalidRequest(f"there is no output {short(asked)}; this model has {has}")
+        if asked in wanted:
+            raise InvalidRequest(f"output {asked!r} is requested twice")
+        wanted[asked] = binary
+    return wanted

@@ -1,18 +1,21 @@
-"""V2 metadata of a model: the tensors that it takes and the one that it gives."""
+"""V2 metadata of a model: the tensors that it takes and those that it gives."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import PredictionFailed, UnknownFormat
+from tenantry.model import Predictions
 from tenantry_server import formats
 from tenantry_server.cards.card import Card
 from tenantry_server.protocols.service import Service
-from tenantry_server.protocols.v2.infer_answer import output_name, version_of
+from tenantry_server.protocols.v2.infer_answer import output_names, outputs_of, version_of
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.rows.tensors import Tensor, Tensors
+from tenantry_server.scoring import results
 
 MATRIX = "input"  # a name for the one tensor that may have any name
 _ANY = -1
@@ -28,13 +31,13 @@ async def describe(
     one row of zeros, where the model only computes, and else FP64.
     """
     card, _ = await service.plane.card_of(user_id)
-    output = None if card is None else _answered(card, model_id)
+    outputs = None if card is None else _answered(card, model_id)
     described: dict[str, Any] = {
         "name": user_id,
         "versions": [version_of(model_id)],
         "platform": _platform(model_id),
         "inputs": _inputs(model) if card is None or card.names is None else _columns(card),
-        "outputs": [output or await _output(service, user_id, model, model_id, timeout_s)],
+        "outputs": outputs or await _outputs(service, user_id, model, model_id, timeout_s),
     }
     if model.feature_names is not None:
         described["feature_names"] = list(model.feature_names)
@@ -71,31 +74,37 @@ def _datatype(column: Column) -> str:
     return _DATATYPES.get(column.kind, datatypes.TEXT)
 
 
-def _answered(card: Card, model_id: str) -> dict[str, Any] | None:
-    """Return the output as the card's answers have it; None: they are of another method, or irregular."""
-    if card.method != (ModelId.parse(model_id).method or "predict") or not card.answers:
+def _answered(card: Card, model_id: str) -> list[dict[str, Any]] | None:
+    """Return the outputs as the card's answers have them; None: of other methods, or irregular."""
+    names = output_names(model_id)
+    if card.method != ",".join(names) or not card.answers:
         return None
     try:
-        answers = np.asarray(card.answers)
-        datatype = datatypes.tensor_of(answers)[0]
+        return _tensors(outputs_of(results.as_array(card.answers), names))
     except (ValueError, PredictionFailed):
         return None
-    return {"name": output_name(model_id), "datatype": datatype, "shape": [_ANY, *answers.shape[1:]]}
 
 
-async def _output(
+def _tensors(outputs: Mapping[str, Predictions]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "datatype": datatypes.tensor_of(given)[0], "shape": [_ANY, *given.shape[1:]]}
+        for name, given in outputs.items()
+    ]
+
+
+async def _outputs(
     service: Service, user_id: str, model: Model, model_id: str, timeout_s: float
-) -> dict[str, Any]:
-    datatype, shape = "FP64", [_ANY]
+) -> list[dict[str, Any]]:
+    names = output_names(model_id)
     width = _width(model)
     if model.numeric and width and not model.may_block:
         zeros = Tensors([Tensor(MATRIX, 1, width, np.zeros(width))])
         try:
             given = (await service.predict(user_id, zeros, timeout_s=timeout_s)).predictions
-            datatype, shape = datatypes.tensor_of(given)[0], [_ANY, *given.shape[1:]]
+            return _tensors(outputs_of(given, names))
         except TenantryError:
             pass  # zeros may lie outside what it takes
-    return {"name": output_name(model_id), "datatype": datatype, "shape": shape}
+    return [{"name": name, "datatype": "FP64", "shape": [_ANY]} for name in names]
 
 
 def _width(model: Model) -> int | None:

@@ -17,6 +17,7 @@ from tenantry_server.predicting.dataplane import Answer
 from tenantry_server.protocols.v2 import infer_answer
 from tenantry_server.protocols.v2.infer_request import InferRequest, parse
 from tenantry_server.rows import datatypes
+from tenantry_server.scoring import results
 
 MODEL_ID = "s3://models/a.joblib#sha256=" + "9f86d081" * 8
 
@@ -463,6 +464,32 @@ def test_the_output_is_named_after_the_method_and_no_other_is_there() -> None:
     classes = [{"name": "predict", "parameters": {"classification": 3}}]
     assert "'classification' is not offered" in refusal(lambda: answer([1.0], outputs=classes))
     assert answer([1.0], outputs=[])[0]["outputs"][0]["name"] == "predict"
+
+
+def test_several_methods_are_several_outputs() -> None:
+    both = f"{MODEL_ID}&method=predict%2Cpredict_proba"
+    labels, chances = np.array(["a", "b"]), np.array([[0.25, 0.75], [np.nan, 1.0]])
+    given = results.together({"predict": labels, "predict_proba": chances})
+    document, _ = answer(given, model_id=both)
+    assert document["outputs"] == [
+        {"name": "predict", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]},
+        {"name": "predict_proba", "shape": [2, 2], "datatype": "FP64", "data": [0.25, 0.75, None, 1.0]},
+    ]
+    one = [{"name": "predict_proba", "parameters": {"binary_data": True}}, {"name": "predict"}]
+    document, data = answer(given, model_id=both, outputs=one)
+    assert [output["name"] for output in document["outputs"]] == ["predict_proba", "predict"]
+    assert document["outputs"][0]["parameters"] == {"binary_data_size": 32}
+    np.testing.assert_array_equal(np.frombuffer(data).reshape(2, 2), chances)
+    assert document["outputs"][1]["data"] == ["a", "b"]
+    _, data = answer(given, model_id=both, parameters={"binary_data_output": True})
+    assert data.startswith(b"\1\0\0\0a\1\0\0\0b")
+    assert len(data) == 10 + 32
+    only, _ = answer(given, model_id=both, outputs=one[:1])
+    assert [output["name"] for output in only["outputs"]] == ["predict_proba"]
+    unknown = [{"name": "decision_function"}]
+    assert "'predict' and 'predict_proba'" in refusal(lambda: answer(given, model_id=both, outputs=unknown))
+    with pytest.raises(PredictionFailed, match="no answer of each method"):
+        answer([1.0], model_id=both)
 
 
 def test_the_id_comes_back_as_it_was() -> None:
