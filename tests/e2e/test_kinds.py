@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,6 +118,9 @@ class Site:
         (output,) = self.post(f"/v2/models/{name}/infer", {"inputs": inputs})["outputs"]
         array = np.array(output["data"], dtype=object).reshape(output["shape"])
         return list(array.tolist())
+
+    def document(self, name: str) -> Any:
+        return ask(urllib.request.Request(f"{self.up.url}/openapi.json?user={name}")).body
 
     def post(self, path: str, document: Any) -> Any:
         reply = ask(urllib.request.Request(self.up.url + path, data=json.dumps(document).encode()))
@@ -270,3 +274,56 @@ def test_clients_send_a_new_column_before_the_version_that_takes_it(site: Site) 
     second = publish_for(wider)  # what the manifest said stays
     expected = second.predict(wider).tolist()
     until(lambda: _equal(expected, site.native("grows", rows)), "the new version; each answer was a 200")
+
+
+def test_the_openapi_document_of_a_user_has_the_names_and_types_of_that_model(site: Site) -> None:
+    """Of every kind: each row of the training frame fits its schema, and so does each answer."""
+    unfit = {name: problem for name in site.trained if (problem := _misfit(site, name))}
+    assert unfit == {}
+    told = site.document("one-hot-flag")["components"]["schemas"]["Row"]
+    assert {name: column["type"][0] for name, column in told["properties"].items()} == {
+        "a": "number",
+        "b": "number",
+        "n": "integer",
+        "flag": "boolean",
+    }
+    assert told["additionalProperties"] is False
+    assert "where it was trained" in told["properties"]["a"]["description"]
+    assert (
+        ask(urllib.request.Request(f"{site.up.url}/openapi.json?user=nobody")).reason == "ModelNotAssigned"
+    )
+
+
+def _misfit(site: Site, name: str) -> str:
+    """What of a user's document is not so; empty: all of it is."""
+    document, rows = site.document(name), site.rows(name)
+
+    def problems(content: dict[str, Any], value: Any) -> list[str]:
+        schema = content["application/json"]["schema"] | {"components": document["components"]}
+        return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(value)]
+
+    for path, methods in document["paths"].items():
+        if "/v2/" in path and name in NO_TENSOR:
+            continue
+        asked = methods["post"]["requestBody"]["content"]
+        answered = methods["post"]["responses"]["200"]["content"]
+        example = asked["application/json"]["example"]
+        reply = ask(urllib.request.Request(site.up.url + path, data=json.dumps(example).encode()))
+        found = problems(asked, example) + problems(answered, reply.body)
+        shown = answered["application/json"].get("example", reply.body)
+        if reply.status != 200 or found or not _equal_documents(shown, reply.body):
+            return f"{path}: {reply.status} {found} {reply.body} {shown}"
+    native = document["paths"][f"/predict/{name}"]["post"]["requestBody"]["content"]
+    if isinstance(rows[0], dict):
+        return "; ".join(problems(native, rows))
+    if not problems(native, {"instances": [[*rows[0], 1]]}):
+        return "a column too many is allowed"
+    return "; ".join(problems(native, {"instances": rows}))
+
+
+def _equal_documents(expected: Any, seen: Any) -> bool:
+    if isinstance(expected, dict):
+        return expected.keys() == seen.keys() and all(
+            _equal_documents(expected[key], seen[key]) for key in expected
+        )
+    return _equal(expected, seen)

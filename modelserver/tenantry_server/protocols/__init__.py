@@ -23,7 +23,7 @@ PREDICTIONS = (":predict", "/infer")
 
 def routes(service: Service) -> list[web.RouteDef]:
     """Return the routes of every protocol, for `web.Application.add_routes`."""
-    return [*native.routes(service), *v1.routes(service), *v2.routes(service), *openapi.routes()]
+    return [*native.routes(service), *v1.routes(service), *v2.routes(service), *openapi.routes(service)]
 
 
 def error_words(path: str) -> Callable[[str, str], Any] | None:

@@ -26,6 +26,12 @@ _OF_A_BODY = ("400", "408", "413", "422")
 _OF_A_USER = ("404", "503")
 _OF_A_MODEL = (*_OF_A_USER, "500", "504", "507")
 _USER = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_OF_USER = {
+    "name": "user",
+    "in": "query",
+    "description": "Describe this user's model alone, as its card has it.",
+    "schema": {"type": "string", "minLength": 1},
+}
 _VERSION = {
     "name": "version",
     "in": "path",
@@ -91,7 +97,13 @@ def _own() -> dict[str, Any]:
         tag, "Whether to send requests here", _json("Status", {"status": "ready"}), errors=("503",)
     )
     metrics = _operation(tag, "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
-    described = _operation(tag, "This document", {"application/json": {"schema": {"type": "object"}}})
+    described = _operation(
+        tag,
+        "This document, or that of one user's model",
+        {"application/json": {"schema": {"type": "object"}}},
+        errors=_OF_A_USER,
+        parameters=[_OF_USER],
+    )
     page = _operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
     return {
         "/predict/{user_id}": {"post": predict},

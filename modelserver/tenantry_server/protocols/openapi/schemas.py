@@ -48,8 +48,9 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Predictions": _object(["predictions"], {"predictions": _list(ref("Prediction"))}, title="predictions"),
     "Prediction": {
-        "description": "One a row; of several outputs a list. NaN and infinities are null.",
-        "anyOf": [_CELL, {"type": "array", "items": {}}],
+        "description": "One a row; of several outputs a list, of several methods an object. "
+        "NaN and infinities are null.",
+        "anyOf": [_CELL, {"type": "array", "items": {}}, {"type": "object"}],
     },
     "BareOrNot": {
         "description": "A list of records is answered with a list.",

@@ -36,7 +36,7 @@ async def describe(
         "name": user_id,
         "versions": [version_of(model_id)],
         "platform": _platform(model_id),
-        "inputs": _inputs(model) if card is None or card.names is None else _columns(card),
+        "inputs": _inputs(model) if card is None or card.names is None else tensors_of(card),
         "outputs": outputs or await _outputs(service, user_id, model, model_id, timeout_s),
     }
     if model.feature_names is not None:
@@ -60,8 +60,11 @@ def _inputs(model: Model) -> list[dict[str, Any]]:
     return [{"name": name, "datatype": datatypes.TEXT, "shape": [_ANY, 1]} for name in model.feature_names]
 
 
-def _columns(card: Card) -> list[dict[str, Any]]:
-    """Return a tensor for each column of the training frame."""
+def tensors_of(card: Card) -> list[dict[str, Any]]:
+    """Return a tensor for each column of the training frame; of an array, one for all."""
+    if card.names is None:
+        datatype = "FP64" if card.is_numeric else datatypes.TEXT
+        return [{"name": MATRIX, "datatype": datatype, "shape": [_ANY, len(card.columns)]}]
     return [
         {"name": column.name, "datatype": _datatype(column), "shape": [_ANY, 1]} for column in card.columns
     ]
