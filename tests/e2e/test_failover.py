@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import signal
 import threading
 import time
 import urllib.request
@@ -20,6 +21,8 @@ from tenantry.registry import Claim
 from tenantry.status import State
 from tests.support.databases import replicated
 from tests.support.databases.replicated import ReplicatedPostgres
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.home import Home, install_crd
 from tests.support.processes.fleet import Fleet
 from tests.support.tenants import lines
 from tests.support.tenants.manifest_folder import manifest
@@ -171,3 +174,48 @@ def _round(database: ReplicatedPostgres, town: Town, chance: random.Random) -> f
     until(lambda: all(town.asked[name] > before[name] + 40 for name in before), "every server answers")
     town.until_ready()
     return taken_back_s
+
+
+def test_on_a_cluster_statuses_are_taken_back_and_the_operator_goes_on(
+    plane: ControlPlane, database: ReplicatedPostgres, tmp_path: Path
+) -> None:
+    """Its second term watches and writes as the first did; a paused server keeps Ready from being said."""
+    install_crd(plane)
+    home = Home(plane, tmp_path, database.database("cluster"))
+    servers = ("server-0", "server-1")
+    try:
+        home.start_operator()
+        for server in servers:
+            home.start_server(server, env={"TENANTRY_LEASE_S": "3"})
+        until(lambda: len(home.servers()) == 2, "both servers")
+        database.add_standby()
+        home.apply(home.publish("ann", 1.0))
+        home.until("ann", "Ready")
+        until(database.has_everything, "the standby has it")
+        database.lose_from_here()
+        home.apply(home.publish("ann", 2.0))
+        newest = home.until("ann", "Ready")["status"]["modelId"]
+        os.kill(home.children["server-1"].pid, signal.SIGSTOP)
+        try:
+            database.fail_over()
+            began_s = time.monotonic()
+            until(lambda: not _is_ready(home, "ann"), "Ready is taken back")
+            print(f"on a cluster an old Ready stood for {time.monotonic() - began_s:.2f} s")
+        finally:
+            os.kill(home.children["server-1"].pid, signal.SIGCONT)
+        until(lambda: _is_ready(home, "ann"), "Ready again")
+        assert home.get("ann")["status"]["modelId"] == newest
+        assert [home.predict("ann", 1.0, server) for server in servers] == pytest.approx([2.0, 2.0])
+        assert "leading again" in home.log("operator")
+        home.apply(home.publish("bob", 3.0))
+        home.until("bob", "Ready")
+        assert [home.predict("bob", 1.0, server) for server in servers] == pytest.approx([3.0, 3.0])
+        home.delete("bob")
+        until(lambda: home.predict("bob", 1.0) is None, "the watch goes on too")
+    finally:
+        home.stop()
+
+
+def _is_ready(home: Home, name: str) -> bool:
+    conditions = home.get(name)["status"]["conditions"]
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)

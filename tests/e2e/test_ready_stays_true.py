@@ -1,5 +1,6 @@
 """Ready is taken back when a server can't load a model in force any more, and comes back by itself."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -17,13 +18,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tenantry_server import publish
+from tenantry_server.cards.card import Card, Form
+from tenantry_server.rows.columns import Column, Kind
 from tests.support.processes import up as ups
 from tests.support.processes.up import Up
 from tests.support.waiting import until
 
 FRAME = pd.DataFrame({"x": np.linspace(0.0, 1.0, 20), "y": np.linspace(1.0, 3.0, 20)})
 ROW = [{"x": 0.5, "y": 2.0}]
-OLD = Path(__file__).parents[1] / "data" / "sklearn-1.6.1"
+DATA = Path(__file__).parents[1] / "data"
+OLD, ADA = DATA / "sklearn-1.6.1", DATA / "sklearn-1.5.2" / "ada.joblib"
 USERS = ("ann", "bob", "cid")
 
 
@@ -113,6 +117,49 @@ def test_models_of_another_version_are_named_in_words(up: Up) -> None:
     assert up.status("ridge")["status"] == "True"
     assert up.predict("ridge", {"instances": [[1.0, 2.0]]}).status == 200
     assert any(line.get("skew") == both for line in up.log)
+
+
+@pytest.mark.filterwarnings("ignore:Trying to unpickle estimator")
+def test_a_card_finds_answers_that_another_version_gives(up: Up) -> None:
+    """scikit-learn 1.9 reads an AdaBoostClassifier of 1.5.2, and answers otherwise: [0, 0, 1]."""
+    rows, answers = [[-1.0, -1.0], [-2.0, -1.0], [2.0, 2.0]], [1, 1, 1]
+    both = f"trained with scikit-learn 1.5.2, served by {sklearn.__version__}"
+    models = up.state.parent / "models"
+    publish(ADA, user_id="eve", to=models, manifests=up.manifests)
+    up.until_settled("eve", "Ready")
+    until(lambda: both in up.status("eve")["message"], "without a card a doubt is all there is")
+    card = Card(
+        form=Form.ARRAY,
+        columns=(Column("0", Kind.NUMBER, "float64"), Column("1", Kind.NUMBER, "float64")),
+        rows=rows,
+        answers=answers,
+        method="predict",
+        relative=1e-6,
+        absolute=1e-9,
+        versions={"scikit-learn": "1.5.2"},
+        statistics={},
+    ).to_json()
+    (models / "eve.card.json").write_bytes(card)
+    pinned = {"uri": f"file://{models}/eve.card.json", "sha256": hashlib.sha256(card).hexdigest()}
+    publish(ADA, user_id="eve", to=models, manifests=up.manifests, spec={"model": {"card": pinned}})
+    status = up.until_settled("eve", "AnswersDiffer")
+    assert "row 0" in status["message"]
+    assert f"scikit-learn 1.5.2 there, {sklearn.__version__} here" in status["message"]
+
+
+@pytest.mark.filterwarnings("ignore:Trying to unpickle estimator")
+def test_a_skew_is_a_doubt_although_the_card_agrees(up: Up) -> None:
+    """Twenty rows are not all that it may be asked."""
+    publish(
+        OLD / "ridge.joblib",
+        user_id="fay",
+        to=up.state.parent / "models",
+        manifests=up.manifests,
+        example=np.array([[1.0, 2.0], [0.5, -1.0]]),
+    )
+    up.until_settled("fay", "Ready")
+    both = f"trained with scikit-learn 1.6.1, served by {sklearn.__version__}"
+    until(lambda: both in up.status("fay")["message"], "Ready says so")
 
 
 def test_a_request_for_a_stalled_model_is_not_told_to_retry(up: Up) -> None:

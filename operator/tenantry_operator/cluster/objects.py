@@ -11,7 +11,7 @@ from typing import Any
 from tenantry.errors import InvalidManifest
 from tenantry.registry.rows import Claim
 from tenantry.spec import TenantModel
-from tenantry.status import State
+from tenantry.status import READY, State
 from tenantry_operator.conditions import UNDER_WAY
 from tenantry_operator.declared import Declaration
 
@@ -23,6 +23,8 @@ class Seen:
     Attributes:
         resource_version: a write that names an older one is refused.
         status_digest: of the status that stands on it, in far less memory.
+        promised: digest of the model that Ready is said of; None: it is not Ready, or was when another
+            generation was declared.
     """
 
     namespace: str
@@ -30,6 +32,7 @@ class Seen:
     generation: int
     resource_version: str
     status_digest: bytes
+    promised: bytes | None = None
 
 
 def declaration(document: Mapping[str, Any]) -> Declaration:
@@ -54,13 +57,15 @@ def declaration(document: Mapping[str, Any]) -> Declaration:
 def seen(document: Mapping[str, Any]) -> Seen:
     """Return what a write of its status needs."""
     metadata = document["metadata"]
-    status = document.get("status")
+    found = document.get("status")
+    status = found if isinstance(found, Mapping) else {}
     return Seen(
         sys.intern(metadata["namespace"]),
         metadata["name"],
         metadata["generation"],
         metadata["resourceVersion"],
-        _digest(status if isinstance(status, Mapping) else {}),
+        _digest(status),
+        _promised(status, metadata["generation"]),
     )
 
 
@@ -77,6 +82,24 @@ def status_of(claim: Claim) -> dict[str, Any]:
 def stands(wanted: Mapping[str, Any], on: Seen) -> bool:
     """Return whether an object already has this status."""
     return on.status_digest == _digest(wanted)
+
+
+def breaks_promise(wanted: Claim, on: Seen) -> bool:
+    """Return whether an object says Ready of another model than the one that answers."""
+    return on.promised is not None and on.promised != _short(wanted.model_id)
+
+
+def _promised(status: Mapping[str, Any], generation: int) -> bytes | None:
+    given = status.get("conditions")
+    said = [each for each in given if isinstance(each, Mapping)] if isinstance(given, list) else []
+    ready = any((each.get("type"), each.get("status")) == (READY, "True") for each in said)
+    return (
+        _short(status.get("modelId")) if ready and status.get("observedGeneration") == generation else None
+    )
+
+
+def _short(model_id: Any) -> bytes:
+    return blake2b(str(model_id).encode(), digest_size=8).digest()
 
 
 def _digest(status: Mapping[str, Any]) -> bytes:

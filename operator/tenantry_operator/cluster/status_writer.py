@@ -36,6 +36,9 @@ class StatusWriter:
     this makes up for a lost write, also after a crash between the decision and the write. Use it from
     one event loop.
 
+    A registry that lost commits may hold another model than an object says Ready of. Such a promise, which
+    this writer has not made, is taken back at once.
+
     Args:
         cluster: entered already.
         leads: whether this process is sure to lead just now; else it waits with its writes.
@@ -48,6 +51,7 @@ class StatusWriter:
         self._cluster = cluster
         self._wanted: dict[str, Claim] = {}
         self._seen: dict[str, Seen] = {}
+        self._stood: set[str] = set()  # objects that had the status that was wanted, or got it
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._retries: dict[str, _Retry] = {}  # of those that could not be written
@@ -91,6 +95,7 @@ class StatusWriter:
         for uid in uids:
             self._seen.pop(uid, None)
             self._wanted.pop(uid, None)
+            self._stood.discard(uid)
             self._forget_retry(uid)
 
     async def run(self) -> None:
@@ -100,7 +105,11 @@ class StatusWriter:
                 group.create_task(self._work())
 
     def _consider(self, claim: Claim) -> None:
-        if objects.is_settled(claim):
+        found = self._seen.get(claim.uid)
+        is_strange = (
+            found is not None and claim.uid not in self._stood and objects.breaks_promise(claim, found)
+        )
+        if objects.is_settled(claim) or is_strange:
             self._enqueue(claim.uid)
         else:
             self._consider_later(claim, asyncio.get_running_loop().time())
@@ -167,6 +176,7 @@ class StatusWriter:
             return  # whichever is missing or older, the other one follows
         status = objects.status_of(wanted)
         if objects.stands(status, found):
+            self._stood.add(uid)
             return
         try:
             written = await self._cluster.write_status(
@@ -183,6 +193,7 @@ class StatusWriter:
             self.gone([uid])
             return
         self._count("written")
+        self._stood.add(uid)
         self._heard.add(uid)
         if self._seen.get(uid) == found:  # else something newer came meanwhile, or its end
             self._seen[uid] = objects.seen(written)

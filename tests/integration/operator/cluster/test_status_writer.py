@@ -67,6 +67,13 @@ def claim_for(document: dict[str, Any], state: State = State.READY, reason: str 
     )
 
 
+def claim_of_before(document: dict[str, Any]) -> Claim:
+    claim = claim_for(document)
+    assert claim.status is not None
+    older = replace(claim.status, observed_generation=claim.generation - 1, model_id="file:///m#sha256=0")
+    return replace(claim, status=older)
+
+
 @asynccontextmanager
 async def at_work(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, leads: Callable[[], bool] = lambda: True
@@ -233,3 +240,53 @@ async def test_what_is_under_way_is_written_only_if_it_stays_so(
         assert (await desk.get("slow"))["status"]["conditions"][0]["reason"] == "Loading"
         assert (await desk.get("quick"))["status"]["conditions"][0]["reason"] == "Ready"
         assert desk.writes() == 2
+
+
+async def test_a_promise_about_a_model_that_was_lost_is_taken_back_at_once(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator that begins knows another model than Ready is said of: its registry lost commits."""
+    monkeypatch.setattr(status_writer, "_UNSETTLED_S", 3600.0)
+    monkeypatch.setattr(status_writer, "_UNDER_WAY_S", 3600.0)
+    async with at_work(plane, monkeypatch) as desk:
+        names = ("kept", "updated", "lost")
+        for name in names:
+            found = await desk.create(name)
+            desk.writer.seen(found["metadata"]["uid"], objects.seen(found))
+            desk.writer.decided(claim_for(found))
+        await until(lambda: desk.writes() == 3, "Ready is said of all")
+        changed = await desk.get("updated")
+        changed["spec"]["model"]["uri"] = "file:///elsewhere.joblib"
+        await asyncio.to_thread(plane.request, "PUT", f"{TENANT_MODELS}/updated", changed)
+        metrics = OperatorMetrics()
+        async with Cluster("default") as cluster:
+            writer = StatusWriter(cluster, lambda: True, metrics)
+            working = asyncio.create_task(writer.run())
+            for name in names:
+                found = await desk.get(name)
+                writer.seen(found["metadata"]["uid"], objects.seen(found))
+                # What its registry knew; of a generation before this one, it can't be written.
+                writer.decided(claim_for(found) if name == "kept" else claim_of_before(found))
+            for name in ("updated", "lost"):  # and what its source says, a moment later
+                claim = claim_for(await desk.get(name), State.RECONCILING, "Loading")
+                assert claim.status is not None
+                older = replace(claim.status, model_id="file:///m#sha256=0")
+                writer.decided(replace(claim, status=older))
+            again = Desk(plane, writer, metrics)
+            await until(lambda: again.writes() == 1, "the one is taken back")
+            lost = await desk.get("lost")
+            assert lost["status"]["conditions"][0]["status"] == "False"
+            assert lost["status"]["modelId"] == "file:///m#sha256=0"
+            # What a roll-out of new bytes changes breaks no promise: it is written once, at its end.
+            promised = await desk.get("kept")
+            rolled_out = claim_for(promised, State.RECONCILING, "RollingOut")
+            assert rolled_out.status is not None
+            newer = replace(rolled_out.status, model_id="file:///m#sha256=2")
+            writer.decided(replace(rolled_out, status=newer))
+            found = await desk.create("next")
+            writer.seen(found["metadata"]["uid"], objects.seen(found))
+            writer.decided(claim_for(found))
+            await until(lambda: again.writes() == 2, "the next one, and not the roll-out")
+            for name in ("kept", "updated"):
+                assert (await desk.get(name))["status"]["conditions"][0]["status"] == "True"
+            working.cancel()

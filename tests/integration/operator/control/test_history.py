@@ -33,6 +33,28 @@ def test_ready_is_taken_back_where_the_model_was_lost(rig: Rig) -> None:
     assert again.answer("ann") == newest
 
 
+def test_a_restart_after_a_loss_takes_no_revision(rig: Rig) -> None:
+    """What was lost is declared again once, and then nothing differs."""
+    server = Server(rig.engine, "server-0")
+    rig.declare("ann", "1")
+    rig.until_ready(server)
+    backup = Backup(rig.engine)
+    rig.declare("ann", "2")
+    rig.until_ready(server)
+    backup.restore(rig.engine)
+    rig.restart(rig.registry)
+    again = Server(rig.engine, "server-0")
+    rig.until_ready(again)
+    assert rig.reason("ann") == "Ready"
+    before = rig.everything()
+    for _ in range(2):
+        rig.restart()
+        rig.step()
+        again.follow()
+        rig.step()
+    assert rig.everything() == before
+
+
 def test_ready_waits_for_a_server_that_is_paused_meanwhile(rig: Rig) -> None:
     """Its row says a revision that has been given out again since."""
     paused, other = Server(rig.engine, "paused"), Server(rig.engine, "other")
