@@ -31,6 +31,7 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import load_model
 from tenantry_server.predicting.dataplane import Answer, DataPlane
 from tenantry_server.rows import json_payload as payloads
+from tenantry_server.scoring.calls import score
 from tenantry_server.toys import SumModel
 
 ROWS = np.array([[1.0, 20.0], [2.0, 10.0], [3.0, 40.0], [4.0, 30.0]])
@@ -142,6 +143,17 @@ def test_string_columns_reach_a_pipeline_that_takes_them(wrapped: Callable[[Any]
     model = loaded(fitted)
     assert model.numeric is False
     assert answers(model, b'[{"km": 3, "city": "Oslo"}]') == pytest.approx(fitted.predict(twice[2:3]))
+
+
+def test_a_number_that_came_as_text_is_not_another_category() -> None:
+    """OneHotEncoder ignores what it does not know: `"3"` was 28.28 where 3 was 28.08, both 200."""
+    rows = pd.DataFrame({"n": [1, 2, 3, 3]})
+    encoder = ColumnTransformer([("n", OneHotEncoder(handle_unknown="ignore"), ["n"])])
+    model = loaded(make_pipeline(encoder, Ridge()).fit(rows, [1.0, 2.0, 3.0, 3.0]))
+    whole, same = (score(model, payloads.parse(body)) for body in (b'[{"n": 3}]', b'[{"n": 3.0}]'))
+    assert whole.tolist() == same.tolist()
+    with pytest.raises(FeatureMismatch, match=r"row 0, column 'n' must be a .*number, got the string '3'"):
+        score(model, payloads.parse(b'[{"n": "3"}]'))
 
 
 def test_string_class_labels_come_back_as_strings() -> None:

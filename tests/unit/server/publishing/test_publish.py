@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactAccessDenied, InvalidManifest, NotPublished
@@ -57,7 +58,7 @@ def test_a_file_is_published_as_it_is(tmp_path: Path) -> None:
 
 def test_the_manifest_parses_back_to_what_was_declared(tmp_path: Path) -> None:
     declared = publish(
-        SumModel(),
+        LogisticRegression().fit([[0.0], [1.0]], [0, 1]),
         user_id="ann",
         to=tmp_path / "models",
         manifests=tmp_path / "manifests",
