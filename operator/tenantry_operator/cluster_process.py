@@ -45,8 +45,8 @@ def run(settings: OperatorSettings) -> None:
         if settings.lease is None:
             _follow_cluster(settings, stop, health, metrics, _always)
             return
-        health.standing_by = True
         election = Election(settings.lease, runtime.identity(), stop)
+        health.standing_by = election.problem
         if election.won():
             try:
                 _follow_cluster(settings, stop, health, metrics, election.holds)
@@ -98,7 +98,7 @@ def _follow_cluster(
             is_leaving=(lambda _: False) if scale is None else scale.is_leaving,
             policies=None,
         )
-        health.controller, health.standing_by = controller, False
+        health.controller, health.standing_by = controller, None
         runtime.work(controller, lambda: source.run(controller.submit, ends), ends)
 
     runtime.keep_leading(registry, followed, term, stop)

@@ -21,13 +21,13 @@ class Health:
     """What is true of this process, for its probes.
 
     Attributes:
-        standing_by: it waits for the lease, as a standby should.
+        standing_by: while it waits for the Lease, as a standby should: returns why it can't.
         controller: once it leads.
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
-        self.standing_by = False
+        self.standing_by: Callable[[], str | None] | None = None
         self.controller: Controller | None = None
 
     def stuck(self) -> str | None:
@@ -42,7 +42,9 @@ class Health:
 
         A lost registry does not count: no other replica would do better.
         """
-        if self.standing_by or (self.controller is not None and self.controller.listed):
+        if self.standing_by is not None:
+            return self.standing_by()
+        if self.controller is not None and self.controller.listed:
             return None
         return "the TenantModels have not been listed yet"
 

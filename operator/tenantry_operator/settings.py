@@ -14,8 +14,8 @@ class OperatorSettings(CommonSettings):
         default=None,
         pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$",
         json_schema_extra={"form": "NAMESPACE/NAME (lower-case letters, digits, - and .)"},
-        description="On Kubernetes: NAMESPACE/NAME of a Lease that exists; work only while holding it. "
-        "Unset: work at once, as the only replica.",
+        description="On Kubernetes: NAMESPACE/NAME of a Lease, made where it does not exist; work only "
+        "while holding it. Unset: work at once, as the only replica.",
     )
     probe_host: str = Field(default="127.0.0.1", description="Address of the probes and metrics.")
     probe_port: int | None = Field(

@@ -156,19 +156,18 @@ def test_a_status_that_somebody_wrote_over_is_put_right(home: Home) -> None:
 def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlPlane, home: Home) -> None:
     """The pause outlives the lease: on waking, the former leader is refused by the registry, and ends."""
     home.children["operator"].stop(grace_s=20)
-    lease = {"metadata": {"name": "operator"}, "spec": {}}
-    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
-    args = ["--lease", "default/operator", "--probe-port", "0"]
+    args = ["--lease", "elected/operator", "--probe-port", "0"]
     first = home.start_operator(*args, name="first")
-    until(lambda: "there is no such lease" in home.log("first"), "it says what it waits for")
-    assert plane.request("POST", leases, lease)[0] == 201
-    until(lambda: home.leads("first"), "the first leads")
+    problem = """can't make the Lease elected/operator: 404 namespaces "elected" not found"""
+    until(lambda: home.probe("/readyz", "first") == (503, f"{problem}\n"), "it says why it is not ready")
+    assert plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": "elected"}})[0] == 201
+    until(lambda: home.leads("first"), "the first made the Lease, and leads")
     home.start_operator(*args, name="second")
     until(lambda: "waiting for the lease" in home.log("second"), "the second waits")
     home.apply(home.publish("ida", 1.0))
     home.until("ida", "Ready")
     assert not home.leads("second")
-    assert home.probe("/readyz", "second") == (200, "ok\n"), "else a rollout would never end"
+    until(lambda: home.probe("/readyz", "second") == (200, "ok\n"), "ready, else a rollout would never end")
     assert "tenantry_operator_leading 0.0" in home.probe("/metrics", "second")[1]
     assert "tenantry_operator_leading 1.0" in home.probe("/metrics", "first")[1]
     os.kill(first.pid, signal.SIGSTOP)
@@ -185,7 +184,7 @@ def test_a_standby_takes_over_and_a_paused_leader_writes_nothing(plane: ControlP
 
 def test_whoever_stops_in_order_gives_the_lease_back(plane: ControlPlane, home: Home) -> None:
     """A rollout must not wait until the lease of a process that ended long ago has run out."""
-    lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/operator"
+    lease = "/apis/coordination.k8s.io/v1/namespaces/elected/leases/operator"
     assert plane.request("GET", lease)[1]["spec"]["holderIdentity"]
     home.children["second"].stop(grace_s=20)
     assert "holderIdentity" not in plane.request("GET", lease)[1]["spec"]

@@ -1,6 +1,6 @@
 """Operator and servers as their ServiceAccounts, under exactly the roles of manifests/base.
 
-Commands, environment, roles and Lease are those of the manifests. Only addresses differ, as nothing here
+Commands, environment and roles are those of the manifests. Only addresses differ, as nothing here
 resolves the names of pods.
 """
 
@@ -55,6 +55,7 @@ RIGHTS = {
         Right("", "namespaces", "list"),
         Right("coordination.k8s.io", "leases", "get", name=OPERATOR),
         Right("coordination.k8s.io", "leases", "update", name=OPERATOR),
+        Right("coordination.k8s.io", "leases", "create"),
         Right("apps", "statefulsets", "get", name=SERVER),
     },
     SERVER: {
@@ -71,7 +72,7 @@ class Deployed(Home):
         super().__init__(plane, folder, registry_url)
         self.documents = manifests.rendered(manifests.BASE)
         roles = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-        kinds = ("Namespace", "ServiceAccount", "Lease", "StatefulSet", *roles)
+        kinds = ("Namespace", "ServiceAccount", "StatefulSet", *roles)
         manifests.create(plane, of_kind(self.documents, *kinds))
         self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
         for account, token in self.tokens.items():
@@ -123,7 +124,8 @@ class Deployed(Home):
 def _needed(request: dict[str, Any]) -> Right:
     about = request["objectRef"]
     resource = "/".join(about[part] for part in ("resource", "subresource") if part in about)
-    name = about.get("name", "") if resource in ("leases", "statefulsets", "namespaces") else ""
+    by_name = resource in ("leases", "statefulsets", "namespaces") and request["verb"] != "create"
+    name = about.get("name", "") if by_name else ""
     return Right(about.get("apiGroup", ""), resource, request["verb"], name)
 
 
@@ -187,6 +189,8 @@ def test_what_the_probes_of_the_manifests_ask_is_answered(lived: Deployed) -> No
     """A replica that waits for the Lease is as healthy and ready as the one that has it."""
     lived.run_operator("operator-d")
     until(lambda: "waiting for the lease" in lived.log("operator-d"), "the standby waits")
+    standby = urllib.request.Request(lived.probes("operator-d") + "/readyz")
+    until(lambda: ask(standby).status == 200, "the standby has read the Lease")
     urls = {
         OPERATOR: [lived.probes("operator-c"), lived.probes("operator-d")],
         SERVER: lived.servers().values(),
@@ -301,7 +305,6 @@ TO_BOTH = {
     "relabel a namespace": ("PATCH", f"/api/v1/namespaces/{NAMESPACE}"),
     "list pods": ("GET", f"{CORE}/pods"),
     "post an event": ("POST", f"{CORE}/events"),
-    "create a Lease": ("POST", LEASES),
     "read another Lease": ("GET", f"{LEASES}/another"),
     "scale the servers": (
         "PATCH",
@@ -318,6 +321,7 @@ TO_SERVERS = {
     "read a TenantModel": ("GET", f"{TENANT_MODELS}/ann"),
     "write a status": ("PATCH", f"{TENANT_MODELS}/ann/status"),
     "read the Lease": ("GET", f"{LEASES}/{OPERATOR}"),
+    "create a Lease": ("POST", LEASES),
     "read their own StatefulSet": (
         "GET",
         f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{SERVER}",

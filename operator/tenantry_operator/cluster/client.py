@@ -1,31 +1,22 @@
-"""The only module that speaks to Kubernetes through its client: lists, looks up, and writes statuses."""
+"""TenantModels through the Kubernetes client: lists, looks up, and writes statuses."""
 
-import contextlib
+import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
 from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import ConfigException
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 
 from tenantry import TenantryError, __version__
 from tenantry.spec import API_GROUP, PLURAL, VERSION
-from tenantry_operator.cluster.lease_lock import PatientLock, described
 from tenantry_operator.policies.document import PLURAL as POLICIES
-
-log = structlog.get_logger(__name__)
 
 PAGE = 500  # as kubectl: the API server holds that many in memory for us at once
 _TIMEOUT_S = 30.0
-# client-go's own defaults: a leader that died is replaced after LEASE_S at the latest.
-LEASE_S, _RENEW_DEADLINE_S, _RETRY_S = 15, 10, 2  # the client takes whole seconds only
-_RELEASE_S = 2.0
 _NO_CRD = f"the CRD {PLURAL}.{API_GROUP} is not installed; kubectl apply -k crds"
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
@@ -189,42 +180,6 @@ class Cluster:
             )
         )
 
-    async def hold_lease(
-        self,
-        namespace: str,
-        name: str,
-        identity: str,
-        led: Callable[[], Coroutine[Any, Any, None]],
-        renewed: Callable[[float], None],
-    ) -> None:
-        """Wait for an existing Lease, then run `led` while holding it.
-
-        Returns once the lease is lost: all work as its holder must end at once. That is not
-        fence, as a process may be paused before it notices; the registry's epoch is.
-
-        Args:
-            renewed: called whenever the lease was got or renewed, with the boot clock's time at which
-                that was asked for; nobody else gets it for LEASE_S seconds from then.
-        """
-        if self._client is None:
-            raise RuntimeError("enter the cluster first: async with Cluster(…)")
-
-        async def lost() -> None:
-            return
-
-        lock = PatientLock(name, namespace, identity, self._client, renewed)
-        election = LeaderElection(Config(lock, LEASE_S, _RENEW_DEADLINE_S, _RETRY_S, led, lost))
-        await election.run()
-
-    async def release_lease(self, namespace: str, name: str, identity: str) -> None:
-        """Give up a held lease, so that no replica has to wait for its end."""
-        leases = client.CoordinationV1Api(self._client)
-        with contextlib.suppress(ApiException, ClientError, TimeoutError, OSError):
-            lease = await leases.read_namespaced_lease(name, namespace, _request_timeout=_RELEASE_S)
-            if lease.spec is not None and lease.spec.holder_identity == identity:
-                lease.spec.holder_identity = None
-                await leases.replace_namespaced_lease(name, namespace, lease, _request_timeout=_RELEASE_S)
-
     async def _found(
         self, group: str, version: str, namespace: str, plural: str, name: str
     ) -> dict[str, Any] | None:
@@ -236,6 +191,13 @@ class Cluster:
             )
         except Gone:
             return None
+
+    @property
+    def api(self) -> client.ApiClient:
+        """The connection, for calls that are not about TenantModels."""
+        if self._client is None:
+            raise RuntimeError("enter the cluster first: async with Cluster(…)")
+        return self._client
 
     @property
     def _calls(self) -> client.CustomObjectsApi:
@@ -252,3 +214,12 @@ async def _answered(call: Awaitable[Any]) -> dict[str, Any]:
         raise kinds.get(error.status, ClusterError)(described(error)) from error
     except (ClientError, TimeoutError, OSError) as error:
         raise ClusterError(f"the API server did not answer: {type(error).__name__}: {error}") from error
+
+
+def described(error: ApiException) -> str:
+    """Return the status of an answer, with the API server's own message if it sent one."""
+    try:
+        words = json.loads(error.body or "")["message"]
+    except (TypeError, ValueError, LookupError):
+        words = error.reason
+    return f"{error.status} {words}"

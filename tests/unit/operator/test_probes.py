@@ -27,12 +27,14 @@ def test_a_reconciler_that_hangs_is_a_reason_to_restart() -> None:
     assert health.stuck() == "the reconciler has not finished a pass for 200 s"
 
 
-def test_a_standby_is_ready_and_a_leader_once_it_has_listed() -> None:
+def test_a_standby_is_ready_where_it_can_wait_and_a_leader_once_it_has_listed() -> None:
     health = Health()
     assert health.unready() is not None
-    health.standing_by = True
+    health.standing_by = lambda: "can't make the Lease"
+    assert health.unready() == "can't make the Lease"
+    health.standing_by = lambda: None
     assert health.unready() is None
-    health.standing_by = False
+    health.standing_by = None
     health.controller = _controller(turned_at_s=0.0, listed=False)
     assert health.unready() == "the TenantModels have not been listed yet"
     health.controller = _controller(turned_at_s=0.0, listed=True)
