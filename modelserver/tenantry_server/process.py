@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry import addresses
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.logs import OnChange
 from tenantry.registry import is_migrated, open_engine
@@ -99,7 +100,7 @@ async def _serve(
     with _listening(settings):
         own = _bound(settings)
     port = own.getsockname()[1]
-    endpoint = settings.advertise_url or f"http://{settings.host}:{port}"
+    endpoint = settings.advertise_url or addresses.url(settings.host, port)
     parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
     if parts.workers is not None:
         parts.workers.start()
@@ -148,10 +149,7 @@ async def _imported(workers: Pool, stop: asyncio.Event) -> None:
 
 def _bound(settings: ServerSettings) -> socket.socket:
     """Take the port; until this server accepts, a client is refused there and asks another one."""
-    own = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    own.bind((settings.host, settings.port))
-    return own
+    return addresses.bound(settings.host, settings.port)
 
 
 @contextlib.contextmanager
@@ -160,7 +158,7 @@ def _listening(settings: ServerSettings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
+        raise OSError(error.errno, error.strerror, addresses.shown(settings.host, settings.port)) from error
 
 
 async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:

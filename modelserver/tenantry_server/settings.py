@@ -29,7 +29,9 @@ class ServerSettings(CommonSettings):
         },
         description="Name of this server, unique among those of one registry.",
     )
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on, of IPv4 or IPv6; `::` is every one of both."
+    )
     port: int = Field(
         default=0, ge=0, le=65535, description="Port to listen on; 0: one that the system chooses."
     )

@@ -9,6 +9,7 @@ from typing import Self
 
 import structlog
 
+from tenantry import addresses
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
 
@@ -77,11 +78,15 @@ class Probes:
             def log_message(self, *_: object) -> None:
                 log.debug("probe", path=self.path)
 
+        self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
+        self._server.socket.close()  # of IPv4, whatever the host
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server.socket = addresses.bound(host, port)
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror}, for the probes", f"{host}:{port}") from error
-        self.url = f"http://{host}:{self._server.server_address[1]}"
+            where = addresses.shown(host, port)
+            raise OSError(error.errno, f"{error.strerror}, for the probes", where) from error
+        self._server.server_activate()
+        self.url = addresses.url(host, self._server.socket.getsockname()[1])
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()

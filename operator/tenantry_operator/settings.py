@@ -17,7 +17,9 @@ class OperatorSettings(CommonSettings):
         description="On Kubernetes: NAMESPACE/NAME of a Lease, made where it does not exist; work only "
         "while holding it. Unset: work at once, as the only replica.",
     )
-    probe_host: str = Field(default="127.0.0.1", description="Address of the probes and metrics.")
+    probe_host: str = Field(
+        default="127.0.0.1", description="Address of the probes and metrics; `::` is every one."
+    )
     probe_port: int | None = Field(
         default=None,
         ge=0,

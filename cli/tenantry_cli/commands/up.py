@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import structlog
 
-from tenantry import files, logs
+from tenantry import addresses, files, logs
 from tenantry.errors import RegistryUnavailable
 from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
@@ -94,7 +94,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     logs.configure(settings.log_level, process="up")
     with _only_one(state), _listening(host, port) as shared:
         migrate(open_engine(settings.registry_url))
-        url = f"http://{host}:{shared.getsockname()[1]}"
+        url = addresses.url(host, shared.getsockname()[1])
         # A server is one core: OpenMP's threads would spin while they wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         supervisor = Supervisor()
@@ -183,14 +183,13 @@ def _only_one(state: Path) -> Iterator[None]:
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """Open the clients' socket: held here, so that no connection is refused while a server is dead."""
     try:
-        socket.getaddrinfo(host, port)
+        shared = addresses.bound(host, port)
+        shared.listen(1024)
     except socket.gaierror as error:
         message = f"can't listen on {host} ({error.strerror}); choose another --host"
         raise click.ClickException(message) from None
-    try:
-        shared = socket.create_server((host, port), backlog=1024)
     except OSError as error:
-        message = f"can't listen on {host}:{port} ({os.strerror(error.errno or 0)}); choose another --port"
-        raise click.ClickException(message) from None
+        why, where = os.strerror(error.errno or 0), addresses.shown(host, port)
+        raise click.ClickException(f"can't listen on {where} ({why}); choose another --port") from None
     with shared:
         yield shared

@@ -10,6 +10,7 @@ import pytest
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
+from tests.support.network.ipv6 import needs_ipv6
 
 
 def _controller(**state: Any) -> Controller:
@@ -50,3 +51,13 @@ def test_a_probe_that_fails_says_why() -> None:
     assert refused.value.code == 503
     assert refused.value.read() == b"the TenantModels have not been listed yet\n"
     refused.value.close()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_probes_are_asked_over_ipv6(host: str) -> None:
+    """As in a cluster that has nothing else."""
+    with Probes(host, 0, Health(), OperatorMetrics()) as probes:
+        port = probes.url.rpartition(":")[2]
+        with urllib.request.urlopen(f"http://[::1]:{port}/healthz", timeout=10) as answer:
+            assert answer.status == 200
