@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tenantry import TenantModel
+from tests.support.kubernetes import gitops
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
 from tests.support.kubernetes.home import CRDS, TENANT_MODELS, TENANT_POLICIES, Home, install_crd
 from tests.support.network import ports
@@ -35,6 +36,7 @@ def test_apply_becomes_ready_and_answers(home: Home) -> None:
     assert "sha256=" in found["status"]["modelId"]
     assert found["status"]["sizeBytes"] > 0
     assert [c["type"] for c in found["status"]["conditions"]] == ["Ready"]
+    assert gitops.health(found) == ("Healthy", f"Ready: {found['status']['conditions'][0]['message']}")
     assert home.predict("ann", 4.0) == pytest.approx(8.0)
 
 
@@ -44,6 +46,7 @@ def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
     first = home.until("bob", "Ready")
     applied = home.apply(home.publish("bob", 5.0))
     assert applied["metadata"]["generation"] == 2
+    assert gitops.health(applied)[0] == "Progressing", "its status is about the version before"
     second = home.until("bob", "Ready")
     assert second["status"]["modelId"] != first["status"]["modelId"]
     assert home.predict("bob", 1.0) == pytest.approx(5.0)
@@ -92,6 +95,7 @@ def test_what_only_the_operator_can_know_becomes_a_condition(home: Home) -> None
     found = home.until("cid", "ArtifactNotFound")
     assert [c["type"] for c in found["status"]["conditions"]] == ["Ready", "Reconciling"]
     assert "keeps serving" in found["status"]["conditions"][0]["message"]
+    assert gitops.health(found)[0] == "Progressing"
     assert home.predict("cid", 1.0) == pytest.approx(3.0)
     home.apply(good)
     home.until("cid", "Ready")
@@ -107,6 +111,7 @@ def test_of_two_for_one_user_the_older_wins_and_the_other_takes_over(home: Home)
     home.apply(rival)
     found = home.until("dan-rival", "UserIdConflict")
     assert "default/dan" in found["status"]["conditions"][0]["message"]
+    assert gitops.health(found)[0] == "Degraded"
     assert home.predict("dan", 1.0) == pytest.approx(1.0)
     home.delete("dan")
     home.until("dan-rival", "Ready")
