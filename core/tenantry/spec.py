@@ -40,7 +40,7 @@ from tenantry.spec_fields import (
 )
 
 API_GROUP = "tenantry.dev"
-VERSION = "v1alpha1"
+VERSION = "v1alpha1"  # what is written and asked for; v1beta1 is the same in every field
 API_VERSION = f"{API_GROUP}/{VERSION}"
 KIND, PLURAL = "TenantModel", "tenantmodels"
 
@@ -146,7 +146,7 @@ class _Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    api_version: Literal["tenantry.dev/v1alpha1"] = Field(alias="apiVersion")
+    api_version: Literal["tenantry.dev/v1alpha1", "tenantry.dev/v1beta1"] = Field(alias="apiVersion")
     kind: Literal["TenantModel"]
     metadata: _Metadata
     spec: TenantModelSpec

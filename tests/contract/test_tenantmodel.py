@@ -5,6 +5,7 @@ fields, and by a real API server.
 """
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tenantry.errors import InvalidManifest
 from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
 from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.manifests import CRDS, dry_run, rendered
 from tests.support.waiting import until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
@@ -79,6 +81,21 @@ def test_both_speak_of_the_same_type(crd: Any) -> None:
     )
 
 
+def test_both_versions_are_one_but_for_their_name(crd: Any) -> None:
+    """So the conversion None loses nothing, and a manifest moves by one word."""
+    old, new = crd["spec"]["versions"]
+    assert (old["name"], new["name"]) == ("v1alpha1", "v1beta1")
+    assert (old["storage"], new["storage"], old["served"], new["served"]) == (True, False, True, True)
+    assert {**old, "name": "", "storage": ""} == {**new, "name": "", "storage": ""}
+    assert crd["spec"]["conversion"] == {"strategy": "None"}
+
+
+def test_the_parser_reads_both_versions() -> None:
+    declared = document(next(iter(ACCEPTED.values())))
+    moved = {**declared, "apiVersion": "tenantry.dev/v1beta1"}
+    assert TenantModel.parse(moved) == TenantModel.parse(declared)
+
+
 def test_every_field_of_the_crd_is_described(crd: Any) -> None:
     """`kubectl explain` has nothing else to show."""
 
@@ -130,3 +147,32 @@ def test_a_real_api_server_refuses(spec: Any, field: str, served: ControlPlane) 
         return
     assert status in (400, 422), body
     assert field in body["message"]
+
+
+def test_what_was_written_in_one_version_is_read_in_the_other(served: ControlPlane) -> None:
+    """Status included: the operator writes it in v1alpha1, whatever the manifest says."""
+    beta = RESOURCES.replace("v1alpha1", "v1beta1")
+    declared = {**document(next(iter(ACCEPTED.values()))), "apiVersion": "tenantry.dev/v1beta1"}
+    assert served.request("POST", beta, declared)[0] == 201
+    name = declared["metadata"]["name"]
+    found = served.request("GET", f"{RESOURCES}/{name}")[1]
+    assert (found["apiVersion"], found["spec"]) == ("tenantry.dev/v1alpha1", declared["spec"])
+    status = {"observedGeneration": 1, "modelId": "it", "conditions": []}
+    assert served.request("PUT", f"{RESOURCES}/{name}/status", {**found, "status": status})[0] == 200
+    found = served.request("GET", f"{beta}/{name}")[1]
+    assert (found["apiVersion"], found["status"]) == ("tenantry.dev/v1beta1", status)
+    assert served.request("DELETE", f"{beta}/{name}")[0] == 200
+
+
+def test_the_deprecation_of_v1alpha1_is_one_line_away(served: ControlPlane, tmp_path: Path) -> None:
+    """And is off: nothing warns yet."""
+    relative = os.path.relpath(CRDS, tmp_path.resolve())
+    text = f"resources: [{relative}]\ncomponents: [{relative}/deprecated-v1alpha1]\n"
+    (tmp_path / "kustomization.yaml").write_text(text)
+    (off,), (on,) = rendered(CRDS), rendered(tmp_path.resolve())
+    assert "deprecated" not in off["spec"]["versions"][0]
+    assert on["spec"]["versions"][0]["deprecated"] is True
+    assert {**on["spec"]["versions"][1]} == {**off["spec"]["versions"][1]}
+    status, answer = dry_run(served, on)
+    assert status == 200, answer
+    assert "v1beta1" in answer["spec"]["versions"][0]["deprecationWarning"]

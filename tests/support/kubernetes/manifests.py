@@ -1,13 +1,14 @@
 """The manifests as `kubectl apply -k` would send them, and what they say of a pod.
 
-Owns: rendering, where the API server takes each document, the environment that a kubelet would make.
+Owns: rendering, where the API server takes each document and what it drops of it, the environment that a
+kubelet would make.
 Refuses: judging them; that is the tests'.
 """
 
 import base64
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from tests.support.kubernetes.kubectl import provide
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "manifests"
 BASE, KIND, PRODUCTION = (MANIFESTS / folder for folder in ("base", "overlays/kind", "overlays/production"))
+CRDS = ROOT / "crds"
 NAMESPACE = "tenantry"
+
+# A version, the first server that knows it, and what the same was called before.
+RENAMED = {
+    "policy/v1": ((1, 21), "policy/v1beta1"),
+    "autoscaling/v2": ((1, 23), "autoscaling/v2beta2"),
+}
 
 Document = dict[str, Any]
 
@@ -104,13 +112,11 @@ def secrets_in(documents: Iterable[Document]) -> dict[tuple[str, str], str]:
 
 
 def collection(plane: ControlPlane, document: Document) -> tuple[str, Document]:
-    """The path where this API server takes such documents, and the document in a version that it serves.
-
-    policy/v1 came with 1.21; before, the same PodDisruptionBudget was policy/v1beta1.
-    """
+    """The path where this API server takes such documents, and the document in a version that it serves."""
     version = document["apiVersion"]
-    if version == "policy/v1" and plane.version_info < (1, 21):
-        version = "policy/v1beta1"
+    since, before = RENAMED.get(version, ((0, 0), version))
+    if plane.version_info < since:
+        version = before
     group = f"/apis/{version}" if "/" in version else f"/api/{version}"
     status, served = plane.request("GET", group)
     assert status == 200, f"{version} is not served: {served}"
@@ -127,3 +133,31 @@ def create(plane: ControlPlane, documents: Iterable[Document]) -> None:
         path, body = collection(plane, document)
         status, answer = plane.request("POST", path, body)
         assert status in (201, 409), f"{title(document)}: {answer}"
+
+
+def dry_run(plane: ControlPlane, document: Document) -> tuple[int, Any]:
+    """Create it, or replace the one that stands there."""
+    path, body = collection(plane, document)
+    asked = "?dryRun=All&fieldValidation=Strict"
+    status, answer = plane.request("POST", path + asked, body)
+    if status != 409:
+        return status, answer
+    path = f"{path}/{document['metadata']['name']}"
+    found = plane.request("GET", path)[1]
+    metadata = {**body["metadata"], "resourceVersion": found["metadata"]["resourceVersion"]}
+    return plane.request("PUT", path + asked, {**body, "metadata": metadata})
+
+
+def lost_in(sent: Any, answer: Any, path: str = "") -> Iterator[str]:
+    """Paths of what was sent and is not in the answer; defaults that the server adds don't count."""
+    if isinstance(sent, dict) and isinstance(answer, dict):
+        for key, value in sent.items():
+            if key not in answer:
+                yield f"{path}.{key}"
+            else:
+                yield from lost_in(value, answer[key], f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(answer, list) and len(sent) == len(answer):
+        for index, (one, other) in enumerate(zip(sent, answer, strict=True)):
+            yield from lost_in(one, other, f"{path}[{index}]")
+    elif sent != answer and (sent or answer):  # null and empty are one to the server
+        yield f"{path}: {sent!r} became {answer!r}"

@@ -1,0 +1,123 @@
+"""The CRD as a step of its own, and the components that an overlay may take."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tenantry_operator.metrics import OperatorMetrics
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.manifests import (
+    BASE,
+    CRDS,
+    KIND,
+    MANIFESTS,
+    PRODUCTION,
+    ROOT,
+    Document,
+    collection,
+    container_of,
+    dry_run,
+    labels_of,
+    lost_in,
+    of_kind,
+    pod_of,
+    rendered,
+    the,
+    title,
+    workloads,
+)
+
+
+def test_an_api_server_takes_the_crd_and_drops_what_it_is_too_old_for(plane: ControlPlane) -> None:
+    """CEL came with 1.25, selectable fields with 1.30."""
+    (crd,) = rendered(CRDS)
+    status, answer = dry_run(plane, crd)
+    assert status in (200, 201), answer
+    lost = sorted(lost_in(collection(plane, crd)[1], answer))
+    newer = {"x-kubernetes-validations": (1, 25), "selectableFields": (1, 30)}
+    unexpected = [path for path in lost if newer.get(path.rpartition(".")[2], (0, 0)) <= plane.version_info]
+    assert unexpected == []
+
+
+@pytest.mark.parametrize("folder", [BASE, KIND, PRODUCTION])
+def test_no_manifest_deletes_the_crd(folder: Path) -> None:
+    """`kubectl delete -k` takes what it applied; annotations stop Argo CD, Flux and helm."""
+    assert of_kind(rendered(folder), "CustomResourceDefinition") == []
+    (crd,) = rendered(CRDS)
+    assert crd["metadata"]["annotations"] == {
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+        "helm.sh/resource-policy": "keep",
+    }
+
+
+def test_where_an_autoscaler_decides_no_manifest_sets_replicas() -> None:
+    """Each apply would undo what it decided."""
+    documents = rendered(PRODUCTION)
+    (scaler,) = of_kind(documents, "HorizontalPodAutoscaler")
+    target = scaler["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("StatefulSet", "tenantry-server")
+    server = the(documents, "StatefulSet", "tenantry-server")
+    assert "replicas" not in server["spec"]
+    assert container_of(server)["resources"]["requests"]["cpu"], "utilization is of the request"
+
+
+def test_policies_select_our_pods_and_their_ports() -> None:
+    documents = rendered(PRODUCTION)
+    policies = of_kind(documents, "NetworkPolicy")
+    assert [title(each) for each in policies] == [
+        "NetworkPolicy/tenantry-operator",
+        "NetworkPolicy/tenantry-server",
+    ]
+    for policy in policies:
+        workload = next(
+            each for each in workloads(documents) if title(each).endswith(policy["metadata"]["name"])
+        )
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels_of(workload).items()
+        ports = {port["name"] for port in container_of(workload)["ports"]}
+        (rule,) = policy["spec"]["ingress"]
+        assert {port["port"] for port in rule["ports"]} <= ports
+        assert pod_of(workload)["priorityClassName"] == "tenantry"
+
+
+def test_alerts_speak_of_metrics_that_exist(tmp_path: Path) -> None:
+    """And the pods are scraped at ports that they have."""
+    documents = [
+        each for each in _composed(tmp_path, "monitoring") if "monitoring.coreos.com" in each["apiVersion"]
+    ]
+    (monitor,) = of_kind(documents, "PodMonitor")
+    base = rendered(BASE)
+    ports = {port["name"] for each in workloads(base) for port in container_of(each)["ports"]}
+    assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} == ports
+    (rules,) = of_kind(documents, "PrometheusRule")
+    alerts = rules["spec"]["groups"][0]["rules"]
+    assert len(alerts) == len({each["alert"] for each in alerts}) >= 8
+    known = _operators_metrics() | _servers_metrics()
+    assert {"tenantry_operator_leading", "tenantry_requests_total", "tenantry_workers_ended_total"} <= known
+    for alert in alerts:
+        named = set(re.findall(r"tenantry_\w+", alert["expr"]))
+        assert named, alert["alert"]
+        assert named <= known, f"{alert['alert']}: {named - known} is not measured"
+        assert {"summary", "action"} == set(alert["annotations"])
+
+
+def _operators_metrics() -> set[str]:
+    return set(re.findall(r"^# TYPE (\w+)", OperatorMetrics().text().decode(), re.MULTILINE))
+
+
+def _servers_metrics() -> set[str]:
+    """As its collectors are written: they exist with a server only."""
+    source = (ROOT / "modelserver/tenantry_server/metrics.py").read_text()
+    found = set(re.findall(r'"(tenantry_\w+)"', source))
+    return found | {f"{name}_total" for name in found}
+
+
+def _composed(folder: Path, *components: str) -> list[Document]:
+    """Of base with these components, as an overlay."""
+    relative = os.path.relpath(MANIFESTS, folder.resolve())
+    lines = ["namespace: tenantry", f"resources: [{relative}/base]", "components:"]
+    lines += [f"  - {relative}/components/{name}" for name in components]
+    (folder / "kustomization.yaml").write_text("\n".join(lines))
+    return rendered(folder.resolve())
