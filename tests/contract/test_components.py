@@ -1,6 +1,5 @@
 """The CRD as a step of its own, and the components that an overlay may take."""
 
-import os
 import re
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from tests.support.kubernetes.manifests import (
     MANIFESTS,
     PRODUCTION,
     ROOT,
-    Document,
     collection,
+    composed,
     container_of,
     dry_run,
     labels_of,
@@ -30,15 +29,19 @@ from tests.support.kubernetes.manifests import (
 )
 
 
-def test_an_api_server_takes_the_crd_and_drops_what_it_is_too_old_for(plane: ControlPlane) -> None:
+@pytest.mark.parametrize("server", ["plane", "modern"])
+def test_an_api_server_takes_the_crd_and_drops_what_it_is_too_old_for(
+    server: str, request: pytest.FixtureRequest
+) -> None:
     """CEL came with 1.25, selectable fields with 1.30."""
+    plane: ControlPlane = request.getfixturevalue(server)
     (crd,) = rendered(CRDS)
     status, answer = dry_run(plane, crd)
     assert status in (200, 201), answer
     lost = sorted(lost_in(collection(plane, crd)[1], answer))
     newer = {"x-kubernetes-validations": (1, 25), "selectableFields": (1, 30)}
-    unexpected = [path for path in lost if newer.get(path.rpartition(".")[2], (0, 0)) <= plane.version_info]
-    assert unexpected == []
+    known = plane.crd_version_info
+    assert [path for path in lost if newer.get(path.rpartition(".")[2], (0, 0)) <= known] == []
 
 
 @pytest.mark.parametrize("folder", [BASE, KIND, PRODUCTION])
@@ -85,7 +88,9 @@ def test_policies_select_our_pods_and_their_ports() -> None:
 def test_alerts_speak_of_metrics_that_exist(tmp_path: Path) -> None:
     """And the pods are scraped at ports that they have."""
     documents = [
-        each for each in _composed(tmp_path, "monitoring") if "monitoring.coreos.com" in each["apiVersion"]
+        each
+        for each in composed(tmp_path, BASE, MANIFESTS / "components" / "monitoring")
+        if "monitoring.coreos.com" in each["apiVersion"]
     ]
     (monitor,) = of_kind(documents, "PodMonitor")
     base = rendered(BASE)
@@ -112,12 +117,3 @@ def _servers_metrics() -> set[str]:
     source = (ROOT / "modelserver/tenantry_server/metrics.py").read_text()
     found = set(re.findall(r'"(tenantry_\w+)"', source))
     return found | {f"{name}_total" for name in found}
-
-
-def _composed(folder: Path, *components: str) -> list[Document]:
-    """Of base with these components, as an overlay."""
-    relative = os.path.relpath(MANIFESTS, folder.resolve())
-    lines = ["namespace: tenantry", f"resources: [{relative}/base]", "components:"]
-    lines += [f"  - {relative}/components/{name}" for name in components]
-    (folder / "kustomization.yaml").write_text("\n".join(lines))
-    return rendered(folder.resolve())

@@ -5,7 +5,6 @@ fields, and by a real API server.
 """
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tenantry.errors import InvalidManifest
 from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.manifests import CRDS, dry_run, rendered
+from tests.support.kubernetes.manifests import CRDS, composed, dry_run, rendered
 from tests.support.waiting import until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"
@@ -117,13 +116,15 @@ def test_status_begins_unobserved(crd: Any) -> None:
 RESOURCES = "/apis/tenantry.dev/v1alpha1/namespaces/default/tenantmodels"
 
 
-@pytest.fixture(scope="module")
-def served(plane: ControlPlane, crd: Any) -> ControlPlane:
-    """The API server, with the CRD established."""
-    status, body = plane.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+@pytest.fixture(scope="module", params=["plane", "modern"])
+def served(request: pytest.FixtureRequest, crd: Any) -> ControlPlane:
+    """An old API server and one of today, with the CRD established."""
+    server: ControlPlane = request.getfixturevalue(request.param)
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    status, body = server.request("POST", path, crd)
     assert status in (201, 409), body
-    until(lambda: plane.request("GET", RESOURCES)[0] == 200, "the CRD is served")
-    return plane
+    until(lambda: server.request("GET", RESOURCES)[0] == 200, "the CRD is served")
+    return server
 
 
 @pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
@@ -143,10 +144,31 @@ def test_a_real_api_server_refuses(spec: Any, field: str, served: ControlPlane) 
     if status == 201:
         assert served.request("DELETE", f"{RESOURCES}/store-042")[0] == 200
         assert field.rpartition(".")[2] in ("modle", "metod")
-        assert served.version_info < (1, 25)
+        assert served.crd_version_info < (1, 25)
         return
     assert status in (400, 422), body
     assert field in body["message"]
+
+
+def test_a_modern_api_server_keeps_the_user_and_finds_tenants_by_it(crd: Any, modern: ControlPlane) -> None:
+    """CEL and selectable fields."""
+    status, body = modern.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    assert status in (201, 409), body
+    until(lambda: modern.request("GET", RESOURCES)[0] == 200, "the CRD is served")
+    for name in ("one", "two"):
+        declared = document({"userId": f"user-{name}", "model": {"uri": "s3://models/it.joblib"}})
+        declared["metadata"] = {"name": name}
+        assert modern.request("POST", RESOURCES, declared)[0] == 201
+    found = modern.request("GET", f"{RESOURCES}?fieldSelector=spec.userId%3Duser-two")[1]["items"]
+    assert [each["metadata"]["name"] for each in found] == ["two"]
+    found[0]["spec"]["userId"] = "somebody-else"
+    status, body = modern.request(
+        "PUT", f"{RESOURCES}/two", found[0] | {"apiVersion": API_VERSION, "kind": KIND}
+    )
+    assert status == 422
+    assert "userId is immutable; delete this TenantModel and declare another one" in body["message"]
+    for name in ("one", "two"):
+        assert modern.request("DELETE", f"{RESOURCES}/{name}")[0] == 200
 
 
 def test_what_was_written_in_one_version_is_read_in_the_other(served: ControlPlane) -> None:
@@ -166,10 +188,7 @@ def test_what_was_written_in_one_version_is_read_in_the_other(served: ControlPla
 
 def test_the_deprecation_of_v1alpha1_is_one_line_away(served: ControlPlane, tmp_path: Path) -> None:
     """And is off: nothing warns yet."""
-    relative = os.path.relpath(CRDS, tmp_path.resolve())
-    text = f"resources: [{relative}]\ncomponents: [{relative}/deprecated-v1alpha1]\n"
-    (tmp_path / "kustomization.yaml").write_text(text)
-    (off,), (on,) = rendered(CRDS), rendered(tmp_path.resolve())
+    (off,), (on,) = rendered(CRDS), composed(tmp_path, CRDS, CRDS / "deprecated-v1alpha1")
     assert "deprecated" not in off["spec"]["versions"][0]
     assert on["spec"]["versions"][0]["deprecated"] is True
     assert {**on["spec"]["versions"][1]} == {**off["spec"]["versions"][1]}

@@ -279,18 +279,7 @@ def test_an_object_that_is_overwritten_in_place_is_followed(fleet: Fleet) -> Non
     fleet.assert_answers(one)
 
 
-# The user of a TenantModel stays
-
-
-def test_another_user_id_is_refused_by_the_api_server(fleet: Fleet) -> None:
-    """By a CEL rule, at the moment of the apply."""
-    if fleet.home.plane.version_info < (1, 25):
-        pytest.skip(f"CEL needs kube-apiserver 1.25, this is {fleet.home.plane.version}")
-    declared = fleet.publish(next(fleet.spare))
-    fleet.applied_and_ready(declared)
-    done = fleet.kubectl.run("apply", "-f", "-", stdin=to_yaml(_renamed(declared)))
-    assert done.returncode == 1
-    assert "userId is immutable; delete this TenantModel and declare another one" in done.stderr
+# The user of a TenantModel stays: tests/e2e/test_modern_api.py has what a newer API server says of it
 
 
 def test_another_user_id_stalls_where_the_api_server_is_old(fleet: Fleet) -> None:

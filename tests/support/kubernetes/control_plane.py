@@ -1,7 +1,7 @@
 """A control plane for tests: a real kube-apiserver over a real etcd, and nothing else.
 
 Owns: its flags (1.20 to 1.34), ports, certificate, users, kubeconfig and data.
-Refuses: finding the two binaries (`envtest_assets`), and running controllers.
+Refuses: finding the two binaries (`envtest_assets`), a newer part for CRDs (`modern_plane`), controllers.
 """
 
 import base64
@@ -105,6 +105,11 @@ class ControlPlane:
         """Major and minor, for a test that needs a newer server: (1, 34)."""
         major, minor = re.findall(r"\d+", self.version)[:2]
         return int(major), int(minor)
+
+    @property
+    def crd_version_info(self) -> tuple[int, int]:
+        """Of the part that serves CRDs and custom resources, for a test that needs CEL, say."""
+        return self.version_info
 
     def start(self) -> Self:
         """Return once /readyz says ok.
@@ -231,11 +236,16 @@ class ControlPlane:
             # It would refuse pods, as no controller makes the `default` service account.
             "--disable-admission-plugins=ServiceAccount",
         ]
+        argv += self._more_flags()
         if self.audit_log:
             argv.append(f"--audit-policy-file={self.data / 'audit-policy.json'}")
             argv.append(f"--audit-log-path={self.audit_log}")
         self._apiserver = self._run(argv)
         self._apiserver.wait_ready(self._is_ready, timeout_s=self._ready_timeout_s)
+
+    def _more_flags(self) -> list[str]:
+        """What a control plane with more parts adds."""
+        return []
 
     def _is_ready(self) -> bool:
         """Only our own server passes: the connection trusts nothing but its certificate."""

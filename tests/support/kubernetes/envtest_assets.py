@@ -108,7 +108,7 @@ def _platform_name() -> str:
 
 
 @contextlib.contextmanager
-def _sole_provider(cache: Path) -> Iterator[None]:
+def _sole_provider(cache: Path, what: str = "etcd and kube-apiserver") -> Iterator[None]:
     """Hold the cache's lock; the kernel releases it even after kill -9."""
     import fcntl  # noqa: PLC0415 - Windows lacks it, and may still use KUBEBUILDER_ASSETS
 
@@ -116,7 +116,7 @@ def _sole_provider(cache: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another process is providing etcd and kube-apiserver; waiting for it")
+            _say(f"another process is providing {what}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -67,7 +67,7 @@ def build(work: Path, into: Path, *, log: Path) -> None:
     """
     require_able()
     log.write_bytes(b"")
-    steps = _Steps(work, log)
+    steps = Steps(work, log)
     apt = _private_apt(steps)
     missing = _missing_packages()
     if missing:
@@ -81,7 +81,7 @@ def build(work: Path, into: Path, *, log: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """Commands run in one folder, with one log."""
 
     work: Path
@@ -107,19 +107,27 @@ class _Steps:
             )
 
 
-def _private_apt(steps: _Steps) -> list[str]:
-    """Return an apt-get command that reads this machine's Debian mirrors, sources included.
+def _private_apt(steps: Steps) -> list[str]:
+    """Return an apt-get command that reads this machine's Debian mirrors, sources included."""
+    lines = [
+        f"{kind} [signed-by={KEYRING}] {mirror}\n"
+        for mirror in debian_mirrors(steps)
+        for kind in ("deb", "deb-src")
+    ]
+    return private_apt(steps, lines, {"DPkg::Lock::Timeout": LOCK_WAIT_S})
+
+
+def private_apt(steps: Steps, lines: Sequence[str], more: Mapping[str, object]) -> list[str]:
+    """Return an apt-get command that reads these lines of a sources.list, after an update.
 
     Its lists and caches live in the work folder, so the machine's own stay as they were.
+
+    Args:
+        more: further options.
     """
     sources = steps.work / "sources.list"
     lists = steps.work / "lists"
     (lists / "partial").mkdir(parents=True)
-    lines = [
-        f"{kind} [signed-by={KEYRING}] {mirror}\n"
-        for mirror in _debian_mirrors(steps)
-        for kind in ("deb", "deb-src")
-    ]
     sources.write_text("".join(lines))
     options = {
         "Dir::Etc::sourcelist": sources,
@@ -129,7 +137,7 @@ def _private_apt(steps: _Steps) -> list[str]:
         "Dir::Cache::srcpkgcache": "",
         "APT::Sandbox::User": "root",  # the user _apt may not enter a folder below /root
         "APT::Update::Error-Mode": "any",  # else it warns of a dead mirror and says that all is well
-        "DPkg::Lock::Timeout": LOCK_WAIT_S,
+        **more,
     }
     configuration = steps.work / "apt.conf"
     configuration.write_text("".join(f'{key} "{value}";\n' for key, value in options.items()))
@@ -138,7 +146,7 @@ def _private_apt(steps: _Steps) -> list[str]:
     return apt
 
 
-def _debian_mirrors(steps: _Steps) -> list[str]:
+def debian_mirrors(steps: Steps) -> list[str]:
     """Lines of `URI SUITE COMPONENT`, as apt is configured here, third parties left out."""
     mirrors = _indexed_mirrors()
     if not mirrors and os.geteuid() == 0:  # a fresh container image ships without lists
@@ -164,7 +172,7 @@ def _missing_packages() -> list[str]:
     return [name for name, proof in BUILD_PACKAGES.items() if not proof.exists()]
 
 
-def _make_apiserver(steps: _Steps) -> Path:
+def _make_apiserver(steps: Steps) -> Path:
     """Compile, and return the binary. The version is stamped in the source's own scripts."""
     go_path = steps.work / "go"
     tree = go_path / "src/k8s.io/kubernetes"

@@ -6,6 +6,7 @@ Refuses: judging them; that is the tests'.
 """
 
 import base64
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,6 +44,15 @@ def rendered(folder: Path) -> list[Document]:
     for secret in of_kind(documents, "Secret"):  # kustomize folds long values
         secret["data"] = {key: "".join(value.split()) for key, value in secret["data"].items()}
     return documents
+
+
+def composed(folder: Path, base: Path, *components: Path) -> list[Document]:
+    """Every document of an overlay, written into an empty folder, of `base` with these components."""
+    here = folder.resolve()  # kustomize takes no absolute path
+    lines = [f"resources: [{os.path.relpath(base, here)}]", "components:"]
+    lines += [f"  - {os.path.relpath(each, here)}" for each in components]
+    (here / "kustomization.yaml").write_text("\n".join(lines))
+    return rendered(here)
 
 
 def of_kind(documents: Iterable[Document], *kinds: str) -> list[Document]:
