@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from tenantry import ModelId
 from tenantry.model_id import public_name
@@ -24,7 +25,7 @@ _STYLE = {"True": "green", "False": "yellow", "Unknown": "dim"}
 @click.argument("name", required=False, metavar="[USER_OR_NAME | servers | server | shards]")
 @click.argument("user", required=False, metavar="[SERVER | USER]")
 @options.registry
-@click.option("--unready", is_flag=True, help="Only tenants that are not Ready.")
+@click.option("--unready", is_flag=True, help="Only tenants that are not Ready, with why.")
 @click.option(
     "-o",
     "--output",
@@ -73,7 +74,7 @@ def _show_tenants(registry: RegistryReader, name: str | None, output: str, *, un
         for tenant in shown:
             _show_one(tenant, base)
     else:
-        console.out.print(_table(shown))
+        console.out.print(_reasons(shown) if unready else _table(shown))
         ready = sum(tenant.ready == "True" for tenant in found)
         degraded = sum(tenant.reason == "Degraded" for tenant in found)
         console.say(f"{ready} of {len(found)} Ready" + (f", {degraded} Degraded" if degraded else ""))
@@ -86,7 +87,7 @@ def _table(tenants: list[Tenant]) -> Table:
     for tenant in tenants:
         claim = tenant.claim
         table.add_row(
-            claim.name if claim.namespace == "default" else f"{claim.namespace}/{claim.name}",
+            _name(tenant),
             claim.user_id or "-",
             tenant.version,
             f"[{_STYLE[tenant.ready]}]{tenant.ready}[/]",
@@ -94,6 +95,22 @@ def _table(tenants: list[Tenant]) -> Table:
             console.size(claim.size_bytes),
         )
     return table
+
+
+def _reasons(tenants: list[Tenant]) -> Table:
+    """Make a table of what each one waits for: only its messages fold, on a narrow terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("NAME", "USER", "REASON"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    table.add_column("MESSAGE", overflow="fold", min_width=30)
+    for tenant in tenants:
+        table.add_row(_name(tenant), tenant.claim.user_id or "-", tenant.reason, Text(tenant.message))
+    return table
+
+
+def _name(tenant: Tenant) -> str:
+    claim = tenant.claim
+    return claim.name if claim.namespace == "default" else f"{claim.namespace}/{claim.name}"
 
 
 def _show_one(tenant: Tenant, base: str | None) -> None:
