@@ -23,6 +23,7 @@ from tenantry.errors import (
     UnknownFormat,
 )
 from tenantry_server.cards.card import Card, CardInvalid
+from tenantry_server.formats import unreadable
 from tenantry_server.formats.pickled_versions import Skew, skew_of
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
@@ -111,11 +112,14 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         skew = skew_in(data, model_id)
         if isinstance(error, ArtifactInvalid):
+            other = unreadable.instead(data, chosen.name)
+            if other is not None:
+                raise ArtifactInvalid(model_id.uri, other) from error
             error.args = (str(error) if skew is None else f"{error}; {skew}",)
             raise
-        problem = f"{chosen.name} loader: {type(error).__name__}: {error}"
+        problem = unreadable.words(data, chosen.name, error)
         if skew is not None:  # the cause first: "No module named '_loss'" is hardly a hint
-            problem = f"{skew} ({problem})"
+            problem = f"{skew} ({type(error).__name__}: {error})"
         raise ArtifactInvalid(model_id.uri, problem) from error
     if card is not None and not loaded.numeric and loaded.column_types is None:
         _type(loaded, card)

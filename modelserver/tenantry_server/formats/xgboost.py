@@ -5,6 +5,7 @@ probabilities, one of a plain Booster gives the objective's own output.
 """
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -134,7 +135,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
     try:
         model = XGBoostModel(data, model_id.method or "predict")
     except ValueError as error:  # XGBoostError is one
-        raise ArtifactInvalid(model_id.uri, _first_line(error)) from error
+        raise ArtifactInvalid(model_id.uri, f"XGBoost can't use it: {_first_line(error)}") from error
     try_once(model, model.method, model_id)
     return model
 
@@ -146,8 +147,8 @@ def dump(model: Any) -> bytes | None:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the message without the C++ stack that XGBoost appends."""
-    return str(error).strip().partition("\n")[0]
+    """Return the message without XGBoost's clock, the file of its source, and the C++ stack."""
+    return re.sub(r"^\[[\d:]+\] \S+: ", "", str(error).strip().partition("\n")[0])
 
 
 def _is_json(data: bytes) -> bool:

@@ -93,7 +93,7 @@ def test_a_patch_release_is_not_a_skew(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_another_version_cannot_read_is_refused_with_both_versions() -> None:
     with pytest.raises(ArtifactInvalid) as refused:
         old("hist.joblib")
-    assert f"is not a usable model: {BOTH} (sklearn loader: ModuleNotFoundError" in str(refused.value)
+    assert f"is not a usable model: {BOTH} (ModuleNotFoundError" in str(refused.value)
 
 
 def test_so_is_one_that_is_read_and_cannot_predict() -> None:

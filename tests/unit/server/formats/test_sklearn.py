@@ -185,7 +185,7 @@ def test_a_model_of_ones_own_is_loaded_as_it_is() -> None:
     [
         (b"", "it is empty"),
         (b"garbage that is not a pickle", "not a joblib or pickle file (first bytes: b'garbage that is ')"),
-        (dumped(Ridge())[:-20], "sklearn loader: "),
+        (dumped(Ridge())[:-20], "it is not a joblib or pickle file, or it is damaged: "),
         (b"cno_such_module\nThing\n.", "No module named 'no_such_module'"),
         (dumped({"not": "a model"}), "it holds a dict, which has no predict method"),
         (dumped(StandardScaler().fit(ROWS)), "it holds a StandardScaler, which has no predict method"),
