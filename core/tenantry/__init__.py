@@ -4,10 +4,11 @@ Imports no web framework, no cloud client and no Kubernetes client.
 """
 
 from tenantry.errors import TenantryError
+from tenantry.forecaster import Forecaster
 from tenantry.model import Model
 from tenantry.model_id import ModelId
 from tenantry.spec import TenantModel
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "ModelId", "TenantModel", "TenantryError", "__version__"]
+__all__ = ["Forecaster", "Model", "ModelId", "TenantModel", "TenantryError", "__version__"]

@@ -80,7 +80,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ...     SQLAlchemyModelInfoRepository(open_engine("sqlite://")), FileSystemModelRepository()
         ... )
         >>> sorted({route.resource.canonical for route in app.router.routes()})
-        ['/', '/cards/{user_id}', '/docs', '/healthz', '/metrics', '/openapi.json', ...]
+        ['/', '/cards/{user_id}', '/docs', '/forecast/{user_id}', '/healthz', '/metrics', ...]
     """
     plane = data_plane or DataPlane(
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
@@ -190,7 +190,7 @@ def _errors_as_json(
 
 
 def _is_prediction(path: str) -> bool:
-    return path.startswith("/predict/") or path.endswith(protocols.PREDICTIONS)
+    return path.startswith(("/predict/", "/forecast/")) or path.endswith(protocols.PREDICTIONS)
 
 
 async def _answered(
@@ -200,9 +200,10 @@ async def _answered(
     if refusals.is_odd(request.raw_path):
         return refusals.of_odd_path(body)
     try:
-        user_id = request.match_info.get("user_id")
-        if forwarder is not None and user_id is not None:
-            return await forwarder.handle(request, user_id, handler)
+        if forwarder is not None:
+            user_id = await protocols.user_id_of(request)
+            if user_id is not None:
+                return await forwarder.handle(request, user_id, handler)
         return await handler(request)
     except TenantryError as error:
         if isinstance(error, ModelNotReady) and explained is not None:

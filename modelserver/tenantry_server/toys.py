@@ -1,11 +1,12 @@
 """Small models for examples and tests, which do what their names say."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from tenantry import Model
+from tenantry import Forecaster, Model
 from tenantry.model import Predictions
 
 
@@ -50,3 +51,52 @@ class ErrorModel(Model):
             RuntimeError: always.
         """
         raise RuntimeError("this model always fails")
+
+
+class DriftForecaster(Forecaster):
+    """Goes on from the last value of its history by `slope` a step; the quantile q lies q above that.
+
+    Args:
+        frequency: of the series; None: its steps are numbered.
+        last_time: of the series.
+        exog_names: columns that a request must bring; each is added to the mean.
+
+    Example:
+        >>> DriftForecaster(None, 9, slope=0.5).forecast(2, quantiles=[0.9])
+           mean   0.9
+        0  10.5  11.4
+        1  11.0  11.9
+    """
+
+    takes_history = True
+    takes_quantiles = True
+
+    def __init__(
+        self,
+        frequency: str | None,
+        last_time: object,
+        *,
+        level: float = 10.0,
+        slope: float = 1.0,
+        exog_names: Sequence[str] = (),
+    ) -> None:
+        self.frequency = frequency
+        self.last_time = last_time
+        self.level = level
+        self.slope = slope
+        self.exog_names = tuple(exog_names)
+
+    def forecast(
+        self,
+        horizon: int,
+        *,
+        history: pd.DataFrame | None = None,
+        exog: pd.DataFrame | None = None,
+        quantiles: Sequence[float] = (),
+    ) -> pd.DataFrame:
+        """Return the line from the last value."""
+        level = self.level if history is None else float(history["value"].iloc[-1])
+        mean = level + self.slope * np.arange(1, horizon + 1)
+        if exog is not None:
+            mean += exog.sum(axis=1).to_numpy()
+        return pd.DataFrame({"mean": mean} | {q: mean + q for q in quantiles})

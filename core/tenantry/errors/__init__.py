@@ -31,7 +31,10 @@
     ├── ModelMoving              its processes ended one after another before its turn
     ├── WorkersUnavailable       there is no process to run it in
     ├── InvalidRequest           the request body
-    │   └── FeatureMismatch          its columns, rows or values are not what the model takes
+    │   ├── FeatureMismatch          its columns, rows or values are not what the model takes
+    │   ├── TimelineMismatch         its times do not follow those of the model's series
+    │   ├── NotAForecaster           it asks for a forecast, and the model predicts rows
+    │   └── OnlyForecasts            it asks for predictions, and the model forecasts
     ├── PredictionFailed         the model itself raised
     ├── BodyTimeout              the body of a request did not arrive in time
     ├── BodiesTooMany            bodies that still arrive hold more than they may
@@ -102,9 +105,12 @@ from tenantry.errors.requests import (
     InvalidRequest,
     ModelLoading,
     ModelMoving,
+    NotAForecaster,
+    OnlyForecasts,
     PredictionFailed,
     PredictionTimeout,
     ServersLost,
+    TimelineMismatch,
 )
 
 __all__ = [
@@ -141,7 +147,9 @@ __all__ = [
     "ModelStalled",
     "ModelTimedOut",
     "ModelTooLarge",
+    "NotAForecaster",
     "NotPublished",
+    "OnlyForecasts",
     "PredictionFailed",
     "PredictionTimeout",
     "RegistryMismatch",
@@ -149,6 +157,7 @@ __all__ = [
     "ServerIdTaken",
     "ServersLost",
     "TenantryError",
+    "TimelineMismatch",
     "UnknownFormat",
     "VersionNotFound",
     "VersionSkew",

@@ -18,6 +18,32 @@ class FeatureMismatch(InvalidRequest):
     reason: ClassVar[str] = "FeatureMismatch"
 
 
+class TimelineMismatch(InvalidRequest):
+    """The times of a forecast's request do not follow the model's own."""
+
+    reason: ClassVar[str] = "TimelineMismatch"
+
+
+class NotAForecaster(InvalidRequest):
+    """A forecast is asked of a model that predicts rows."""
+
+    reason: ClassVar[str] = "NotAForecaster"
+
+    def __init__(self) -> None:
+        super().__init__("this user's model predicts rows and has no horizon; ask POST /predict/{user_id}")
+
+
+class OnlyForecasts(InvalidRequest):
+    """Predictions for rows are asked of a model that forecasts."""
+
+    reason: ClassVar[str] = "OnlyForecasts"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this user's model forecasts a series and takes no rows; ask POST /forecast/{user_id}"
+        )
+
+
 class PredictionFailed(TenantryError):
     """The model raised while it predicted on rows that passed every check."""
 

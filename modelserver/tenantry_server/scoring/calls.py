@@ -7,13 +7,14 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from tenantry import Model, TenantryError
-from tenantry.errors import FeatureMismatch, PredictionFailed
+from tenantry import Forecaster, Model, TenantryError
+from tenantry.errors import FeatureMismatch, OnlyForecasts, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows import columns
+from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
-from tenantry_server.scoring import results, surroundings
+from tenantry_server.scoring import forecasts, results, surroundings
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""
@@ -27,12 +28,17 @@ _REFUSALS: dict[bool, tuple[type[Exception], ...]] = {
 
 
 def score(model: Model, payload: Payload) -> Predictions:
-    """Predict for all rows of one request.
+    """Predict for all rows of one request, or answer a request for a forecast.
 
     Raises:
         FeatureMismatch: the rows are not what the model takes.
         PredictionFailed: the model raised, or gave another number of predictions.
+        InvalidRequest: as `forecasts.forecast`.
     """
+    if isinstance(payload, ForecastRequest):
+        return forecasts.forecast(model, payload)
+    if isinstance(model, Forecaster):
+        raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
     frame = columns.cast(payload.frame(model), model.column_types)

@@ -34,7 +34,10 @@ _ERRORS = {
         errors.FeatureMismatch,
         errors.FormatNotInstalled,
         errors.InvalidRequest,
+        errors.NotAForecaster,
+        errors.OnlyForecasts,
         errors.PredictionFailed,
+        errors.TimelineMismatch,
         errors.UnknownFormat,
         errors.VersionSkew,
     )

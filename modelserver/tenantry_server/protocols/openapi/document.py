@@ -3,29 +3,22 @@
 from typing import Any
 
 import tenantry
-from tenantry_server.protocols.openapi.schemas import SCHEMAS, ref
+from tenantry_server.protocols.openapi import forecasts
+from tenantry_server.protocols.openapi.operations import (
+    OF_A_BODY,
+    OF_A_MODEL,
+    OF_A_USER,
+    USER,
+    json_content,
+    operation,
+)
+from tenantry_server.protocols.openapi.schemas import SCHEMAS
 
 _TITLE = "Tenantry model server"
 _ABOUT = (
     "One model for each user. Every protocol below asks the same models; a model's name is the user id."
 )
 
-_MEANING = {
-    "400": "the body can't be read, for instance as it is not the gzip that its headers announce",
-    "404": "no TenantModel names this user, or its model has no card",
-    "408": "the body did not arrive in time",
-    "413": "the body is too large, compressed or not",
-    "422": "the body can't be understood, or its rows are not what the model takes",
-    "500": "the model raised, or ended servers",
-    "503": "not now: the model has not loaded yet or can't be loaded, the registry does not answer, or too "
-    "many bodies arrive at once",
-    "504": "the model took too long",
-    "507": "the model is larger than the whole cache",
-}
-_OF_A_BODY = ("400", "408", "413", "422")
-_OF_A_USER = ("404", "503")
-_OF_A_MODEL = (*_OF_A_USER, "500", "504", "507")
-_USER = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _OF_USER = {
     "name": "user",
     "in": "query",
@@ -45,14 +38,11 @@ _JSON_LENGTH = {
     "description": "Bytes of the JSON part, where binary tensors follow it.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_MODEL_ID = {"Tenantry-Model-Id": {"description": "exactly which model", "schema": {"type": "string"}}}
 _ROWS = {"instances": [{"km": 12.0, "hour": 8}]}
 _TENSORS = {
     "id": "42",
     "inputs": [{"name": "input", "datatype": "FP64", "shape": [1, 2], "data": [12.0, 8.0]}],
 }
-
-Operation = dict[str, Any]
 
 
 def document() -> dict[str, Any]:
@@ -62,49 +52,51 @@ def document() -> dict[str, Any]:
         "info": {"title": _TITLE, "version": tenantry.__version__, "description": _ABOUT},
         "tags": [
             {"name": "Tenantry", "description": "The server's own protocol, probes and metrics."},
+            {"name": "Forecasts", "description": "Models of one series, asked for a horizon."},
+            {"name": "KServe time series", "description": "As KServe's forecasting runtime speaks it."},
             {"name": "KServe V1", "description": "As KServe and TensorFlow Serving speak it."},
             {
                 "name": "Open Inference Protocol V2",
                 "description": "As Triton, KServe and MLServer speak it.",
             },
         ],
-        "paths": {**_own(), **_v1(), **_v2(), **_v2_models()},
+        "paths": {**_own(), **forecasts.paths(), **_v1(), **_v2(), **_v2_models()},
         "components": {"schemas": SCHEMAS},
     }
 
 
 def _own() -> dict[str, Any]:
     tag = "Tenantry"
-    predict = _operation(
+    predict = operation(
         tag,
         "Predict for rows",
-        _json("BareOrNot", [3.5]),
-        errors=(*_OF_A_BODY, *_OF_A_MODEL),
-        parameters=[_USER],
-        body=_json("Rows", [{"km": 12.0, "hour": 8}]),
+        json_content("BareOrNot", [3.5]),
+        errors=(*OF_A_BODY, *OF_A_MODEL),
+        parameters=[USER],
+        body=json_content("Rows", [{"km": 12.0, "hour": 8}]),
         of_model=True,
     )
-    card = _operation(
+    card = operation(
         tag,
         "What a user's model takes, and example rows with their answers",
         {"application/json": {"schema": {"type": "object"}}},
-        errors=_OF_A_USER,
-        parameters=[_USER],
+        errors=OF_A_USER,
+        parameters=[USER],
         of_model=True,
     )
-    live = _operation(tag, "Whether the server is alive", _json("Status", {"status": "ok"}))
-    ready = _operation(
-        tag, "Whether to send requests here", _json("Status", {"status": "ready"}), errors=("503",)
+    live = operation(tag, "Whether the server is alive", json_content("Status", {"status": "ok"}))
+    ready = operation(
+        tag, "Whether to send requests here", json_content("Status", {"status": "ready"}), errors=("503",)
     )
-    metrics = _operation(tag, "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
-    described = _operation(
+    metrics = operation(tag, "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
+    described = operation(
         tag,
         "This document, or that of one user's model",
         {"application/json": {"schema": {"type": "object"}}},
-        errors=_OF_A_USER,
+        errors=OF_A_USER,
         parameters=[_OF_USER],
     )
-    page = _operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
+    page = operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
     return {
         "/predict/{user_id}": {"post": predict},
         "/cards/{user_id}": {"get": card},
@@ -118,25 +110,25 @@ def _own() -> dict[str, Any]:
 
 def _v1() -> dict[str, Any]:
     tag = "KServe V1"
-    alive = _operation(tag, "Whether a V1 server lives", _json("Status", {"status": "alive"}))
-    models = _operation(
-        tag, "Every user that has a model", _json("V1Models", {"models": ["ann"]}), errors=("503",)
+    alive = operation(tag, "Whether a V1 server lives", json_content("Status", {"status": "alive"}))
+    models = operation(
+        tag, "Every user that has a model", json_content("V1Models", {"models": ["ann"]}), errors=("503",)
     )
-    ready = _operation(
+    ready = operation(
         tag,
         "Whether a user has a model",
-        _json("ModelReady", {"name": "ann", "ready": True}),
-        errors=_OF_A_USER,
-        parameters=[_USER],
+        json_content("ModelReady", {"name": "ann", "ready": True}),
+        errors=OF_A_USER,
+        parameters=[USER],
         of_model=True,
     )
-    predict = _operation(
+    predict = operation(
         tag,
         "Predict for instances",
-        _json("Predictions", {"predictions": [3.5]}),
-        errors=(*_OF_A_BODY, *_OF_A_MODEL),
-        parameters=[_USER],
-        body=_json("Rows", _ROWS),
+        json_content("Predictions", {"predictions": [3.5]}),
+        errors=(*OF_A_BODY, *OF_A_MODEL),
+        parameters=[USER],
+        body=json_content("Rows", _ROWS),
         of_model=True,
     )
     return {
@@ -150,28 +142,28 @@ def _v1() -> dict[str, Any]:
 def _v2() -> dict[str, Any]:
     tag = "Open Inference Protocol V2"
     about = {"name": "tenantry", "version": tenantry.__version__, "extensions": ["binary_tensor_data"]}
-    server = _operation(tag, "About this server", _json("ServerMetadata", about))
-    live = _operation(tag, "Whether the server is alive", _json("Live", {"live": True}))
-    ready = _operation(
-        tag, "Whether to send requests here", _json("Ready", {"ready": True}), errors=("503",)
+    server = operation(tag, "About this server", json_content("ServerMetadata", about))
+    live = operation(tag, "Whether the server is alive", json_content("Live", {"live": True}))
+    ready = operation(
+        tag, "Whether to send requests here", json_content("Ready", {"ready": True}), errors=("503",)
     )
     entry = {"name": "ann", "version": "9f86d081", "state": "READY", "reason": ""}
-    index = _operation(
+    index = operation(
         tag,
         "Every user that has a model, and whether it is in memory",
-        _json("Index", [entry]),
-        errors=(*_OF_A_BODY, "503"),
-        body=_json("IndexRequest", {"ready": True}),
+        json_content("Index", [entry]),
+        errors=(*OF_A_BODY, "503"),
+        body=json_content("IndexRequest", {"ready": True}),
         body_required=False,
     )
     load, unload = (
-        _operation(
+        operation(
             tag,
             summary,
             {},
-            errors=(*_OF_A_BODY, *_OF_A_USER, *more),
-            parameters=[_USER],
-            body=_json("RepositoryRequest", {}),
+            errors=(*OF_A_BODY, *OF_A_USER, *more),
+            parameters=[USER],
+            body=json_content("RepositoryRequest", {}),
             body_required=False,
             of_model=True,
         )
@@ -206,73 +198,37 @@ def _v2_models() -> dict[str, Any]:
         "feature_names": ["km", "hour"],
     }
     paths: dict[str, Any] = {}
-    for suffix, parameters in (("", [_USER]), ("/versions/{version}", [_USER, _VERSION])):
+    for suffix, parameters in (("", [USER]), ("/versions/{version}", [USER, _VERSION])):
         base = f"/v2/models/{{user_id}}{suffix}"
         paths[f"{base}/infer"] = {
-            "post": _operation(
+            "post": operation(
                 tag,
                 "Predict for tensors",
-                _json("InferResponse", answered) | binary,
-                errors=(*_OF_A_BODY, *_OF_A_MODEL),
+                json_content("InferResponse", answered) | binary,
+                errors=(*OF_A_BODY, *OF_A_MODEL),
                 parameters=[*parameters, _JSON_LENGTH],
-                body=_json("InferRequest", _TENSORS) | binary,
+                body=json_content("InferRequest", _TENSORS) | binary,
                 of_model=True,
             )
         }
         paths[base] = {
-            "get": _operation(
+            "get": operation(
                 tag,
                 "The inputs and outputs of a model",
-                _json("ModelMetadata", described),
-                errors=(*_OF_A_USER, "507"),
+                json_content("ModelMetadata", described),
+                errors=(*OF_A_USER, "507"),
                 parameters=parameters,
                 of_model=True,
             )
         }
         paths[f"{base}/ready"] = {
-            "get": _operation(
+            "get": operation(
                 tag,
                 "Whether a user has a model",
-                _json("ModelReady", {"name": "ann", "ready": True}),
-                errors=_OF_A_USER,
+                json_content("ModelReady", {"name": "ann", "ready": True}),
+                errors=OF_A_USER,
                 parameters=parameters,
                 of_model=True,
             )
         }
     return paths
-
-
-def _operation(  # noqa: PLR0913 - each by name, and most have a default
-    tag: str,
-    summary: str,
-    content: dict[str, Any],
-    *,
-    errors: tuple[str, ...] = (),
-    parameters: list[dict[str, Any]] | None = None,
-    body: dict[str, Any] | None = None,
-    body_required: bool = True,
-    of_model: bool = False,
-) -> Operation:
-    answered: dict[str, Any] = {"description": summary}
-    if content:
-        answered["content"] = content
-    if of_model:
-        answered["headers"] = _MODEL_ID
-    error = "Error" if tag == "Tenantry" else "KServeError"
-    responses = {"200": answered} | {
-        status: {
-            "description": _MEANING[status],
-            "content": {"application/json": {"schema": ref(error)}},
-        }
-        for status in sorted(errors)
-    }
-    operation: Operation = {"tags": [tag], "summary": summary, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body:
-        operation["requestBody"] = {"required": body_required, "content": body}
-    return operation
-
-
-def _json(schema: str, example: Any) -> dict[str, Any]:
-    return {"application/json": {"schema": ref(schema), "example": example}}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tenantry_server.rows import datatypes
+from tenantry_server.rows import datatypes, forecast_calendar, forecast_request
 
 Schema = dict[str, Any]
 
@@ -56,6 +56,89 @@ SCHEMAS: dict[str, Schema] = {
         "description": "A list of records is answered with a list.",
         "anyOf": [_list(ref("Prediction"), title="of records"), ref("Predictions")],
     },
+    "ForecastRequest": _object(
+        ["horizon"],
+        {
+            "horizon": {"type": "integer", "minimum": 1, "maximum": forecast_request.MOST_STEPS},
+            "from": {"type": ["string", "integer", "null"], "description": "the first step to answer"},
+            "history": ref("Series"),
+            "exog": ref("Series"),
+            "quantiles": {
+                "type": ["array", "null"],
+                "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "uniqueItems": True,
+                "maxItems": 50,
+            },
+        },
+        additionalProperties=False,
+    ),
+    "Series": {
+        "description": "One row a step, as columns or as records; `time` says when it was.",
+        "anyOf": [
+            {"type": "object", "additionalProperties": _list(_CELL, minItems=1), "minProperties": 1},
+            _list(_RECORD, minItems=1),
+            {"type": "null"},
+        ],
+    },
+    "Forecast": _object(
+        ["forecast"],
+        {
+            "forecast": _list(
+                _object(
+                    ["time", "mean"],
+                    {"time": {"type": ["string", "integer"]}, "mean": _NUMBER},
+                    additionalProperties=_NUMBER,
+                    description="of one step; each quantile under its number",
+                )
+            )
+        },
+    ),
+    "TimeSeriesRequest": _object(
+        ["model", "inputs", "options"],
+        {
+            "model": {"type": "string", "description": "the user"},
+            "inputs": _list(
+                _object(
+                    ["type", "name", "series", "frequency"],
+                    {
+                        "type": {"enum": ["univariate_time_series", "multivariate_time_series"]},
+                        "name": _NAME,
+                        "series": _list({"anyOf": [{"type": "number"}, _list({"type": "number"})]}),
+                        "frequency": {"enum": list(forecast_calendar.FREQUENCIES)},
+                        "start_timestamp": {"type": ["string", "null"]},
+                    },
+                ),
+                minItems=1,
+            ),
+            "options": _object(
+                ["horizon"],
+                {
+                    "horizon": {"type": "integer"},
+                    "quantiles": {"type": ["array", "null"], "items": {"type": "number"}},
+                },
+            ),
+            "metadata": {"type": ["object", "null"]},
+        },
+    ),
+    "TimeSeriesResponse": _object(
+        ["id", "created_at", "status", "model", "outputs"],
+        {
+            "id": {"type": "string"},
+            "created_at": {"type": "integer"},
+            "status": {"enum": ["completed"]},
+            "model": _NAME,
+            "outputs": _list({"type": "object"}),
+        },
+    ),
+    "TimeSeriesError": _object(
+        ["error"],
+        {
+            "error": _object(
+                ["message", "type"],
+                {name: {"type": ["string", "null"]} for name in ("code", "message", "param", "type")},
+            )
+        },
+    ),
     "Error": _object(
         ["error"],
         {
