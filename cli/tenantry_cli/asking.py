@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
+from tenantry.settings import CommonSettings
+from tenantry_cli import console, overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,28 @@ def example_body(card: Mapping[str, Any], most: int | None = None) -> bytes:
     rows = card["rows"][:most]
     document = rows if card["form"] in ("frame", "records") else {"instances": rows}
     return json.dumps(document, ensure_ascii=False).encode()
+
+
+def server_of(url: str | None, settings: CommonSettings) -> str:
+    """Return the address of the server to ask: as given, or any live one in the registry.
+
+    Raises:
+        click.ClickException: there is none.
+    """
+    if url is not None:
+        return url
+    with RegistryReader.of_existing(settings.registry_url) as registry:
+        base = any_server(registry)
+    if base is None:
+        raise click.ClickException("no model server is running; start one, or give --url")
+    return base
+
+
+def show(answer: Answer) -> None:
+    """Print what a model answered, and beside it which model of which server did."""
+    console.out.print(answer.body.decode(), markup=False)
+    model_id = answer.headers["Tenantry-Model-Id"]
+    console.say(f"answered by {answer.headers['Tenantry-Server']} with {model_id}")
 
 
 def _message(body: bytes) -> str:

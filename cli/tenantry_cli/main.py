@@ -16,6 +16,7 @@ _COMMANDS = {
     "up": "Serve a folder of TenantModels on this machine: operator, registry and servers.",
     "get": "Show tenants with their status, one in full, the servers, or their shards.",
     "predict": "Ask for a prediction, as a client would.",
+    "forecast": "Ask for a forecast, as a client would.",
     "publish": "Store a model file and declare it for a user.",
     "doctor": "Load every model with the libraries here, and list those that would not.",
     "serve": "Run one model server.",

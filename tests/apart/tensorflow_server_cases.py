@@ -8,20 +8,11 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from tenantry_server import FileSystemModelRepository, ModelInfoRepository, make_app, publish
+from tenantry_server import FileSystemModelRepository, make_app, publish
 from tests.apart import tensorflow_models as models
+from tests.apart.published import Published
 
 Client = TestClient[Request, Application]
-
-
-class Published(ModelInfoRepository):
-    """The models that a training job has just published, without a registry between."""
-
-    def __init__(self, model_ids: dict[str, str]) -> None:
-        self.model_ids = model_ids
-
-    def get_model_id_by_user_id(self, user_id: str) -> str:
-        return self.model_ids[user_id]
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from typing import Any, BinaryIO
 
 import click
 
-from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import asking, console, options
+from tenantry_cli import asking, options
 
 
 @click.command("predict")
@@ -44,7 +43,7 @@ def command(
         raise click.UsageError("give either --example or rows of your own")
     if not given_rows and not example and sys.stdin.isatty():
         raise click.UsageError("give the rows with --data or --file, or pipe them in; or ask --example")
-    base = url or _any_server(options.settings(CommonSettings, **given))
+    base = asking.server_of(url, options.settings(CommonSettings, **given))
     if example:
         card = asking.card_of(base, user_id, timeout_s)
         if card is None:
@@ -52,15 +51,4 @@ def command(
         body = asking.example_body(card)
     else:
         body = data.encode() if data is not None else (file or sys.stdin.buffer).read()
-    answer = asking.ask(base, "/predict/", user_id, body, timeout_s)
-    console.out.print(answer.body.decode(), markup=False)
-    model_id = answer.headers["Tenantry-Model-Id"]
-    console.say(f"answered by {answer.headers['Tenantry-Server']} with {model_id}")
-
-
-def _any_server(settings: CommonSettings) -> str:
-    with RegistryReader.of_existing(settings.registry_url) as registry:
-        base = asking.any_server(registry)
-    if base is None:
-        raise click.ClickException("no model server is running; start one, or give --url")
-    return base
+    asking.show(asking.ask(base, "/predict/", user_id, body, timeout_s))

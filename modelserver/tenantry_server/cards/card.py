@@ -7,8 +7,11 @@ from typing import Any, Self
 
 import orjson
 
+from tenantry.errors import InvalidRequest
+from tenantry_server.rows import forecast_request
 from tenantry_server.rows.columns import Column, Kind
-from tenantry_server.rows.json_payload import JsonPayload, parse
+from tenantry_server.rows.json_payload import parse
+from tenantry_server.rows.payload import Payload
 
 VERSION = 1
 
@@ -24,6 +27,7 @@ class Form(StrEnum):
     ARRAY = "array"
     TEXTS = "texts"  # a list of texts, as vectorizers take it
     RECORDS = "records"  # a list of dicts
+    SERIES = "series"  # nothing: it is asked for a horizon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Card:
         absolute: by how much an answer may differ where it is near zero.
         versions: of Python and of the libraries, by their distribution's name.
         statistics: of each column of numbers: count, missing, mean, std, min and max.
+        forecast: of a series, the example request in the place of rows, and `answers` are its steps.
     """
 
     form: Form
@@ -51,6 +56,7 @@ class Card:
     absolute: float
     versions: Mapping[str, str]
     statistics: Mapping[str, Mapping[str, float]]
+    forecast: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -62,8 +68,15 @@ class Card:
         """Whether every column is a number."""
         return self.form in (Form.FRAME, Form.ARRAY) and all(column.is_number for column in self.columns)
 
-    def payload(self) -> JsonPayload:
-        """Return the example rows as a request brings them."""
+    @property
+    def has_example(self) -> bool:
+        """Whether it has something to ask a model."""
+        return bool(self.rows) or self.forecast is not None
+
+    def payload(self) -> Payload:
+        """Return the example rows, or the example of a forecast, as a request brings them."""
+        if self.forecast is not None:
+            return forecast_request.of_document(dict(self.forecast))
         named = self.form in (Form.FRAME, Form.RECORDS)
         return parse(orjson.dumps(self.rows if named else {"instances": self.rows}))
 
@@ -98,6 +111,7 @@ class Card:
                 "versions": dict(self.versions),
                 "statistics": dict(self.statistics),
             }
+            | ({} if self.forecast is None else {"forecast": dict(self.forecast)})
         )
 
     @classmethod
@@ -123,14 +137,17 @@ class Card:
                 absolute=float(tolerance["absolute"]),
                 versions={str(name): str(value) for name, value in document["versions"].items()},
                 statistics=dict(document["statistics"]),
+                forecast=document.get("forecast"),
             )
+            if card.forecast is not None:
+                card.payload()
         except orjson.JSONDecodeError as error:
             raise CardInvalid(f"it is not JSON: {error}") from None
         except KeyError as error:
             raise CardInvalid(f"it has no member {error}") from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, InvalidRequest) as error:
             raise CardInvalid(f"{error}") from None
-        if len(card.rows) != len(card.answers):
+        if card.forecast is None and len(card.rows) != len(card.answers):
             raise CardInvalid(f"it has {len(card.rows)} rows and {len(card.answers)} answers")
         return card
 

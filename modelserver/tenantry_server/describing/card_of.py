@@ -1,32 +1,21 @@
 """Writes the card of an artifact: what it takes, and how it answers an example, tried as a server would."""
 
-import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import NotPublished
 from tenantry.model import Predictions
 from tenantry_server.cards.card import Card, CardInvalid
-from tenantry_server.describing import examples
+from tenantry_server.describing import examples, forecast_card
+from tenantry_server.describing.versions import absolute_of, versions_here
 from tenantry_server.formats import load_model
 from tenantry_server.formats.sklearn import SklearnModel
 from tenantry_server.scoring import golden, results
 from tenantry_server.scoring.calls import score
 
 _EXAMPLE = "example"
-_LIBRARIES = {
-    "sklearn": "scikit-learn",
-    "numpy": "numpy",
-    "pandas": "pandas",
-    "scipy": "scipy",
-    "lightgbm": "lightgbm",
-    "xgboost": "xgboost",
-    "onnxruntime": "onnxruntime",
-    "tensorflow": "tensorflow",
-}
 
 
 def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) -> Card:
@@ -36,7 +25,8 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
         data: the artifact.
         model_id: how it is to be used.
         example: rows of what the model was fitted with: a DataFrame, a two-dimensional array, a Series or
-            list of texts, or a list of dicts. The first 20 become example rows.
+            list of texts, or a list of dicts. The first 20 become example rows. Of a forecaster, a request
+            for a forecast, such as ``{"horizon": 14}``.
         model: the estimator or Model that the artifact was written from, where it is at hand: a server must
             answer what it answers itself.
 
@@ -45,6 +35,8 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
             otherwise than the model itself.
         ArtifactInvalid: it is not a model.
     """
+    if isinstance(example, Mapping) and "horizon" in example:
+        return forecast_card.card_of(data, model_id, example, model=model)
     try:
         form = examples.form_of(example)
         few = example[: examples.MOST_ROWS]
@@ -57,7 +49,7 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
             method=model_id.method or "predict",
             relative=golden.RELATIVE,
             absolute=0.0,
-            versions=_versions(),
+            versions=versions_here(),
             statistics=examples.statistics_of(examples.frame_of(example, form)),
         )
     except CardInvalid as error:
@@ -69,7 +61,7 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
         answers = golden.answers_of(lambda payload: score(served, payload), unanswered.payload())
     except TenantryError as error:
         raise NotPublished(_EXAMPLE, f"a server could not answer the example: {error}") from error
-    card = replace(unanswered, answers=answers, absolute=_absolute(answers))
+    card = replace(unanswered, answers=answers, absolute=absolute_of(answers))
     if model is not None:
         _check_itself(card, model, few)
     return card
@@ -101,26 +93,3 @@ def _answers_itself(card: Card, model: Any, example: Any) -> Predictions:
         for method in card.method.split(",")
     }
     return results.together(answers) if len(answers) > 1 else answers[card.method]
-
-
-def _versions() -> dict[str, str]:
-    libraries = [name for module, name in _LIBRARIES.items() if module in sys.modules]
-    found = {name: golden.version_here(name) for name in ("python", *libraries)}
-    return {name: version for name, version in found.items() if version}
-
-
-def _absolute(answers: list[Any]) -> float:
-    """Return how much answers near zero may differ: a billionth of the largest one."""
-    numbers = np.abs(np.asarray(_numbers(answers), dtype=np.float64))
-    finite = numbers[np.isfinite(numbers)]
-    return float(finite.max()) * 1e-9 if len(finite) else 0.0
-
-
-def _numbers(answer: Any) -> list[float]:
-    if isinstance(answer, list):
-        return [number for each in answer for number in _numbers(each)]
-    if isinstance(answer, dict):
-        return _numbers(list(answer.values()))
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
-        return [float(answer)]
-    return []

@@ -91,7 +91,7 @@ def load_model(
     except CardInvalid as error:
         raise CardUnusable(str(model_id.card_id and model_id.card_id.uri), str(error)) from None
     model = _loaded(data, model_id, read)
-    if read is None or was_tried or not read.rows:
+    if read is None or was_tried or not read.has_example:
         return model
     try:
         _try_rows(model, model_id, read)
@@ -121,7 +121,7 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
         if skew is not None:  # the cause first: "No module named '_loss'" is hardly a hint
             problem = f"{skew} ({type(error).__name__}: {error})"
         raise ArtifactInvalid(model_id.uri, problem) from error
-    if card is not None and not loaded.numeric and loaded.column_types is None:
+    if card is not None and card.forecast is None and not loaded.numeric and loaded.column_types is None:
         _type(loaded, card)
     if model_id.extra_columns == "ignore":
         _ignore_extra(loaded, model_id)

@@ -17,7 +17,7 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.compiling import compiler
-from tenantry_server.formats import file_readers, fitted
+from tenantry_server.formats import adapters, file_readers, fitted
 from tenantry_server.formats.trial import try_once
 from tenantry_server.scoring import results
 from tenantry_server.scoring.several import Several
@@ -122,7 +122,8 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
         raise ArtifactInvalid(model_id.uri, problem) from error
     file_readers.refuse(loaded, model_id)
     if not isinstance(loaded, Model):
-        return model_of(loaded, model_id, card)
+        adapted = adapters.adapted(loaded, model_id)
+        return model_of(loaded, model_id, card) if adapted is None else adapted
     if model_id.method not in (None, getattr(loaded, "method", None)):
         problem = f"a Model is asked to predict, and not for {model_id.method}; remove spec.model.method"
         raise ArtifactInvalid(model_id.uri, problem)

@@ -55,7 +55,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
             together; None: as before, else ``predict``.
         spec: further fields, such as ``{"prewarm": True}``; one that is None goes back to its default.
         example: rows of what the model was fitted with, such as ``X_train.head(20)``: a DataFrame, a
-            two-dimensional array, a Series or list of texts, or a list of dicts. Then a card is stored
+            two-dimensional array, a Series or list of texts, or a list of dicts; of a forecaster a request,
+            such as ``{"horizon": 14}``. Then a card is stored
             beside the artifact: requests are read as these types, and a server must answer these rows as
             the model does here before the version is Ready.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.

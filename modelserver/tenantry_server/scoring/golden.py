@@ -12,7 +12,7 @@ import orjson
 from tenantry.errors import AnswersDiffer
 from tenantry.model import Predictions
 from tenantry_server.cards.card import Card
-from tenantry_server.rows.json_payload import JsonPayload
+from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.results import to_json
 
 RELATIVE = 1e-6
@@ -21,7 +21,7 @@ RELATIVE = 1e-6
 _LONGEST_SHOWN = 60
 
 
-def answers_of(score: Callable[[JsonPayload], Predictions], payload: JsonPayload) -> list[Any]:
+def answers_of(score: Callable[[Payload], Predictions], payload: Payload) -> list[Any]:
     """Return what a model answers, as a client reads it.
 
     Raises:
@@ -41,11 +41,13 @@ def as_read(predictions: Predictions) -> list[Any]:
 
 
 def compare(card: Card, seen: Sequence[Any], uri: str) -> None:
-    """Compare answers to the example rows with those that the card has.
+    """Compare answers to the example rows, or steps of a forecast, with those that the card has.
 
     Raises:
         AnswersDiffer: names the row, what was expected and what was seen, and other versions of libraries.
     """
+    if len(card.answers) != len(seen):  # a card that was written by hand
+        raise AnswersDiffer(uri, 0, f"{len(card.answers)} answers", f"{len(seen)}", skew(card.versions))
     for row, (expected, answer) in enumerate(zip(card.answers, seen, strict=True)):
         if not _is_close(expected, answer, card.relative, card.absolute):
             raise AnswersDiffer(uri, row, _shown(expected), _shown(answer), skew(card.versions))

@@ -1,5 +1,6 @@
 """Forecasts over HTTP: Tenantry's own protocol and KServe's, in this process and in a worker."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
+from click.testing import CliRunner, Result
 from sklearn.linear_model import Ridge
 
+from tenantry_cli.main import cli
 from tenantry_server import CachedModelRepository, SQLAlchemyModelInfoRepository, bounded_cache, make_app
 from tenantry_server.artifacts.repositories import FileSystemModelRepository
 from tenantry_server.toys import DriftForecaster
@@ -178,3 +181,22 @@ async def test_the_holder_answers_wherever_a_forecast_arrives() -> None:
             async with session.get("/forecast/bob?horizon=1") as response:
                 assert (response.status, response.headers["Tenantry-Server"]) == (200, "b")
         assert three["c"].models.loads == []
+
+
+async def test_the_command_asks_for_a_forecast(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "asked.json"
+    file.write_text(json.dumps({"horizon": 9, "exog": [{"price": 1}, {"price": 1}]}))
+
+    async def asked(*argv: str) -> Result:
+        command = ["forecast", *argv, "--url", str(client.make_url("/"))]
+        return await asyncio.to_thread(CliRunner().invoke, cli, command)
+
+    done = await asked("ann", "-n", "2", "-q", "0.1")
+    assert json.loads(done.stdout) == {"forecast": NEXT}
+    assert "answered by server-0 with file://" in done.stderr
+    later = await asked("ann", "-n", "1", "--from", "2026-12-01")
+    assert json.loads(later.stdout)["forecast"][0]["mean"] == 12.0
+    priced = await asked("priced", "-n", "2", "-f", str(file))
+    assert [step["mean"] for step in json.loads(priced.stdout)["forecast"]] == [12.0, 13.0]
+    assert "give the number of steps with --horizon" in (await asked("ann")).stderr
+    assert "422 InvalidRequest: horizon must be" in (await asked("ann", "-n", "1000000000")).stderr

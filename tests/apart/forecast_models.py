@@ -1,0 +1,73 @@
+"""Series, and what is expected of every library's model of them."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from tenantry import ModelId
+from tenantry_server.formats import load_model
+from tenantry_server.rows.forecast_request import of_document
+from tenantry_server.scoring.calls import score
+
+QUANTILES = (0.1, 0.5, 0.9)
+STEPS = 120
+
+
+def daily(zone: str | None = None) -> "pd.Series[float]":
+    """Demand that repeats each week, to 2026-11-28."""
+    index = pd.date_range("2026-08-01", periods=STEPS, freq="D", tz=zone)
+    noise = np.random.default_rng(0).normal(0, 1, STEPS)
+    return pd.Series(50 + 5 * np.sin(np.arange(STEPS) * 2 * np.pi / 7) + noise, index=index, name="demand")
+
+
+def prices(steps: int = STEPS) -> pd.DataFrame:
+    """An exogenous column from the first day of `daily` on."""
+    index = pd.date_range("2026-08-01", periods=steps, freq="D")
+    return pd.DataFrame({"price": np.linspace(1, 2, steps)}, index=index)
+
+
+def served(fitted: Any, **how: Any) -> Any:
+    """The model as a server loads it from a joblib file."""
+    file = io.BytesIO()
+    joblib.dump(fitted, file)
+    return load_model(file.getvalue(), ModelId("file:///m.joblib", **how))
+
+
+def answer(model: Any, horizon: int, **more: Any) -> tuple[list[Any], Any]:
+    """The labels of the steps, and means and quantiles, shape (horizon, 1 + quantiles)."""
+    made = score(model, of_document({"horizon": horizon, **more}))
+    return made[:, 0].tolist(), made[:, 1:].astype(float)
+
+
+def check(fitted: Any, mean: Any, *, quantiles: Any = None, first: Any = "2026-11-29", **more: Any) -> Any:
+    """Assert that a server answers what the library itself does; returns the model.
+
+    Args:
+        mean: of each step, by the library itself.
+        quantiles: of QUANTILES by the library itself, shape (steps, 3); None: it has none.
+    """
+    model = served(fitted)
+    labels, numbers = answer(model, len(mean), **more)
+    assert labels[0] == first
+    np.testing.assert_allclose(numbers[:, 0], np.asarray(mean, float).ravel(), rtol=1e-12)
+    assert model.takes_quantiles is (quantiles is not None)
+    if quantiles is not None:
+        _, several = answer(model, len(mean), quantiles=list(QUANTILES), **more)
+        np.testing.assert_allclose(several[:, 1:], np.asarray(quantiles, float), rtol=1e-9)
+        assert (several[:, 1] < several[:, 2]).all()
+        assert (several[:, 2] < several[:, 3]).all()
+    return model
+
+
+def ends(lower: Any, middle: Any, upper: Any) -> Any:
+    """QUANTILES from an interval of 80 % and what lies in its middle."""
+    return np.column_stack([np.asarray(each, float) for each in (lower, middle, upper)])
+
+
+def records(frame: pd.DataFrame) -> Sequence[dict[str, Any]]:
+    """Rows as a request brings them."""
+    return frame.to_dict("records")  # type: ignore[return-value]

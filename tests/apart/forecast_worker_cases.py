@@ -1,0 +1,80 @@
+"""Forecasts of these libraries as a server gives them: in a sandboxed worker, over HTTP."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
+from mlforecast import MLForecast
+from prophet import Prophet
+from sklearn.linear_model import LinearRegression
+from statsforecast import StatsForecast
+from statsforecast.models import AutoETS
+from statsmodels.tsa.arima.model import ARIMA
+
+from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
+from tenantry_server.workers.loading import WorkerLoads
+from tenantry_server.workers.pool import Pool
+from tenantry_server.workers.sandbox import Sandbox
+from tests.apart.forecast_models import daily
+from tests.apart.published import Published
+
+Client = TestClient[Request, Application]
+Y = daily()
+
+
+def panel() -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": "s", "ds": Y.index, "y": Y.to_numpy()})
+
+
+MODELS: dict[str, Any] = {
+    "arima": lambda: ARIMA(Y, order=(1, 0, 1)).fit(),
+    "ets": lambda: StatsForecast(models=[AutoETS(season_length=7)], freq="D").fit(panel()),
+    "ml": lambda: MLForecast(models=[LinearRegression()], freq="D", lags=[1, 7]).fit(panel()),
+    "prophet": lambda: Prophet().fit(panel()),
+}
+OWN: dict[str, Any] = {
+    "arima": lambda fitted: fitted.forecast(14),
+    "ets": lambda fitted: fitted.predict(14)["AutoETS"],
+    "ml": lambda fitted: fitted.predict(14)["LinearRegression"],
+    "prophet": lambda fitted: fitted.predict(fitted.make_future_dataframe(14, include_history=False))[
+        "yhat"
+    ],
+}
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(most=4, held_in=Sandbox())
+    pool.start()
+    try:
+        await pool.until_ready()
+        yield pool
+    finally:
+        pool.close()
+
+
+async def test_each_library_forecasts_in_a_sandboxed_worker(pool: Pool, tmp_path: Path) -> None:
+    fitted = {user_id: make() for user_id, make in MODELS.items()}
+    paths = {user_id: tmp_path / f"{user_id}.joblib" for user_id in fitted}
+    for user_id, path in paths.items():
+        joblib.dump(fitted[user_id], path)
+    files = FileSystemModelRepository()
+    files.loader = WorkerLoads(pool, timeout_s=120).load
+    models = CachedModelRepository(files, bounded_cache(64 << 20))
+    published = Published({user_id: path.as_uri() for user_id, path in paths.items()})
+    async with TestClient(
+        TestServer(make_app(published, models, pool=pool, predict_timeout_s=120))
+    ) as client:
+        for user_id, model in fitted.items():
+            async with client.post(f"/forecast/{user_id}", data=json.dumps({"horizon": 14})) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+            np.testing.assert_allclose([step["mean"] for step in answer["forecast"]], OWN[user_id](model))
+            assert answer["forecast"][0]["time"] == "2026-11-29"
