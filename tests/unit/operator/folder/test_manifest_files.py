@@ -60,7 +60,12 @@ def test_a_good_manifest(file: Path) -> None:
         ("  userId: ann\n", "", 5, "spec.userId: is required and missing"),
         ("  userId: ann", "  userId: 42", 6, "spec.userId: must be a string, got 42 (put it in quotes)"),
         ("  name: ann", "  name: Ann", 4, "metadata.name: must be a DNS subdomain"),
-        ("v1alpha1", "v9", 1, "apiVersion: must be 'tenantry.dev/v1alpha1', got 'tenantry.dev/v9'"),
+        (
+            "v1alpha1",
+            "v9",
+            1,
+            "apiVersion: must be 'tenantry.dev/v1alpha1' or 'tenantry.dev/v1beta1', got 'tenantry.dev/v9'",
+        ),
         ("kind: TenantModel", "kind: TenantModle", 2, "kind: must be 'TenantModel', got 'TenantModle'"),
         ("metadata:\n  name: ann\n", "", 1, "metadata: is required and missing"),
         ("    uri: file:///models/ann.joblib\n", "", 7, "spec.model: is required and missing"),
