@@ -95,6 +95,9 @@ class ModelId:
         return (self.sha256 or self.version_id or self.etag or "unpinned")[:8]
 
 
+_PINNED = "#sha256="
+
+
 def public_name(model_id: str) -> str:
     """Return what clients see of a model id: its version, and a digest of all of it; no bucket and no key.
 
@@ -105,7 +108,13 @@ def public_name(model_id: str) -> str:
         '9f86d081-eb573f36177033fa69fa3e24'
     """
     digest = sha256(model_id.encode(errors="backslashreplace")).hexdigest()
-    version = re.sub("[^A-Za-z0-9]", "", ModelId.parse(model_id).short)
+    pinned = model_id.rfind(_PINNED)
+    if pinned < 0:
+        version = ModelId.parse(model_id).short
+    else:  # what the operator pins, without parsing, which would cost as much as a prediction
+        version = model_id[pinned + len(_PINNED) :][:8]
+    if not (version.isascii() and version.isalnum()):
+        version = re.sub("[^A-Za-z0-9]", "", version)
     return f"{version or 'unpinned'}-{digest[:24]}"
 
 
