@@ -108,11 +108,9 @@ def public_name(model_id: str) -> str:
         '9f86d081-eb573f36177033fa69fa3e24'
     """
     digest = sha256(model_id.encode(errors="backslashreplace")).hexdigest()
-    pinned = model_id.rfind(_PINNED)
-    if pinned < 0:
-        version = ModelId.parse(model_id).short
-    else:  # what the operator pins, without parsing, which would cost as much as a prediction
-        version = model_id[pinned + len(_PINNED) :][:8]
+    _, pinned, rest = model_id.rpartition(_PINNED)
+    # What the operator pins is read without parsing, which would cost as much as a prediction.
+    version = rest[:8] if pinned else ModelId.parse(model_id).short
     if not (version.isascii() and version.isalnum()):
         version = re.sub("[^A-Za-z0-9]", "", version)
     return f"{version or 'unpinned'}-{digest[:24]}"
