@@ -22,6 +22,7 @@ from aiohttp import web
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.app import FAST_PATH
 from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.wire import refusals
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
 from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models
@@ -221,6 +222,13 @@ BITS = (
 )
 
 
+class Slow(web.Server):
+    """Leaves every request to aiohttp, and puts its refusals into the same words."""
+
+    def __call__(self) -> web.RequestHandler:
+        return refusals.Connection(self, loop=self._loop, **self._kwargs)
+
+
 @asynccontextmanager
 async def side(*, fast: bool) -> AsyncIterator[Side]:
     app = make_app(
@@ -234,6 +242,8 @@ async def side(*, fast: bool) -> AsyncIterator[Side]:
     assert runner.server is not None
     if fast:
         app[FAST_PATH].install(runner.server)
+    else:
+        runner.server.__class__ = Slow
     yielded = Side(runner.server)
     for user_id in ("ann", "bob"):  # warm, and measured to be quick
         for _ in range(2):
