@@ -193,6 +193,15 @@ def _is_prediction(path: str) -> bool:
     return path.startswith(("/predict/", "/forecast/")) or path.endswith(protocols.PREDICTIONS)
 
 
+async def _routed(
+    request: web.Request, handler: Handler, forwarder: Forwarder | None
+) -> web.StreamResponse:
+    user_id = None if forwarder is None else await protocols.user_id_of(request)
+    if forwarder is None or user_id is None:
+        return await handler(request)
+    return await forwarder.handle(request, user_id, handler)
+
+
 async def _answered(
     request: web.Request, handler: Handler, forwarder: Forwarder | None, explained: Explained | None
 ) -> web.StreamResponse:
@@ -200,11 +209,7 @@ async def _answered(
     if refusals.is_odd(request.raw_path):
         return refusals.of_odd_path(body)
     try:
-        if forwarder is not None:
-            user_id = await protocols.user_id_of(request)
-            if user_id is not None:
-                return await forwarder.handle(request, user_id, handler)
-        return await handler(request)
+        return await _routed(request, handler, forwarder)
     except TenantryError as error:
         if isinstance(error, ModelNotReady) and explained is not None:
             error = await explained(error)

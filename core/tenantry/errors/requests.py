@@ -110,14 +110,14 @@ class ModelMoving(TenantryError):
 
 
 class ModelLoading(TenantryError):
-    """The budget of this request was spent before the model had loaded; the load goes on."""
+    """The budget of this request was spent before the model had loaded; a load that has begun goes on."""
 
     reason: ClassVar[str] = "ModelLoading"
     retryable: ClassVar[bool] = True
 
     def __init__(self, user_id: str, timeout_s: float) -> None:
         super().__init__(
-            f"the model of user {user_id!r} is still being loaded after {timeout_s:g} s; the load goes on, "
-            "so retry shortly"
+            f"the model of user {user_id!r} has not loaded within {timeout_s:g} s; a load that has begun "
+            "goes on, so retry shortly"
         )
         self.user_id = user_id

@@ -158,7 +158,7 @@ class DataPlane:
         Raises:
             ModelNotAssigned: nobody declared a TenantModel for this user.
             ModelNotReady: one is declared, and no version of it has loaded yet.
-            ModelLoading: the budget is spent before the model has loaded; the load goes on.
+            ModelLoading: the budget is spent before the model has loaded; a load that has begun goes on.
             ArtifactError, ModelTooLarge: the model can't be loaded.
             FeatureMismatch: the rows are not what the model takes.
             PredictionFailed: the model raised.

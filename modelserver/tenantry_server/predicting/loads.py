@@ -6,6 +6,7 @@ Owns the threads that load. Refuses to know where models come from.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,7 @@ class Loads:
         self._load = load
         self._timeout_s = timeout_s
         self._threads = Threads(threads, "load", timeout_s=timeout_s, late=_Hung)
-        self._under_way: dict[str, asyncio.Future[Resident]] = {}
+        self._under_way: dict[str, _Flight] = {}
         self._in_threads: set[str] = set()
         self._backoff = LoadBackoff()
 
@@ -55,6 +56,9 @@ class Loads:
     async def load(self, model_id: str) -> Resident:
         """Load a model now, or wait for the load that is under way.
 
+        A load that has begun goes on although every request leaves. One that has not is dropped with the
+        last request that waits for it, so that requests in a hurry hold up no others.
+
         Raises:
             ArtifactError, ModelTooLarge: it can't be loaded.
         """
@@ -63,10 +67,17 @@ class Loads:
             if model_id in self._in_threads:  # and nobody waits for it: it took too long
                 raise self._timed_out(model_id, "an earlier load of it still goes on")
             begun = self._threads.submit(partial(contained, partial(self._in_thread, model_id)))
-            flight = self._under_way[model_id] = asyncio.ensure_future(self._in_time(model_id, begun))
-            flight.add_done_callback(partial(self._landed, model_id))
-        # Shielded: a request that gives up waiting must not end the load for the others.
-        return await asyncio.shield(flight)
+            landing = asyncio.ensure_future(self._in_time(model_id, begun))
+            flight = self._under_way[model_id] = _Flight(begun, landing)
+            landing.add_done_callback(partial(self._landed, model_id, flight))
+        flight.waiting += 1
+        try:
+            # Shielded: a request that gives up waiting must not end the load for the others.
+            return await asyncio.shield(flight.landing)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and flight.begun.cancel():
+                self._forget(model_id, flight)
 
     @property
     def hung(self) -> int:
@@ -93,16 +104,35 @@ class Loads:
     def _timed_out(self, model_id: str, place: str) -> ModelTimedOut:
         return ModelTimedOut(ModelId.parse(model_id).uri, self._timeout_s, place)
 
-    def _landed(self, model_id: str, flight: "asyncio.Future[Any]") -> None:
-        del self._under_way[model_id]
-        if flight.cancelled():
+    def _forget(self, model_id: str, flight: "_Flight") -> None:
+        if self._under_way.get(model_id) is flight:
+            del self._under_way[model_id]
+
+    def _landed(self, model_id: str, flight: "_Flight", landing: "asyncio.Future[Any]") -> None:
+        self._forget(model_id, flight)
+        if landing.cancelled():
             return
-        error = flight.exception()  # retrieved, in case every request that waited has left
+        error = landing.exception()  # retrieved, in case every request that waited has left
         if error is None:
             self._backoff.succeeded(model_id)
         elif isinstance(error, TenantryError) and not _untried(error):
             self._backoff.failed(model_id, error)
         self.ended(model_id, error)
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A load that waits for its turn, or is under way.
+
+    Attributes:
+        begun: ends with the load, and can be cancelled before it.
+        landing: the same on the event loop.
+        waiting: how many want it.
+    """
+
+    begun: "Future[Resident]"
+    landing: "asyncio.Future[Resident]"
+    waiting: int = 0
 
 
 class _Hung(Exception):

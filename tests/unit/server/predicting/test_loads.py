@@ -1,5 +1,6 @@
 """Loads that take too long: what is said meanwhile, and that they are possible again afterwards."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -18,9 +19,11 @@ class Source:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.loads = 0
+        self.loaded: list[str] = []
 
-    def __call__(self, _model_id: str) -> Resident:
+    def __call__(self, model_id: str) -> Resident:
         self.loads += 1
+        self.loaded.append(model_id)
         self.go.wait()
         return Resident(SumModel(), 1)
 
@@ -42,4 +45,42 @@ async def test_a_load_that_takes_too_long_is_not_begun_again_before_it_ended(sou
     source.go.set()
     await until_soon(lambda: loads.hung == 0)
     assert isinstance((await loads.load("file:///a")).model, SumModel)
+    loads.close()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_loaded_before_what_is_waited_for(
+    source: Source,
+) -> None:
+    """A flood of requests in a hurry for cold models, and one that is patient."""
+    loads = Loads(source, timeout_s=60.0, threads=2)
+    under_way = [asyncio.ensure_future(loads.load(f"begun {n}")) for n in range(2)]
+    await until_soon(lambda: source.loads == 2)
+    hurried = [asyncio.ensure_future(loads.load(f"hurried {n}")) for n in range(500)]
+    twice = [asyncio.ensure_future(loads.load("twice")) for _ in range(2)]
+    patient = asyncio.ensure_future(loads.load("patient"))
+    await asyncio.sleep(0)
+    for each in (*hurried, twice[0], under_way[0]):
+        each.cancel()
+    await asyncio.wait([*hurried, twice[0]])
+    source.go.set()
+    await asyncio.gather(twice[1], patient)
+    assert source.loaded == ["begun 0", "begun 1", "twice", "patient"]
+    assert isinstance((await loads.load("hurried 7")).model, SumModel)
+    loads.close()
+
+
+async def test_who_comes_just_after_a_load_was_dropped_has_one_of_its_own(source: Source) -> None:
+    loads = Loads(source, timeout_s=60.0, threads=1)
+    first = asyncio.ensure_future(loads.load("first"))
+    await until_soon(lambda: source.loads == 1)
+    left = asyncio.ensure_future(loads.load("a"))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.wait([left])
+    stays = asyncio.ensure_future(loads.load("a"))
+    await asyncio.sleep(0)
+    source.go.set()
+    assert isinstance((await stays).model, SumModel)
+    await first
+    assert source.loaded == ["first", "a"]
     loads.close()
