@@ -1,4 +1,4 @@
-"""A vectorizer that reads files by the names in requests is refused, wherever it hides and however it is stored."""
+"""A vectorizer that reads the files that requests name is refused, wherever and however it is stored."""
 
 import io
 from collections.abc import Callable
@@ -60,15 +60,14 @@ def switched(model: Any, given: str) -> Any:
     return model
 
 
-@pytest.mark.parametrize("suffix", ["skops", "joblib", "pkl"])
+@pytest.mark.parametrize(
+    ("suffix", "given"), [("skops", "filename"), ("joblib", "filename"), ("pkl", "file")]
+)
 @pytest.mark.parametrize("inside", INSIDE)
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("given", ["filename", "file"])
 def test_it_is_refused_in_words(suffix: str, inside: str, reader: str, given: str) -> None:
     model = INSIDE[inside](READERS[reader]()).fit(TEXTS, ANSWERS)
-    with pytest.raises(
-        ArtifactInvalid, match=f"{reader} has input='{given}', so requests would name files"
-    ):
+    with pytest.raises(ArtifactInvalid, match=f"{reader} has input='{given}', so requests would name"):
         load(switched(model, given), suffix)
 
 
@@ -96,7 +95,7 @@ def test_one_in_a_model_of_ours_is_refused_too() -> None:
         load(SklearnModel(model), "joblib")
 
 
-class Circular(TransformerMixin, BaseEstimator):
+class Circular(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """Refers to itself, which ends no search."""
 
     def fit(self, _rows: Any, _answers: Any = None) -> "Circular":
