@@ -9,7 +9,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from tenantry import TenantryError
-from tenantry.errors import ModelNotReady
+from tenantry.errors import ModelNotReady, PredictionFailed
 from tenantry_server import protocols
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
@@ -215,7 +215,9 @@ async def _answered(
             error = await explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
-            log.warning("prediction failed", path=request.path, error=str(error))
+            # What a model raises may quote a row: that is for the client alone.
+            words = error.reason if isinstance(error, PredictionFailed) else str(error)
+            log.warning("prediction failed", path=request.path, error=words)
         return response
     except web.RequestPayloadError as error:
         return error_responses.of_broken_body(request, error, body)

@@ -1,7 +1,8 @@
 """Refuses estimators whose requests would name files: text vectorizers with `input="filename"`.
 
 Such a model needs no code of its own: a skops file that holds nothing but trusted types reads any file that
-its worker may, as often as it is asked. The sandbox holds that where the kernel can; this holds it everywhere.
+its worker may, as often as it is asked. The sandbox holds that where the kernel can;
+this check holds it everywhere.
 """
 
 from collections.abc import Iterator

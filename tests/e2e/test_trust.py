@@ -1,14 +1,23 @@
-"""Real servers under the role that can't change who has which model: nothing that they do is refused."""
+"""A fleet as strict as it can be: roles of the registry, a secret of the fleet, logs that hold no secret.
+
+Servers run under roles that can't change who has which model, and nothing that they do is refused.
+"""
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import joblib
+import pandas as pd
 import pytest
 import yaml
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 from sqlalchemy.engine import make_url
 
 from tenantry.registry import migrate, open_engine
@@ -19,9 +28,17 @@ from tests.support.processes.up import ask
 from tests.support.tenants.hostile import EndsOnLoad
 from tests.support.waiting import until
 
+MARK = "marked-secret"
+
+
+class Guarded(Fleet):
+    """A fleet of whose roles the passwords are known."""
+
+    passwords: list[str]
+
 
 @pytest.fixture(scope="module")
-def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     url = make_url(postgres.database())
     engine = open_engine(url.render_as_string(hide_password=False))
     migrate(engine)
@@ -33,7 +50,14 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     ]
     folder = tmp_path_factory.mktemp("roles")
     (folder / "tenants").mkdir()
-    with Fleet(folder / "fleet", urls[0], [str(folder / "tenants")], servers=0) as fleet:
+    env = {
+        "TENANTRY_FLEET_SECRET": f"{MARK}-fleet",
+        "AWS_SECRET_ACCESS_KEY": f"{MARK}-s3",
+        "TENANTRY_LOG_LEVEL": "debug",
+    }
+    tenants = [str(folder / "tenants")]
+    with Guarded(folder / "fleet", urls[0], tenants, servers=0, env=env) as fleet:
+        fleet.passwords = [str(role.password) for role in roles]
         fleet.enroll({"TENANTRY_REGISTRY_URL": urls[1]})
         fleet.enroll({"TENANTRY_REGISTRY_URL": urls[2]})
         fleet.start()
@@ -100,3 +124,44 @@ def test_no_statement_of_a_server_is_refused(fleet: Fleet) -> None:
     for name in fleet.children:
         for refusal in ("permission denied", "row-level security"):
             assert refusal not in fleet.log(name), name
+
+
+REQUESTS = {
+    "a number": ("/predict/ann", {"instances": [[3.0]]}),
+    "a text for a number": ("/predict/ann", {"instances": [[MARK]]}),
+    "an unknown category": ("/predict/fay", [{"c": MARK}]),
+    "an unknown column": ("/predict/fay", [{MARK: 1}]),
+    "a broken document": ("/predict/ann", f'{{"{MARK}": '),
+    "nobody": ("/predict/nobody", [MARK]),
+    "KServe V1": ("/v1/models/ann:predict", {"instances": [[MARK]]}),
+    "V2": ("/v2/models/ann/infer", {"inputs": [{"name": MARK}]}),
+    "an odd path": ("/predict/%61nn", [MARK]),
+    "a model that crashed": ("/predict/eve", [MARK]),
+}
+
+
+def test_no_log_holds_a_payload_or_a_credential(fleet: Guarded) -> None:
+    """At the level debug, after requests that succeed and that fail in every way."""
+    fleet.start()
+    fleet.until_settled()
+    encoder = ColumnTransformer([("c", OrdinalEncoder(), ["c"])])
+    frame = pd.DataFrame({"c": ["x", "y"]})
+    declare(fleet.folder.parent, "fay", make_pipeline(encoder, LinearRegression()).fit(frame, [1.0, 2.0]))
+    until_reason(fleet, "fay", "Ready")
+    seen = set()
+    for url in fleet.urls.values():
+        for path, document in REQUESTS.values():
+            body = document if isinstance(document, str) else json.dumps(document)
+            headers = {"Authorization": f"Bearer {MARK}", "Cookie": f"s={MARK}", "X-Api-Key": MARK}
+            request = urllib.request.Request(f"{url}{path}?key={MARK}", body.encode(), headers)
+            seen.add(ask(request).status)
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as raw:
+            raw.sendall(f"GET / HTTP/1.1\r\nAuthorization : {MARK}\r\n\r\n".encode())
+            assert b"400" in raw.recv(65536)
+    assert seen >= {200, 400, 404, 422, 500}
+    for name in fleet.children:
+        log = fleet.log(name)
+        assert len(log) > 1000
+        for secret in (MARK, *fleet.passwords):
+            lines = [line for line in log.splitlines() if secret in line]
+            assert not lines, lines[:3]
