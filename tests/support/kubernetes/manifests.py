@@ -105,7 +105,10 @@ def environment(
         if "fieldRef" in source:
             value = fields[source["fieldRef"]["fieldPath"]]
         elif "secretKeyRef" in source:
-            value = secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
+            named = source["secretKeyRef"]
+            if named.get("optional") and (named["name"], named["key"]) not in secrets:
+                continue
+            value = secrets[named["name"], named["key"]]
         else:
             value = re.sub(r"\$\((\w+)\)", lambda found: made[found[1]], entry["value"])
         made[entry["name"]] = value
