@@ -25,7 +25,7 @@ from tenantry.registry.granting import grant
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes.fleet import Fleet
 from tests.support.processes.up import ask
-from tests.support.tenants.hostile import EndsOnLoad
+from tests.support.tenants.hostile import EndsOnLoad, Quotes
 from tests.support.waiting import until
 
 MARK = "marked-secret"
@@ -54,6 +54,7 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         "TENANTRY_FLEET_SECRET": f"{MARK}-fleet",
         "AWS_SECRET_ACCESS_KEY": f"{MARK}-s3",
         "TENANTRY_LOG_LEVEL": "debug",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     tenants = [str(folder / "tenants")]
     with Guarded(folder / "fleet", urls[0], tenants, servers=0, env=env) as fleet:
@@ -130,9 +131,10 @@ REQUESTS = {
     "a number": ("/predict/ann", {"instances": [[3.0]]}),
     "a text for a number": ("/predict/ann", {"instances": [[MARK]]}),
     "an unknown category": ("/predict/fay", [{"c": MARK}]),
+    "an error that quotes it": ("/predict/quo", [{"c": MARK}]),
     "an unknown column": ("/predict/fay", [{MARK: 1}]),
     "a broken document": ("/predict/ann", f'{{"{MARK}": '),
-    "nobody": ("/predict/nobody", [MARK]),
+    "nobody": ("/predict/nobody", {"instances": [[1.0]]}),
     "KServe V1": ("/v1/models/ann:predict", {"instances": [[MARK]]}),
     "V2": ("/v2/models/ann/infer", {"inputs": [{"name": MARK}]}),
     "an odd path": ("/predict/%61nn", [MARK]),
@@ -147,7 +149,9 @@ def test_no_log_holds_a_payload_or_a_credential(fleet: Guarded) -> None:
     encoder = ColumnTransformer([("c", OrdinalEncoder(), ["c"])])
     frame = pd.DataFrame({"c": ["x", "y"]})
     declare(fleet.folder.parent, "fay", make_pipeline(encoder, LinearRegression()).fit(frame, [1.0, 2.0]))
+    declare(fleet.folder.parent, "quo", Quotes())
     until_reason(fleet, "fay", "Ready")
+    until_reason(fleet, "quo", "Ready")
     seen = set()
     for url in fleet.urls.values():
         for path, document in REQUESTS.values():

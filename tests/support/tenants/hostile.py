@@ -99,6 +99,15 @@ class Parallels(Waits):
         return first + len(set(pids))
 
 
+class Quotes(Model):
+    """Raises with what it was asked, as many libraries do."""
+
+    feature_names = ("c",)
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        raise RuntimeError(f"can't take {data['c'].tolist()}")
+
+
 class Misbehaves(Model):
     """Does to its process what a row names in ``do``: one of the methods below, or nothing."""
 
