@@ -73,6 +73,13 @@ CASES: dict[str, Case] = {
     "no suffix": Case({"formats": ["skops"]}, "formats", uri="s3://models/skops"),
     "the default method": Case({"methods": ["predict"]}, None),
     "another method": Case({"methods": ["predict"]}, "methods", model={"method": "predict_proba"}),
+    "several methods": Case(
+        {"methods": ["predict", "predict_proba"]}, None, model={"method": ["predict_proba", "predict"]}
+    ),
+    "one too many": Case(
+        {"methods": ["predict"]}, "methods", model={"method": ["predict", "predict_proba"]}
+    ),
+    "a list of one": Case({"methods": ["predict"]}, None, model={"method": ["predict"]}),
     "shared workers": Case({"isolation": ["dedicated"]}, "isolation"),
     "a worker of its own": Case({"isolation": ["dedicated"]}, None, spec={"isolation": "dedicated"}),
     "few replicas": Case({"maxReplicas": 2}, None, spec={"replicas": 2}),

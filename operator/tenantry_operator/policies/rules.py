@@ -75,19 +75,26 @@ def _broken(policy: PolicySpec, namespace: str, spec: TenantModelSpec) -> Iterat
     ):
         yield "userIds", f"{spec.user_id!r} matches none of {_listed(policy.user_ids, namespace)}"
     if policy.uris is not None:
-        for uri in [spec.model.uri] + ([spec.model.card.uri] if spec.model.card is not None else []):
-            if _has_dots(uri):
-                yield "uris", f"{uri!r} has . or .. as a part of its path"
-            elif not uri.startswith(tuple(each.replace(NAMESPACE, namespace) for each in policy.uris)):
-                yield "uris", f"{uri!r} is below none of {_listed(policy.uris, namespace)}"
+        yield from _astray(policy.uris, namespace, spec)
     if policy.formats is not None and _format(spec) not in policy.formats:
         yield "formats", f"{_format(spec)!r} is none of {_listed(policy.formats, namespace)}"
-    if policy.methods is not None and spec.model.method not in policy.methods:
-        yield "methods", f"{spec.model.method!r} is none of {_listed(policy.methods, namespace)}"
+    declared = (spec.model.method,) if isinstance(spec.model.method, str) else spec.model.method
+    if policy.methods is not None and not set(declared) <= set(policy.methods):
+        strange = ", ".join(method for method in declared if method not in policy.methods)
+        yield "methods", f"{strange!r} is none of {_listed(policy.methods, namespace)}"
     if policy.isolation is not None and spec.isolation not in policy.isolation:
         yield "isolation", f"{spec.isolation!r} is none of {_listed(policy.isolation, namespace)}"
     if policy.max_replicas is not None and spec.replicas > policy.max_replicas:
         yield "maxReplicas", f"{spec.replicas} replicas are more than {policy.max_replicas}"
+
+
+def _astray(prefixes: Sequence[str], namespace: str, spec: TenantModelSpec) -> Iterator[tuple[str, str]]:
+    """Yield each address, of the artifact or its card, that lies elsewhere."""
+    for uri in [spec.model.uri] + ([spec.model.card.uri] if spec.model.card is not None else []):
+        if _has_dots(uri):
+            yield "uris", f"{uri!r} has . or .. as a part of its path"
+        elif not uri.startswith(tuple(each.replace(NAMESPACE, namespace) for each in prefixes)):
+            yield "uris", f"{uri!r} is below none of {_listed(prefixes, namespace)}"
 
 
 @cache
