@@ -61,8 +61,8 @@ class CommonSettings(BaseSettings):
     fleet_secret: SecretStr | None = Field(
         default=None,
         description="The same for operator and servers, and known to nobody else: a server gets shards "
-        "only after it answered a challenge with it, so that a row in SQL is not enough. Unset: every row "
-        "of the registry is believed.",
+        "and requests only after it answered a challenge with it: a row in SQL is not enough. Unset: every "
+        "row of the registry is believed.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,

@@ -202,6 +202,11 @@ async def _routed(
     return await forwarder.handle(request, user_id, handler)
 
 
+def _words(error: TenantryError) -> str:
+    """Return what to log of an error: what a model raises may quote a row, for the client alone."""
+    return error.reason if isinstance(error, PredictionFailed) else str(error)
+
+
 async def _answered(
     request: web.Request, handler: Handler, forwarder: Forwarder | None, explained: Explained | None
 ) -> web.StreamResponse:
@@ -215,9 +220,7 @@ async def _answered(
             error = await explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
-            # What a model raises may quote a row: that is for the client alone.
-            words = error.reason if isinstance(error, PredictionFailed) else str(error)
-            log.warning("prediction failed", path=request.path, error=words)
+            log.warning("prediction failed", path=request.path, error=_words(error))
         return response
     except web.RequestPayloadError as error:
         return error_responses.of_broken_body(request, error, body)

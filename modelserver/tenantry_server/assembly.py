@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry.challenges import Challenges
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
@@ -90,6 +91,7 @@ def assemble(
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = _plane(settings, table, models, workers)
     directory = Directory(settings.server_id)
+    challenges = Challenges(settings.fleet_secret, settings.server_id)
     view = FleetView(table, directory, plane)
     warmth = _warmth(settings, registry, table, models, plane, view)
     prewarmer = warmth.prewarmer
@@ -100,7 +102,7 @@ def assemble(
 
     def servers_read(servers: list[Server]) -> None:
         faults.live = {server.server_id for server in servers if server.live}
-        if directory.update(servers):
+        if directory.update(challenges.proven(servers)):
             prewarmer.servers_changed()
 
     follower = RegistryFollower(

@@ -5,9 +5,12 @@ Servers run under roles that can't change who has which model, and nothing that 
 
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import joblib
@@ -20,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from sqlalchemy.engine import make_url
 
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
 from tenantry.registry.granting import grant
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes.fleet import Fleet
@@ -54,6 +57,7 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         "TENANTRY_FLEET_SECRET": f"{MARK}-fleet",
         "AWS_SECRET_ACCESS_KEY": f"{MARK}-s3",
         "TENANTRY_LOG_LEVEL": "debug",
+        "TENANTRY_POLICY_FILE": str(restrict(folder, methods=["predict"])),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     tenants = [str(folder / "tenants")]
@@ -64,6 +68,19 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         fleet.start()
         fleet.until_settled()
         yield fleet
+
+
+def restrict(folder: Path, **rules: object) -> Path:
+    """Write the policy of every namespace."""
+    path = folder / "policies.yaml"
+    document = {
+        "apiVersion": "tenantry.dev/v1alpha1",
+        "kind": "TenantPolicy",
+        "metadata": {"name": "all"},
+        "spec": rules,
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
 def reason(fleet: Fleet, user_id: str) -> str | None:
@@ -140,6 +157,57 @@ REQUESTS = {
     "an odd path": ("/predict/%61nn", [MARK]),
     "a model that crashed": ("/predict/eve", [MARK]),
 }
+
+
+def test_a_file_of_policies_is_followed(fleet: Guarded) -> None:
+    restrict(fleet.folder.parent, methods=["predict_proba"])
+    until_reason(fleet, "ann", "PolicyDenied")
+    assert answer(fleet, "server-0", "ann") == 200, "what it was permitted before goes on"
+    restrict(fleet.folder.parent, methods=["predict"])
+    until_reason(fleet, "ann", "Ready")
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers everything with a guess, and remembers what it was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def _answer(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"[13]")
+
+    do_GET = do_POST = _answer  # noqa: N815 - the library's names
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_an_invented_server_gets_no_shard_and_no_request(fleet: Guarded) -> None:
+    """Its row is written with the SQL role that servers share."""
+    fleet.start()
+    fleet.until_settled()
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    engine = open_engine(fleet.members["server-0"].env["TENANTRY_REGISTRY_URL"])
+    endpoint = f"http://127.0.0.1:{listener.server_port}"
+    row = ServerRegistry(engine, "invented", endpoint=endpoint, capacity_bytes=1 << 40)
+    try:
+        row.renew(lease_s=600.0, acked_revision=1 << 40, report=ServerReport())
+        until(lambda: len(Stranger.asked) >= 9, "operator and servers have asked it again and again")
+        assert set(fleet.held()) == {"server-0", "server-1"}
+        for _ in range(20):
+            assert asked(fleet, "ann") == [200, 200]
+        assert not [line for line in Stranger.asked if not line.startswith("GET /challenge/")]
+        for name in fleet.children:
+            assert "a server is not believed" in fleet.log(name), name
+    finally:
+        row.release()
+        engine.dispose()
+        listener.shutdown()
+        listener.server_close()
 
 
 def test_no_log_holds_a_payload_or_a_credential(fleet: Guarded) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
+from tenantry.challenges import Challenges
 from tenantry.registry import Fault, FaultState, LoadReport, LoadState, OperatorRegistry, Server
 from tenantry_operator.fleet.busy_users import Spreading
-from tenantry_operator.fleet.challenges import Challenges
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
@@ -42,8 +42,7 @@ class Fleet:
         self._registry = registry
         self._metrics = metrics
         self._shards = ShardKeeper(registry, settings, metrics, weigh, is_leaving)
-        secret = settings.fleet_secret
-        self._challenges = Challenges(None if secret is None else secret.get_secret_value())
+        self._challenges = Challenges(settings.fleet_secret)
         self._spreading = Spreading(registry.spread())
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()

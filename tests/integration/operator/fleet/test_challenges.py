@@ -12,9 +12,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tenantry import proofs
+from tenantry.challenges import ask
 from tenantry.placement import SHARDS
 from tenantry.registry import OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
-from tenantry_operator.fleet.challenges import ask
 from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings

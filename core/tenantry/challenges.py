@@ -1,4 +1,6 @@
-"""Which servers have proved that they are the ones of their rows; only those get shards.
+"""Which servers have proved that they are the ones of their rows.
+
+The operator gives shards to no other, and servers pass requests on to no other.
 
 Anybody who can write to the table of servers can invent one. Where the fleet has a secret, its endpoint has
 to answer a challenge first.
@@ -11,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import structlog
+from pydantic import SecretStr
 
 from tenantry import proofs
 from tenantry.registry import Server
@@ -51,11 +54,15 @@ class Challenges:
 
     Args:
         secret: of the fleet; None: every row is believed.
+        own: the name of this server, which need not prove itself; empty: this is none.
         ask: as the function of that name.
     """
 
-    def __init__(self, secret: str | None, ask: Callable[[str, str], str] = ask) -> None:
-        self._secret = secret
+    def __init__(
+        self, secret: SecretStr | None, own: str = "", *, ask: Callable[[str, str], str] = ask
+    ) -> None:
+        self._secret = "" if secret is None else secret.get_secret_value()
+        self._own = own
         self._ask = ask
         self._proven: set[_Row] = set()
         self._asked: dict[_Row, Future[bool]] = {}
@@ -74,9 +81,14 @@ class Challenges:
         for server in servers:
             row = (server.server_id, server.endpoint)
             waits = now_s < self._again_s.get(row, now_s)
-            if server.live and row not in self._proven and row not in self._asked and not waits:
+            known = server.server_id == self._own or row in self._proven or row in self._asked
+            if server.live and not known and not waits:
                 self._asked[row] = self._pool.submit(self._proves, *row)
-        return [server for server in servers if (server.server_id, server.endpoint) in self._proven]
+        return [
+            server
+            for server in servers
+            if server.server_id == self._own or (server.server_id, server.endpoint) in self._proven
+        ]
 
     def close(self) -> None:
         """Ask nobody any more."""
@@ -96,10 +108,12 @@ class Challenges:
         asked = proofs.challenge()
         try:
             answer = self._ask(endpoint, proofs.PATH + asked)
-            if proofs.holds(self._secret or "", server_id, endpoint, asked, answer.strip()):
+            if proofs.holds(self._secret, server_id, endpoint, asked, answer.strip()):
                 return True
             why = "its answer is wrong; give operator and servers one TENANTRY_FLEET_SECRET"
         except Exception as error:  # whatever a stranger's answer breaks
             why = f"{type(error).__name__}: {error}"
-        log.warning("a server gets no shards: it proves nothing", server=server_id, url=endpoint, error=why)
+        log.warning(
+            "a server is not believed: it proves nothing", server=server_id, url=endpoint, error=why
+        )
         return False
