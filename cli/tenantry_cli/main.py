@@ -90,9 +90,14 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; every error is one line on standard error, and the exit status says so."""
+    """Run `tenantry`."""
+    run(cli, "tenantry")
+
+
+def run(command: click.Command, name: str) -> None:
+    """Run a command; every error is one line on standard error, and the exit status says so."""
     try:
-        status = cli.main(prog_name="tenantry", standalone_mode=False)
+        status = command.main(prog_name=name, standalone_mode=False)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:

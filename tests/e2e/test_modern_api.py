@@ -1,17 +1,23 @@
-"""Operator, server and kubectl on an API server of today: CEL, selectable fields, versions, warnings."""
+"""Operator, server, kubectl and its plugin on an API server of today: CEL, selectable fields, versions."""
 
-from collections.abc import Iterator
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+from tenantry_cli.plugin.commands import cli
 from tenantry_server.publishing import to_yaml
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import CRD, CRDS, Home, install_crd
 from tests.support.kubernetes.kubectl import Kubectl
+from tests.support.kubernetes.manifests import BASE, composed, create, of_kind, rendered
 from tests.support.kubernetes.manifests import CRDS as CRD_FOLDER
-from tests.support.kubernetes.manifests import composed
 from tests.support.waiting import until
 
 
@@ -59,6 +65,74 @@ def test_a_tenant_model_is_found_by_its_user(home: Home, kubectl: Kubectl) -> No
         table = kubectl.ok("get", kind, "-A", "--field-selector", "spec.userId=cid").splitlines()
         assert table[0].split() == ["NAMESPACE", "NAME", "USER", "READY", "REASON", "AGE"]
         assert [line.split()[:5] for line in table[1:]] == [["default", "cid", "cid", "True", "Ready"]]
+
+
+# kubectl tenantry
+
+
+@pytest.fixture
+def plugin(kubectl: Kubectl, modern: ControlPlane) -> Callable[..., Result]:
+    """Runs `kubectl tenantry ARGS` in this process, with the same kubectl."""
+    path = f"{kubectl.binary.parent}{os.pathsep}{os.environ['PATH']}"
+    env = {"PATH": path, "KUBECONFIG": str(modern.kubeconfig)}
+    return lambda *args: CliRunner().invoke(cli, args, env=env, catch_exceptions=False)
+
+
+def test_the_plugin_says_why_a_user_waits_and_who_wrote_what(
+    home: Home, kubectl: Kubectl, plugin: Callable[..., Result]
+) -> None:
+    kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish("eve", 1.0)))
+    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/eve")
+    bad = home.publish("fay", 1.0).to_manifest()
+    bad["spec"]["model"] = {"uri": f"file://{home.folder}/nowhere.joblib"}
+    kubectl.ok("apply", "-f", "-", stdin=yaml.safe_dump(bad))
+    home.until("fay", "ArtifactNotFound")
+    done = plugin("why", "eve")
+    assert done.exit_code == 0
+    assert "Ready Ready" in done.stdout
+    assert home.get("eve")["status"]["modelId"] in done.stdout
+    done = plugin("why", "fay")
+    assert done.exit_code == 1, "nothing answers for fay"
+    assert f"no artifact at file://{home.folder}/nowhere.joblib; publish it there" in done.stdout
+    told = plugin("history", "eve").stdout
+    assert re.search(r"kubectl-client-side-apply +wrote spec", told), told
+    assert re.search(r"tenantry-operator +wrote status", told), told
+    assert "Ready is True: Ready" in told
+    done = plugin("why", "nobody")
+    assert (done.exit_code, "no TenantModel has the userId 'nobody'" in done.output) == (1, True)
+
+
+def test_the_plugin_counts_reasons_and_reports_missing_pods(
+    home: Home, plugin: Callable[..., Result], tmp_path: Path
+) -> None:
+    """There is no controller here, so no pod of the manifests ever runs."""
+    done = plugin("status")
+    assert "nothing of Tenantry runs in the namespace tenantry" in done.stderr
+    base = rendered(BASE)
+    create(home.plane, of_kind(base, "Namespace", "Deployment", "StatefulSet"))
+    secret: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "tenantry-registry"},
+    }
+    secret["stringData"] = {"url": "postgresql://me:hunter2@db/tenantry"}
+    assert home.plane.request("POST", "/api/v1/namespaces/tenantry/secrets", secret)[0] == 201
+    done = plugin("status")
+    assert done.exit_code == 1
+    assert re.search(r"deployment/tenantry-operator +0 +2 +tenantry", done.stdout), done.stdout
+    assert re.search(r"statefulset/tenantry-server +0 +2 +tenantry", done.stdout)
+    assert re.search(r"ArtifactNotFound +1 +default/fay +no artifact at ", done.stdout), done.stdout
+    assert re.search(r"\d of \d TenantModels Ready", done.stderr)
+    archive = tmp_path / "report.tar.gz"
+    done = plugin("report", "-o", str(archive))
+    assert done.exit_code == 0, done.output
+    with tarfile.open(archive) as packed:
+        files = {each.name: packed.extractfile(each) for each in packed}
+        texts = {name: file.read().decode() for name, file in files.items() if file is not None}
+    assert "ArtifactNotFound" in texts["tenantry-report/tenantmodels.json"]
+    assert "secretKeyRef" in texts["tenantry-report/deployments.json"]
+    assert "hunter2" not in "".join(texts.values())
+    assert not any("secret" in name for name in texts)
 
 
 def test_v1alpha1_warns_once_it_is_deprecated(home: Home, kubectl: Kubectl, tmp_path: Path) -> None:

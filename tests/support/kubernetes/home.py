@@ -31,10 +31,12 @@ TENANT_MODELS = "/apis/tenantry.dev/v1alpha1/namespaces/default/tenantmodels"
 
 def install_crd(plane: ControlPlane) -> None:
     """Until both kinds are served; POST, as a new kubectl refuses CEL rules on an old server."""
-    for path, served in ((CRD, TENANT_MODELS), (POLICY_CRD, TENANT_POLICIES)):
+    both = [TENANT_MODELS.replace("v1alpha1", version) for version in ("v1alpha1", "v1beta1")]
+    for path, served in ((CRD, both), (POLICY_CRD, [TENANT_POLICIES])):
         status, body = plane.request("POST", CRDS, yaml.safe_load(path.read_text()))
         assert status in (201, 409), body
-        _until_served(plane, served)
+        for each in served:
+            _until_served(plane, each)
 
 
 def _until_served(plane: ControlPlane, path: str) -> None:

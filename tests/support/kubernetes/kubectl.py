@@ -73,10 +73,13 @@ class Kubectl:
     """kubectl as the user of one kubeconfig, with a home of its own beside that file.
 
     So neither a person's settings reach it, nor what it once learned about another server.
+
+    Attributes:
+        binary: the kubectl itself.
     """
 
     def __init__(self, kubeconfig: Path, *, binary: Path | None = None) -> None:
-        self._binary = binary or provide()
+        self.binary = binary or provide()
         home = kubeconfig.parent / "kubectl-home"
         home.mkdir(exist_ok=True)
         self._env = {"PATH": os.defpath, "HOME": str(home), "KUBECONFIG": str(kubeconfig)}
@@ -84,14 +87,14 @@ class Kubectl:
     @property
     def version(self) -> tuple[int, int]:
         """Major and minor, such as (1, 33)."""
-        return version(self._binary)
+        return version(self.binary)
 
     def run(
         self, *args: str | Path, stdin: str | None = None, timeout_s: float = PATIENCE_S
     ) -> "subprocess.CompletedProcess[str]":
         """`kubectl ARGS`, whatever its exit status."""
         return subprocess.run(
-            [self._binary, *args],
+            [self.binary, *args],
             input=stdin or "",
             env=self._env,
             capture_output=True,
