@@ -364,7 +364,7 @@ def test_another_namespace_is_one_line(tmp_path: Path) -> None:
     assert told["TENANTRY_STATEFULSET"] == "elsewhere/tenantry-server"
 
 
-def test_whoever_applies_a_field_reference_owns_all_of_it(documents: list[Document]) -> None:
+def test_each_field_reference_says_its_version(documents: list[Document]) -> None:
     """Client-side apply writes the default apiVersion, and a server-side apply without it conflicts."""
     references = [
         entry["valueFrom"]["fieldRef"]
