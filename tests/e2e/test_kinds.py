@@ -252,6 +252,38 @@ def test_several_methods_answer_together_in_each_protocol(site: Site) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["text", "logistic", "text-multi", "two-forests", "svc"])
+def test_numbers_of_classes_have_their_names_on_request(site: Site, name: str) -> None:
+    """A kernel, models in workers, and several outputs, whose classes differ."""
+    rows, chances = site.rows(name), site.expected(name)
+    found = site.trained[name].model.classes_
+    outputs = [list(map(str, each)) for each in found] if isinstance(found, list) else None
+
+    def named(row: Any) -> Any:
+        if not isinstance(row, list):
+            return row  # of two classes decision_function has one number
+        if outputs is None:
+            return dict(zip(map(str, found), row, strict=True))
+        return [dict(zip(classes, each, strict=True)) for classes, each in zip(outputs, row, strict=True)]
+
+    wanted = [named(row) for row in chances]
+    native = site.post(f"/predict/{name}?classes=names", rows)
+    v1 = site.post(f"/v1/models/{name}:predict?classes=names", {"instances": rows})["predictions"]
+    for seen in (native, v1):
+        assert _equal_documents(wanted, seen)
+
+
+def test_names_of_classes_are_refused_where_there_are_none(site: Site) -> None:
+    def refused(name: str, query: str) -> tuple[int, str]:
+        body = json.dumps(site.rows(name)).encode()
+        reply = ask(urllib.request.Request(f"{site.up.url}/predict/{name}?{query}", data=body))
+        return reply.status, reply.body["error"]["message"]
+
+    assert "answers with predict, and its card names no classes" in refused("ridge", "classes=names")[1]
+    status, words = refused("text", "classes=numbers")
+    assert (status, "must be 'names', got 'numbers'" in words) == (422, True)
+
+
 def test_clients_send_a_new_column_before_the_version_that_takes_it(site: Site) -> None:
     """Without `extraColumns: ignore` either clients or the new version would have to be first, and fail."""
     folder, frame = site.up.manifests.parent / "models", pd.DataFrame({"a": [1.0, 2.0, 4.0]})
@@ -326,4 +358,6 @@ def _equal_documents(expected: Any, seen: Any) -> bool:
         return expected.keys() == seen.keys() and all(
             _equal_documents(expected[key], seen[key]) for key in expected
         )
+    if isinstance(expected, list) and isinstance(seen, list):
+        return len(expected) == len(seen) and all(map(_equal_documents, expected, seen))
     return _equal(expected, seen)

@@ -45,6 +45,8 @@ class Card:
         versions: of Python and of the libraries, by their distribution's name.
         statistics: of each column of numbers: count, missing, mean, std, min and max.
         forecast: of a series, the example request in the place of rows, and `answers` are its steps.
+        classes: names of the classes that probabilities are of, in their order; of several outputs a list
+            for each. None: unknown, or there are none.
     """
 
     form: Form
@@ -57,6 +59,7 @@ class Card:
     versions: Mapping[str, str]
     statistics: Mapping[str, Mapping[str, float]]
     forecast: Mapping[str, Any] | None = None
+    classes: list[Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -112,6 +115,7 @@ class Card:
                 "statistics": dict(self.statistics),
             }
             | ({} if self.forecast is None else {"forecast": dict(self.forecast)})
+            | ({} if self.classes is None else {"classes": self.classes})
         )
 
     @classmethod
@@ -138,6 +142,7 @@ class Card:
                 versions={str(name): str(value) for name, value in document["versions"].items()},
                 statistics=dict(document["statistics"]),
                 forecast=document.get("forecast"),
+                classes=document.get("classes"),
             )
             if card.forecast is not None:
                 card.payload()

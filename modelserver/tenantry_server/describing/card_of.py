@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import orjson
+
 from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import NotPublished
 from tenantry.model import Predictions
+from tenantry.model_id import DEFAULT_METHOD
 from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.describing import examples, forecast_card
 from tenantry_server.describing.versions import absolute_of, versions_here
@@ -61,7 +65,8 @@ def card_of(data: bytes, model_id: ModelId, example: Any, *, model: Any = None) 
         answers = golden.answers_of(lambda payload: score(served, payload), unanswered.payload())
     except TenantryError as error:
         raise NotPublished(_EXAMPLE, f"a server could not answer the example: {error}") from error
-    card = replace(unanswered, answers=answers, absolute=absolute_of(answers))
+    classes = _classes(model if model is not None else _itself(data, model_id))
+    card = replace(unanswered, answers=answers, absolute=absolute_of(answers), classes=classes)
     if model is not None:
         _check_itself(card, model, few)
     return card
@@ -93,3 +98,26 @@ def _answers_itself(card: Card, model: Any, example: Any) -> Predictions:
         for method in card.method.split(",")
     }
     return results.together(answers) if len(answers) > 1 else answers[card.method]
+
+
+def _itself(data: bytes, model_id: ModelId) -> Any:
+    """Return the estimator of an artifact where that has classes to tell."""
+    if model_id.methods == (DEFAULT_METHOD,):
+        return None
+    loaded = load_model(data, replace(model_id, compile="off", method=model_id.methods[0]))
+    return getattr(loaded, "estimator", None)
+
+
+def _classes(estimator: Any) -> list[Any] | None:
+    """Return the names of an estimator's classes, as the keys of a JSON object."""
+    found = getattr(estimator, "classes_", None)
+    if found is None:
+        return None
+    outputs = list(found)
+    if outputs and isinstance(outputs[0], np.ndarray | list):
+        return [[_name(label) for label in np.asarray(each).tolist()] for each in outputs]
+    return [_name(label) for label in np.asarray(found).tolist()]
+
+
+def _name(label: Any) -> str:
+    return label if isinstance(label, str) else orjson.dumps(label).decode()

@@ -3,6 +3,7 @@
 import orjson
 from aiohttp import web
 
+from tenantry_server.protocols import class_names
 from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
@@ -27,7 +28,10 @@ def routes(service: Service) -> list[web.RouteDef]:
         body = await read_body(request)
         payload = await service.read(body, parse)
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
-        given = await service.predict(user_id, payload, timeout_s=timeout_s, body=body)
+        if class_names.are_asked(request):
+            given = await class_names.predict(service, user_id, payload, timeout_s=timeout_s, body=body)
+        else:
+            given = await service.predict(user_id, payload, timeout_s=timeout_s, body=body)
         content = await service.write(given, lambda: to_json(given.predictions, bare=False))
         return answer(content, given.model_id)
 

@@ -75,7 +75,7 @@ def by_row(outputs: Sequence[Predictions]) -> Predictions:
     """
     if len({output.shape for output in outputs}) == 1:
         return np.stack(outputs, axis=1)
-    return _list_of([[row.tolist() for row in rows] for rows in zip(*outputs, strict=True)])
+    return listed([[row.tolist() for row in rows] for rows in zip(*outputs, strict=True)])
 
 
 def together(answers: Mapping[str, Predictions]) -> Predictions:
@@ -84,25 +84,27 @@ def together(answers: Mapping[str, Predictions]) -> Predictions:
     Returns:
         shape (n,), of dicts by method.
     """
-    rows = zip(*map(_listed, answers.values()), strict=True)
-    return _list_of([dict(zip(answers, row, strict=True)) for row in rows])
+    rows = zip(*map(_plainly, answers.values()), strict=True)
+    return listed([dict(zip(answers, row, strict=True)) for row in rows])
 
 
-def _listed(answer: Predictions) -> list[Any]:
+def _plainly(answer: Predictions) -> list[Any]:
     if answer.dtype.kind == "f" and answer.dtype.itemsize < 8:  # the shortest text that is this number
         answer = answer.astype(str).astype(np.float64)
     values: list[Any] = answer.tolist()
     return values
 
 
-def apart(predictions: Predictions, names: Sequence[str]) -> list[Predictions]:
-    """Return the answers of each method from those that `together` made.
+def by_method(predictions: Predictions, names: Sequence[str]) -> dict[str, Predictions]:
+    """Return the answers of each method; of several, from those that `together` made.
 
     Raises:
         PredictionFailed: they are something else.
     """
+    if len(names) == 1:
+        return {names[0]: predictions}
     try:
-        return [as_array([row[name] for row in predictions.tolist()]) for name in names]
+        return {name: as_array([row[name] for row in predictions.tolist()]) for name in names}
     except (TypeError, KeyError) as error:
         raise PredictionFailed(f"there is no answer of each method: {error!r}") from None
 
@@ -116,7 +118,7 @@ def as_array(returned: Any) -> Predictions:
     try:
         array = np.asarray(returned)
     except ValueError:  # lists of different lengths
-        return _list_of(list(returned))
+        return listed(list(returned))
     if array.dtype.kind == "U" and isinstance(returned, list):
         values = np.asarray(returned, dtype=object)
         if not all(isinstance(value, str) for value in values.ravel()):
@@ -124,7 +126,8 @@ def as_array(returned: Any) -> Predictions:
     return array
 
 
-def _list_of(values: list[Any]) -> Predictions:
+def listed(values: list[Any]) -> Predictions:
+    """Return values as they are, shape (n,), whatever they hold."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -136,13 +139,13 @@ def _times(times: Predictions) -> Predictions:
     missing = np.isnat(times)
     if not missing.any():
         return np.asarray(texts)
-    return _list_of([None if gone else str(text) for text, gone in zip(texts, missing, strict=True)])
+    return listed([None if gone else str(text) for text, gone in zip(texts, missing, strict=True)])
 
 
 def _objects(predictions: Predictions, kind: str) -> Predictions:
     plain = [_plain(value, kind) for value in predictions.tolist()]
     if predictions.ndim == 1:
-        return _list_of(plain)
+        return listed(plain)
     whole = np.empty(predictions.shape, dtype=object)
     whole[...] = plain
     return whole

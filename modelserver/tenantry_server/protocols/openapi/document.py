@@ -25,6 +25,12 @@ _OF_USER = {
     "description": "Describe this user's model alone, as its card has it.",
     "schema": {"type": "string", "minLength": 1},
 }
+_CLASSES = {
+    "name": "classes",
+    "in": "query",
+    "description": "An object for each list of probabilities, with the names of classes that the card has.",
+    "schema": {"const": "names"},
+}
 _VERSION = {
     "name": "version",
     "in": "path",
@@ -72,7 +78,7 @@ def _own() -> dict[str, Any]:
         "Predict for rows",
         json_content("BareOrNot", [3.5]),
         errors=(*OF_A_BODY, *OF_A_MODEL),
-        parameters=[USER],
+        parameters=[USER, _CLASSES],
         body=json_content("Rows", [{"km": 12.0, "hour": 8}]),
         of_model=True,
     )
@@ -127,7 +133,7 @@ def _v1() -> dict[str, Any]:
         "Predict for instances",
         json_content("Predictions", {"predictions": [3.5]}),
         errors=(*OF_A_BODY, *OF_A_MODEL),
-        parameters=[USER],
+        parameters=[USER, _CLASSES],
         body=json_content("Rows", _ROWS),
         of_model=True,
     )

@@ -27,17 +27,6 @@ def output_names(model_id: str) -> tuple[str, ...]:
     return ModelId.parse(model_id).methods
 
 
-def outputs_of(predictions: Predictions, names: Sequence[str]) -> dict[str, Predictions]:
-    """Return predictions by the outputs of their model.
-
-    Raises:
-        PredictionFailed: they are not of these outputs.
-    """
-    if len(names) == 1:
-        return {names[0]: predictions}
-    return dict(zip(names, results.apart(predictions, names), strict=True))
-
-
 def version_of(model_id: str) -> str:
     """Return the version that a client sees: the start of the pinned digest, or of the store's version.
 
@@ -65,7 +54,7 @@ def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, in
     """
     names = output_names(answer.model_id)
     wanted = dict.fromkeys(names, asked.binary) if asked.outputs is None else _wanted(asked.outputs, names)
-    given = outputs_of(answer.predictions, names)
+    given = results.by_method(answer.predictions, names)
     outputs, binary = [], []
     for name, is_binary in wanted.items():
         output, data = _tensor(name, given[name], binary=is_binary)

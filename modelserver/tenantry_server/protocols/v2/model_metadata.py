@@ -11,7 +11,7 @@ from tenantry.model import Predictions
 from tenantry_server import formats
 from tenantry_server.cards.card import Card
 from tenantry_server.protocols.service import Service
-from tenantry_server.protocols.v2.infer_answer import output_names, outputs_of, version_of
+from tenantry_server.protocols.v2.infer_answer import output_names, version_of
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.rows.tensors import Tensor, Tensors
@@ -83,7 +83,7 @@ def _answered(card: Card, model_id: str) -> list[dict[str, Any]] | None:
     if card.method != ",".join(names) or not card.answers:
         return None
     try:
-        return _tensors(outputs_of(results.as_array(card.answers), names))
+        return _tensors(results.by_method(results.as_array(card.answers), names))
     except (ValueError, PredictionFailed):
         return None
 
@@ -104,7 +104,7 @@ async def _outputs(
         zeros = Tensors([Tensor(MATRIX, 1, width, np.zeros(width))])
         try:
             given = (await service.predict(user_id, zeros, timeout_s=timeout_s)).predictions
-            return _tensors(outputs_of(given, names))
+            return _tensors(results.by_method(given, names))
         except TenantryError:
             pass  # zeros may lie outside what it takes
     return [{"name": name, "datatype": "FP64", "shape": [_ANY]} for name in names]

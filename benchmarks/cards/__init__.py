@@ -1,0 +1,1 @@
+"""`python -m benchmarks.cards`: what a model's card costs."""
