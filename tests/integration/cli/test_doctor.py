@@ -10,7 +10,10 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tenantry import ModelId
+from tenantry.model_id import CARD_SUFFIX
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry_server.cards.card import Card, Form
+from tenantry_server.rows.columns import Column, Kind
 from tests.support.processes.up import tenantry
 
 OLD = Path(__file__).parents[2] / "data" / "sklearn-1.6.1"
@@ -26,6 +29,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [Assignment(path.stem, f"uid-{path.stem}", 1, exact(path)) for path in paths]
     lost = str(ModelId(f"file://{folder}/lost.joblib", sha256="0" * 64))
     rows += [
+        Assignment("other", "uid-other", 1, with_card(folder)),
         Assignment("lost", "uid-lost", 1, None, candidate_id=lost),
         Assignment("twin", "uid-twin", 1, exact(OLD / "hist.joblib")),
         Assignment("nothing", "uid-nothing", 1, None),
@@ -39,6 +43,30 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
+def with_card(folder: Path) -> str:
+    """A model of scikit-learn 1.5.2, with the card that it would have got there; 1.9 answers [0, 0, 1]."""
+    artifact = folder / "other.joblib"
+    artifact.write_bytes((OLD.parent / "sklearn-1.5.2" / "ada.joblib").read_bytes())
+    card = Card(
+        form=Form.ARRAY,
+        columns=(Column("0", Kind.NUMBER, "float64"), Column("1", Kind.NUMBER, "float64")),
+        rows=[[-1.0, -1.0], [-2.0, -1.0], [2.0, 2.0]],
+        answers=[1, 1, 1],
+        method="predict",
+        relative=1e-6,
+        absolute=1e-9,
+        versions={"scikit-learn": "1.5.2"},
+        statistics={},
+    ).to_json()
+    artifact.with_name(f"other.joblib{CARD_SUFFIX}").write_bytes(card)
+    digests = {"sha256": artifact.read_bytes(), "card": card}
+    return str(
+        ModelId(
+            artifact.as_uri(), **{name: hashlib.sha256(data).hexdigest() for name, data in digests.items()}
+        )
+    )
+
+
 def exact(path: Path) -> str:
     return str(ModelId(path.as_uri(), sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
 
@@ -50,6 +78,7 @@ def test_it_lists_whose_models_would_not_load_and_why(url: str) -> None:
     assert {user: each["reason"] for user, each in found.items()} == {
         "hist": "ArtifactInvalid",
         "lost": "ArtifactNotFound",
+        "other": "AnswersDiffer",
         "ridge": "",
         "twin": "ArtifactInvalid",
         "well": "",
@@ -57,7 +86,8 @@ def test_it_lists_whose_models_would_not_load_and_why(url: str) -> None:
     assert "trained with scikit-learn 1.6.1, served by" in found["hist"]["message"]
     assert "trained with scikit-learn 1.6.1, served by" in found["ridge"]["versionSkew"]
     assert found["well"] == {**found["well"], "ok": True, "message": "", "versionSkew": ""}
-    assert "3 of 5 tenants would not be served, 1 by another version of their library" in done.stderr
+    assert "scikit-learn 1.5.2 there" in found["other"]["message"]
+    assert "4 of 6 tenants would not be served, 1 by another version of their library" in done.stderr
 
 
 def test_a_skew_is_a_warning_unless_the_servers_are_to_refuse_it(url: str) -> None:
