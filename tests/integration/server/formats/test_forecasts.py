@@ -1,7 +1,6 @@
 """Forecasting libraries, in two environments of their own: one beside our pins, one with pandas 2.
 
 sktime 1.2 wants pandas before 3.1 and skforecast 0.26 pandas before 3, so they are tried with pandas 2.
-statsforecast 2.0 and mlforecast 1.0 are the newest that take pandas 3.
 """
 
 import subprocess
@@ -9,19 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.environments import CHECKOUT, environment, our_requirements, with_our_sources
+from tests.support.environments import (
+    CHECKOUT,
+    environment,
+    our_requirements,
+    with_forecasts,
+    with_our_sources,
+)
 
 _TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout")
 _CASES_S = 600
-_BESIDE_OURS = ("statsmodels==0.15.0", "statsforecast==2.0.1", "mlforecast==1.0.2", "prophet==1.5.0")
 _WITH_PANDAS_2 = ("pandas==2.3.3", "sktime==1.2.0", "skforecast==0.26.0")
 
 
 def _python(cases: str) -> Path:
     """The Python of the environment of these cases; to make it takes one to two minutes, once."""
-    ours = our_requirements("server", tools=_TOOLS)
     if "pandas2" not in cases:
-        return environment("forecasts", *ours, *_BESIDE_OURS)
+        return with_forecasts()
+    ours = our_requirements("server", tools=_TOOLS)
     return environment(
         "forecasts-pandas2", *(each for each in ours if not each.startswith("pandas=")), *_WITH_PANDAS_2
     )
