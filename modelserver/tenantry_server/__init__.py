@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenantry_server.formats.tensorflow import TensorFlowModel
     from tenantry_server.memory.eviction import bounded_cache
     from tenantry_server.memory.model_cache import CachedModelRepository
-    from tenantry_server.publishing import publish
+    from tenantry_server.publishing import publish, publish_many
 
 __all__ = [
     "CachedModelRepository",
@@ -32,6 +32,7 @@ __all__ = [
     "bounded_cache",
     "make_app",
     "publish",
+    "publish_many",
 ]
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "bounded_cache": "tenantry_server.memory.eviction",
     "make_app": "tenantry_server.app",
     "publish": "tenantry_server.publishing",
+    "publish_many": "tenantry_server.publishing",
 }
 
 

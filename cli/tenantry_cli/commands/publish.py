@@ -7,12 +7,17 @@ import click
 
 from tenantry.settings import CommonSettings
 from tenantry.spec_fields import METHODS
-from tenantry_cli import console, options
+from tenantry_cli import console, options, tables
 
 
 @click.command("publish")
-@click.argument("model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--user", "user_id", required=True, help="The user that the model is for (userId).")
+@click.argument("model_file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--user", "user_id", help="The user that the model is for (userId).")
+@click.option(
+    "--table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Publish every row: a .csv or .parquet file with the columns user and file.",
+)
 @click.option("--to", required=True, help="A folder, or s3://BUCKET/PREFIX. Other addresses are refused.")
 @click.option(
     "--manifests",
@@ -53,8 +58,9 @@ from tenantry_cli import console, options
 )
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
 def command(  # noqa: PLR0913 - click passes each option by name
-    model_file: Path,
-    user_id: str,
+    model_file: Path | None,
+    user_id: str | None,
+    table: Path | None,
     to: str,
     manifests: Path | None,
     name: str | None,
@@ -68,13 +74,17 @@ def command(  # noqa: PLR0913 - click passes each option by name
     prewarm: bool | None,
     check: bool,
 ) -> None:
-    """Store MODEL_FILE under a name that never repeats, and declare it for a user.
+    """Store MODEL_FILE, or every file of a table, and declare it for a user.
 
-    The manifest pins the artifact's sha256. It is printed, for `kubectl apply -f -`, or written to a
-    folder that `tenantry up` follows. There it takes the place of NAME.yaml, and keeps what that said
-    (labels, annotations, fields of the spec) unless an option says otherwise. With --example, requests
-    are read as the types of these rows, and a server must answer them as the model does here before
-    the version is Ready. The same in Python: `tenantry_server.publish(model, …)`.
+    The artifact gets a name that never repeats, and the manifest pins its sha256. The manifest is printed,
+    for `kubectl apply -f -`, or written to a folder that `tenantry up` follows. There it takes the place of
+    NAME.yaml, and keeps what that said (labels, annotations, fields of the spec) unless an option says
+    otherwise. With --example, requests are read as the types of these rows, and a server must answer them
+    as the model does here before the version is Ready.
+
+    A table has a row for each model: user, file (relative to the table), and where they are wanted name,
+    namespace, format, method and prewarm. What was published is noted in TABLE.published, so that the same
+    command goes on where it was interrupted. The same in Python: `publish` and `publish_many`.
     """
     settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
     from tenantry_server.publishing import (  # noqa: PLC0415 - seconds, for which no help or error waits
@@ -84,6 +94,18 @@ def command(  # noqa: PLR0913 - click passes each option by name
         to_yaml,
     )
 
+    if table is not None:
+        rows = tables.read(table)
+        if manifests is None or any((model_file, user_id, name, namespace, model_format, method, example)):
+            raise click.UsageError(
+                "with --table give --to and --manifests; what differs stands in its columns"
+            )
+        prewarmed = {} if prewarm is None else {"prewarm": prewarm}
+        items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
+        tables.publish(items, table, to, manifests, s3_endpoint_url=settings.s3_endpoint_url, check=check)
+        return
+    if model_file is None or user_id is None:
+        raise click.UsageError("give MODEL_FILE and --user, or --table")
     declared = publish(
         model_file,
         user_id=user_id,

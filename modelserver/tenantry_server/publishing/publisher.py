@@ -84,41 +84,75 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         >>> declared.spec.user_id, sorted(p.name for p in folder.glob("*.yaml"))
         ('ann', ['ann.yaml'])
     """
-    user = _text_of(user_id)
-    folder = None if manifests is None else local_folder(manifests)
+    user = text_of(user_id)
     what = str(model) if isinstance(model, str | Path) else f"the {_kind(model)} for user {user!r}"
-    data, suffix = _artifact(model, what)
-    place = place_for(to, user, data, suffix)
-    digest = hashlib.sha256(data).hexdigest()
-    source: dict[str, Any] = {"uri": place.uri, "sha256": digest, "format": model_format, "method": method}
-    said = _Said(name or object_name(user), namespace, user, source, spec or {})
-    declared = said.over(Replaced())
+    said = Said(user, name, namespace, model_format, method, spec or {})
+    artifact = artifact_of(model, what)
+    where = Where(to, None if manifests is None else local_folder(manifests), s3_endpoint_url)
+    return store(artifact, said, where, example=example, check=check)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What is stored of a model.
+
+    Attributes:
+        model: the object, where there is one; None: it was a file.
+        what: the model, for messages.
+        data: the bytes.
+        suffix: of their name.
+    """
+
+    model: Any
+    what: str
+    data: bytes
+    suffix: str
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the bytes, hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where artifacts go, and manifests and by which S3 server where those are not None."""
+
+    to: str | Path
+    manifests: Path | None
+    s3_endpoint_url: str | None
+
+
+def store(artifact: Artifact, said: "Said", where: Where, *, example: Any, check: bool) -> TenantModel:
+    """Store one artifact and declare it, as `publish` says."""
+    place = place_for(where.to, said.user_id, artifact.data, artifact.suffix)
+    source: dict[str, Any] = {"uri": place.uri, "sha256": artifact.sha256}
+    declared = said.over(Replaced(), source)
     kept = Replaced()
-    if folder is not None:
-        path = manifest_path(declared, folder)
-        kept = replaced.read(path, declared.name, user, namespace, suffix)
+    if where.manifests is not None:
+        path = manifest_path(declared, where.manifests)
+        kept = replaced.read(path, declared.name, said.user_id, said.namespace, artifact.suffix)
         try:
-            declared = said.over(kept)
+            declared = said.over(kept, source)
         except InvalidManifest as error:
             raise NotPublished(str(path), f"{error}; correct it there") from None
     exact = declared.spec.model.pinned()
     format_of(exact)
     if example is not None:
-        at_hand = None if isinstance(model, str | Path) else model
-        card = trial.described(data, exact, what, example, at_hand)
+        card = trial.described(artifact.data, exact, artifact.what, example, artifact.model)
         beside = place.beside(CARD_SUFFIX)
-        beside.store(card, s3_endpoint_url=s3_endpoint_url)
-        said.model["card"] = {"uri": beside.uri, "sha256": hashlib.sha256(card).hexdigest()}
-        declared = said.over(kept)
+        beside.store(card, s3_endpoint_url=where.s3_endpoint_url)
+        source["card"] = {"uri": beside.uri, "sha256": hashlib.sha256(card).hexdigest()}
+        declared = said.over(kept, source)
     elif check:
-        trial.try_model(data, exact, what)
-    place.store(data, s3_endpoint_url=s3_endpoint_url)
-    if folder is not None:
-        write_manifest(declared, folder, kept.metadata)
+        trial.try_model(artifact.data, exact, artifact.what)
+    place.store(artifact.data, s3_endpoint_url=where.s3_endpoint_url)
+    if where.manifests is not None:
+        write_manifest(declared, where.manifests, kept.metadata)
     return declared
 
 
-def _text_of(user_id: Any) -> str:
+def text_of(user_id: Any) -> str:
     """Return a user id as text: ids of a table are often NumPy's numbers, and a float was an id once.
 
     Raises:
@@ -137,27 +171,33 @@ def _kind(model: Any) -> str:
     return f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
 
 
-def _artifact(model: Any, what: str) -> tuple[bytes, str]:
+def artifact_of(model: Any, what: str) -> Artifact:
+    """Return what is stored of an object, or of a file or folder.
+
+    Raises:
+        ArtifactInvalid: it can't be pickled.
+    """
     if isinstance(model, str | Path):
         path = Path(model)
         if path.is_dir():
-            return archive.pack(path), ".zip"
-        return path.read_bytes(), path.suffix
-    return trial.dumped(model, what)
+            return Artifact(None, what, archive.pack(path), ".zip")
+        return Artifact(None, what, path.read_bytes(), path.suffix)
+    return Artifact(model, what, *trial.dumped(model, what))
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What the caller says, which goes before what the replaced manifest said."""
+class Said:
+    """What the caller says, which goes before what the replaced manifest said; as `publish` takes it."""
 
-    name: str
-    namespace: str | None
     user_id: str
-    model: dict[str, Any]
+    name: str | None
+    namespace: str | None
+    model_format: str | None
+    method: str | None
     spec: Mapping[str, Any]
 
-    def over(self, kept: Replaced) -> TenantModel:
-        """Return the TenantModel that both say together.
+    def over(self, kept: Replaced, source: Mapping[str, Any]) -> TenantModel:
+        """Return the TenantModel that both say together, of the artifact `source`.
 
         Raises:
             InvalidManifest: they break a rule.
@@ -166,13 +206,14 @@ class _Said:
         more_model = more.pop("model", {})
         if not isinstance(more_model, Mapping):
             raise InvalidManifest("spec.model", f"must be a mapping, got {more_model!r}")
-        model = {name: value for name, value in self.model.items() if value is not None}
+        given = {**source, "format": self.model_format, "method": self.method}
+        model = {name: value for name, value in given.items() if value is not None}
         return TenantModel.parse(
             {
                 "apiVersion": API_VERSION,
                 "kind": KIND,
                 "metadata": {
-                    "name": self.name,
+                    "name": self.name or object_name(self.user_id),
                     "namespace": self.namespace or kept.namespace or "default",
                 },
                 "spec": {

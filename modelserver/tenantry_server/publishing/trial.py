@@ -32,7 +32,8 @@ def dumped(model: Any, what: str) -> tuple[bytes, str]:
         ArtifactInvalid: it can't be pickled.
     """
     try:
-        return dump_model(model)
+        with _alone:  # pickle looks into ``__main__``, which another thread may have replaced
+            return dump_model(model)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         hint = f"; {_INTO_A_MODULE}" if "<lambda>" in str(error) or "<locals>" in str(error) else ""
         raise ArtifactInvalid(what, f"it can't be pickled: {error}{hint}; nothing was published") from error
