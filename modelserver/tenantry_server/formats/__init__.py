@@ -66,6 +66,7 @@ FORMATS: tuple[Format, ...] = (
     Format("onnx", (".onnx",), dumps=True, heavy=True),
     Format("xgboost", (".ubj", ".json"), dumps=True, heavy=True),
     Format("lightgbm", (".txt",), dumps=True, heavy=True),
+    Format("catboost", (".cbm",), heavy=True),
     Format("python", (".toml",)),
     Format("tensorflow", (".keras", ".zip"), dumps=True, heavy=True),
 )

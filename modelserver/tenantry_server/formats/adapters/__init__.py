@@ -8,10 +8,12 @@ from typing import Any
 
 from tenantry import Forecaster, Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch, InvalidRequest, PredictionFailed
+from tenantry_server.formats import trial
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.scoring import forecasts
 
 _MODULES = {
+    "catboost": "catboost",
     "mlforecast": "nixtla_ml",
     "prophet": "prophet",
     "skforecast": "skforecast",
@@ -21,7 +23,8 @@ _MODULES = {
 }
 """Of a library, the module here that reads its objects.
 
-`adapt(loaded)` of it returns a Model, and raises ValueError with what keeps the object from being served.
+`adapt(loaded, method)` of it returns a Model, and raises ValueError with what keeps the object from being
+served. A forecaster has no other method than ``predict``, which is checked here.
 """
 
 
@@ -36,7 +39,9 @@ def adapted(loaded: Any, model_id: ModelId) -> Model | None:
         return None
     kind = type(loaded).__name__
     try:
-        model: Model = importlib.import_module(f"{__name__}.{_MODULES[library]}").adapt(loaded)
+        model: Model = importlib.import_module(f"{__name__}.{_MODULES[library]}").adapt(
+            loaded, model_id.method or "predict"
+        )
     except ValueError as error:
         raise ArtifactInvalid(model_id.uri, f"the {kind} of {library}: {error}") from error
     if isinstance(model, Forecaster):
@@ -45,6 +50,8 @@ def adapted(loaded: Any, model_id: ModelId) -> Model | None:
                 model_id.uri, f"a {kind} only forecasts; take {model_id.method} out of spec.model.method"
             )
         _try_once(model, model_id)
+    else:
+        trial.try_once(model, model_id.method or "predict", model_id)
     return model
 
 

@@ -12,7 +12,7 @@ from tenantry_server.formats.adapters import calendars, levels
 _SEED = 0  # its intervals are simulated: an answer should be the same when it is asked again
 
 
-def adapt(loaded: Any) -> Forecaster:
+def adapt(loaded: Any, _method: str) -> Forecaster:
     """Return a fitted Prophet.
 
     Raises:

@@ -10,7 +10,7 @@ from tenantry.forecaster import VALUE
 from tenantry_server.formats.adapters import calendars, levels
 
 
-def adapt(loaded: Any) -> Forecaster:
+def adapt(loaded: Any, _method: str) -> Forecaster:
     """Return a fitted forecaster of one series.
 
     Raises:

@@ -20,7 +20,7 @@ _CONSTANT = "const"  # as `sm.add_constant` names it
 _SEED = 0  # of intervals that are simulated: an answer should be the same when it is asked again
 
 
-def adapt(loaded: Any) -> Model:
+def adapt(loaded: Any, method: str) -> Model:
     """Return what `fit()` returned as a Forecaster or a Model.
 
     Raises:
@@ -28,6 +28,8 @@ def adapt(loaded: Any) -> Model:
     """
     if not hasattr(loaded, "forecast"):
         if hasattr(loaded, "params") and hasattr(loaded, "predict"):
+            if method != "predict":
+                raise ValueError(f"it has no method {method}; correct spec.model.method")
             return RowsOfStatsmodels(loaded)
         raise ValueError("it is not fitted; publish what its fit() returns")
     endog = np.asarray(_endog(loaded))
