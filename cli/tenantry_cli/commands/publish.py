@@ -96,7 +96,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
 
     if table is not None:
         rows = tables.read(table)
-        if manifests is None or any((model_file, user_id, name, namespace, model_format, method, example)):
+        of_one = (model_file, user_id, name, namespace, model_format, methods, extra_columns, example)
+        if manifests is None or any(of_one):
             raise click.UsageError(
                 "with --table give --to and --manifests; what differs stands in its columns"
             )

@@ -1,7 +1,7 @@
 """Why an artifact can't be read, in words: what the file is instead, or where reading it ended.
 
-A library says `KeyError: 110` where a byte is not an instruction of a pickle, or nothing at all where a file
-was cut short. The person who published it needs to know which file to look at, and what to do.
+A library says `KeyError: 110` where a byte is not an instruction of a pickle, or nothing at all where a
+file was cut short. The person who published it needs to know which file to look at, and what to do.
 """
 
 import re

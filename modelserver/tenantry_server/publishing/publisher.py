@@ -56,9 +56,9 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         spec: further fields, such as ``{"prewarm": True}``; one that is None goes back to its default.
         example: rows of what the model was fitted with, such as ``X_train.head(20)``: a DataFrame, a
             two-dimensional array, a Series or list of texts, or a list of dicts; of a forecaster a request,
-            such as ``{"horizon": 14}``. Then a card is stored
-            beside the artifact: requests are read as these types, and a server must answer these rows as
-            the model does here before the version is Ready.
+            such as ``{"horizon": 14}``. Then a card is stored beside the artifact: requests are read as
+            these types, and a server must answer these rows as the model does here before the version is
+            Ready.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
         check: whether to load the model as a server would, and let it predict a trial row, before anything
             is stored. A file then runs its code here. An `example` is always tried.
@@ -193,7 +193,7 @@ class Said:
     name: str | None
     namespace: str | None
     model_format: str | None
-    method: str | None
+    method: str | Sequence[str] | None
     spec: Mapping[str, Any]
 
     def over(self, kept: Replaced, source: Mapping[str, Any]) -> TenantModel:
