@@ -35,25 +35,27 @@ def test_an_api_server_takes_the_crd_and_drops_what_it_is_too_old_for(
 ) -> None:
     """CEL came with 1.25, selectable fields with 1.30."""
     plane: ControlPlane = request.getfixturevalue(server)
-    (crd,) = rendered(CRDS)
-    status, answer = dry_run(plane, crd)
-    assert status in (200, 201), answer
-    lost = sorted(lost_in(collection(plane, crd)[1], answer))
     newer = {"x-kubernetes-validations": (1, 25), "selectableFields": (1, 30)}
     known = plane.crd_version_info
-    assert [path for path in lost if newer.get(path.rpartition(".")[2], (0, 0)) <= known] == []
+    for crd in rendered(CRDS):
+        status, answer = dry_run(plane, crd)
+        assert status in (200, 201), answer
+        lost = sorted(lost_in(collection(plane, crd)[1], answer))
+        assert [path for path in lost if newer.get(path.rpartition(".")[2], (0, 0)) <= known] == []
 
 
 @pytest.mark.parametrize("folder", [BASE, KIND, PRODUCTION])
 def test_no_manifest_deletes_the_crd(folder: Path) -> None:
     """`kubectl delete -k` takes what it applied; annotations stop Argo CD, Flux and helm."""
     assert of_kind(rendered(folder), "CustomResourceDefinition") == []
-    (crd,) = rendered(CRDS)
-    assert crd["metadata"]["annotations"] == {
-        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
-        "kustomize.toolkit.fluxcd.io/prune": "disabled",
-        "helm.sh/resource-policy": "keep",
-    }
+    crds = rendered(CRDS)
+    assert len(crds) == 2
+    for crd in crds:
+        assert crd["metadata"]["annotations"] == {
+            "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            "helm.sh/resource-policy": "keep",
+        }
 
 
 def test_where_an_autoscaler_decides_no_manifest_sets_replicas() -> None:

@@ -26,6 +26,7 @@ _FORMAT_OF = {
     ".ubj": "xgboost",
     ".json": "xgboost",
     ".txt": "lightgbm",
+    ".cbm": "catboost",
     ".toml": "python",
     ".keras": "tensorflow",
     ".zip": "tensorflow",

@@ -27,7 +27,7 @@ ELSEWHERE = "an admin sees why"  # the message names the artifact, which is not 
 BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     # path, request, status, reason, words of the message
     "unknown user": ("/predict/nobody", POST, 404, "ModelNotAssigned", "no model is assigned to user 'nob"),
-    "a NUL in the user": ("/predict/a%00b", POST, 404, "ModelNotAssigned", "no model is assigned"),
+    "a NUL in the user": ("/predict/a%00b", POST, 400, "BadRequest", "without percent-encoding"),
     "not JSON": ("/predict/ridge", POST | {"data": b"{"}, 422, "InvalidRequest", "not JSON"),
     "empty": ("/predict/ridge", POST | {"data": b""}, 422, "InvalidRequest", "not JSON"),
     "wrong shape": ("/predict/ridge", POST | {"data": b"17"}, 422, "InvalidRequest", "got the number 17"),
@@ -103,7 +103,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "a scalar": ("/predict/scalar", POST, 500, "PredictionFailed", "returned shape () for 1 rows"),
     "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "which JSON has no form for"),
     "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 1 s"),
-    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "still being loaded after 1 s"),
+    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "has not loaded within 1 s"),
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", ELSEWHERE),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", ELSEWHERE),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", ELSEWHERE),

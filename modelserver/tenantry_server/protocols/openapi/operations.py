@@ -5,7 +5,8 @@ from typing import Any
 from tenantry_server.protocols.openapi.schemas import ref
 
 _MEANING = {
-    "400": "the body can't be read, for instance as it is not the gzip that its headers announce",
+    "400": "the body can't be read, for instance as it is not the gzip that its headers announce; or the "
+    "path is percent-encoded where that is not needed",
     "404": "no TenantModel names this user, or its model has no card",
     "408": "the body did not arrive in time",
     "413": "the body is too large, compressed or not",
@@ -20,7 +21,7 @@ ERRORS = {"Tenantry": "Error", "Forecasts": "Error", "KServe time series": "Time
 """The schema of the errors of a tag's operations, where it is not KServe's."""
 
 OF_A_BODY = ("400", "408", "413", "422")
-OF_A_USER = ("404", "503")
+OF_A_USER = ("400", "404", "503")
 OF_A_MODEL = (*OF_A_USER, "500", "504", "507")
 USER = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _MODEL_ID = {"Tenantry-Model-Id": {"description": "exactly which model", "schema": {"type": "string"}}}
@@ -57,7 +58,7 @@ def operation(  # noqa: PLR0913 - each by name, and most have a default
             "description": _MEANING[status],
             "content": {"application/json": {"schema": ref(error)}},
         }
-        for status in sorted(errors)
+        for status in sorted(set(errors))
     }
     made: Operation = {"tags": [tag], "summary": summary, "responses": responses}
     if parameters:

@@ -117,9 +117,14 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
         assert isinstance(server.runner.server, PlainServer)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         wire = Wire(reader, writer, short, app, server.runner.server)
-        for user_id in ("ann", "bob", "slow", "odd", "a.b~c@d:e+f-1"):
+        for user_id in ("slow", "ann", "bob", "odd", "a.b~c@d:e+f-1"):
             assert (await wire.ask(f"POST /predict/{user_id}"))[0] == 200
-        assert short == []  # the first call of a model is measured in a thread
+            assert short == []  # the first call of a model is measured in a thread
+            for _ in range(0 if user_id == "slow" else 100):  # that may have been a slow moment
+                await wire.ask(f"POST /predict/{user_id}")
+                if short:
+                    break
+            short.clear()
         yield wire
         await abort(writer)
 

@@ -76,7 +76,7 @@ async def test_a_forecast_is_answered_by_step(client: Client) -> None:
     assert await post(client, "/forecast/ann", asked) == {"forecast": NEXT}
     async with client.get("/forecast/ann?horizon=2&quantiles=0.1") as response:
         assert (response.status, await response.json()) == (200, {"forecast": NEXT})
-        assert response.headers["Tenantry-Model-Id"].startswith("file://")
+        assert response.headers["Tenantry-Model-Id"].startswith("unpinned-")
     later = await post(client, "/forecast/ann", {"horizon": 1, "from": "2026-12-01"})
     assert later == {"forecast": [{"time": "2026-12-01", "mean": 12.0}]}
     priced = await post(client, "/forecast/priced", {"horizon": 1, "exog": [{"price": 5}]})
@@ -193,7 +193,7 @@ async def test_the_command_asks_for_a_forecast(client: Client, tmp_path: Path) -
 
     done = await asked("ann", "-n", "2", "-q", "0.1")
     assert json.loads(done.stdout) == {"forecast": NEXT}
-    assert "answered by server-0 with file://" in done.stderr
+    assert "answered by server-0 with unpinned-" in done.stderr
     later = await asked("ann", "-n", "1", "--from", "2026-12-01")
     assert json.loads(later.stdout)["forecast"][0]["mean"] == 12.0
     priced = await asked("priced", "-n", "2", "-f", str(file))

@@ -133,14 +133,15 @@ async def test_v1_refuses_in_its_own_words(client: Client, user_id: str, body: b
     await neighbour_is_well(client)
 
 
-@pytest.mark.parametrize("user_id", ["ann@shop.example", "a:b~c", "a:predict", "É", "a b", "a%b"])
+@pytest.mark.parametrize("user_id", ["ann@shop.example", "a+b", "a:b~c", "a:predict"])
 async def test_a_model_is_found_by_any_user_id(client: Client, tenants: Tenants, user_id: str) -> None:
     tenants.add(user_id, SumModel(plus=7))
-    for escaped in {quote(user_id, safe=""), quote(user_id, safe="@:~")}:
+    for escaped in {quote(user_id, safe=":"), quote(user_id, safe="@+:~")}:  # in V1 a colon ends it
         async with client.session.post(
             f"{client.make_url('/v1/models/')}{escaped}:predict", json={"instances": [[1]]}
         ) as response:
             assert await response.json() == {"predictions": [8.0]}
+    for escaped in {quote(user_id, safe=""), quote(user_id, safe="@+:~")}:
         async with client.session.post(
             f"{client.make_url('/v2/models/')}{escaped}/infer", json=matrix([[1]])
         ) as response:
