@@ -21,7 +21,7 @@ _FIRST = 100  # warm before memory counts, so that threads and imports don't: th
 _AT_ONCE = 32
 _PER_TENANT_KIB = 1.5
 _WHOLE_MIB = 600
-_RATIO = 0.65
+_RATIO = 1.6
 
 
 def crowd(options: Options) -> list[Row]:

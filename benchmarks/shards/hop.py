@@ -26,7 +26,8 @@ def hop(folder: Path) -> list[Row]:
     with tcp_postgres.running() as database:
         url = database.database()
         census.register(url)
-        with Fleet(folder / "fleet", url, [str(census.manifests)], servers=2) as fleet:
+        env = {"TENANTRY_NEAR_CACHE_BYTES": "0"}  # else only the first requests of each tenant hop
+        with Fleet(folder / "fleet", url, [str(census.manifests)], env=env, servers=2) as fleet:
             fleet.start()
             fleet.until_settled()
             shards = fleet.shards()
