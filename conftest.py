@@ -9,7 +9,6 @@ from tests.support.databases.postgres import PostgresServer
 from tests.support.stores import s3 as _s3
 from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
-
 # No test asserts a time: on a busy machine any example takes longer than Hypothesis allows by itself.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
