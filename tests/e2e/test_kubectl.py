@@ -179,7 +179,7 @@ def test_of_two_for_one_user_the_younger_stalls_until_the_older_is_deleted(fleet
         fleet.apply(younger)
         condition = _stalled(fleet.wait("Stalled", younger.name))
     assert condition["reason"] == "UserIdConflict"
-    assert f"belongs to the older TenantModel {NAMESPACE}/{older.name}; delete one" in condition["message"]
+    assert f"belongs to the TenantModel {NAMESPACE}/{older.name}; delete one" in condition["message"]
     assert re.search(
         rf"^{younger.name} +{one.tail_number} +False +UserIdConflict ", _table(fleet), re.MULTILINE
     )

@@ -139,7 +139,8 @@ def test_v1alpha1_warns_once_it_is_deprecated(home: Home, kubectl: Kubectl, tmp_
     """Only clients of v1alpha1 see it, and the operator goes on."""
     plane, name = home.plane, "tenantmodels.tenantry.dev"
     assert "Warning" not in kubectl.run("get", "tenantmodels.v1alpha1.tenantry.dev").stderr
-    (deprecated,) = composed(tmp_path, CRD_FOLDER, CRD_FOLDER / "deprecated-v1alpha1")
+    composed_crds = composed(tmp_path, CRD_FOLDER, CRD_FOLDER / "deprecated-v1alpha1")
+    deprecated = next(crd for crd in composed_crds if crd["metadata"]["name"] == name)
     found = plane.request("GET", f"{CRDS}/{name}")[1]
     found["spec"] = deprecated["spec"]
     assert plane.request("PUT", f"{CRDS}/{name}", found)[0] == 200

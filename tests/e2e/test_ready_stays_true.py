@@ -176,4 +176,4 @@ def test_a_request_for_a_stalled_model_is_not_told_to_retry(up: Up) -> None:
 
     for url in up.servers():
         until(partial(refused, url), "the server says so")
-    assert "ArtifactInvalid: " in up.predict("dan", ROW).body["error"]["message"]
+    assert "ArtifactInvalid; " in up.predict("dan", ROW).body["error"]["message"]

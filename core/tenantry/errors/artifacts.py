@@ -269,11 +269,15 @@ class ModelCrashed(TenantryError):
     reason: ClassVar[str] = "ModelCrashed"
 
     def __init__(self, uri: str, how: str, *, strikes: int = 0) -> None:
-        super().__init__(
-            f"{uri} ended the process that ran it ({how}); run it where it was trained, and publish a "
-            "version that works"
-        )
+        ended = f"ended the process that ran it ({how})"
+        super().__init__(f"{uri} {ended}; run it where it was trained, and publish a version that works")
         self.strikes = strikes
+        self._ended = ended
+
+    @property
+    def for_clients(self) -> str:
+        """What happened, and not to which artifact."""
+        return f"the model {self._ended}"
 
 
 class ModelQuarantined(TenantryError):
@@ -283,8 +287,14 @@ class ModelQuarantined(TenantryError):
     retryable: ClassVar[bool] = True
 
     def __init__(self, uri: str, how: str, wait_s: float) -> None:
-        super().__init__(
-            f"{uri} ended the process that ran it again and again (last: {how}), so it is left alone for a "
-            "while; publish a version that works"
+        ended = (
+            f"ended the process that ran it again and again (last: {how}), so it is left alone for a while"
         )
+        super().__init__(f"{uri} {ended}; publish a version that works")
         self.retry_after_s = wait_s
+        self._ended = ended
+
+    @property
+    def for_clients(self) -> str:
+        """What happened, and not to which artifact."""
+        return f"the model {self._ended}"

@@ -17,6 +17,11 @@ class TenantryError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(bounded(message))
 
+    @property
+    def for_clients(self) -> str:
+        """The message without what only admins are told, such as where an artifact lies."""
+        return str(self)
+
 
 def bounded(text: str, most: int = 2000) -> str:
     """Return a text that may come from a stranger, its beginning and its end if it is longer than `most`.

@@ -84,7 +84,11 @@ class ModelStalled(ModelNotReady):
     retryable: ClassVar[bool] = False
 
     def __init__(self, user_id: str, why: str, message: str) -> None:
-        TenantryError.__init__(
-            self, f"the model of user {user_id!r} is Stalled, so a retry is in vain: {why}: {message}"
-        )
+        self._stalled = f"the model of user {user_id!r} is Stalled, so a retry is in vain: {why}"
+        TenantryError.__init__(self, f"{self._stalled}: {message}")
         self.user_id = user_id
+
+    @property
+    def for_clients(self) -> str:
+        """The reason; `tenantry get` has the whole message, which may say where the artifact lies."""
+        return f"{self._stalled}; an admin sees more with `tenantry get`"

@@ -108,7 +108,12 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     chosen = format_of(model_id)
     try:
         loaded = _of_format(chosen, data, model_id, card)
-    except (KeyboardInterrupt, UnknownFormat, FormatNotInstalled):
+    except FormatNotInstalled as error:
+        other = unreadable.instead(data, chosen.name)
+        if other is None:
+            raise
+        raise ArtifactInvalid(model_id.uri, other) from error
+    except (KeyboardInterrupt, UnknownFormat):
         raise
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         skew = skew_in(data, model_id)

@@ -58,7 +58,7 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
 
 def _public(error: TenantryError) -> str:
     """Return the message of an error, unless it says where an artifact lies: that is for admins."""
-    message = str(error)
+    message = error.for_clients
     if not any(scheme in message for scheme in _STORES):
         return message
     return (
