@@ -26,6 +26,7 @@ def home(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
     started = Home(plane, tmp_path_factory.mktemp("kubernetes"))
     started.start_operator("--probe-port", "0")
     started.start_server()
+    until(started.servers, "a server lives; before, the operator would say NoServer")
     yield started
     started.stop()
 
