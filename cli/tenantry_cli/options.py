@@ -22,6 +22,20 @@ def registry(command: _F) -> _F:
     )(command)
 
 
+def server(command: _F) -> _F:
+    """--url and --timeout, for what is asked of a model server."""
+    url = click.option("--url", help="Base URL of a server. [default: any live one in the registry]")
+    timeout = click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0.001, max=86_400),
+        default=30.0,
+        show_default=True,
+        help="Seconds.",
+    )
+    return url(timeout(command))
+
+
 def log_level(command: _F) -> _F:
     """--log-level."""
     return click.option(

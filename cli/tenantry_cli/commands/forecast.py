@@ -19,15 +19,7 @@ from tenantry_cli import asking, options
 @click.option(
     "-f", "--file", type=click.File("rb"), help="Read history and exog, or all, from a JSON file."
 )
-@click.option("--url", help="Base URL of a server. [default: any live one in the registry]")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.001, max=86_400),
-    default=30.0,
-    show_default=True,
-    help="Seconds.",
-)
+@options.server
 @options.registry
 def command(
     user_id: str,

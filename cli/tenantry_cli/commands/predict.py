@@ -14,15 +14,7 @@ from tenantry_cli import asking, options
 @click.option("-d", "--data", help='JSON body, such as \'[{"a": 1, "b": 2}]\'. [default: standard input]')
 @click.option("-f", "--file", type=click.File("rb"), help="Read the body from a file.")
 @click.option("--example", is_flag=True, help="Ask the example rows of the model's card.")
-@click.option("--url", help="Base URL of a server. [default: any live one in the registry]")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.001, max=86_400),
-    default=30.0,
-    show_default=True,
-    help="Seconds.",
-)
+@options.server
 @options.registry
 def command(
     user_id: str,

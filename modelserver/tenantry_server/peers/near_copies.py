@@ -117,13 +117,12 @@ def routes(models: CachedModelRepository) -> list[web.RouteDef]:
     """
 
     async def kernels(request: web.Request) -> web.Response:
+        largest = 0 if models.near is None else models.near.largest_bytes
         found, packed, never = [], [], []
         for model_id in _ids_in(await bodies.whole(request)):
             resident = models.glance(model_id)
             if resident is None:
                 continue
-            near = models.near
-            largest = 0 if near is None else near.largest_bytes
             parts = None
             if isinstance(resident.model, Compiled) and resident.size_bytes <= largest:
                 parts = _packed(resident.model)

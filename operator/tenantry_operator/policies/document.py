@@ -50,7 +50,7 @@ class Requirement(_Part):
     values: tuple[_Text, ...] = ()
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Return whether labels meet it; as on Kubernetes, NotIn holds where there is no such label."""
+        """Return whether the labels meet it; a label that is missing satisfies NotIn, as on Kubernetes."""
         match self.operator:
             case "In":
                 return labels.get(self.key) in self.values

@@ -19,8 +19,8 @@ from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.protocols.v2 import infer_request, model_metadata
 from tenantry_server.protocols.v2.infer_answer import render, version_of
 from tenantry_server.wire import headers
+from tenantry_server.wire.heads import JSON_LENGTH
 
-JSON_LENGTH = "Inference-Header-Content-Length"
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
