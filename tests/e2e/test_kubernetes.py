@@ -42,7 +42,7 @@ def test_apply_becomes_ready_and_answers(home: Home) -> None:
 
 
 def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
-    """The resourceVersion of the object's last write follows the one of the apply directly."""
+    """Only a load that takes long has a write of its own in between."""
     home.apply(home.publish("bob", 1.0))
     first = home.until("bob", "Ready")
     applied = home.apply(home.publish("bob", 5.0))
@@ -51,7 +51,7 @@ def test_one_change_costs_one_write_of_the_status(home: Home) -> None:
     second = home.until("bob", "Ready")
     assert second["status"]["modelId"] != first["status"]["modelId"]
     assert home.predict("bob", 1.0) == pytest.approx(5.0)
-    patched = home.patches("bob")
+    patched = home.settled_writes("bob")
     assert patched == 2, f"{patched} status writes for two changes"
 
 
@@ -83,7 +83,7 @@ def test_a_wish_to_prewarm_is_one_write_and_no_new_version(home: Home) -> None:
     second = home.until("pam", "Ready")
     assert second["metadata"]["generation"] == second["status"]["observedGeneration"] == 2
     assert second["status"]["modelId"] == first["status"]["modelId"]
-    assert home.patches("pam") == 2
+    assert home.settled_writes("pam") == 2
 
 
 def test_what_only_the_operator_can_know_becomes_a_condition(home: Home) -> None:

@@ -28,7 +28,13 @@ AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
+    "rules": [
+        {
+            "level": "Request",
+            "resources": [{"group": "tenantry.dev", "resources": ["tenantmodels/status"]}],
+        },
+        {"level": "Metadata"},
+    ],
 }
 PORT_ATTEMPTS = 5
 PROBE_TIMEOUT_S = 2.0
@@ -45,7 +51,8 @@ class ControlPlane:
         assets: the folder that holds `etcd` and `kube-apiserver`.
         users: names, and the groups of each; `tokens` has a token for each name. RBAC gives them
             no right of their own.
-        audit: write an audit log (level Metadata, one JSON event a line) to `audit_log`.
+        audit: write an audit log (one JSON event a line; with the body where a status is written)
+            to `audit_log`.
         ready_timeout_s: budget of each of the two servers, in seconds.
 
     Attributes:

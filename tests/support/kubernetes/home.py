@@ -161,8 +161,11 @@ class Home:
         assert found is not None
         return found
 
-    def patches(self, name: str) -> int:
-        """Successful writes of a status, as the API server's own audit log counts them."""
+    def settled_writes(self, name: str) -> int:
+        """Successful writes of a status that is Ready or Stalled, as the API server's own log counts them.
+
+        What is under way for long is told as well, which a busy machine makes true.
+        """
         assert self.plane.audit_log is not None
         lines = map(json.loads, self.plane.audit_log.read_text().splitlines())
         return sum(
@@ -171,6 +174,7 @@ class Home:
             and line["objectRef"].get("name") == name
             and line["objectRef"].get("subresource") == "status"
             and line["responseStatus"]["code"] == 200
+            and not any(told["type"] == "Reconciling" for told in _conditions(line["requestObject"]))
             for line in lines
             if line.get("objectRef", {}).get("resource") == "tenantmodels"
         )
@@ -198,3 +202,8 @@ class Home:
         """`tenantry ARGS` on this registry."""
         env = {**os.environ, "TENANTRY_REGISTRY_URL": self.registry_url}
         return subprocess.run([*TENANTRY, *args], capture_output=True, text=True, check=False, env=env)
+
+
+def _conditions(written: Mapping[str, Any]) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = written["status"]["conditions"]
+    return told
