@@ -1,15 +1,17 @@
 """Turns fitted scikit-learn estimators into something equal and much faster, or leaves them alone.
 
 Linear models become one matrix product, with scalers and imputers folded in; tree ensembles go through
-treelite. Each is compared with its original before it serves (see `proof`); whatever is unknown, differs
-or goes wrong is served by the original. Nothing here raises to the caller.
+treelite; encoders of texts and codes become tables. Each is compared with its original before it serves
+(see `proof`); whatever is unknown, differs or goes wrong is served by the original. Nothing here raises to
+the caller.
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -19,10 +21,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.compiling import linear, proof, transformers, trees
+from tenantry_server.cards.card import Form
+from tenantry_server.compiling import encoders, linear, proof, tables, transformers, trees
 from tenantry_server.compiling.proof import Noise
 from tenantry_server.kernels.base import CannotCompile, Compiled, Head, Picked
+from tenantry_server.kernels.encoded import Encoded
 from tenantry_server.kernels.steps import Steps
+from tenantry_server.rows.columns import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["fast"]
 
@@ -38,6 +46,8 @@ class FittedModel(Protocol):
         feature_count: how many columns; None: the estimator does not say.
         accepts_missing: whether a value may be NaN.
         numeric: whether every column is a number.
+        column_types: of all columns; None: unknown.
+        form: what the estimator is given.
     """
 
     estimator: Any
@@ -46,6 +56,11 @@ class FittedModel(Protocol):
     feature_count: int | None
     accepts_missing: bool
     numeric: bool
+    column_types: Sequence[Column] | None
+    form: Form
+
+    def predict(self, data: "pd.DataFrame", /) -> Predictions:
+        """Score a DataFrame that has the columns of the model."""
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, float64, shape (n, features)."""
@@ -60,6 +75,7 @@ class _Family(Protocol):
     def knows(self, estimator: Any, /) -> bool: ...
     def build(self, estimator: Any, method: str, steps: Steps, head: Head, /) -> Compiled: ...
     def probes(self, estimator: Any, steps: Steps, /, *, missing: bool) -> tuple[Rows, Noise]: ...
+    def noise(self, estimator: Any, steps: Steps, rows: Rows, /) -> Noise: ...
 
 
 def fast(model: _M) -> Compiled | _M:
@@ -93,6 +109,8 @@ def _log_not_compiled(model: FittedModel, reason: str) -> None:
 def _compiled(model: FittedModel) -> Compiled:
     *before, final = _parts(model.estimator)
     family = _family_of(final)
+    if not model.numeric and before and encoders.has_encoder(before[0]):
+        return _encoded(model, before, final)
     steps = Steps.none(_count(model, [*before, final]))
     for part in before:
         steps = transformers.read(part, steps)
@@ -100,7 +118,42 @@ def _compiled(model: FittedModel) -> Compiled:
     missing = model.accepts_missing and (steps.fills or takes_missing)
     compiled = _assembled(model, final, steps, missing=missing)
     rows, noise = family.probes(final, steps, missing=missing)
-    proof.check(_expected(model, [*before, final], rows), compiled, rows, noise)
+    proof.check(_expected(model, [*before, final], rows), compiled.predict_rows, rows, noise)
+    return compiled
+
+
+def _encoded(model: FittedModel, before: list[Any], final: Any) -> Compiled:
+    """Compile a model whose first part encodes texts or codes."""
+    types, names = model.column_types, model.feature_names
+    if types is None or names is None or model.form is not Form.FRAME:
+        raise CannotCompile("the types of its columns are unknown")
+    family = _family_of(final)
+    encoding = encoders.read(before[0], types)
+    steps = encoding.steps
+    for part in before[1:]:
+        steps = transformers.read(part, steps)
+    missing = bool(steps.fills or get_tags(final).input_tags.allow_nan)
+    encoding = encoding if missing else encoding.refusing_missing()
+    used = [types[column].name for column in encoding.numbers]
+    inner_names = (*used, *("" for _ in encoding.base[len(used) :]))
+    inner = family.build(final, model.method, steps, Head(inner_names, len(inner_names), missing))
+    compiled = Encoded(
+        Head(tuple(names), len(names), accepts_missing=True),
+        encoding.kinds,
+        encoding.numbers,
+        encoding.codecs,
+        encoding.base,
+        inner,
+    )
+    numbers, _ = family.probes(final, steps, missing=missing)
+    rows = encoders.probes(encoding, numbers)
+    with (
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(action="ignore"),
+    ):  # probes overflow, or are unknown
+        expected = model.predict(tables.cast(rows, types))
+        noise = family.noise(final, steps, compiled.matrix(rows))
+    proof.check(expected, compiled.predict_values, rows, noise)
     return compiled
 
 

@@ -111,12 +111,17 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
     Returns:
         shape (n, features), and shape (n,).
     """
+    rows = proof.rows_for_lines(line_of(steps), steps.columns, steps.inputs, missing=missing)
+    return rows, noise(estimator, steps, rows)
+
+
+def noise(estimator: Any, steps: Steps, rows: Rows) -> Noise:
+    """Return the rounding of the estimator's own raw numbers for rows, shape (n,)."""
     line = line_of(steps)
-    rows = proof.rows_for_lines(line, steps.columns, steps.inputs, missing=missing)
     coef = np.atleast_2d(np.abs(estimator.coef_))
     # At the centre all terms are zero; what was folded is not, and rounds by its own size.
     terms = (np.abs(steps.apply(rows)) + np.abs(line.offset)) @ coef.T + np.abs(estimator.intercept_)
-    return rows, proof.noise_of(terms.max(axis=1), coef.shape[1])
+    return proof.noise_of(terms.max(axis=1), coef.shape[1])
 
 
 def _read(estimator: Any, method: str) -> Linear:

@@ -6,13 +6,13 @@ cancel, the digits that are lost are noise in the original too, and no other ord
 them again.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tenantry import Model
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling.lines import Line
 from tenantry_server.kernels.base import CannotCompile
@@ -59,12 +59,14 @@ def noise_of(terms: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float
     return 4.0 * (width + 2) * _EPSILON * terms
 
 
-def check(expected: Predictions, compiled: Model, rows: Rows, noise: Noise = 0.0) -> None:
+def check(
+    expected: Predictions, answer: Callable[[Any], Predictions], rows: Any, noise: Noise = 0.0
+) -> None:
     """Compare both on all rows at once, and on the last row alone.
 
     Args:
         expected: the original's answer to `rows`.
-        compiled: the model on trial.
+        answer: of the model on trial, to rows of the form that it takes.
         rows: valid for both.
         noise: the rounding of the original's raw numbers, shape (n,) or as they have.
 
@@ -72,9 +74,9 @@ def check(expected: Predictions, compiled: Model, rows: Rows, noise: Noise = 0.0
         CannotCompile: they differ.
     """
     with np.errstate(all="ignore"):  # large probes may overflow in both
-        _compare(expected, compiled.predict_rows(rows), noise)
+        _compare(expected, answer(rows), noise)
         last = rows[-1:]
-        alone = compiled.predict_rows(last)
+        alone = answer(last)
         _compare(expected[-1:], alone, noise if np.ndim(noise) == 0 else np.asarray(noise)[-1:])
 
 

@@ -38,6 +38,18 @@ def read(transformer: Any, before: Steps) -> Steps:
     return reader(transformer, before)
 
 
+def check_known(part: Any) -> None:
+    """Refuse a transformer that `read` would refuse whatever it was fitted with.
+
+    Raises:
+        CannotCompile: it may treat columns or rows together.
+    """
+    if part is None or (isinstance(part, str) and part == "passthrough"):
+        return
+    if type(part) not in _READERS or getattr(part, "func", None) is not None:
+        raise CannotCompile(f"{type(part).__name__} is not compiled")
+
+
 def _pipeline(pipeline: Pipeline, steps: Steps) -> Steps:
     for _, part in pipeline.steps:
         steps = read(part, steps)

@@ -97,6 +97,11 @@ def probes(estimator: Any, steps: Steps, *, missing: bool) -> tuple[Rows, Noise]
     return np.concatenate(probes), 0.0
 
 
+def noise(_estimator: Any, _steps: Steps, _rows: Rows) -> Noise:
+    """Return 0, as `probes`."""
+    return 0.0
+
+
 def _splits(estimator: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Return feature and threshold of every node; leaves have some too, which is harmless."""
     if type(estimator) in _HISTOGRAM:

@@ -9,6 +9,7 @@ from tenantry_server.kernels import arrays
 from tenantry_server.kernels.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
 from tenantry_server.kernels.arrays import Array, Buffer
 from tenantry_server.kernels.base import Compiled, Picked
+from tenantry_server.kernels.encoded import Codec, Encoded
 from tenantry_server.kernels.forest import Trees
 from tenantry_server.kernels.steps import Op, Steps
 from tenantry_server.kernels.wire_names import OPS, TREE_DTYPES, Fields
@@ -89,6 +90,34 @@ class _Writer:
         inner = _WRITERS[type(kernel.inner)](self, kernel.inner)
         return {"kind": "picked", **_head(kernel), "used": list(map(int, kernel.used)), "inner": inner}
 
+    def encoded(self, kernel: Encoded) -> Fields:
+        return {
+            "kind": "encoded",
+            **_head(kernel),
+            "kinds": kernel.kinds,
+            "numbers": kernel.numbers,
+            "base": self.add(np.frombuffer(kernel.base, np.float64)),
+            "codecs": [self._codec(codec) for codec in kernel.codecs],
+            "inner": _WRITERS[type(kernel.inner)](self, kernel.inner),
+        }
+
+    def _codec(self, codec: Codec) -> Fields:
+        seldom = (codec.missing, codec.unknown)
+        entries = [*codec.known.values(), *codec.bins, *(each for each in seldom if each is not None)]
+        pairs = [pair for each in entries for pair in each]
+        return {
+            "column": codec.column,
+            "text": codec.text,
+            "known": list(codec.known),
+            "bins": len(codec.bins),
+            "edges": self.add(np.array(codec.edges, np.float64)),
+            "missing": codec.missing is not None,
+            "unknown": codec.unknown is not None,
+            "ends": self.add(np.cumsum([len(each) for each in entries], dtype=np.int64)),
+            "places": self.add(np.array([place for place, _ in pairs], np.int64)),
+            "amounts": self.add(np.array([amount for _, amount in pairs], np.float64)),
+        }
+
     def _steps(self, steps: Steps) -> Fields:
         return {
             "inputs": int(steps.inputs),
@@ -112,6 +141,7 @@ _WRITERS: dict[type[Compiled], Callable[[_Writer, Any], Fields]] = {
     Staged: _Writer.staged,
     Trees: _Writer.trees,
     Picked: _Writer.picked,
+    Encoded: _Writer.encoded,
 }
 
 

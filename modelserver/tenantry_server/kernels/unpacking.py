@@ -9,6 +9,7 @@ from tenantry_server.kernels import arrays
 from tenantry_server.kernels.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
 from tenantry_server.kernels.arrays import Array, Buffer, Malformed
 from tenantry_server.kernels.base import Compiled, Head, Picked, one_array_of, one_of
+from tenantry_server.kernels.encoded import KINDS, Codec, Encoded
 from tenantry_server.kernels.forest import Ensemble, Forest, Trees
 from tenantry_server.kernels.links import Link
 from tenantry_server.kernels.steps import Steps
@@ -199,10 +200,61 @@ def _picked(reader: _Reader, given: list[Array]) -> Compiled:
     return Picked(reader.head, inner, used)
 
 
+def _encoded(reader: _Reader, given: list[Array]) -> Compiled:
+    fields, head = reader.fields, reader.head
+    if fields["inner"]["kind"] in ("picked", "encoded"):
+        raise Malformed("encoders before others")
+    inner = _read(fields["inner"], given)
+    kinds, numbers = tuple(fields["kinds"]), tuple(fields["numbers"])
+    base = reader.array(fields["base"], (inner.feature_count,))
+    if len(kinds) != head.count or not KINDS.issuperset(kinds):
+        raise Malformed("its kinds are not one known kind for each column")
+    if len(numbers) > len(base) or not all(_is_position(each, head.count) for each in numbers):
+        raise Malformed("its numbers are not columns")
+    codecs = tuple(_codec(reader, each, len(numbers), len(base)) for each in fields["codecs"])
+    return Encoded(head, kinds, numbers, codecs, base, inner)
+
+
+def _codec(reader: _Reader, fields: Fields, first: int, width: int) -> Codec:
+    known, text, bins, column = fields["known"], bool(fields["text"]), fields["bins"], fields["column"]
+    if not _is_position(column, reader.head.count) or type(bins) is not int or bins < 0:
+        raise Malformed(f"a codec of column {column!r} with {bins!r} bins")
+    if not all(type(value) in ((str,) if text else (int, float)) for value in known):
+        raise Malformed("values of another type than their column")
+    edges = reader.array(fields["edges"], (max(bins - 1, 0),))
+    if not (edges[:-1] <= edges[1:]).all():
+        raise Malformed("edges out of order")
+    flags = [bool(fields["missing"]), bool(fields["unknown"])]
+    ends = reader.array(fields["ends"], (len(known) + bins + sum(flags),), np.int64).tolist()
+    amounts = reader.array(fields["amounts"], (None,))
+    places = reader.array(fields["places"], (len(amounts),), np.int64)
+    if len(places) and not (places.min() >= first and places.max() < width):
+        raise Malformed("a codec writes where no column of texts or codes is")
+    pairs = list(zip(places.tolist(), amounts.tolist(), strict=True))
+    starts = [0, *ends[:-1]]
+    if (ends and ends[-1] != len(pairs)) or any(a > b for a, b in zip(starts, ends, strict=False)):
+        raise Malformed("entries that don't add up")
+    entries = iter([tuple(pairs[a:b]) for a, b in zip(starts, ends, strict=False)])
+    return Codec(
+        column,
+        text=text,
+        known={value: next(entries) for value in known},
+        bins=tuple(next(entries) for _ in range(bins)),
+        missing=next(entries) if flags[0] else None,
+        unknown=next(entries) if flags[1] else None,
+        edges=tuple(edges.tolist()),
+    )
+
+
+def _is_position(given: Any, count: int) -> bool:
+    return type(given) is int and 0 <= given < count
+
+
 _READERS: dict[str, Callable[[_Reader, list[Array]], Compiled]] = {
     "affine": _affine,
     "guarded": _guarded,
     "staged": _staged,
     "trees": _trees,
     "picked": _picked,
+    "encoded": _encoded,
 }

@@ -61,6 +61,10 @@ class ForecastRequest(Payload):
         """Refuse, as `matrix`."""
         raise NotAForecaster
 
+    def values(self, model: Model) -> Sequence[Sequence[Any]]:  # noqa: ARG002 - as above
+        """Refuse, as `matrix`."""
+        raise NotAForecaster
+
     def document(self) -> dict[str, Any]:
         """Return the request as `of_document` reads it."""
         members = {

@@ -84,6 +84,10 @@ class JsonPayload(Payload):
         names, lists = self._in_order(model)
         return pd.DataFrame(lists, columns=None if names is None else list(names))
 
+    def values(self, model: Model) -> Sequence[Sequence[Any]]:
+        """As `Payload.values`."""
+        return self._in_order(model)[1]
+
     def _in_order(self, model: Model) -> tuple[Sequence[str] | None, list[Sequence[Any]]]:
         """Return the rows as lists, and the names of their entries."""
         names = model.feature_names
@@ -125,20 +129,20 @@ def parse(body: bytes) -> JsonPayload:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if isinstance(document, list):
         table = _table(document, None, bare=True)
-        _check_keys(body, table.rows, 0)
+        _check_keys(body, table, 0)
         return table
     if isinstance(document, dict):
         if "instances" in document:
             if document.keys() & {"columns", "data"}:
                 raise InvalidRequest("give either 'instances' or 'columns' with 'data', not both")
             table = _table(_list(document["instances"], "instances"), None, bare=False)
-            _check_keys(body, table.rows if table.records else [], len(document))
+            _check_keys(body, table, len(document))
             return table
         if "columns" in document and "data" in document:
             columns = _list(document["columns"], "columns")
             _check_names(columns)
             table = _table(_list(document["data"], "data"), columns, bare=False)
-            _check_keys(body, [], len(document) + len(columns))
+            _check_keys(body, table, len(document) + len(columns))
             return table
         seen = f"an object with {', '.join(map(short, list(document)[:5])) or 'no keys'}"
     else:
@@ -162,15 +166,19 @@ def _check_names(columns: list[Any]) -> None:
         seen.add(name)
 
 
-def _check_keys(body: bytes, records: list[Any], others: int) -> None:
+def _check_keys(body: bytes, table: JsonPayload, others: int) -> None:
     """Refuse a key that stands twice in one object, of which orjson keeps the last without a word.
 
-    Where every quotation mark of the body belongs to a key that was kept (or to one of `others`
-    strings), there is no such key. Bodies with more, such as text values, are read once more.
+    Where every quotation mark of the body belongs to a key or a text that was kept (or to one of `others`
+    strings), there is no such key. Bodies with more, such as texts with such marks, are read once more.
     """
-    if body.count(b'"') == 2 * (sum(map(len, records)) + others):
-        return
-    refuse_double_keys(body)
+    keys = sum(map(len, table.rows)) if table.records else 0
+    left = body.count(b'"') - 2 * (keys + others)
+    if left:
+        values = [row.values() for row in table.rows] if table.records else table.rows
+        left -= 2 * sum([*map(type, row)].count(str) for row in values)
+    if left:
+        refuse_double_keys(body)
 
 
 def _table(rows: list[Any], columns: list[str] | None, *, bare: bool) -> JsonPayload:

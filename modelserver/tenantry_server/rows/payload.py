@@ -50,6 +50,14 @@ class Payload(ABC):
             FeatureMismatch: a column is missing or unknown.
         """
 
+    @abstractmethod
+    def values(self, model: Model) -> Sequence[Sequence[Any]]:
+        """Return the rows as sequences of values as in the body, in the model's own column order.
+
+        Raises:
+            FeatureMismatch: a column is missing or unknown.
+        """
+
 
 def check_same(seen: Any, wanted: Sequence[str], where: str, *, extra: bool = False) -> None:
     """Refuse other column names than the wanted ones, unless `extra` ones are to be left out.

@@ -137,6 +137,15 @@ class Tensors(Payload):
         names = model.feature_names
         return pd.DataFrame(rows, columns=None if names is None else list(names))
 
+    def values(self, model: Model) -> Sequence[Sequence[Any]]:
+        """As `Payload.values`."""
+        if len(self.inputs) > 1:
+            return list(zip(*(_listed(tensor, model) for tensor in self._in_order(model)), strict=True))
+        (only,) = self.inputs
+        check_count(only.columns, model, 0)
+        flat = _listed(only, model)
+        return [flat[at : at + only.columns] for at in range(0, len(flat), only.columns)]
+
     def _in_order(self, model: Model) -> Sequence[Tensor]:
         names = model.feature_names
         if names is None:
@@ -145,6 +154,12 @@ class Tensors(Payload):
         given = {tensor.name: tensor for tensor in self.inputs}
         check_same(given, names, "", extra=model.ignores_extra)
         return [given[name] for name in names]
+
+
+def _listed(tensor: Tensor, model: Model) -> Sequence[Any]:
+    values = tensor.objects(model)
+    listed: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    return listed
 
 
 def _tensor(name: str, rows: int, columns: int, values: Any) -> Tensor:

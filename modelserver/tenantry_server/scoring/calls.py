@@ -11,6 +11,7 @@ from tenantry import Forecaster, Model, TenantryError
 from tenantry.errors import FeatureMismatch, OnlyForecasts, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.base import Compiled
+from tenantry_server.kernels.encoded import Encoded
 from tenantry_server.rows import columns
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
@@ -41,6 +42,9 @@ def score(model: Model, payload: Payload) -> Predictions:
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
+    if isinstance(model, Encoded):
+        rows = payload.values(model)
+        return _checked(model, lambda: model.predict_values(rows), len(rows))
     frame = columns.cast(payload.frame(model), model.column_types)
     return _checked(model, lambda: model.predict(frame), len(frame))
 

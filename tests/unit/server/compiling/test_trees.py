@@ -242,7 +242,7 @@ def test_the_proof_finds_a_single_bit_at_a_threshold() -> None:
     assert_same(original, model, ROWS)
     rows, noise = trees.probes(estimator, Steps.none(4), missing=True)
     with pytest.raises(CannotCompile, match="it differs from the original by up to"):
-        proof.check(original.predict_rows(rows), model, rows, noise)
+        proof.check(original.predict_rows(rows), model.predict_rows, rows, noise)
 
 
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=str)
