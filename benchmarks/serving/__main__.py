@@ -14,6 +14,7 @@ from benchmarks.serving.report import Row
 
 _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "ridge": races.ridge,
+    "texts": races.texts,
     "forest": races.forest,
     "cold": cold.cold,
     "flight": flight.flight,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.serving import ours
@@ -16,6 +17,7 @@ from benchmarks.serving.throughput import Rounds, cpu, interleaved
 _RIDGE_TENANTS = 50
 _FOREST_TENANTS = 3
 _RIDGE = {"bare": 2.0, "flask": 30.0, "mlserver": 8.0, "ray": 60.0}  # ratio, at least
+_TEXTS = 0.67
 _FOREST = {"flask": 40.0}
 # Its daemons work while nobody asks: it races on its own, so that they slow down nobody else's.
 _APART = frozenset({"ray"})
@@ -32,6 +34,22 @@ def ridge_tenants(options: Options) -> Tenants:
     tenants = Tenants("ridge", options.folder / "ridge", _RIDGE_TENANTS)
     tenants.write()
     return tenants
+
+
+def texts(options: Options) -> list[Row]:
+    """A OneHotEncoder on three columns of texts before Ridge, beside the Ridge of numbers alone."""
+    encoded = Tenants("texts", options.folder / "texts", _RIDGE_TENANTS)
+    encoded.write()
+    numbers = ridge_tenants(options)
+    with (
+        warm_server(encoded, options.folder / "texts-ours") as ours_,
+        warm_server(numbers, options.folder / "ridge-beside") as beside,
+    ):
+        own, other = replace(ours_, name="texts"), replace(beside, name="the same with numbers only")
+        rounds = interleaved([own, other], rounds=options.rounds, seconds=options.seconds)
+        for endpoint, tenants in ((own, encoded), (other, numbers)):
+            check(endpoint, tenants)
+    return [_compared(f"OneHotEncoder, Ridge, {_RIDGE_TENANTS} tenants", rounds, own, other, _TEXTS)]
 
 
 def forest(options: Options) -> list[Row]:

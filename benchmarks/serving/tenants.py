@@ -12,10 +12,11 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 COLUMNS = tuple(f"feature_{n}" for n in range(10))
 _FITTED_ON = 500  # rows
@@ -27,7 +28,8 @@ class Tenants:
     """Artifacts in a folder, numbered from 0.
 
     Attributes:
-        kind: ``ridge``, a StandardScaler and Ridge; or ``forest``, 100 trees.
+        kind: ``ridge``, a StandardScaler and Ridge; ``texts``, a OneHotEncoder on three columns of texts,
+            beside seven numbers, and Ridge; or ``forest``, 100 trees.
         folder: they are written on `write`.
         count: of tenants.
     """
@@ -35,6 +37,11 @@ class Tenants:
     kind: str
     folder: Path
     count: int
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row that is asked for them."""
+        return ROW | TEXTS if self.kind == "texts" else ROW
 
     def user_id(self, n: int) -> str:
         return f"tenant-{n:06}"
@@ -54,7 +61,7 @@ class Tenants:
         if self.kind == "forest":
             yield from (_dumped(_forest(seed=n)) for n in range(self.count))
             return
-        fitted = _ridge()
+        fitted = _texts() if self.kind == "texts" else _ridge()
         coefficients = fitted[-1].coef_
         # To fit and dump 100,000 takes minutes; joblib keeps an array's bytes as they are in memory.
         data, old = _dumped(fitted), coefficients.tobytes()
@@ -63,8 +70,8 @@ class Tenants:
             yield data.replace(old, _coefficients(coefficients, n).tobytes())
 
     def expected(self, n: int) -> float:
-        """What scikit-learn itself answers for `ROW`, from the tenant's own file."""
-        return float(joblib.load(self.path(n)).predict(pd.DataFrame([ROW]))[0])
+        """What scikit-learn itself answers for `row`, from the tenant's own file."""
+        return float(joblib.load(self.path(n)).predict(pd.DataFrame([self.row]))[0])
 
 
 def linear_answers(count: int) -> Any:
@@ -90,6 +97,18 @@ def _ridge() -> Any:
     return make_pipeline(StandardScaler(), Ridge()).fit(*_data())
 
 
+def _texts() -> Any:
+    rows, target = _data()
+    random = np.random.default_rng(5)
+    for name, value in TEXTS.items():
+        rows[name] = random.choice([value, *(f"{name} {n}" for n in range(9))], len(rows))
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), list(TEXTS)),
+        remainder=StandardScaler(),
+    )
+    return make_pipeline(columns, Ridge()).fit(rows, target + 3 * (rows["feature_0"] == TEXTS["feature_0"]))
+
+
 def _forest(seed: int) -> Any:
     return RandomForestRegressor(100, random_state=seed, n_jobs=1).fit(*_data())
 
@@ -101,3 +120,4 @@ def _dumped(fitted: Any) -> bytes:
 
 
 ROW = {name: round(float(value), 3) for name, value in zip(COLUMNS, np.linspace(-7, 11, 10), strict=True)}
+TEXTS = {"feature_0": "Sunday", "feature_1": "Hamburg", "feature_2": "groceries"}

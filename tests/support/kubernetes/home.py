@@ -161,23 +161,25 @@ class Home:
         assert found is not None
         return found
 
-    def settled_writes(self, name: str) -> int:
-        """Successful writes of a status that is Ready or Stalled, as the API server's own log counts them.
+    def settled_writes(self, name: str) -> list[str]:
+        """The reason of each status that was written and is Ready or Stalled, oldest first.
 
-        What is under way for long is told as well, which a busy machine makes true.
+        As the API server's own audit log has them. What is under way for long has a write as well, which a
+        busy machine makes true.
         """
         assert self.plane.audit_log is not None
         lines = map(json.loads, self.plane.audit_log.read_text().splitlines())
-        return sum(
-            line["verb"] == "patch"
+        return [
+            _conditions(line["requestObject"])[0]["reason"]
+            for line in lines
+            if line["verb"] == "patch"
             and line["stage"] == "ResponseComplete"
+            and line["objectRef"]["resource"] == "tenantmodels"
             and line["objectRef"].get("name") == name
             and line["objectRef"].get("subresource") == "status"
             and line["responseStatus"]["code"] == 200
             and not any(told["type"] == "Reconciling" for told in _conditions(line["requestObject"]))
-            for line in lines
-            if line.get("objectRef", {}).get("resource") == "tenantmodels"
-        )
+        ]
 
     # Predictions
 
