@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak soak-failover soak-hostile clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak soak-failover soak-hostile soak-outages clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -84,6 +84,9 @@ soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fl
 
 soak-failover: $(VENV)/.dev ## twenty failovers of PostgreSQL that lose commits; TENANTRY_TEST_SEED=… replays a run
 	TENANTRY_FAILOVER_ROUNDS=$${TENANTRY_FAILOVER_ROUNDS:-20} $(BIN)/pytest -rA tests/e2e/test_failover.py
+
+soak-outages: $(VENV)/.dev ## PostgreSQL and S3 away for a minute; all of a fleet of 20,000 tenants killed at once
+	TENANTRY_OUTAGE_S=60 TENANTRY_OUTAGE_TENANTS=20000 $(BIN)/pytest -rA tests/e2e/test_shard_outages.py
 
 soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
 	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py

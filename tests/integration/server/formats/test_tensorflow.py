@@ -8,7 +8,8 @@ import pytest
 from tests.support.environments import CHECKOUT, environment, our_requirements, with_our_sources
 
 _TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout")
-_CASES_S = 900
+_CASES = ("tensorflow_cases", "tensorflow_size_cases", "tensorflow_server_cases")
+_CASES_S = 1500
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,11 @@ def python() -> Path:
 
 
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize("cases", ["tensorflow_cases", "tensorflow_size_cases", "tensorflow_server_cases"])
-def test_tensorflow_models(python: Path, cases: str) -> None:
-    """Each of the cases in tests/apart; what they print is shown where one fails."""
+def test_tensorflow_models(python: Path) -> None:
+    """The cases in tests/apart, in one process; what they print is shown where one fails."""
     done = subprocess.run(
         [
-            *(str(python), "-m", "pytest", "-q", f"tests/apart/{cases}.py"),
+            *(str(python), "-m", "pytest", "-q", *(f"tests/apart/{name}.py" for name in _CASES)),
             "--noconftest",  # its fixtures need what is not installed there
             *("-W", "ignore::DeprecationWarning"),  # of Keras and TensorFlow, which trail numpy
         ],
