@@ -18,7 +18,7 @@ _COMMANDS = {
     "predict": "Ask for a prediction, as a client would.",
     "forecast": "Ask for a forecast, as a client would.",
     "publish": "Store a model file and declare it for a user.",
-    "doctor": "Load every model with the libraries here, and list those that would not.",
+    "doctor": "Load every model with the libraries here, and list those that would not; --fix some.",
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
     "users": "Show which namespace each user belongs to, or release users.",

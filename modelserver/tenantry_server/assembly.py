@@ -87,7 +87,7 @@ def assemble(
     disk = disk_of(settings)
     workers = workers_of(settings)
     loads = loads_of(settings, workers)
-    models = models_of(settings, disk, loads)
+    models = models_of(settings, disk, None if loads is None else loads.load)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     plane = _plane(settings, table, models, workers)
     directory = Directory(settings.server_id)

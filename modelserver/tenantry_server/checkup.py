@@ -2,20 +2,25 @@
 
 For `tenantry doctor`, before an upgrade: in workers with deadlines, a few at a time, and none of them kept.
 A model with a card also answers its example rows, as that is a part of every load. Refuses the registry:
-the caller says which models.
+the caller says which models, and declares what `mending` stores of them.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tenantry import ModelId, TenantryError
-from tenantry.errors import ModelTimedOut
+from tenantry.errors import InvalidSetting, ModelTimedOut, VersionSkew
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.scoring.calls import contained
 from tenantry_server.settings import ServerSettings
 from tenantry_server.supply import loads_of, models_of, workers_of
+from tenantry_server.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from tenantry_server.mending import Mended, Mending
 
 _AT_ONCE = 4  # reads of artifacts; workers load two at a time
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
@@ -29,26 +34,40 @@ class Checked:
         reason: why it would not load, or answers otherwise than its card says; empty: it is well.
         message: the same for a person.
         skew: that another version of its library wrote it, in words; empty: it did not.
+        mended: what came of storing it again; None: that was not wanted, or has no use.
     """
 
     model_id: str
     reason: str = ""
     message: str = ""
     skew: str = ""
+    mended: "Mended | None" = None
 
 
 async def check(
-    settings: ServerSettings, model_ids: Sequence[str], checked: Callable[[Checked], None]
+    settings: ServerSettings,
+    model_ids: Sequence[str],
+    checked: Callable[[Checked], None],
+    *,
+    fix: Collection[str] = (),
 ) -> None:
     """Load each of these models once, and give it up.
 
     Args:
         settings: of the server that would serve them; its disk cache is neither read nor filled.
         checked: called on the event loop with each result, in any order.
+        fix: which models to store again where another version of their library wrote them, as `mending`
+            says.
+
+    Raises:
+        InvalidSetting: without workers nothing is fixed, as tenants' code would write here.
     """
     workers = workers_of(settings)
+    if fix and workers is None:
+        raise InvalidSetting("--fix writes models in workers, and here are none (TENANTRY_WORKERS)")
     loads = loads_of(settings, workers)
-    models = models_of(settings, None, loads)
+    models = models_of(settings, None, None if loads is None else loads.load)
+    mending = _mending(settings, workers) if fix and workers is not None else None
     skews: dict[str, str] = {}
     if workers is not None and loads is not None:
         loads.skewed = skews.__setitem__
@@ -61,7 +80,12 @@ async def check(
     async def work() -> None:
         for model_id in left:
             reason, message = await _loaded(threads, models, model_id, limit_s)
-            checked(Checked(model_id, reason, message, skews.pop(model_id, "")))
+            skew = skews.pop(model_id, "")
+            mended = None
+            is_skewed = reason == VersionSkew.reason or (bool(skew) and not reason)
+            if mending is not None and is_skewed and model_id in fix:
+                mended = await mending.mend(threads, model_id, 2 * limit_s)
+            checked(Checked(model_id, reason, message, skew, mended))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -71,6 +95,12 @@ async def check(
         threads.shutdown(wait=False, cancel_futures=True)
         if workers is not None:
             workers.close()
+
+
+def _mending(settings: ServerSettings, workers: Pool) -> "Mending":
+    from tenantry_server.mending import Mending  # noqa: PLC0415 - seconds, for which only --fix waits
+
+    return Mending(settings, workers)
 
 
 async def _loaded(

@@ -15,6 +15,7 @@ from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     FileSystemModelRepository,
+    Loader,
     ModelRepositoryByScheme,
     load_here,
 )
@@ -82,9 +83,13 @@ def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | No
 
 
 def models_of(
-    settings: ServerSettings, disk: DiskCache | None, loads: WorkerLoads | None
+    settings: ServerSettings, disk: DiskCache | None, loader: Loader | None
 ) -> CachedModelRepository:
-    """Models from memory, else from the disk cache, else from where they are published."""
+    """Models from memory, else from the disk cache, else from where they are published.
+
+    Args:
+        loader: makes models of artifacts; None: this process does.
+    """
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
     s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
@@ -93,7 +98,7 @@ def models_of(
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
     here = partial(load_here, refuse_skew=settings.refuse_skew)
-    files.loader = s3.loader = here if loads is None else loads.load
+    files.loader = s3.loader = here if loader is None else loader
     models = CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),

@@ -130,6 +130,13 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
     return loaded
 
 
+def written_again(data: bytes) -> bytes:
+    """Return a joblib or pickle file as joblib writes its content with the libraries here."""
+    buffer = io.BytesIO()
+    joblib.dump(joblib.load(io.BytesIO(data)), buffer, compress=3 if data.startswith(_COMPRESSED) else 0)
+    return buffer.getvalue()
+
+
 def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
     """Return the content of a file as a SklearnModel, or compiled.
 

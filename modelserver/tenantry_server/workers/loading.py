@@ -52,6 +52,7 @@ class _Load:
         key: its name in the pool.
         fds: the artifact, and room for a kernel.
         card: the model's card; None: it has none.
+        rewrite: what is wanted is not the model but its artifact, serialised by the libraries here.
     """
 
     model_id: str
@@ -60,6 +61,7 @@ class _Load:
     key: int
     fds: Sequence[int]
     card: str | None
+    rewrite: bool
 
 
 class WorkerLoads:
@@ -100,16 +102,26 @@ class WorkerLoads:
             ModelTimedOut: it took too long.
             ModelQuarantined: it ended workers again and again, and is not tried now.
         """
-        try:
-            text = None if card is None else card.decode()
-        except UnicodeDecodeError:
-            raise CardUnusable(exact.uri, "it is not UTF-8") from None
         artifact = frames.memory_file("artifact", [data])
         del data  # of which the caller keeps none: a large one is in memory once
         room = frames.memory_file("kernel")
         try:
-            model, length = self._on_loop(self._load(exact, (artifact, room), text))
+            model, length = self._on_loop(self._load(exact, (artifact, room), _text(exact, card)))
             return _kernel(exact.uri, room, length) if model is None else model
+        finally:
+            os.close(artifact)
+            os.close(room)
+
+    def rewritten(self, data: bytes, exact: ModelId, card: bytes) -> bytes:
+        """Return an artifact as the libraries here serialise it, once its model has answered its card.
+
+        Raises:
+            TenantryError: as `load`; `ArtifactInvalid` also where it can't be serialised again.
+        """
+        artifact, room = frames.memory_file("artifact", [data]), frames.memory_file("written")
+        try:
+            load = self._load(exact, (artifact, room), _text(exact, card), rewrite=True)
+            return _arrived(exact.uri, room, self._on_loop(load)[1])
         finally:
             os.close(artifact)
             os.close(room)
@@ -124,11 +136,13 @@ class WorkerLoads:
         except CancelledError:
             raise RuntimeError("this server is stopping") from None
 
-    async def _load(self, exact: ModelId, fds: Sequence[int], card: str | None) -> tuple[Model | None, int]:
+    async def _load(
+        self, exact: ModelId, fds: Sequence[int], card: str | None, *, rewrite: bool = False
+    ) -> tuple[Model | None, int]:
         """Load in a worker, and once more where the worker was ended for another reason.
 
         Returns:
-            the model that stays there; or None, and the length of the kernel.
+            the model that stays there; or None, and the length of what it wrote: a kernel, an artifact.
         """
         strikes, model_id, uri = self._pool.strikes, str(exact), exact.uri
         library = _library(exact)
@@ -138,7 +152,7 @@ class WorkerLoads:
         for attempt in range(_TRIES):
             try:
                 dedicated = attempt > 0 or exact.isolation is not None or strikes.has(model_id)
-                load = _Load(model_id, library, dedicated, next(self._keys), fds, card)
+                load = _Load(model_id, library, dedicated, next(self._keys), fds, card, rewrite)
                 return await self._tried(load)
             except Displaced:
                 if self._pool.loop is None:
@@ -169,9 +183,9 @@ class WorkerLoads:
     async def _placed(self, loader: Worker, load: _Load, told: dict[str, Any]) -> tuple[Model | None, int]:
         """Give a model that was tried its home: the loader itself where nobody else may share it."""
         needs = str(told["group"])
-        if "kernel" in told:
+        if "kernel" in told or load.rewrite:
             self._done_with(loader, load, needs)
-            return None, int(told["kernel"])
+            return None, int(told["written" if load.rewrite else "kernel"])
         key, size_bytes = load.key, int(told["size_bytes"])
         group = f"alone {key}" if load.dedicated else needs
         if self._pool.home_of(group) is None and group != KNOWN:
@@ -219,6 +233,7 @@ class WorkerLoads:
             "keep": keep,
             "card": load.card,
             "refuse_skew": self._refuse_skew,
+            "rewrite": load.rewrite,
         }
         body = [orjson.dumps(asked)]
         self._pool.submit(worker, Call(load.model_id, Kind.LOAD, body, self._timeout_s, end, load.fds))
@@ -266,12 +281,23 @@ def _library(exact: ModelId) -> str:
     return known.name if known.heavy else KNOWN
 
 
-def _kernel(uri: str, room: int, length: int) -> Model:
-    data = frames.read_all(room)
-    os.ftruncate(room, 0)  # a large kernel is in memory once
-    if len(data) != length:
-        raise ArtifactInvalid(uri, "its kernel did not arrive whole")
+def _text(exact: ModelId, card: bytes | None) -> str | None:
     try:
-        return unpacking.unpack(data)
+        return None if card is None else card.decode()
+    except UnicodeDecodeError:
+        raise CardUnusable(exact.uri, "it is not UTF-8") from None
+
+
+def _arrived(uri: str, room: int, length: int) -> bytes:
+    data = frames.read_all(room)
+    os.ftruncate(room, 0)  # what is large is in memory once
+    if len(data) != length:
+        raise ArtifactInvalid(uri, "what its worker wrote did not arrive whole")
+    return data
+
+
+def _kernel(uri: str, room: int, length: int) -> Model:
+    try:
+        return unpacking.unpack(_arrived(uri, room, length))
     except Malformed as error:
         raise ArtifactInvalid(uri, f"its kernel is not a valid one: {error}") from None

@@ -139,6 +139,10 @@ class _Worker:
         card = None if text is None else text.encode()
         model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=asked["keep"]))
         told = {"group": self._group_of(exact), "skew": None if skew is None else str(skew)}
+        if asked["rewrite"]:
+            return {
+                "written": write_all(room, [surroundings.kept(lambda: _written_again(data, exact))])
+            } | told
         if isinstance(model, Compiled):
             with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
                 parts = packing.pack(model)
@@ -161,6 +165,24 @@ class _Worker:
             self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
         packages = " ".join(sorted(self._own))
         return f"{packages} of {exact.namespace or 'default'}" if packages else ""
+
+
+def _written_again(data: bytes, exact: ModelId) -> bytes:
+    """Serialise an artifact's content with the libraries that are here.
+
+    Raises:
+        ArtifactInvalid: its format is written by other means, or its content can't be pickled.
+    """
+    chosen = format_of(exact)
+    if chosen.name != "sklearn":
+        raise ArtifactInvalid(exact.uri, "only joblib and pickle files are written again")
+    try:
+        written: bytes = chosen.module.written_again(data)
+    except Exception as error:  # a tenant's classes say themselves how they are pickled
+        raise ArtifactInvalid(
+            exact.uri, f"it can't be pickled again: {type(error).__name__}: {error}"
+        ) from error
+    return written
 
 
 def _described(model: Model, exact: ModelId) -> dict[str, Any]:
