@@ -74,8 +74,11 @@ class Mending:
                 await loop.run_in_executor(threads, contained, lambda: self._models.get_resident(model_id))
         except TimeoutError:
             return Mended(None, f"writing it again took longer than {limit_s:g} s")
-        except (TenantryError, OSError) as error:
+        except TenantryError as error:
             return Mended(None, str(error))
+        except Exception as error:
+            # A store or a card that nobody could read before may raise anything: the others are mended.
+            return Mended(None, f"{type(error).__name__}: {error}")
         self._models.discard(model_id)
         return self._done.pop(model_id)
 
