@@ -16,7 +16,9 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
+from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.protocols import shard_map
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
@@ -45,6 +47,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     ready: Callable[[], bool] = lambda: True,
     registry_age_s: Callable[[], float | None] = lambda: None,
     forwarder: Forwarder | None = None,
+    fleet_map: FleetMap | None = None,
     pool: Pool | None = None,
     explained: Explained | None = None,
 ) -> web.Application:
@@ -69,6 +72,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         registry_age_s: returns how old the knowledge is that answers, while the registry is out of
             reach; shown in a header where it is not None.
         forwarder: passes on what other servers should answer; None: everything is answered here.
+        fleet_map: what ``GET /shards`` shows; None: an empty map.
         pool: of the processes that run models, shown in the metrics and at ``/workers``; it outlives the
             application.
         explained: finds out why no version of a model has loaded; None: nobody knows.
@@ -100,7 +104,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 
     app = web.Application(
         client_max_size=max_body_bytes,
-        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder, explained)],
+        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder, explained, fleet_map)],
     )
     app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
@@ -109,11 +113,13 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         server_id=server_id,
         max_body_bytes=max_body_bytes,
         answered=metrics.answered,
+        fleet_map=fleet_map,
     )
     app.add_routes(_probes(ready, metrics))
     if pool is not None:
         app.add_routes(_workers(pool))
     app.add_routes(protocols.routes(service))
+    app.add_routes(shard_map.routes(fleet_map))
     app.cleanup_ctx.append(closed)
     app.on_response_prepare.append(_without_versions)
     return app
@@ -161,6 +167,7 @@ def _errors_as_json(
     registry_age_s: Callable[[], float | None],
     forwarder: Forwarder | None,
     explained: Explained | None,
+    fleet_map: FleetMap | None,
 ) -> Any:
     """Make the middleware that answers failures in one form, and counts and logs predictions."""
 
@@ -175,6 +182,8 @@ def _errors_as_json(
         forwarded = headers.HOP in response.headers
         if not forwarded:
             response.headers[headers.SERVER] = server_id
+            if fleet_map is not None and fleet_map.revision:
+                response.headers[headers.SHARDS] = str(fleet_map.revision)
         if request.method == "POST" and _is_prediction(request.path):
             age_s = None if forwarded else registry_age_s()
             if age_s is not None:

@@ -20,7 +20,7 @@ from tenantry_server.peers import challenge, near_copies, warm_query
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.near_copies import NearCopies
-from tenantry_server.peers.view import FleetView
+from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.faults import Faults
@@ -143,6 +143,7 @@ def assemble(
         ready=ready,
         registry_age_s=lambda: table.contact.age_s,
         forwarder=forwarder,
+        fleet_map=FleetMap(table, directory, endpoint),
         pool=workers,
         explained=Verdicts(registry).explained,
     )

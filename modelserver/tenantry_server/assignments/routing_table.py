@@ -37,6 +37,7 @@ class RoutingTable(ModelInfoRepository):
         contact: whether this table may be trusted now.
         revision: of the newest change in the table; -1 where everything has to be read.
         token: of that revision in the registry's history.
+        map_revision: of the newest change of the shard map; 0 before the first map.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RoutingTable(ModelInfoRepository):
         self._was_read = False
         self.revision = -1
         self.token = ""
+        self.map_revision = 0
 
     def history_changed(self) -> None:
         """Stop trusting the table until everything was read again; where SQL is silent, it stays in use."""
@@ -89,6 +91,8 @@ class RoutingTable(ModelInfoRepository):
         if gone:  # several users may share one model
             gone.difference_update(a.model_id for a in self._assignments.values())
         self._holdings |= changes.shards
+        if changes.shards:
+            self.map_revision = max(holding.revision for holding in self._holdings.values())
         self._spread |= changes.spread
         for user_id in (*(a.user_id for a in changes.assignments), *changes.spread):
             if self.replicas_of(user_id) > 1:

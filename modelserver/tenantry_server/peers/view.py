@@ -1,8 +1,13 @@
-"""This server's view of the fleet: the routing table, the directory and the data plane in one."""
+"""This server's view of the fleet: the routing table, the directory and the data plane in one.
+
+And the part of it that clients are shown, so that they ask the owner of a user's shard themselves.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 from tenantry import TenantryError
+from tenantry.placement import SHARDS
 from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -64,3 +69,41 @@ class FleetView:
     def keeps(self, user_id: str) -> bool:
         """Return whether this user's model belongs in this server's model cache, now or soon."""
         return choice.belongs_here(user_id, self)
+
+
+class FleetMap:
+    """Who answers for which shard, for clients: names and addresses of servers, and no user.
+
+    Args:
+        table: who owns which shard.
+        directory: the other servers.
+        endpoint: base URL under which this server is reached.
+    """
+
+    def __init__(self, table: RoutingTable, directory: Directory, endpoint: str) -> None:
+        self._table = table
+        self._directory = directory
+        self.endpoint = endpoint
+
+    @property
+    def revision(self) -> int:
+        """Of the newest change of the shard map; 0 before the first map."""
+        return self._table.map_revision
+
+    def document(self) -> dict[str, Any]:
+        """Return the body of ``GET /shards``.
+
+        A server whose lease is over is left out, and its shards have the owner null until they move.
+        """
+        directory = self._directory
+        urls = {peer_id: peer.endpoint for peer_id, peer in directory.peers.items() if peer.live}
+        urls[directory.server_id] = self.endpoint
+        ids = sorted(urls)
+        place = {server_id: number for number, server_id in enumerate(ids)}
+        holdings = self._table.holdings
+        owners = (holdings.get(shard) for shard in range(SHARDS))
+        return {
+            "revision": self.revision,
+            "servers": [{"id": server_id, "url": urls[server_id]} for server_id in ids],
+            "owners": [None if owner is None else place.get(owner.server_id) for owner in owners],
+        }

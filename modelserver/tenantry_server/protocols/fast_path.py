@@ -17,6 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from tenantry import TenantryError
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
@@ -44,6 +45,7 @@ class FastPath:
         server_id: shown in the header Tenantry-Server.
         max_body_bytes: a larger body goes to the application, which refuses it.
         answered: called with the status and the seconds of each answer.
+        fleet_map: whose revision stands on each answer; None: there is no map.
 
     Attributes:
         most_bytes: of a body that is answered here.
@@ -57,14 +59,17 @@ class FastPath:
         server_id: str,
         max_body_bytes: int,
         answered: Callable[[int, float], None],
+        fleet_map: FleetMap | None = None,
     ) -> None:
         self._plane = plane
         self._forwarder = forwarder
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
         self._json = _start("application/json")
-        self._middle = f"\r\n{headers.SERVER}: {server_id}\r\nContent-Length: "
-        self._end = ""  # of a head, with this second's date
+        self._server = f"\r\n{headers.SERVER}: {server_id}"
+        self._fleet_map = fleet_map
+        self._middle = ""  # of a head, with the map of this second
+        self._end = ""  # the same with its date
         self._date_until_s = 0.0
 
     def install(self, server: web.Server) -> None:
@@ -131,6 +136,9 @@ class FastPath:
 
     def _new_second(self) -> None:
         now_s = time.time()
+        revision = 0 if self._fleet_map is None else self._fleet_map.revision
+        shards = f"\r\n{headers.SHARDS}: {revision}" if revision else ""
+        self._middle = f"{self._server}{shards}\r\n{hdrs.CONTENT_LENGTH}: "
         self._end = f"\r\nDate: {formatdate(now_s, usegmt=True)}\r\n\r\n"
         self._date_until_s = int(now_s) + 1.0
 

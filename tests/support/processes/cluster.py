@@ -33,7 +33,7 @@ from tenantry_server.peers import near_copies
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.near_copies import NearCopies
-from tenantry_server.peers.view import FleetView
+from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 
 
@@ -95,6 +95,7 @@ class Node:
             passed_on=self.copies.passed_on,
             models_here=settings.get("models_here", True),
         )
+        self.fleet_map = FleetMap(self.table, self.peers, endpoint="")
         self.app = make_app(
             self.table,
             self.cache,
@@ -104,6 +105,7 @@ class Node:
             data_plane=self.plane,
             registry_age_s=lambda: self.table.contact.age_s,
             forwarder=self.forwarder,
+            fleet_map=self.fleet_map,
         )
         self.app.add_routes(near_copies.routes(self.cache))
         self.port = 0
@@ -127,6 +129,7 @@ class Node:
         self.app[FAST_PATH].install(runner.server)
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         self.port = runner.addresses[0][1]
+        self.fleet_map.endpoint = self.url
         self._runner = runner
         self._copying = asyncio.create_task(self.copies.run())
 

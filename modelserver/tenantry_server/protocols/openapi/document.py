@@ -38,6 +38,12 @@ _VERSION = {
     "description": "The version that answers, as metadata and answers name it; any other is 404.",
     "schema": {"type": "string", "minLength": 1},
 }
+_KNOWN_MAP = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The ETag of the map that the client has; 304 while it is the same.",
+    "schema": {"type": "string"},
+}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
@@ -102,6 +108,13 @@ def _own() -> dict[str, Any]:
         errors=OF_A_USER,
         parameters=[_OF_USER],
     )
+    shards = operation(
+        tag,
+        "Which server answers for which user",
+        json_content("Shards", {"revision": 7, "servers": [{"id": "a", "url": "http://a"}], "owners": [0]}),
+        parameters=[_KNOWN_MAP],
+    )
+    shards["responses"]["304"] = {"description": "the map is still the one that If-None-Match names"}
     page = operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
     return {
         "/predict/{user_id}": {"post": predict},
@@ -111,6 +124,7 @@ def _own() -> dict[str, Any]:
         "/metrics": {"get": metrics},
         "/openapi.json": {"get": described},
         "/docs": {"get": page},
+        "/shards": {"get": shards},
     }
 
 

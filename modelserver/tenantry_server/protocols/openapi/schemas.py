@@ -56,6 +56,19 @@ SCHEMAS: dict[str, Schema] = {
         "description": "A list of records is answered with a list.",
         "anyOf": [_list(ref("Prediction"), title="of records"), ref("Predictions")],
     },
+    "Shards": _object(
+        ["revision", "servers", "owners"],
+        {
+            "revision": _COUNT | {"description": "As in the header Tenantry-Shards of answers."},
+            "servers": _list(_object(["id", "url"], {"id": _NAME, "url": _NAME})),
+            "owners": {
+                "description": "For each of the 1,024 shards the place of its owner in servers; null: it "
+                "has none now. Empty where the server is alone.",
+                "type": "array",
+                "items": {"type": ["integer", "null"], "minimum": 0},
+            },
+        },
+    ),
     "ForecastRequest": _object(
         ["horizon"],
         {
