@@ -1,14 +1,51 @@
 """The vocabulary that both sides of Tenantry share: models, manifests, errors, placement, registry.
 
-Imports no web framework, no cloud client and no Kubernetes client.
+Imports no web framework, no cloud client and no Kubernetes client. A public name is imported when it is
+first used: a program that asks for predictions does without what reads manifests, which takes a second.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tenantry.errors import TenantryError
-from tenantry.forecaster import Forecaster
-from tenantry.model import Model
-from tenantry.model_id import ModelId
-from tenantry.spec import TenantModel
+
+if TYPE_CHECKING:
+    from tenantry.client import AsyncClient, Client
+    from tenantry.forecaster import Forecaster
+    from tenantry.model import Model
+    from tenantry.model_id import ModelId
+    from tenantry.spec import TenantModel
 
 __version__ = "0.1.0"
 
-__all__ = ["Forecaster", "Model", "ModelId", "TenantModel", "TenantryError", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Forecaster",
+    "Model",
+    "ModelId",
+    "TenantModel",
+    "TenantryError",
+    "__version__",
+]
+
+_HOMES = {
+    "AsyncClient": "tenantry.client",
+    "Client": "tenantry.client",
+    "Forecaster": "tenantry.forecaster",
+    "Model": "tenantry.model",
+    "ModelId": "tenantry.model_id",
+    "TenantModel": "tenantry.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

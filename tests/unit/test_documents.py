@@ -99,7 +99,7 @@ def _python_blocks(name: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", _page(name), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md", "docs/client.md"])
 def test_the_python_in_the_documents_runs(name: str, tmp_path: Path) -> None:
     """Each block in a process of its own, in an empty folder, with warnings as errors."""
     blocks = _python_blocks(name)

@@ -104,7 +104,7 @@ async def test_answers_carry_the_revision_on_every_way(
         plainly.append(answer(*given))
         return plainly[-1]
 
-    fast_path.answer = noted  # type: ignore[method-assign]
+    fast_path.answer = noted  # type: ignore[method-assign,assignment]
 
     async def ask(name: str) -> None:
         async with session.post(f"{pair[name].url}{path}", json=ROWS) as response:

@@ -1,0 +1,190 @@
+"""The client for programs on asyncio: on aiohttp, which the extra ``tenantry[client]`` brings."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from tenantry.client import answers, questions
+from tenantry.client.answers import Forecast, Predictions, Reply
+from tenantry.client.call import CONNECT_S, Attempt, Call
+from tenantry.client.errors import ClientError
+from tenantry.client.fleet import Fleet
+from tenantry.client.pool import IDLE_S
+from tenantry.client.questions import Question
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_MAP = "/shards"
+_MAP_S = 1.0
+
+
+class AsyncClient:
+    """As `Client`, for one event loop: its methods are coroutines, and ask side by side.
+
+    Args:
+        servers: as `Client`.
+        timeout_s: of each call, with everything that it waits for.
+        direct: as `Client`.
+        headers: as `Client`.
+
+    Raises:
+        ValueError: an address is not http://… or https://….
+        ModuleNotFoundError: aiohttp is not installed.
+
+    Example:
+        >>> async def ask() -> None:  # doctest: +SKIP
+        ...     async with AsyncClient("http://127.0.0.1:8080") as client:
+        ...         print((await client.predict("store-042", [{"km": 5.0}])).values)
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        timeout_s: float = 10.0,
+        direct: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._http = _aiohttp()
+        given = [servers] if isinstance(servers, str) else servers
+        self._fleet = Fleet(given, direct=direct)
+        self._timeout_s = timeout_s
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def predict(
+        self,
+        user_id: str,
+        rows: Any,
+        *,
+        timeout_s: float | None = None,
+        class_names: bool = False,
+        fresh: bool = False,
+    ) -> Predictions:
+        """Return the predictions of this user's model, one for each row: `Client.predict`.
+
+        Raises:
+            ClientError: as there.
+        """
+        question = questions.predict(user_id, rows, class_names=class_names, fresh=fresh)
+        return answers.predictions(await self._ask(question, timeout_s))
+
+    async def forecast(
+        self,
+        user_id: str,
+        horizon: int,
+        *,
+        start: str | int | None = None,
+        quantiles: Sequence[float] | None = None,
+        exog: Any = None,
+        history: Any = None,
+        timeout_s: float | None = None,
+    ) -> Forecast:
+        """Return the forecast of this user's model: `Client.forecast`.
+
+        Raises:
+            ClientError: as there.
+        """
+        options = {"from": start, "quantiles": quantiles, "exog": exog, "history": history}
+        question = questions.forecast(user_id, horizon, **options)
+        return answers.forecast(await self._ask(question, timeout_s))
+
+    async def metadata(self, user_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return what this user's model takes and gives: `Client.metadata`.
+
+        Raises:
+            ClientError: as there.
+        """
+        return answers.described(await self._ask(questions.metadata(user_id), timeout_s))
+
+    async def card(self, user_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return the card of this user's model: `Client.card`.
+
+        Raises:
+            ClientError: as there.
+        """
+        return answers.described(await self._ask(questions.card(user_id), timeout_s))
+
+    async def close(self) -> None:
+        """Close the connections that are kept; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _ask(self, question: Question, timeout_s: float | None) -> Reply:
+        call = Call(question, self._fleet, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+        if self._fleet.wants_map():
+            await self._read_map(call)
+            call.plan()
+        return await self._answer(call, question)
+
+    async def _answer(self, call: Call, question: Question) -> Reply:
+        http = self._http
+        while True:
+            attempt = call.next()
+            if attempt.wait_s:
+                await asyncio.sleep(attempt.wait_s)
+            try:
+                reply = await self._sent(attempt, question)
+            except (http.ClientConnectorError, http.ConnectionTimeoutError) as error:
+                call.not_sent(attempt, error)
+                continue
+            except TimeoutError:
+                raise call.timed_out() from None
+            except (OSError, http.ClientError) as error:
+                call.lost(attempt, error or type(error).__name__)
+                continue
+            answer = call.answered(attempt, reply)
+            if answer is not None:
+                return answer
+
+    async def _read_map(self, call: Call) -> None:
+        """Read the shard map within a second; without an answer the call goes on by the map as it was."""
+        headers = {"If-None-Match": self._fleet.tag} if self._fleet.tag else {}
+        asked = Question(call.user_id, _MAP, headers=headers)
+        mapping = Call(asked, self._fleet, timeout_s=min(_MAP_S, call.left_s))
+        with suppress(ClientError):
+            reply = await self._answer(mapping, asked)
+            if reply.status == 304:
+                self._fleet.map_same()
+            else:
+                self._fleet.map_read(reply.headers.get("etag", ""), reply.body)
+
+    async def _sent(self, attempt: Attempt, question: Question) -> Reply:
+        """Send a request and read its answer."""
+        http = self._http
+        if self._session is None:
+            connector = http.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
+            self._session = http.ClientSession(connector=connector, cookie_jar=http.DummyCookieJar())
+        for _ in range(2):  # a loop that was busy has yet to see which idle connections were closed
+            await asyncio.sleep(0)
+        limits = http.ClientTimeout(total=attempt.left_s, sock_connect=min(CONNECT_S, attempt.left_s))
+        async with self._session.request(
+            question.method,
+            attempt.url + question.path,
+            data=question.body,
+            headers={**self._headers, **attempt.headers},
+            timeout=limits,
+            allow_redirects=False,
+        ) as response:
+            body = await response.read()
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, headers, body)
+
+
+def _aiohttp() -> Any:
+    try:
+        import aiohttp  # noqa: PLC0415 - a program without asyncio does without
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "AsyncClient needs aiohttp: pip install 'tenantry[client]'", name=error.name
+        ) from None
+    return aiohttp

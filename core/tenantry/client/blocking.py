@@ -1,0 +1,262 @@
+"""The client for programs with threads, or without: on http.client, which Python has."""
+
+import select
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tenantry.client import answers, questions
+from tenantry.client.answers import Forecast, Predictions, Reply
+from tenantry.client.call import CONNECT_S, Attempt, Call
+from tenantry.client.errors import ClientError
+from tenantry.client.fleet import Fleet
+from tenantry.client.pool import IdlePool
+from tenantry.client.questions import Question
+
+_MAP = "/shards"
+_MAP_S = 1.0
+_READ_BYTES = 1 << 16
+
+
+class Client:
+    """Asks the models of users, each at the server that holds it; may be shared by threads.
+
+    It learns from ``GET /shards`` which server owns which user, and from every answer whether that has
+    changed. Where the servers can't be reached from here, it goes on asking those that it was given.
+
+    Asked again, within the time of the call, is only what ran no model: a request for which no connection
+    could be made, and one that was answered with 503 and Retry-After.
+
+    Args:
+        servers: base URL of one server, or of several, or of a balancer in front of them.
+        timeout_s: of each call, with everything that it waits for.
+        direct: whether to ask the owner of a user's shard; otherwise only `servers` are asked.
+        headers: sent with each request, such as Authorization, to every server of the map.
+
+    Raises:
+        ValueError: an address is not http://… or https://….
+
+    Example:
+        >>> with Client("http://127.0.0.1:8080") as client:  # doctest: +SKIP
+        ...     client.predict("store-042", [{"km": 5.0}]).values
+        [20.0]
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        timeout_s: float = 10.0,
+        direct: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        given = [servers] if isinstance(servers, str) else servers
+        self._fleet = Fleet(given, direct=direct)
+        self._timeout_s = timeout_s
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._idle: IdlePool[HTTPConnection] = IdlePool()
+
+    def predict(
+        self,
+        user_id: str,
+        rows: Any,
+        *,
+        timeout_s: float | None = None,
+        class_names: bool = False,
+        fresh: bool = False,
+    ) -> Predictions:
+        """Return the predictions of this user's model, one for each row.
+
+        Args:
+            rows: a DataFrame; a list of records (dicts by column), matched by name; or an array, or lists,
+                of shape (rows, columns) in the model's own order. NaN, NaT and None are missing values.
+            timeout_s: of this call; None: that of the client.
+            class_names: probabilities as objects, by the names of classes that the model's card has.
+            fresh: `Unavailable` rather than the last known model, while the registry is out of reach.
+
+        Raises:
+            NotAssigned: no TenantModel names this user.
+            RequestRefused: the rows are not what the model takes; its words name the row and column.
+            ModelFailed: the model raised, or ended its process.
+            Unavailable: not now; `retry_after_s` says when.
+            DeadlineExceeded: the time is over.
+            NoServer: no server accepts a connection.
+            AnswerLost: the connection broke meanwhile; the request is not repeated.
+        """
+        question = questions.predict(user_id, rows, class_names=class_names, fresh=fresh)
+        return answers.predictions(self._ask(question, timeout_s))
+
+    def forecast(
+        self,
+        user_id: str,
+        horizon: int,
+        *,
+        start: str | int | None = None,
+        quantiles: Sequence[float] | None = None,
+        exog: Any = None,
+        history: Any = None,
+        timeout_s: float | None = None,
+    ) -> Forecast:
+        """Return the forecast of this user's model.
+
+        Args:
+            horizon: how many steps, 1 to 10,000.
+            start: the first step, a time (ISO 8601) or a number; None: the one after the series.
+            quantiles: between 0 and 1.
+            exog: a DataFrame or records of exogenous columns, one row for each step.
+            history: the same with the columns time and value, in the place of the model's own series.
+            timeout_s: of this call; None: that of the client.
+
+        Raises:
+            ClientError: as `predict`.
+        """
+        options = {"from": start, "quantiles": quantiles, "exog": exog, "history": history}
+        return answers.forecast(self._ask(questions.forecast(user_id, horizon, **options), timeout_s))
+
+    def metadata(self, user_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return what this user's model takes and gives, as the Open Inference Protocol V2 describes it.
+
+        Raises:
+            ClientError: as `predict`.
+        """
+        return answers.described(self._ask(questions.metadata(user_id), timeout_s))
+
+    def card(self, user_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return the card of this user's model: its columns, example rows and their answers.
+
+        Raises:
+            NotAssigned: there is no such user, or the model has no card.
+            ClientError: as `predict`.
+        """
+        return answers.described(self._ask(questions.card(user_id), timeout_s))
+
+    def close(self) -> None:
+        """Close the connections that are kept; a later call opens new ones."""
+        for connection in self._idle.drain():
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, question: Question, timeout_s: float | None) -> Reply:
+        call = Call(question, self._fleet, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+        if self._fleet.wants_map():
+            self._read_map(call)
+            call.plan()
+        return self._answer(call, question)
+
+    def _answer(self, call: Call, question: Question) -> Reply:
+        while True:
+            attempt = call.next()
+            if attempt.wait_s:
+                time.sleep(attempt.wait_s)
+            try:
+                connection = self._connected(attempt)
+            except OSError as error:
+                call.not_sent(attempt, error)
+                continue
+            try:
+                reply = self._sent(connection, attempt, question)
+            except TimeoutError:
+                raise call.timed_out() from None
+            except (OSError, HTTPException) as error:
+                call.lost(attempt, error or type(error).__name__)
+                continue
+            answer = call.answered(attempt, reply)
+            if answer is not None:
+                return answer
+
+    def _read_map(self, call: Call) -> None:
+        """Read the shard map within a second; without an answer the call goes on by the map as it was."""
+        headers = {"If-None-Match": self._fleet.tag} if self._fleet.tag else {}
+        asked = Question(call.user_id, _MAP, headers=headers)
+        mapping = Call(asked, self._fleet, timeout_s=min(_MAP_S, call.left_s))
+        with suppress(ClientError):
+            reply = self._answer(mapping, asked)
+            if reply.status == 304:
+                self._fleet.map_same()
+            else:
+                self._fleet.map_read(reply.headers.get("etag", ""), reply.body)
+
+    def _connected(self, attempt: Attempt) -> HTTPConnection:
+        """Return a connection that was open a moment ago, or a new one."""
+        while True:
+            connection = self._idle.get(attempt.url)
+            if connection is None:
+                break
+            if _is_open(connection):
+                return connection
+            connection.close()
+        parts = urlsplit(attempt.url)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(str(parts.hostname), parts.port, timeout=min(CONNECT_S, attempt.left_s))
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _sent(self, connection: HTTPConnection, attempt: Attempt, question: Question) -> Reply:
+        """Send a request and read its answer; the connection is kept where the server keeps it.
+
+        Raises:
+            OSError, HTTPException: it broke; TimeoutError: the time is over.
+        """
+        ends_s = time.monotonic() + attempt.left_s
+        kept = False
+        try:
+            sock = connection.sock
+            sock.settimeout(attempt.left_s)
+            path = urlsplit(attempt.url).path + question.path
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered: too large
+                connection.request(
+                    question.method, path, question.body, {**self._headers, **attempt.headers}
+                )
+            response = connection.getresponse()
+            with response:
+                body = _body(response, sock, ends_s)
+            kept = not response.will_close
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, headers, body)
+        finally:
+            if kept:
+                for old in self._idle.put(attempt.url, connection):
+                    old.close()
+            else:
+                connection.close()
+
+
+def _body(response: HTTPResponse, sock: Any, ends_s: float) -> bytes:
+    """Read a body, however slowly it comes, until `ends_s`.
+
+    Raises:
+        TimeoutError: it did not arrive.
+        HTTPException: it ended early.
+    """
+    parts: list[bytes] = []
+    while part := response.read1(_READ_BYTES):
+        parts.append(part)
+        left_s = ends_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        sock.settimeout(left_s)
+    parts.append(response.read())  # raises where bytes are missing, and ends the answer for the connection
+    return b"".join(parts)
+
+
+def _is_open(connection: HTTPConnection) -> bool:
+    """Whether an idle connection has not been closed: then there is nothing to read."""
+    if connection.sock is None:
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return not select.select([connection.sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return not poll.poll(0)

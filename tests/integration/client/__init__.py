@@ -1,0 +1,1 @@
+"""Integration tests of `tenantry.client`: real servers, real sockets."""
