@@ -1,0 +1,1 @@
+"""The examples of proxies before model servers."""
