@@ -11,12 +11,15 @@ from tests.support.processes.fleet import Fleet
 from tests.support.tenants import lines
 from tests.support.tenants.census import Census
 
+import tenantry
 from benchmarks.operator.report import Row, quantile
 from tenantry.placement import shard_of
 
 _TENANTS = 200
 _ENTRY = "server-0"
 _ROUNDS = 40  # of which the first is not counted
+_ROWS = [[0.0], [1.0]]  # as lines.BODY
+_WAYS = ("passed on", "asked itself")
 
 
 def hop(folder: Path) -> list[Row]:
@@ -34,11 +37,14 @@ def hop(folder: Path) -> list[Row]:
             held = {n: shards[shard_of(lines.user_id(n))].server_id for n in range(_TENANTS)}
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 owned_ms, forwarded_ms = runner.run(_ask(fleet.members[_ENTRY].port, held))
+            url = fleet.members[_ENTRY].url
+            ways = {way: _client_ms(url, held, direct=way == "asked itself") for way in _WAYS}
     p50 = quantile(owned_ms, 0.5), quantile(forwarded_ms, 0.5)
     p99 = quantile(owned_ms, 0.99), quantile(forwarded_ms, 0.99)
     return [
         Row("p50 owned, p50 forwarded, one request at a time", f"{p50[0]:.3f} ms, {p50[1]:.3f} ms"),
         Row("p99 owned, p99 forwarded", f"{p99[0]:.3f} ms, {p99[1]:.3f} ms"),
+        *(Row(f"p50 of tenantry.Client, {way}", f"{quantile(ms, 0.5):.3f} ms") for way, ms in ways.items()),
         Row("p50 forwarded / p50 owned", f"{p50[1] / p50[0]:.2f}", "printed"),
     ]
 
@@ -62,4 +68,20 @@ async def _ask(port: int, held: dict[int, str]) -> tuple[list[float], list[float
                 if turn:
                     kept_ms.append(ms)
     connections.close()
+    return took_ms
+
+
+def _client_ms(url: str, held: dict[int, str], *, direct: bool) -> list[float]:
+    """Milliseconds of requests for the other server's tenants, by a client that was given the entry."""
+    took_ms = []
+    with tenantry.Client(url, direct=direct) as client:
+        for turn in range(_ROUNDS):
+            for n, server in held.items():
+                if server != _ENTRY:
+                    began_s = time.perf_counter()
+                    answer = client.predict(lines.user_id(n), _ROWS)
+                    ms = (time.perf_counter() - began_s) * 1e3
+                    assert answer.passed_on is not direct, "the map has led it to the holder"
+                    if turn:
+                        took_ms.append(ms)
     return took_ms
