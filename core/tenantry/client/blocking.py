@@ -57,7 +57,7 @@ class Client:
         self._fleet = Fleet(given, direct=direct)
         self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._idle: IdlePool[HTTPConnection] = IdlePool()
+        self._idle: IdlePool[_Connection] = IdlePool()
 
     def predict(
         self,
@@ -184,7 +184,7 @@ class Client:
             else:
                 self._fleet.map_read(reply.headers.get("etag", ""), reply.body)
 
-    def _connected(self, attempt: Attempt) -> HTTPConnection:
+    def _connected(self, attempt: Attempt) -> "_Connection":
         """Return a connection that was open a moment ago, or a new one."""
         while True:
             connection = self._idle.get(attempt.url)
@@ -194,7 +194,7 @@ class Client:
                 return connection
             connection.close()
         parts = urlsplit(attempt.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        kind = _SecureConnection if parts.scheme == "https" else _PlainConnection
         connection = kind(str(parts.hostname), parts.port, timeout=min(CONNECT_S, attempt.left_s))
         try:
             connection.connect()
@@ -203,7 +203,7 @@ class Client:
             raise
         return connection
 
-    def _sent(self, connection: HTTPConnection, attempt: Attempt, question: Question) -> Reply:
+    def _sent(self, connection: "_Connection", attempt: Attempt, question: Question) -> Reply:
         """Send a request and read its answer; the connection is kept where the server keeps it.
 
         Raises:
@@ -219,6 +219,7 @@ class Client:
                 connection.request(
                     question.method, path, question.body, {**self._headers, **attempt.headers}
                 )
+                connection.flush()
             response = connection.getresponse()
             with response:
                 body = _body(response, sock, ends_s)
@@ -231,6 +232,33 @@ class Client:
                     old.close()
             else:
                 connection.close()
+
+
+class _Whole:
+    """Sends head and body in one piece, where http.client sends two: servers pass that on quicker."""
+
+    sock: Any
+    _unsent: bytes = b""
+
+    def send(self, data: Any) -> None:
+        """Keep a part of a request until `flush`."""
+        self._unsent += data
+
+    def flush(self) -> None:
+        """Send what is kept."""
+        unsent, self._unsent = self._unsent, b""
+        self.sock.sendall(unsent)
+
+
+class _PlainConnection(_Whole, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Whole, HTTPSConnection):
+    pass
+
+
+_Connection = _PlainConnection | _SecureConnection
 
 
 def _body(response: HTTPResponse, sock: Any, ends_s: float) -> bytes:
