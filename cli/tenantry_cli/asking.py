@@ -1,6 +1,7 @@
 """Requests of the command to a model server, and its errors in words."""
 
 import json
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -53,7 +54,9 @@ def ask(base: str, path: str, user_id: str, body: bytes | None, timeout_s: float
     address = f"{base.rstrip('/')}{path}{urllib.parse.quote(user_id)}"
     if not address.startswith(("http://", "https://")):
         raise click.UsageError(f"--url must begin with http:// or https://, got {base!r}")
-    headers = {} if body is None else {"Content-Type": "application/json"}
+    headers = credentials()
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     request = urllib.request.Request(address, data=body, headers=headers)  # noqa: S310 - checked above
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 - as above
@@ -63,6 +66,12 @@ def ask(base: str, path: str, user_id: str, body: bytes | None, timeout_s: float
     except OSError as error:
         reason = getattr(error, "reason", error)  # urllib wraps what the socket said
         raise click.ClickException(f"no answer from {base}: {reason}") from None
+
+
+def credentials() -> dict[str, str]:
+    """Return the header that shows who asks: the key or token of TENANTRY_API_KEY, where that is set."""
+    key = os.environ.get("TENANTRY_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def any_server(registry: RegistryReader) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
+from tenantry_cli import asking, overview
 
 _TIMEOUT_S = 10.0
 
@@ -25,7 +25,8 @@ def of_server(registry: RegistryReader, server_id: str) -> dict[str, Any]:
         raise click.ClickException(f"no live server is named {server_id!r}; live servers: {known}")
     endpoint = servers[server_id].endpoint
     try:
-        with urllib.request.urlopen(f"{endpoint}/workers", timeout=_TIMEOUT_S) as answer:  # noqa: S310
+        request = urllib.request.Request(f"{endpoint}/workers", headers=asking.credentials())  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
     "users": "Show which namespace each user belongs to, or release users.",
+    "keys": "Make, list and revoke API keys of callers.",
     "registry": "Check the SQL registry, after a restore, a failover or an upgrade.",
 }
 _EXTRAS = {

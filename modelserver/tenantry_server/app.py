@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from aiohttp import hdrs, web
 from tenantry import TenantryError
 from tenantry.errors import ModelNotReady, PredictionFailed
 from tenantry_server import protocols
+from tenantry_server.access.gate import Gate
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
@@ -19,6 +21,7 @@ from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols import shard_map
+from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
@@ -50,6 +53,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     fleet_map: FleetMap | None = None,
     pool: Pool | None = None,
     explained: Explained | None = None,
+    gate: Gate | None = None,
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
@@ -76,6 +80,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         pool: of the processes that run models, shown in the metrics and at ``/workers``; it outlives the
             application.
         explained: finds out why no version of a model has loaded; None: nobody knows.
+        gate: says who may ask for what; None: everyone for predictions, nobody for lists of all users or
+            to load and unload models.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -89,6 +95,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     plane = data_plane or DataPlane(
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
     )
+    gate = gate or Gate()
     metrics = ServerMetrics(model_repository, disk, forwarder, pool)
 
     arriving = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
@@ -104,12 +111,15 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 
     app = web.Application(
         client_max_size=max_body_bytes,
-        middlewares=[_errors_as_json(server_id, metrics, registry_age_s, forwarder, explained, fleet_map)],
+        middlewares=[
+            _errors_as_json(server_id, metrics, registry_age_s, _Way(gate, forwarder, explained, fleet_map))
+        ],
     )
     app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
         plane,
         forwarder,
+        gate=gate,
         server_id=server_id,
         max_body_bytes=max_body_bytes,
         answered=metrics.answered,
@@ -165,9 +175,7 @@ def _errors_as_json(
     server_id: str,
     metrics: ServerMetrics,
     registry_age_s: Callable[[], float | None],
-    forwarder: Forwarder | None,
-    explained: Explained | None,
-    fleet_map: FleetMap | None,
+    way: "_Way",
 ) -> Any:
     """Make the middleware that answers failures in one form, and counts and logs predictions."""
 
@@ -176,14 +184,14 @@ def _errors_as_json(
         began_s = time.perf_counter()
         response: web.StreamResponse | None = None
         try:
-            response = await _answered(request, handler, forwarder, explained)
+            response = await _answered(request, handler, way)
         finally:
             bodies.close(request, response)
         forwarded = headers.HOP in response.headers
         if not forwarded:
             response.headers[headers.SERVER] = server_id
-            if fleet_map is not None and fleet_map.revision:
-                response.headers[headers.SHARDS] = str(fleet_map.revision)
+            if way.fleet_map is not None and way.fleet_map.revision:
+                response.headers[headers.SHARDS] = str(way.fleet_map.revision)
         if request.method == "POST" and _is_prediction(request.path):
             age_s = None if forwarded else registry_age_s()
             if age_s is not None:
@@ -202,9 +210,19 @@ def _is_prediction(path: str) -> bool:
     return path.startswith(("/predict/", "/forecast/")) or path.endswith(protocols.PREDICTIONS)
 
 
-async def _routed(
-    request: web.Request, handler: Handler, forwarder: Forwarder | None
-) -> web.StreamResponse:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a request passes before its handler, and what its answer says of the fleet."""
+
+    gate: Gate
+    forwarder: Forwarder | None
+    explained: Explained | None
+    fleet_map: FleetMap | None
+
+
+async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.StreamResponse:
+    await admit(way.gate, request)
+    forwarder = way.forwarder
     user_id = None if forwarder is None else await protocols.user_id_of(request)
     if forwarder is None or user_id is None:
         return await handler(request)
@@ -216,17 +234,15 @@ def _words(error: TenantryError) -> str:
     return error.reason if isinstance(error, PredictionFailed) else str(error)
 
 
-async def _answered(
-    request: web.Request, handler: Handler, forwarder: Forwarder | None, explained: Explained | None
-) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, way: _Way) -> web.StreamResponse:
     body = protocols.error_words(request.path) or error_responses.native
     if refusals.is_odd(request.raw_path):
         return refusals.of_odd_path(body)
     try:
-        return await _routed(request, handler, forwarder)
+        return await _routed(request, handler, way)
     except TenantryError as error:
-        if isinstance(error, ModelNotReady) and explained is not None:
-            error = await explained(error)
+        if isinstance(error, ModelNotReady) and way.explained is not None:
+            error = await way.explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
             log.warning("prediction failed", path=request.path, error=_words(error))

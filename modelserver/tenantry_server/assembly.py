@@ -9,12 +9,14 @@ from sqlalchemy import Engine
 
 from tenantry.challenges import Challenges
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
+from tenantry_server.access.hops import Hops
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.assignments.verdicts import Verdicts
+from tenantry_server.gatekeeper import Gatekeeper
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers import challenge, near_copies, warm_query
 from tenantry_server.peers.directory import Directory
@@ -56,6 +58,7 @@ class Parts:
     strikes: StrikeExchange | None
     faults: Faults
     copies: NearCopies
+    gatekeeper: Gatekeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,9 @@ def assemble(
     directory = Directory(settings.server_id)
     challenges = Challenges(settings.fleet_secret, settings.server_id)
     view = FleetView(table, directory, plane)
-    warmth = _warmth(settings, registry, table, models, plane, view)
+    gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint)
+    hops = gatekeeper.hops
+    warmth = _warmth(settings, registry, table, models, plane, view, hops)
     prewarmer = warmth.prewarmer
     faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
     plane.report_loads(faults.load_ended)
@@ -116,7 +121,7 @@ def assemble(
         servers_read=servers_read,
     )
     timeout_s, max_body_bytes = settings.predict_timeout_s, settings.max_body_bytes
-    copies = NearCopies(models, table, directory)
+    copies = NearCopies(models, table, directory, hops)
     forwarder = Forwarder(
         view,
         directory,
@@ -124,11 +129,12 @@ def assemble(
         max_body_bytes=max_body_bytes,
         passed_on=copies.passed_on,
         models_here=workers is None,
+        hops=hops,
     )
 
     def ready() -> bool:
         """What /readyz answers, and what the shared socket of `tenantry up` waits for."""
-        return table.was_read and prewarmer.done and not stopping()
+        return table.was_read and gatekeeper.gate.ready and prewarmer.done and not stopping()
 
     app = make_app(
         table,
@@ -146,6 +152,7 @@ def assemble(
         fleet_map=FleetMap(table, directory, endpoint),
         pool=workers,
         explained=Verdicts(registry).explained,
+        gate=gatekeeper.gate,
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))
@@ -165,6 +172,7 @@ def assemble(
         strikes,
         faults,
         copies,
+        gatekeeper,
     )
 
 
@@ -212,10 +220,11 @@ def _warmth(
     models: CachedModelRepository,
     plane: DataPlane,
     view: FleetView,
+    hops: Hops | None,
 ) -> Warmth:
     own = settings.server_id
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
-    warm_list = WarmList(registry, table, hot, server_id=own)
+    warm_list = WarmList(registry, table, hot, server_id=own, hops=hops)
     prewarmer = Prewarmer(
         table,
         Warmer(table, models, plane.load, warm_list.in_memory_elsewhere),

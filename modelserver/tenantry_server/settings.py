@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tenantry.settings import CommonSettings
+from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
 from tenantry_server.workers.sandbox import Mode
@@ -153,6 +154,61 @@ class ServerSettings(CommonSettings):
         default=OnRegistryLoss.SERVE,
         description="With the registry gone and the lease over: serve the last known model with a "
         "header that says how old that knowledge is, or refuse with 503.",
+    )
+
+    auth: Auth = Field(
+        default=Auth.OFF,
+        description="Whether callers have to show an API key or a token: off, or required, which needs "
+        "TENANTRY_FLEET_SECRET.",
+    )
+    open_lists: bool = Field(
+        default=False,
+        description="With TENANTRY_AUTH=off: whether anyone may list all users (`GET /v1/models`, "
+        "`GET /v1/timeseries/models`, V2's index).",
+    )
+    open_repository: bool = Field(
+        default=False,
+        description="With TENANTRY_AUTH=off: whether anyone may load and unload models by V2's repository "
+        "calls.",
+    )
+    jwt_issuer: str | None = Field(
+        default=None,
+        description="With TENANTRY_AUTH=required: accept JWTs whose `iss` is this; unset: API keys alone.",
+    )
+    jwt_audience: str | None = Field(
+        default=None, description="What `aud` of a JWT has to hold; required with an issuer."
+    )
+    jwt_keys: str | None = Field(
+        default=None,
+        description="The issuer's public keys as a JWKS: a file, or an https URL; required with an issuer. "
+        "Read once a minute, and when a token names an unknown key.",
+    )
+    jwt_algorithms: str = Field(
+        default="RS256 ES256",
+        description="Algorithms of JWTs that are accepted, with spaces between them; only those with a "
+        "public key may be named.",
+    )
+    jwt_claim: str = Field(default="sub", description="The claim of a JWT that says who the caller is.")
+    jwt_claim_pattern: str = Field(
+        default="(.+)",
+        description="Regular expression that the whole claim has to match, with the groups that "
+        "TENANTRY_JWT_USERS names.",
+    )
+    jwt_users: str = Field(
+        default="${1}",
+        description="Patterns of the user ids that such a caller may ask for, with spaces between them: * "
+        "is any text, and ${1} the first group of the claim, in which * has no meaning.",
+    )
+    jwt_admins: str | None = Field(
+        default=None,
+        description="Regular expression of whole claims whose callers are admins of every user; unset: "
+        "none.",
+    )
+    jwt_cache_bytes: int = Field(
+        default=16 << 20,
+        gt=0,
+        description="Bound of the verified JWTs that are remembered until they expire; another one is "
+        "verified again, which takes about 0.1 ms.",
     )
 
     @property

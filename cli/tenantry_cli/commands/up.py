@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import click
 import structlog
@@ -21,6 +22,7 @@ from tenantry.settings import CommonSettings
 from tenantry_cli import console, options
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings
+from tenantry_server.access.gate import Auth
 from tenantry_server.settings import ServerSettings
 
 log = structlog.get_logger(__name__)
@@ -89,7 +91,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     state.mkdir(parents=True, exist_ok=True)
     given = registry_url or os.environ.get("TENANTRY_REGISTRY_URL") or f"sqlite:///{state}/registry.db"
     settings = options.settings(CommonSettings, registry_url=given, log_level=log_level)
-    options.settings(ServerSettings, cache_bytes=cache_bytes)  # refuse here what the children would refuse
+    serving = options.settings(ServerSettings, cache_bytes=cache_bytes)  # refuse what the children would
     options.settings(OperatorSettings)
     logs.configure(settings.log_level, process="up")
     with _only_one(state), _listening(host, port) as shared:
@@ -97,6 +99,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
         url = addresses.url(host, shared.getsockname()[1])
         # A server is one core: OpenMP's threads would spin while they wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        if serving.auth is Auth.REQUIRED and serving.fleet_secret is None:
+            os.environ["TENANTRY_FLEET_SECRET"] = token_hex(32)  # for these processes, as long as they run
         supervisor = Supervisor()
         base = [sys.executable, "-m", "tenantry_cli"]
         common = ["--registry", settings.registry_url, "--log-level", settings.log_level]

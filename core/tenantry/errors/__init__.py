@@ -30,6 +30,8 @@
     ├── ModelQuarantined         it did so again and again, and is left alone for a while
     ├── ModelMoving              its processes ended one after another before its turn
     ├── WorkersUnavailable       there is no process to run it in
+    ├── Unauthenticated          the request carries no key or token that is accepted
+    ├── Forbidden                what it asks is not for its caller
     ├── InvalidRequest           the request body
     │   ├── FeatureMismatch          its columns, rows or values are not what the model takes
     │   ├── TimelineMismatch         its times do not follow those of the model's series
@@ -102,6 +104,7 @@ from tenantry.errors.requests import (
     BodiesTooMany,
     BodyTimeout,
     FeatureMismatch,
+    Forbidden,
     InvalidRequest,
     ModelLoading,
     ModelMoving,
@@ -111,6 +114,7 @@ from tenantry.errors.requests import (
     PredictionTimeout,
     ServersLost,
     TimelineMismatch,
+    Unauthenticated,
 )
 
 __all__ = [
@@ -130,6 +134,7 @@ __all__ = [
     "CardNotFound",
     "CardUnusable",
     "FeatureMismatch",
+    "Forbidden",
     "FormatNotInstalled",
     "HistoryChanged",
     "InvalidManifest",
@@ -158,6 +163,7 @@ __all__ = [
     "ServersLost",
     "TenantryError",
     "TimelineMismatch",
+    "Unauthenticated",
     "UnknownFormat",
     "VersionNotFound",
     "VersionSkew",

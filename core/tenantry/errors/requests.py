@@ -12,6 +12,21 @@ class InvalidRequest(TenantryError):
     reason: ClassVar[str] = "InvalidRequest"
 
 
+class Unauthenticated(TenantryError):
+    """The request carries no key or token that this server accepts."""
+
+    reason: ClassVar[str] = "Unauthenticated"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; send `Authorization: Bearer` and an API key or a token")
+
+
+class Forbidden(TenantryError):
+    """What is asked is not for this caller; says nothing about whether it exists."""
+
+    reason: ClassVar[str] = "Forbidden"
+
+
 class FeatureMismatch(InvalidRequest):
     """The rows are not what the model was fitted with."""
 

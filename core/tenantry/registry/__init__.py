@@ -7,6 +7,7 @@
 from tenantry.registry.bindings import BindingBook
 from tenantry.registry.engine import is_migrated, migrate, open_engine
 from tenantry.registry.faults import Fault, FaultBook, FaultState
+from tenantry.registry.keys import ApiKey, KeyBook, Scope
 from tenantry.registry.operating import OperatorRegistry, Writes
 from tenantry.registry.reading import RegistryReader
 from tenantry.registry.rows import (
@@ -23,6 +24,7 @@ from tenantry.registry.rows import (
 from tenantry.registry.serving import ServerRegistry
 
 __all__ = [
+    "ApiKey",
     "Assignment",
     "BindingBook",
     "Changes",
@@ -31,10 +33,12 @@ __all__ = [
     "FaultBook",
     "FaultState",
     "Holding",
+    "KeyBook",
     "LoadReport",
     "LoadState",
     "OperatorRegistry",
     "RegistryReader",
+    "Scope",
     "Server",
     "ServerRegistry",
     "ServerReport",

@@ -14,7 +14,16 @@ from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.engine import writing
 
-_READ = (t.leader, t.history, t.assignments, t.claims, t.shard_map, t.spread)
+_READ = (
+    t.leader,
+    t.history,
+    t.assignments,
+    t.claims,
+    t.shard_map,
+    t.spread,
+    t.api_keys,
+    t.key_marks,
+)
 _WRITTEN = (t.servers, t.loads, t.faults, t.strikes, t.hot)
 _OWN = (t.servers, t.loads, t.hot)  # each row is of one server; it removes faults of servers that are gone
 _MIGRATIONS = "alembic_version"

@@ -11,6 +11,7 @@ from tenantry.registry import schema as t
 from tenantry.registry.bindings import BindingBook
 from tenantry.registry.engine import is_migrated, open_engine, reading
 from tenantry.registry.faults import FaultBook, FaultState
+from tenantry.registry.keys import KeyBook
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
 from tenantry.registry.sql import assignment_from, claim_from, servers_in, shard_map
 
@@ -93,6 +94,10 @@ class RegistryReader:
     def bindings(self) -> BindingBook:
         """Return the table of which namespace each user belongs to."""
         return BindingBook(self._engine)
+
+    def keys(self) -> KeyBook:
+        """Return the table of API keys."""
+        return KeyBook(self._engine)
 
     def faults(self) -> FaultBook:
         """Return the table of models that servers can't load."""

@@ -96,6 +96,25 @@ releases = Table(
     Column("user_id", String(253), primary_key=True),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the whole key, which is stored nowhere
+    Column("users", Text, nullable=False),  # patterns of user ids, with spaces between them
+    Column("scope", String(16), nullable=False),  # predict | admin
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),  # null: never
+)
+
+key_marks = Table(
+    "key_marks",
+    metadata,
+    # One row: random, and another number after every change of a key, so that servers ask for it alone.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("mark", BigInteger, nullable=False),
+)
+
 shard_map = Table(
     "shard_map",
     metadata,

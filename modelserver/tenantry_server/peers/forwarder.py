@@ -23,12 +23,15 @@ from tenantry.errors import (
     PredictionTimeout,
     ServersLost,
 )
+from tenantry.logs import OnChange
+from tenantry_server.access.hops import Hops
 from tenantry_server.peers import choice
 from tenantry_server.peers.choice import Ask, Here, Route
 from tenantry_server.peers.connection import PeerAnswer, PeerLost
 from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest
+from tenantry_server.peers.peer import Peer
 from tenantry_server.peers.view import FleetView
 from tenantry_server.wire import bodies, deadlines, headers
 from tenantry_server.wire.answers import WholeAnswer
@@ -69,6 +72,7 @@ class Forwarder:
         passed_on: called with the user of each prediction that a peer has answered.
         models_here: whether models run in the servers' own processes, where a prediction may hold up
             everything: then a peer that falls silent counts like one that ended.
+        hops: proves to peers that this server sends a request; None: nothing does.
 
     Attributes:
         directory: as given.
@@ -84,6 +88,7 @@ class Forwarder:
         max_body_bytes: int,
         passed_on: Callable[[str], None] = lambda _: None,
         models_here: bool = True,
+        hops: Hops | None = None,
     ) -> None:
         self._view = view
         self.directory = directory
@@ -91,6 +96,8 @@ class Forwarder:
         self._max_body_bytes = max_body_bytes
         self._models_here = models_here
         self._passed_on = passed_on
+        self._hops = hops
+        self._doubted = OnChange(log)
         self._hop_line = f"{headers.HOP}: {directory.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
 
@@ -180,18 +187,25 @@ class Forwarder:
                 if len(hop.lost) >= MAX_LOST and self._view.lease_held:
                     raise ServersLost(sorted(hop.lost)) from None
                 continue
-            if answer.status == 503:
-                reason = answer.reason
-                if reason == LeaseLost.reason:
-                    peer.lease_over()
-                if reason not in _FINAL:
-                    log.debug("peer can't answer", peer=peer_id, reason=reason)
-                    continue
+            if answer.status in (401, 503) and not self._final(answer, peer):
+                continue
             self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 log.debug("passed on", peer=peer_id, status=answer.status, tried=tried)
             return answer
         return None
+
+    def _final(self, answer: PeerAnswer, peer: Peer) -> bool:
+        """Return whether no other server would answer better."""
+        reason = answer.reason
+        if answer.status == 401:  # it refused this server: the client was admitted here
+            self._doubted.warning("a peer refuses this server; compare clocks and TENANTRY_FLEET_SECRET")
+            return False
+        if reason == LeaseLost.reason:
+            peer.lease_over()
+        if reason not in _FINAL:
+            log.debug("peer can't answer", peer=peer.server_id, reason=reason)
+        return reason in _FINAL
 
     async def _here_or_rescued(
         self, request: web.Request, question: choice.Request, here: Handler
@@ -224,6 +238,7 @@ class Forwarder:
             server_id=self.directory.server_id,
             timeout_s=self._timeout_s,
             may_hold_up=self._models_here,
+            hops=self._hops,
         )
 
 

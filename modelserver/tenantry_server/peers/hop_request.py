@@ -4,14 +4,17 @@ import time
 
 from aiohttp import web
 
+from tenantry_server.access.hops import Hops
 from tenantry_server.wire import deadlines, headers
 from tenantry_server.wire.bodies import Body
 
 # About one connection (RFC 9110, 7.6.1), or written again for the next one.
 _NOT_PASSED_ON = frozenset(
     {
+        b"authorization",  # this server has judged it, and the next one believes this server
         b"connection",
         b"content-length",
+        b"cookie",
         b"expect",
         b"host",
         b"keep-alive",
@@ -24,6 +27,7 @@ _NOT_PASSED_ON = frozenset(
         headers.HOP.lower().encode(),
         headers.TIMEOUT_MS.lower().encode(),
         headers.FRESH.lower().encode(),
+        headers.PROOF.lower().encode(),
     }
 )
 _DECODED = frozenset({b"gzip", b"deflate", b"br", b"zstd"})  # by aiohttp, before any handler sees the body
@@ -39,6 +43,7 @@ class HopRequest:
         server_id: the server that passes it on.
         timeout_s: how long a server takes for one request, unless the request names less.
         may_hold_up: whether a server may fall silent because of it.
+        hops: proves to peers that a server of the fleet sends it; None: nothing does.
 
     Attributes:
         body, may_hold_up: as given.
@@ -48,7 +53,19 @@ class HopRequest:
         lost: the ids of peers that were lost while they may have worked on it.
     """
 
-    __slots__ = ("_first", "_kept", "body", "fresh", "limit_s", "lost", "may_hold_up", "tried")
+    __slots__ = (
+        "_first",
+        "_hops",
+        "_kept",
+        "_method",
+        "_target",
+        "body",
+        "fresh",
+        "limit_s",
+        "lost",
+        "may_hold_up",
+        "tried",
+    )
 
     def __init__(
         self,
@@ -58,9 +75,12 @@ class HopRequest:
         server_id: str,
         timeout_s: float,
         may_hold_up: bool = True,
+        hops: Hops | None = None,
     ) -> None:
-        target = request.raw_path.encode("utf-8", "surrogateescape")
-        self._first = b"%b %b HTTP/1.1\r\nHost: " % (request.method.encode(), target)
+        self._method = request.method.encode()
+        self._target = request.raw_path.encode("utf-8", "surrogateescape")
+        self._first = b"%b %b HTTP/1.1\r\nHost: " % (self._method, self._target)
+        self._hops = hops
         self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
         self.limit_s = deadlines.limit_s(request, timeout_s)
         self.body = body
@@ -77,14 +97,16 @@ class HopRequest:
     def head_for(self, host: bytes) -> bytes:
         """Return the request line and headers for the peer at `host`, an empty line at the end."""
         left_s = min(self.limit_s, self.ends_s - time.monotonic())
-        length = b"Transfer-Encoding: chunked"
+        length, digits = b"Transfer-Encoding: chunked", b"-"
         if self.body.is_whole:
-            length = b"Content-Length: %d" % self.body.length
-        return b"%b%b\r\n%b%b%b\r\n%b: %d\r\n\r\n" % (
+            digits = b"%d" % self.body.length
+            length = b"Content-Length: " + digits
+        return b"%b%b\r\n%b%b%b%b\r\n%b: %d\r\n\r\n" % (
             self._first,
             host,
             self._kept,
             _FRESH if self.fresh else b"",
+            b"" if self._hops is None else self._hops.line(host, self._method, self._target, digits),
             length,
             _TIMEOUT_MS,
             max(0, int(left_s * 1e3)),

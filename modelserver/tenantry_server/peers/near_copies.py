@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 
 from tenantry.errors import InvalidRequest
+from tenantry_server.access.hops import Hops
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.kernels import arrays, packing, unpacking
 from tenantry_server.kernels.arrays import Array, Malformed
@@ -46,12 +47,20 @@ class NearCopies:
         models: the model cache, with a share for near copies.
         table: who holds which user's model.
         directory: the other servers.
+        hops: proves to them that this server asks; None: nothing does.
     """
 
-    def __init__(self, models: CachedModelRepository, table: RoutingTable, directory: Directory) -> None:
+    def __init__(
+        self,
+        models: CachedModelRepository,
+        table: RoutingTable,
+        directory: Directory,
+        hops: Hops | None = None,
+    ) -> None:
         self._models = models
         self._table = table
         self._directory = directory
+        self._hops = hops
         self._waiting: dict[str, str] = {}  # model id -> who holds it
         self._never: set[str] = set()
         self._wake = asyncio.Event()
@@ -87,7 +96,7 @@ class NearCopies:
         if peer is None or not peer.usable:
             return
         try:
-            answer = await peer.ask(_Question(orjson.dumps({"models": asked})))
+            answer = await peer.ask(_Question(orjson.dumps({"models": asked}), self._hops))
             if answer.status == 200:
                 self._keep(set(asked), *arrays.decode(answer.body))
         except PeerLost as lost:
@@ -168,8 +177,9 @@ class _Question:
     is_whole = True
     may_hold_up = False
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, hops: Hops | None) -> None:
         self._body = body
+        self._hops = hops
         self.body = self
         self.lost: set[str] = set()
         self.ends_s = time.monotonic() + _ANSWER_S
@@ -181,8 +191,6 @@ class _Question:
         yield self._body
 
     def head_for(self, host: bytes) -> bytes:
-        return b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n" % (
-            PATH.encode(),
-            host,
-            len(self._body),
-        )
+        path, length = PATH.encode(), b"%d" % len(self._body)
+        proof = b"" if self._hops is None else self._hops.line(host, b"POST", path, length)
+        return b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %b\r\n\r\n" % (path, host, proof, length)

@@ -5,13 +5,17 @@ Owns the path and both ends of the exchange. Refuses to decide whom to ask, and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
 from aiohttp import web
+from yarl import URL
 
 from tenantry.errors import InvalidRequest
 from tenantry.placement import SHARDS
+from tenantry_server.access.hops import Hops
+from tenantry_server.wire import headers
 
 log = structlog.get_logger(__name__)
 
@@ -33,25 +37,37 @@ def routes(warm_users: Callable[[Collection[int]], Awaitable[Sequence[str]]]) ->
     return [web.get(PATH, warm)]
 
 
-async def ask(shards: Mapping[str, Collection[int]]) -> dict[str, list[str] | None]:
+async def ask(
+    shards: Mapping[str, Collection[int]], hops: Hops | None = None
+) -> dict[str, list[str] | None]:
     """Ask servers, all at once, each about some shards.
 
     Args:
         shards: base URL of a server -> shards.
+        hops: proves to them that this server asks; None: nothing does.
 
     Returns:
         base URL -> users, the most important first; None where the server did not answer.
     """
     timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        lists = await asyncio.gather(*(_ask_one(session, url, asked) for url, asked in shards.items()))
+        lists = await asyncio.gather(
+            *(_ask_one(session, url, asked, hops) for url, asked in shards.items())
+        )
     return dict(zip(shards, lists, strict=True))
 
 
-async def _ask_one(session: aiohttp.ClientSession, url: str, shards: Collection[int]) -> list[str] | None:
-    query = {"shards": ",".join(map(str, sorted(shards)))}
+async def _ask_one(
+    session: aiohttp.ClientSession, url: str, shards: Collection[int], hops: Hops | None
+) -> list[str] | None:
+    target = f"{PATH}?shards={','.join(map(str, sorted(shards)))}"
+    sent = {}
+    if hops is not None:
+        sent[headers.PROOF] = hops.proof(
+            urlsplit(url).netloc.encode(), b"GET", target.encode(), b"0"
+        ).decode()
     try:
-        async with session.get(url + PATH, params=query) as response:
+        async with session.get(URL(url + target, encoded=True), headers=sent) as response:
             response.raise_for_status()
             document = await response.json()
             return [str(user_id) for user_id in document["users"]]

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
 from tenantry import TenantryError
+from tenantry_server.access.gate import Gate
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.dataplane import DataPlane
@@ -30,6 +31,11 @@ log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others
 _NATIVE, _V2 = int(Form.NATIVE), int(Form.V2)  # an enum's members take longer to get at than to compare
+_PATHS: dict[int, str] = {
+    Form.NATIVE: "/predict/{}",
+    Form.V1: "/v1/models/{}:predict",
+    Form.V2: "/v2/models/{}/infer",
+}
 _ROOT = logging.getLogger()
 _NAME = "([A-Za-z0-9._~@:+-]+)"
 _PREDICTION = re.compile(f"/predict/{_NAME}|/v1/models/{_NAME}:predict|/v2/models/{_NAME}/infer")
@@ -43,6 +49,7 @@ class FastPath:
         plane: gives the answers.
         forwarder: passes on what other servers should answer; None: everything is answered here.
         server_id: shown in the header Tenantry-Server.
+        gate: says who may ask for whom.
         max_body_bytes: a larger body goes to the application, which refuses it.
         answered: called with the status and the seconds of each answer.
         fleet_map: whose revision stands on each answer; None: there is no map.
@@ -56,6 +63,7 @@ class FastPath:
         plane: DataPlane,
         forwarder: Forwarder | None,
         *,
+        gate: Gate,
         server_id: str,
         max_body_bytes: int,
         answered: Callable[[int, float], None],
@@ -63,6 +71,7 @@ class FastPath:
     ) -> None:
         self._plane = plane
         self._forwarder = forwarder
+        self._gate = gate
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
         self._json = _start("application/json")
@@ -84,7 +93,7 @@ class FastPath:
         async def handler(request: Any) -> web.StreamResponse:
             if request.method == "POST" and _arrived(request):
                 named = _PREDICTION.fullmatch(request.raw_path)
-                if named is not None and headers.HOP not in request.headers:
+                if named is not None and self._may_pass_on(request, named[named.lastindex or 1]):
                     began_s = time.perf_counter()
                     passed_on = await forwarder.pass_on_plain(request, named[named.lastindex or 1])
                     if passed_on is not None:
@@ -94,9 +103,25 @@ class FastPath:
 
         return handler
 
+    def _may_pass_on(self, request: web.Request, user_id: str) -> bool:
+        if headers.HOP in request.headers or headers.PROOF in request.headers:
+            return False
+        if not self._gate.required:
+            return True
+        shown = request.headers.getall(hdrs.AUTHORIZATION, ())
+        return len(shown) == 1 and self._gate.admits(shown[0], user_id)
+
+    def _admitted(self, target: Target, block: Block) -> bool:
+        if block.proof is None:
+            return self._gate.admits(block.authorization, target.user_id)
+        path = _PATHS[target.form].format(target.user_id)
+        return self._gate.is_hop(hdrs.METH_POST, path, str(block.body_bytes), [block.proof])
+
     def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
         """Return the whole answer to a plain request; None: the application has to see it."""
         began_s = time.perf_counter()
+        if self._gate.required and not self._admitted(target, block):
+            return None
         form, user_id, _ = target
         about = self._json
         try:

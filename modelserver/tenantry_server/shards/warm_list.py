@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import ServerRegistry
+from tenantry_server.access.hops import Hops
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
@@ -23,15 +24,23 @@ class WarmList:
         table: who owns which shard.
         hot: has what the owners wrote down.
         server_id: this server's.
+        hops: proves to the owners that this server asks; None: nothing does.
     """
 
     def __init__(
-        self, registry: ServerRegistry, table: RoutingTable, hot: HotUsers, *, server_id: str
+        self,
+        registry: ServerRegistry,
+        table: RoutingTable,
+        hot: HotUsers,
+        *,
+        server_id: str,
+        hops: Hops | None = None,
     ) -> None:
         self._registry = registry
         self._table = table
         self._hot = hot
         self._server_id = server_id
+        self._hops = hops
 
     async def users_of(self, shards: Collection[int]) -> Sequence[str]:
         """Return the users of these shards whose models the owners hold in memory.
@@ -48,7 +57,8 @@ class WarmList:
             if holding is not None and holding.server_id != self._server_id:
                 by_owner.setdefault(holding.server_id, []).append(shard)
         urls = await self._live_urls()
-        answers = await warm_query.ask({urls[o]: held for o, held in by_owner.items() if o in urls})
+        asked = {urls[o]: held for o, held in by_owner.items() if o in urls}
+        answers = await warm_query.ask(asked, self._hops)
         answered = {o: users for o in by_owner if (users := answers.get(urls.get(o, ""))) is not None}
         silent = [owner for owner in by_owner if owner not in answered]
         written: Mapping[str, Mapping[str, int]] = await self._hot.recall() if silent else {}
@@ -65,7 +75,7 @@ class WarmList:
         urls = await self._live_urls()
         shards = {shard_of(user_id) for user_id in users}
         answers = await warm_query.ask(
-            {url: shards for server_id, url in urls.items() if server_id != self._server_id}
+            {url: shards for server_id, url in urls.items() if server_id != self._server_id}, self._hops
         )
         warm = {user_id for found in answers.values() for user_id in found or ()}
         return warm.intersection(users)

@@ -24,6 +24,8 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.MemoryTaken, 503),
     (errors.ModelCrashed, 500),
     (errors.ModelQuarantined, 503),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
     (errors.ServersLost, 500),
@@ -47,6 +49,8 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     """Return the answer to a request that failed with an error of ours."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     message = _public(error)
+    if status == 401:  # RFC 6750, section 3
+        return response(status, error.reason, message, body, {hdrs.WWW_AUTHENTICATE: "Bearer"})
     if status == 503 and not error.retryable:  # a client would ask again and again
         return response(status, error.reason, message, body, retry=False)
     if error.retry_after_s is None or status != 503:

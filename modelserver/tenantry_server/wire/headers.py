@@ -12,6 +12,7 @@ SHARDS = "Tenantry-Shards"
 HOP = "Tenantry-Hop"
 TIMEOUT_MS = "Tenantry-Timeout-Ms"
 FRESH = "Tenantry-Fresh"
+PROOF = "Tenantry-Proof"
 
 
 @lru_cache(maxsize=16_384)  # 2 us without, and it stands on every answer

@@ -30,10 +30,12 @@ _NUMBERS = frozenset({_LENGTH, _TIMEOUT, JSON_LENGTH.lower().encode()})
 _MOST_DIGITS = 9
 # And those that begin with "x-": neither aiohttp nor this server looks into their values.
 _OPAQUE = frozenset(
-    b"accept authorization b3 baggage cookie date forwarded from origin referer traceparent tracestate "
+    b"accept b3 baggage cookie date forwarded from origin referer traceparent tracestate "
     b"uber-trace-id user-agent via".split()
 )
 _OPAQUE_PREFIX = b"x-"
+_AUTHORIZATION, _PROOF = b"authorization", headers.PROOF.lower().encode()
+_CREDENTIALS = frozenset({_AUTHORIZATION, _PROOF})  # whose values are judged for each request
 _PRINTABLE = re.compile(rb"[ -~]*")
 _EXCLUDED = (
     hdrs.CONTENT_ENCODING,
@@ -74,10 +76,14 @@ class Block(NamedTuple):
     Attributes:
         body_bytes: the length of the body.
         json_length: the value of Inference-Header-Content-Length; None: it is not there.
+        authorization: the value of Authorization; None: it is not there.
+        proof: that of the header by which servers know one another; None: it is not there.
     """
 
     body_bytes: int
     json_length: str | None
+    authorization: str | None = None
+    proof: str | None = None
 
 
 def target_of(data: bytes) -> Target | None:
@@ -177,14 +183,18 @@ class Heads:
         if _LENGTH not in numbers or int(numbers.get(_TIMEOUT, b"1")) == 0:
             return None
         json_length = numbers.get(JSON_LENGTH.lower().encode())
-        found = Block(int(numbers[_LENGTH]), None if json_length is None else json_length.decode())
+        found = Block(
+            int(numbers[_LENGTH]),
+            None if json_length is None else json_length.decode(),
+            *(numbers[name].decode() if name in numbers else None for name in (_AUTHORIZATION, _PROOF)),
+        )
         if len(self._blocks) >= _KEPT:
             self._blocks.clear()
         self._blocks[block] = found
         return found
 
     def _read(self, block: bytes) -> tuple[tuple[bytes, ...], dict[bytes, bytes]] | None:
-        """Return the shape of a block, and its numbers by their names; None: it has no plain shape.
+        """Return the shape of a block, and by their names its numbers and credentials; None: not plain.
 
         The shape holds each line: without its value where that means nothing, or is a number.
         """
@@ -204,6 +214,11 @@ class Heads:
                     return None
                 numbers[name] = value
                 shape.append(name + b":#")
+            elif name in _CREDENTIALS:
+                if name in numbers or not _PRINTABLE.fullmatch(value):
+                    return None
+                numbers[name] = value.strip(b" ")
+                shape.append(name + b":*")
             elif (name in _OPAQUE or name.startswith(_OPAQUE_PREFIX)) and _PRINTABLE.fullmatch(value):
                 shape.append(name + b":*")
             else:

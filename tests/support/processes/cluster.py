@@ -24,6 +24,8 @@ from tenantry.registry import (
 )
 from tenantry.runtime import boot_clock_s
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
+from tenantry_server.access.gate import Gate
+from tenantry_server.access.hops import Hops
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
@@ -64,6 +66,9 @@ class Models(ModelRepository):
         return made
 
 
+OPEN = Gate(open_lists=True, open_repository=True)
+
+
 class Node:
     """One server.
 
@@ -84,7 +89,9 @@ class Node:
         self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20), near)
         self.plane = DataPlane(self.table, self.cache)
         self.peers = Directory(server_id)
-        self.copies = NearCopies(self.cache, self.table, self.peers)
+        secret = settings.get("secret")
+        self.hops = None if secret is None else Hops(secret, "")  # knows its host once it listens
+        self.copies = NearCopies(self.cache, self.table, self.peers, self.hops)
         self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
         self.forwarder = Forwarder(
@@ -94,6 +101,7 @@ class Node:
             max_body_bytes=self.max_body_bytes,
             passed_on=self.copies.passed_on,
             models_here=settings.get("models_here", True),
+            hops=self.hops,
         )
         self.fleet_map = FleetMap(self.table, self.peers, endpoint="")
         self.app = make_app(
@@ -106,6 +114,7 @@ class Node:
             registry_age_s=lambda: self.table.contact.age_s,
             forwarder=self.forwarder,
             fleet_map=self.fleet_map,
+            gate=settings["gate"](self.hops) if "gate" in settings else OPEN,
         )
         self.app.add_routes(near_copies.routes(self.cache))
         self.port = 0
@@ -130,6 +139,8 @@ class Node:
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         self.port = runner.addresses[0][1]
         self.fleet_map.endpoint = self.url
+        if self.hops is not None:
+            self.hops._host = f"127.0.0.1:{self.port}".encode()
         self._runner = runner
         self._copying = asyncio.create_task(self.copies.run())
 

@@ -24,6 +24,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tenantry_server.access.gate import Gate
 from tenantry_server.toys import SumModel
 
 Client = TestClient[Request, Application]
@@ -136,6 +137,7 @@ class Tenants:
     def app(self, *, peeks: bool = False, **settings: Any) -> Application:
         models = CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES))
         info = (Peeking if peeks else SQLAlchemyModelInfoRepository)(self.engine)
+        settings.setdefault("gate", Gate(open_lists=True, open_repository=True))
         given = {"predict_timeout_s": TIMEOUT_S, "max_body_bytes": BODY_BYTES} | settings
         return make_app(info, models, **given)
 

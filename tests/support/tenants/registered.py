@@ -14,6 +14,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tenantry_server.access.gate import Gate
 
 
 class Tenants:
@@ -47,4 +48,7 @@ class Tenants:
         """A new application."""
         models = CachedModelRepository(FileSystemModelRepository(), bounded_cache(1 << 20))
         info = SQLAlchemyModelInfoRepository(self.engine)
-        return make_app(info, models, max_body_bytes=self._max_body_bytes, ready=lambda: self.is_ready)
+        gate = Gate(open_lists=True, open_repository=True)
+        return make_app(
+            info, models, max_body_bytes=self._max_body_bytes, ready=lambda: self.is_ready, gate=gate
+        )

@@ -8,6 +8,7 @@ from tenantry_server.protocols.openapi.operations import (
     OF_A_BODY,
     OF_A_MODEL,
     OF_A_USER,
+    SECURITY,
     USER,
     json_content,
     operation,
@@ -73,7 +74,8 @@ def document() -> dict[str, Any]:
             },
         ],
         "paths": {**_own(), **forecasts.paths(), **_v1(), **_v2(), **_v2_models()},
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": SCHEMAS, "securitySchemes": SECURITY},
+        "security": [{}, {"bearer": []}],  # TENANTRY_AUTH says which of them
     }
 
 
@@ -96,9 +98,15 @@ def _own() -> dict[str, Any]:
         parameters=[USER],
         of_model=True,
     )
-    live = operation(tag, "Whether the server is alive", json_content("Status", {"status": "ok"}))
+    live = operation(
+        tag, "Whether the server is alive", json_content("Status", {"status": "ok"}), guarded=False
+    )
     ready = operation(
-        tag, "Whether to send requests here", json_content("Status", {"status": "ready"}), errors=("503",)
+        tag,
+        "Whether to send requests here",
+        json_content("Status", {"status": "ready"}),
+        errors=("503",),
+        guarded=False,
     )
     metrics = operation(tag, "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
     described = operation(
@@ -130,7 +138,9 @@ def _own() -> dict[str, Any]:
 
 def _v1() -> dict[str, Any]:
     tag = "KServe V1"
-    alive = operation(tag, "Whether a V1 server lives", json_content("Status", {"status": "alive"}))
+    alive = operation(
+        tag, "Whether a V1 server lives", json_content("Status", {"status": "alive"}), guarded=False
+    )
     models = operation(
         tag, "Every user that has a model", json_content("V1Models", {"models": ["ann"]}), errors=("503",)
     )
@@ -163,9 +173,15 @@ def _v2() -> dict[str, Any]:
     tag = "Open Inference Protocol V2"
     about = {"name": "tenantry", "version": tenantry.__version__, "extensions": ["binary_tensor_data"]}
     server = operation(tag, "About this server", json_content("ServerMetadata", about))
-    live = operation(tag, "Whether the server is alive", json_content("Live", {"live": True}))
+    live = operation(
+        tag, "Whether the server is alive", json_content("Live", {"live": True}), guarded=False
+    )
     ready = operation(
-        tag, "Whether to send requests here", json_content("Ready", {"ready": True}), errors=("503",)
+        tag,
+        "Whether to send requests here",
+        json_content("Ready", {"ready": True}),
+        errors=("503",),
+        guarded=False,
     )
     entry = {"name": "ann", "version": "9f86d081", "state": "READY", "reason": ""}
     index = operation(

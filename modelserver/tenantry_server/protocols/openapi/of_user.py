@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from tenantry import ModelId
 from tenantry_server.cards.card import Card, Form
+from tenantry_server.protocols.openapi.operations import SECURITY
 from tenantry_server.protocols.openapi.schemas import SCHEMAS, Schema, ref
 from tenantry_server.protocols.v2.model_metadata import tensors_of
 from tenantry_server.rows.columns import Column, Kind
@@ -21,6 +22,8 @@ _TYPES: dict[Kind, str] = {
     Kind.TIME: "string",
 }
 _ERRORS = {
+    "401": "no valid API key or token is shown, where the server asks for one",
+    "403": "the key or token is not for this user",
     "404": "no TenantModel names this user any more",
     "422": "the rows are not what the model takes; the message names row and column",
     "500": "the model raised",
@@ -63,7 +66,11 @@ def document(user_id: str, card: Card, model_id: str) -> dict[str, Any]:
         },
         "tags": [{"name": each, "description": ""} for each in (_NATIVE, _V1, _V2)],
         "paths": paths,
-        "components": {"schemas": SCHEMAS | _schemas(card, exact, named=named)},
+        "security": [{}, {"bearer": []}],
+        "components": {
+            "securitySchemes": SECURITY,
+            "schemas": SCHEMAS | _schemas(card, exact, named=named),
+        },
     }
 
 

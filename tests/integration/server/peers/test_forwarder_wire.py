@@ -26,8 +26,8 @@ async def test_a_request_reaches_the_peer_unchanged(way: str) -> None:
     assert seen.head.split("\r\n")[0] == f"POST {way} HTTP/1.1"
     assert seen.header("Host") == peer.url.removeprefix("http://")
     assert seen.header("X-Request-Id") == "17"
-    assert seen.header("Authorization") == "Bearer of good news"
-    assert seen.header("Cookie") == "a=b; c=d"
+    assert seen.header("Authorization") is None  # a caller's credentials are for the server that it asked
+    assert seen.header("Cookie") is None
     assert seen.header("Tenantry-Hop") == "a"
     assert seen.header("Tenantry-Fresh") == "required"
     assert 9_000 < int(seen.header("Tenantry-Timeout-Ms") or 0) <= 10_000

@@ -20,12 +20,14 @@ import pytest
 from aiohttp import web
 
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
+from tenantry_server.access.gate import Gate
 from tenantry_server.app import FAST_PATH
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import refusals
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
 from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models
+from tests.support.tenants.callers import gate_of
 
 REQUESTS = int(os.environ.get("TENANTRY_DIFFERENTIAL_REQUESTS", "20000"))
 ROUNDS_AT_REST = 12  # of the event loop, in which nothing was written
@@ -115,9 +117,14 @@ class Side:
 
 @dataclass
 class Mutator:
-    """Makes streams of requests from a seed."""
+    """Makes streams of requests from a seed.
+
+    Attributes:
+        shown: lines by which requests show who asks; each has one of them.
+    """
 
     seed: int
+    shown: tuple[bytes, ...] = ()
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,6 +140,7 @@ class Mutator:
         path, body, headers = chance.choice(KINDS)
         lines = [f"POST {path} HTTP/1.1".encode(), b"Host: here"]
         lines += [chance.choice(MORE) for _ in range(chance.choice((0, 0, 0, 0, 1, 3)))]
+        lines += [chance.choice(self.shown)] if self.shown else []
         lines += [*headers, b"Content-Length: %d" % len(body)]
         whole = b"\r\n".join([*lines, b"", b""]) + body
         for _ in range(chance.choice((0, 0, 0, 0, 1, 2))):
@@ -204,6 +212,17 @@ MORE = (
     b"Upgrade: websocket",
     b"Foo: \xe4",
 )
+SHOWN = (
+    *[b"Authorization: Bearer key"] * 5,
+    b"authorization:bearer  key ",
+    b"Authorization: Bearer anns",
+    b"Authorization: Bearer other",
+    b"Authorization: Basic key",
+    b"Authorization: Bearer key\r\nAuthorization: Bearer key",
+    b"Authorization: Bearer key\r\nTenantry-Proof: 1 2",
+    b"Authorization: Bearer key\t",
+    b"X-Authorization: Bearer key",
+)
 BITS = (
     b"\r\n",
     b"\n",
@@ -230,12 +249,13 @@ class Slow(web.Server):
 
 
 @asynccontextmanager
-async def side(*, fast: bool) -> AsyncIterator[Side]:
+async def side(*, fast: bool, gate: Gate | None) -> AsyncIterator[Side]:
     app = make_app(
         Users(),
         CachedModelRepository(Models(), bounded_cache(1 << 20)),
         server_id="server-7",
         max_body_bytes=BODY_BYTES,
+        gate=gate,
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -259,8 +279,8 @@ async def _warm(one: Side, user_id: str) -> None:
     await asyncio.sleep(0)
     body = b'[{"a": 1, "b": 2}]'
     transport.protocol.data_received(
-        b"POST /predict/%b HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n%b"
-        % (user_id.encode(), len(body), body)
+        b"POST /predict/%b HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer key\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (user_id.encode(), len(body), body)
     )
     async with asyncio.timeout(30):
         while not transport.written:  # noqa: ASYNC110 - a thread works on it
@@ -268,8 +288,9 @@ async def _warm(one: Side, user_id: str) -> None:
     transport.close()
 
 
+@pytest.mark.parametrize("auth", ["off", "required"])
 async def test_aiohttp_would_have_answered_the_same(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    auth: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "aiohttp.server")
     taken = 0
@@ -282,12 +303,13 @@ async def test_aiohttp_would_have_answered_the_same(
         return found
 
     monkeypatch.setattr(FastPath, "answer", counted)
-    mutator = Mutator(seed=20261129)
+    mutator = Mutator(20261129, shown=SHOWN if auth == "required" else ())
+    gate = gate_of({"key": ("*",), "anns": ("ann",)}) if auth == "required" else None
     async with AsyncExitStack() as stack:
-        plain = await stack.enter_async_context(side(fast=False))
-        fast = await stack.enter_async_context(side(fast=True))
+        plain = await stack.enter_async_context(side(fast=False, gate=gate))
+        fast = await stack.enter_async_context(side(fast=True, gate=gate))
         asked = 0
-        while asked < REQUESTS:
+        while asked < REQUESTS / 2:
             pieces = mutator.stream()
             asked += b"".join(pieces).count(b" HTTP/1.1\r\n") or 1
             at_once = mutator.chance.random() < 0.3
