@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards soak soak-failover soak-hostile soak-outages clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -78,6 +78,9 @@ bench-isolation: $(VENV)/.dev ## workers beside an earlier tree; ARGS="--before 
 
 bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes three minutes
 	$(BIN)/python -m benchmarks.shards $(ARGS)
+
+bench-trust: $(VENV)/.dev ## CPU of a request with and without a key or token; takes a minute
+	$(BIN)/python -m benchmarks.trust
 
 soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fleet of three
 	TENANTRY_SOAK_S=600 $(BIN)/python -m pytest -s --timeout 1200 tests/e2e/test_workers.py -k chaos

@@ -17,9 +17,11 @@ from tenantry.registry import (
     Fault,
     FaultBook,
     Holding,
+    KeyBook,
     LoadReport,
     LoadState,
     OperatorRegistry,
+    Scope,
     ServerRegistry,
     ServerReport,
     StrikeReport,
@@ -128,6 +130,15 @@ def test_a_server_writes_and_removes_faults(server: ServerRegistry, roles: Roles
     assert [each.user_id for each in book.news() or []] == ["ann"]
     book.write([], [fault])
     assert book.news() == []
+
+
+def test_a_server_reads_keys_and_makes_none(server: ServerRegistry, roles: Roles) -> None:
+    KeyBook(roles.engine("operator")).create(["ann"], Scope.PREDICT, None)
+    book = KeyBook(roles.engine("server"))
+    assert [key.users for key in book.all()] == [("ann",)]
+    assert book.mark() != 0
+    with pytest.raises(RegistryUnavailable, match="permission denied"):
+        book.create(["*"], Scope.ADMIN, None)
 
 
 FORBIDDEN = [

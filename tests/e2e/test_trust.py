@@ -1,4 +1,4 @@
-"""A fleet as strict as it can be: roles of the registry, a secret of the fleet, logs that hold no secret.
+"""A fleet as strict as it can be: roles, a secret, keys of callers, and logs that hold none of these.
 
 Servers run under roles that can't change who has which model, and nothing that they do is refused.
 """
@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +24,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from sqlalchemy.engine import make_url
 
-from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import (
+    KeyBook,
+    RegistryReader,
+    Scope,
+    ServerRegistry,
+    ServerReport,
+    migrate,
+    open_engine,
+)
 from tenantry.registry.granting import grant
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes.fleet import Fleet
@@ -35,9 +44,18 @@ MARK = "marked-secret"
 
 
 class Guarded(Fleet):
-    """A fleet of whose roles the passwords are known."""
+    """A fleet of whose roles the passwords are known, and of which callers have keys.
+
+    Attributes:
+        key: for every user.
+        brief: another one.
+        admin_url: of the registry, for who owns it.
+    """
 
     passwords: list[str]
+    key: str
+    brief: str
+    admin_url: str
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +64,7 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     engine = open_engine(url.render_as_string(hide_password=False))
     migrate(engine)
     roles = grant(engine, prefix=str(url.database), server_ids=["server-1"])
+    keys = [KeyBook(engine).create(["*"], Scope.PREDICT, 86_400.0) for _ in range(2)]
     engine.dispose()
     urls = [
         url.set(username=role.name, password=role.password).render_as_string(hide_password=False)
@@ -56,6 +75,7 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     env = {
         "TENANTRY_FLEET_SECRET": f"{MARK}-fleet",
         "AWS_SECRET_ACCESS_KEY": f"{MARK}-s3",
+        "TENANTRY_AUTH": "required",
         "TENANTRY_LOG_LEVEL": "debug",
         "TENANTRY_POLICY_FILE": str(restrict(folder, methods=["predict"])),
         "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -63,6 +83,8 @@ def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     tenants = [str(folder / "tenants")]
     with Guarded(folder / "fleet", urls[0], tenants, servers=0, env=env) as fleet:
         fleet.passwords = [str(role.password) for role in roles]
+        fleet.key, fleet.brief = keys
+        fleet.admin_url = url.render_as_string(hide_password=False)
         fleet.enroll({"TENANTRY_REGISTRY_URL": urls[1]})
         fleet.enroll({"TENANTRY_REGISTRY_URL": urls[2]})
         fleet.start()
@@ -93,15 +115,16 @@ def until_reason(fleet: Fleet, user_id: str, wanted: str) -> None:
     until(lambda: reason(fleet, user_id) == wanted, f"{user_id} is {wanted}", every_s=0.2)
 
 
-def asked(fleet: Fleet, user_id: str) -> list[int]:
+def asked(fleet: Guarded, user_id: str) -> list[int]:
     """Of each server, the status of its answer."""
     return [answer(fleet, name, user_id) for name in fleet.members]
 
 
-def answer(fleet: Fleet, name: str, user_id: str) -> int:
+def answer(fleet: Guarded, name: str, user_id: str, key: str | None = None) -> int:
     body = json.dumps({"instances": [[3.0]]}).encode()
+    headers = {"Authorization": f"Bearer {key or fleet.key}"}
     try:
-        return ask(urllib.request.Request(f"{fleet.urls[name]}/predict/{user_id}", data=body)).status
+        return ask(urllib.request.Request(f"{fleet.urls[name]}/predict/{user_id}", body, headers)).status
     except OSError:  # it has not started yet
         return 0
 
@@ -120,7 +143,7 @@ def declare(folder: Path, user_id: str, content: object) -> Path:
     return path
 
 
-def test_no_statement_of_a_server_is_refused(fleet: Fleet) -> None:
+def test_no_statement_of_a_server_is_refused(fleet: Guarded) -> None:
     """One life, from an apply to a drain: a load, strikes, a fault, hot users, and shards that move."""
     folder = fleet.folder.parent
     ann = declare(folder, "ann", LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]))
@@ -165,6 +188,23 @@ def test_a_file_of_policies_is_followed(fleet: Guarded) -> None:
     assert answer(fleet, "server-0", "ann") == 200, "what it was permitted before goes on"
     restrict(fleet.folder.parent, methods=["predict"])
     until_reason(fleet, "ann", "Ready")
+
+
+def test_a_revoked_key_ends_on_every_server(fleet: Guarded) -> None:
+    """Made and revoked by an admin, read by servers under their own roles."""
+    fleet.start()
+    fleet.until_settled()
+    assert [answer(fleet, name, "ann", fleet.brief) for name in fleet.members] == [200, 200]
+    assert [answer(fleet, name, "ann", "unknown") for name in fleet.members] == [401, 401]
+    with RegistryReader.of_existing(fleet.admin_url) as registry:
+        assert registry.keys().revoke([fleet.brief.split("_")[1]])
+    for name in fleet.members:
+        until(partial(_is_refused, fleet, name), "the key ended")
+    assert asked(fleet, "ann") == [200, 200]
+
+
+def _is_refused(fleet: Guarded, name: str) -> bool:
+    return answer(fleet, name, "ann", fleet.brief) == 401
 
 
 class Stranger(BaseHTTPRequestHandler):
@@ -224,16 +264,17 @@ def test_no_log_holds_a_payload_or_a_credential(fleet: Guarded) -> None:
     for url in fleet.urls.values():
         for path, document in REQUESTS.values():
             body = document if isinstance(document, str) else json.dumps(document)
-            headers = {"Authorization": f"Bearer {MARK}", "Cookie": f"s={MARK}", "X-Api-Key": MARK}
-            request = urllib.request.Request(f"{url}{path}?key={MARK}", body.encode(), headers)
-            seen.add(ask(request).status)
+            for key in (fleet.key, MARK):
+                headers = {"Authorization": f"Bearer {key}", "Cookie": f"s={MARK}", "X-Api-Key": MARK}
+                request = urllib.request.Request(f"{url}{path}?key={MARK}", body.encode(), headers)
+                seen.add(ask(request).status)
         with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as raw:
             raw.sendall(f"GET / HTTP/1.1\r\nAuthorization : {MARK}\r\n\r\n".encode())
             assert b"400" in raw.recv(65536)
-    assert seen >= {200, 400, 404, 422, 500}
+    assert seen >= {200, 400, 401, 404, 422, 500}
     for name in fleet.children:
         log = fleet.log(name)
         assert len(log) > 1000
-        for secret in (MARK, *fleet.passwords):
+        for secret in (MARK, fleet.key, *fleet.passwords):
             lines = [line for line in log.splitlines() if secret in line]
             assert not lines, lines[:3]

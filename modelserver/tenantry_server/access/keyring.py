@@ -34,18 +34,15 @@ class KeyRing:
         keys: where they are read.
 
     Attributes:
+        find: returns what the key with this SHA-256 allows; None: there is no such key.
         was_read: whether they were read once.
     """
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._mark: int | None = None
-        self._grants: dict[bytes, Grant] = {}
+        self.find = dict[bytes, Grant]().get
         self.was_read = False
-
-    def find(self, digest: bytes) -> Grant | None:
-        """Return what the key with this SHA-256 allows; None: there is no such key."""
-        return self._grants.get(digest)
 
     def read(self) -> None:
         """Read the keys again where one has changed.
@@ -56,7 +53,7 @@ class KeyRing:
         mark = self._keys.mark()  # before the keys: a change in between is read at the next time
         if mark == self._mark:
             return
-        self._grants = {bytes.fromhex(key.digest): _grant(key) for key in self._keys.all()}
+        self.find = {bytes.fromhex(key.digest): _grant(key) for key in self._keys.all()}.get
         self._mark = mark
         self.was_read = True
 

@@ -111,18 +111,21 @@ class FastPath:
         shown = request.headers.getall(hdrs.AUTHORIZATION, ())
         return len(shown) == 1 and self._gate.admits(shown[0], user_id)
 
-    def _admitted(self, target: Target, block: Block) -> bool:
-        if block.proof is None:
-            return self._gate.admits(block.authorization, target.user_id)
+    def _is_hop(self, target: Target, block: Block, proof: str) -> bool:
         path = _PATHS[target.form].format(target.user_id)
-        return self._gate.is_hop(hdrs.METH_POST, path, str(block.body_bytes), [block.proof])
+        return self._gate.is_hop(hdrs.METH_POST, path, str(block.body_bytes), [proof])
 
     def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
         """Return the whole answer to a plain request; None: the application has to see it."""
         began_s = time.perf_counter()
-        if self._gate.required and not self._admitted(target, block):
-            return None
         form, user_id, _ = target
+        gate = self._gate
+        if gate.required and not (
+            gate.admits(block.authorization, user_id)
+            if block.proof is None
+            else self._is_hop(target, block, block.proof)
+        ):
+            return None
         about = self._json
         try:
             found = self._plane.find_quick(user_id)
