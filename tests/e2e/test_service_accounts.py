@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tenantry_server.access.tokens import TokenRules, Tokens
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes import manifests
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
@@ -129,10 +130,10 @@ def _needed(request: dict[str, Any]) -> Right:
     return Right(about.get("apiGroup", ""), resource, request["verb"], name)
 
 
-def _token(plane: ControlPlane, account: str) -> str:
+def _token(plane: ControlPlane, account: str, **spec: Any) -> str:
     """As a kubelet asks for the token that it puts into a pod."""
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
     status, body = plane.request("POST", path, request)
     assert status == 201, body
     return str(body["status"]["token"])
@@ -341,3 +342,23 @@ def test_what_is_not_granted_is_refused(deployed: Deployed, account: str, method
     body: Document | None = None if method in ("GET", "DELETE") else {}
     status, answer = deployed.plane.request(method, path, body, token=deployed.tokens[account])
     assert status == 403, answer
+
+
+async def test_a_model_server_accepts_the_token_of_a_service_account(deployed: Deployed) -> None:
+    """With the keys that the API server publishes, for users that begin with the account's namespace."""
+    status, jwks = deployed.plane.request("GET", "/openid/v1/jwks")
+    assert status == 200
+    document = jwks if isinstance(jwks, str) else json.dumps(jwks)
+    rules = TokenRules(
+        "https://kubernetes.default.svc.cluster.local",
+        "tenantry",
+        "",
+        pattern=re.compile("system:serviceaccount:([a-z0-9-]+):[a-z0-9.-]+"),
+        users=["${1}.*"],
+    )
+    tokens = Tokens(rules, lambda _: document.encode())
+    grant = await tokens.verify(_token(deployed.plane, SERVER, audiences=["tenantry"]))
+    assert grant is not None
+    assert grant.covers(f"{NAMESPACE}.ann")
+    assert not grant.covers("other.ann")
+    assert await tokens.verify(deployed.tokens[SERVER]) is None, "one for the API server itself"
