@@ -34,7 +34,9 @@ PREDICTIONS: dict[str, Any] = {
 
 @pytest.fixture
 async def guarded(tenants: Tenants) -> AsyncIterator[Client]:
-    app = tenants.app(server_id="server-7", peeks=True, gate=gate_of(KEYS, Hops("secret", HOST)))
+    app = tenants.app(
+        server_id="server-7", peeks=True, gate=gate_of(KEYS, Hops("secret", HOST)), predict_timeout_s=60.0
+    )
 
     async def warm(_shards: Any) -> list[str]:
         return ["good"]
@@ -202,7 +204,7 @@ async def test_nothing_is_judged_before_the_keys_were_read(tenants: Tenants) -> 
 
 
 async def test_without_keys_lists_and_repository_calls_are_closed(tenants: Tenants) -> None:
-    async with TestClient(TestServer(tenants.app(gate=Gate()))) as client:
+    async with TestClient(TestServer(tenants.app(gate=Gate(), predict_timeout_s=60.0))) as client:
         for method, path, setting in (
             ("GET", "/v1/models", "TENANTRY_OPEN_LISTS"),
             ("GET", "/v1/timeseries/models", "TENANTRY_OPEN_LISTS"),
