@@ -154,9 +154,9 @@ class Tokens:
                 audience=self._rules.audience,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except self._jwt.PyJWTError:
+            return self._rules.grant(claims)
+        except (self._jwt.PyJWTError, ValueError, OverflowError):
             return None
-        return self._rules.grant(claims)
 
     async def _refresh(self, at_least_s: float) -> None:
         async with self._reading:
@@ -189,5 +189,7 @@ def _read(where: str) -> bytes:
     if not where.startswith("https://"):
         return Path(where).read_bytes()
     with urlopen(Request(where), timeout=_FETCH_S) as answer:  # noqa: S310 - https alone, as checked above
+        if not answer.url.startswith("https://"):
+            raise ValueError("it was redirected to a page without TLS")
         content: bytes = answer.read(_MOST_KEYS_BYTES)
         return content
