@@ -32,6 +32,8 @@ from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
+from tenantry_server.sidecars import routes as follow_routes
+from tenantry_server.sidecars.feed import Feed
 from tenantry_server.supply import disk_of, loads_of, models_of, workers_of
 from tenantry_server.workers.pool import Pool
 
@@ -59,6 +61,7 @@ class Parts:
     faults: Faults
     copies: NearCopies
     gatekeeper: Gatekeeper
+    feed: Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ def assemble(
         if directory.update(challenges.proven(servers)):
             prewarmer.servers_changed()
 
+    feed = Feed(table)
+
+    def changed(changes: Changes) -> None:
+        feed.changed(changes)
+        warmth.changed(changes)
+
     follower = RegistryFollower(
         registry,
         table,
@@ -117,9 +126,11 @@ def assemble(
         poll_s=settings.poll_s,
         lease_s=settings.lease_s,
         report=_reporting(models, prewarmer, plane, stopping),
-        changed=warmth.changed,
+        changed=changed,
         servers_read=servers_read,
+        in_force=feed.in_force,
     )
+    feed.acknowledged = follower.wake
     timeout_s, max_body_bytes = settings.predict_timeout_s, settings.max_body_bytes
     copies = NearCopies(models, table, directory, hops)
     forwarder = Forwarder(
@@ -156,6 +167,7 @@ def assemble(
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))
+    app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(
@@ -173,6 +185,7 @@ def assemble(
         faults,
         copies,
         gatekeeper,
+        feed,
     )
 
 

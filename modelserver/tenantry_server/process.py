@@ -218,7 +218,7 @@ async def _work(
         for task in (loading, *beside):
             task.cancel()
         # Requests under way end first, with the lease still held.
-        await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember())
+        await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember(), parts.feed.end())
         following.cancel()
 
 

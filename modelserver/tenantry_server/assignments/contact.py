@@ -68,6 +68,11 @@ class RegistryContact:
         return self._clock_s() < self._lease_ends_s
 
     @property
+    def lease_left_s(self) -> float:
+        """Seconds until the lease ends; 0 where it is over."""
+        return max(0.0, self._lease_ends_s - self._clock_s())
+
+    @property
     def registry_answers(self) -> bool:
         """Whether the registry answered the follower last time; True before the first time."""
         return self._answers

@@ -40,6 +40,7 @@ class RegistryFollower:
         report: returns what this server reports with each renewal.
         changed: called with what changed, once it is in force.
         servers_read: called about once a second with the servers.
+        in_force: returns the revision to acknowledge, and its token; None: that of the table.
         clock_s: seconds, never going back; a parameter so that tests can move it.
     """
 
@@ -54,6 +55,7 @@ class RegistryFollower:
         report: Callable[[], ServerReport] = ServerReport,
         changed: Callable[[Changes], None] = lambda _: None,
         servers_read: Callable[[list[Server]], None] = lambda _: None,
+        in_force: Callable[[], tuple[int, str]] | None = None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._registry = registry
@@ -64,6 +66,7 @@ class RegistryFollower:
         self._report = report
         self._changed = changed
         self._servers_read = servers_read
+        self._in_force = in_force or (lambda: (table.revision, table.token))
         self._servers_due_s = float("-inf")
         self._clock_s = clock_s
         self._wake = asyncio.Event()
@@ -168,12 +171,13 @@ class RegistryFollower:
         return new or began_s - self._renewed_at_s >= _RENEW_EVERY_S
 
     def _ack(self, report: ServerReport) -> tuple[int, int, bool]:
-        return self._table.revision, report.prepared_revision, report.leaving
+        return self._in_force()[0], report.prepared_revision, report.leaving
 
     async def _renew(self, began_s: float) -> None:
         report = self._report()
-        ack = self._ack(report)
-        token = self._table.token if ack[0] >= 0 else None  # nothing is acknowledged yet
+        revision, its_token = self._in_force()
+        ack = revision, report.prepared_revision, report.leaving
+        token = its_token if revision >= 0 else None  # nothing is acknowledged yet
         await self._quickly(
             lambda: self._registry.renew(
                 lease_s=self._lease_s, acked_revision=ack[0], report=report, token=token

@@ -110,6 +110,17 @@ class RoutingTable(ModelInfoRepository):
             ]
         return touched, gone
 
+    def everything(self) -> Changes:
+        """Return the whole table as one change, for a follower of this server."""
+        return Changes(
+            self.revision,
+            complete=True,
+            assignments=list(self._assignments.values()),
+            shards=dict(self._holdings),
+            spread=dict(self._spread),
+            token=self.token,
+        )
+
     @property
     def lease_held(self) -> bool:
         """Whether memory may be trusted now."""

@@ -1,0 +1,172 @@
+"""The changes that this server hands to its followers, and what they have put in force.
+
+Owns the order of the changes, the lease of each follower, and which revision this server may acknowledge:
+the newest that it and each follower with a lease have in force. Refuses HTTP (see `routes`).
+
+A follower's lease never outlasts this server's own, so the operator, which waits for this server's lease,
+waits for the followers' with it. A follower counts its lease from before it asked, this server from when it
+answered; so the follower stops trusting its table first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+
+from tenantry.registry import Changes
+from tenantry.runtime import boot_clock_s, set_within
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.sidecars import messages
+
+LEASE_S = 3.0
+_MOST_FOLLOWERS = 4096
+_MOST_BATCHES = 256
+_MOST_ROWS = 4096  # in these batches; reading everything costs less than many of them
+_ENDING_EVERY_S = 0.02
+_NOTHING = (-1, "")
+
+
+@dataclass(slots=True)
+class _Follower:
+    """One follower: the number of the batch that it has in force, that batch's revision, and its lease."""
+
+    number: int
+    at: tuple[int, str]
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    at: tuple[int, str]
+    rows: int
+    body: bytes
+
+
+class Feed:
+    """Hands each change to every follower, and counts who has it in force; for one event loop.
+
+    Args:
+        table: of this server; a change is in force in it before it is published here.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Attributes:
+        acknowledged: called once all followers have the newest change in force.
+    """
+
+    def __init__(self, table: RoutingTable, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
+        self._table = table
+        self._clock_s = clock_s
+        self._name = token_hex(8)  # a cursor of another process means nothing here
+        self._newest = 0
+        self._whole = 0  # the newest batch that was a reading of everything
+        self._at = _NOTHING
+        self._batches: OrderedDict[int, _Batch] = OrderedDict()
+        self._rows = 0
+        self._everything: tuple[int, bytes] | None = None
+        self._followers: dict[str, _Follower] = {}
+        self._published = asyncio.Event()
+        self._ending = False
+        self.acknowledged: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        self._forget_expired()
+        return len(self._followers)
+
+    def changed(self, changes: Changes) -> None:
+        """Publish what has just been put in force here."""
+        at = changes.revision, changes.token
+        if at == self._at and not changes.complete:
+            return
+        self._newest += 1
+        self._at = at
+        if changes.complete:
+            self._whole = self._newest
+            self._batches.clear()
+            self._rows = 0
+        rows = len(changes.assignments) + len(changes.shards) + len(changes.spread)
+        # A reading of everything is written once somebody asks for it.
+        body = b"" if changes.complete or not self._followers else messages.encode(changes)
+        self._batches[self._newest] = _Batch(at, rows, body)
+        self._rows += rows
+        while len(self._batches) > _MOST_BATCHES or (self._rows > _MOST_ROWS and len(self._batches) > 1):
+            self._rows -= self._batches.popitem(last=False)[1].rows
+        self._published.set()
+        self._published = asyncio.Event()
+
+    def in_force(self) -> tuple[int, str]:
+        """Return the revision that this server may acknowledge, and its token; -1: none."""
+        own = self._table.revision, self._table.token
+        self._forget_expired()
+        behind = min(self._followers.values(), key=lambda each: each.number, default=None)
+        if own[0] < 0 or behind is None or behind.number == self._newest:
+            return own
+        # Everything was read because the history is another one: what a follower has is not part of it.
+        return _NOTHING if behind.number < self._whole else behind.at
+
+    def heard(self, follower: str, cursor: str) -> None:
+        """Note what a follower has in force, as it says with its next question."""
+        known = self._known(follower)
+        number = self._number(cursor)
+        batch = None if number is None else self._batches.get(number)
+        if known is None or number is None or batch is None or number <= known.number:
+            return  # a question that was held up on its way takes nothing back
+        known.number, known.at = number, batch.at
+        if all(each.number == self._newest for each in self._followers.values()):
+            self.acknowledged()
+
+    async def until_newer(self, cursor: str, timeout_s: float) -> None:
+        """Wait until there is something that a follower with this cursor does not have."""
+        if self._number(cursor) == self._newest:
+            await set_within(self._published, timeout_s)
+
+    def answer(self, follower: str, cursor: str) -> bytes | None:
+        """Return what came after `cursor`, with a lease; None: this server may promise nothing now."""
+        lease_s = min(LEASE_S, self._table.contact.lease_left_s)
+        if self._ending or lease_s <= 0 or self._table.revision < 0:
+            return None
+        now_s = self._clock_s()
+        known = self._known(follower)
+        if known is None:
+            if len(self) >= _MOST_FOLLOWERS:
+                return None
+            # It trusts nothing before it has put this very answer in force.
+            known = self._followers[follower] = _Follower(self._newest, self._at, now_s)
+        known.until_s = max(known.until_s, now_s + lease_s)
+        return messages.join(f"{self._name}.{self._newest}", lease_s, self._after(cursor))
+
+    async def end(self) -> None:
+        """Grant no more leases, and wait until those that were granted are over.
+
+        Call it before this server's own lease is given up: from then on nobody waits for its followers.
+        """
+        self._ending = True
+        self._published.set()
+        while len(self):  # noqa: ASYNC110 - leases end by the clock alone
+            await asyncio.sleep(_ENDING_EVERY_S)
+
+    def _after(self, cursor: str) -> list[bytes]:
+        number = self._number(cursor)
+        if number is not None and number >= self._whole:
+            missing = [self._batches.get(each) for each in range(number + 1, self._newest + 1)]
+            if all(batch is not None and batch.body for batch in missing):
+                return [batch.body for batch in missing if batch is not None]
+        if self._everything is None or self._everything[0] != self._newest:
+            self._everything = self._newest, messages.encode(self._table.everything())
+        return [self._everything[1]]
+
+    def _number(self, cursor: str) -> int | None:
+        """Return the number of the batch that a cursor names; None: it is not one of this process."""
+        name, _, number = cursor.partition(".")
+        if name != self._name or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+            return None
+        return int(number) if int(number) <= self._newest else None
+
+    def _known(self, follower: str) -> _Follower | None:
+        known = self._followers.get(follower)
+        return known if known is not None and self._clock_s() < known.until_s else None
+
+    def _forget_expired(self) -> None:
+        now_s = self._clock_s()
+        for name in [name for name, each in self._followers.items() if each.until_s <= now_s]:
+            del self._followers[name]

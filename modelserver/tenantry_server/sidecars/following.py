@@ -1,0 +1,145 @@
+"""Keeps a routing table in step with a model server, as `assignments.follower` does with the registry.
+
+Owns which server is followed, and when the table may be trusted. Refuses SQL. A question acknowledges what
+the answer before it brought; so there is never more than one under way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import aiohttp
+import structlog
+from pydantic import SecretStr
+
+from tenantry.logs import OnChange
+from tenantry.registry import Changes
+from tenantry.runtime import boot_clock_s
+from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.sidecars import messages, routes
+
+log = structlog.get_logger(__name__)
+
+_ANSWER_S = 2.5  # within a lease; an answer without news comes after a second
+_AGAIN_S = 0.1
+
+Fetch = Callable[[str, str], Awaitable[bytes]]
+"""From a server's base URL and a cursor to the answer's body.
+
+Raises:
+    OSError, TimeoutError: the server did not answer, or refused.
+"""
+
+
+class ServerFollower:
+    """Follows one of several servers, and the next one where that one does not answer.
+
+    Args:
+        table: what requests are answered from.
+        servers: base URLs, the preferred one first; read each time.
+        fetch: how a server is asked, such as `HttpFetch`.
+        discard: called with each model id that no longer answers for any user.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        servers: Callable[[], Sequence[str]],
+        fetch: Fetch,
+        *,
+        discard: Callable[[str], None] = lambda _: None,
+        clock_s: Callable[[], float] = boot_clock_s,
+    ) -> None:
+        self._table = table
+        self._servers = servers
+        self._fetch = fetch
+        self._discard = discard
+        self._clock_s = clock_s
+        self._tried = 0
+        self._loss = OnChange(log)
+        self.cursor = ""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            servers = self._servers()
+            url = servers[self._tried % len(servers)] if servers else ""
+            if not await self.ask(url):
+                self._tried += 1
+                await asyncio.sleep(_AGAIN_S)
+
+    async def ask(self, url: str) -> bool:
+        """Ask a server once, and put in force what it answers; return whether that was of use."""
+        began_s = self._clock_s()
+        try:
+            answer = messages.decode(await self._fetch(url, self.cursor))
+        except (OSError, TimeoutError, ValueError) as error:
+            self._loss.warning("server lost", url=url, error=f"{type(error).__name__}: {error}")
+            self._table.contact.fell_silent()
+            return False
+        if not self.take(answer, began_s):
+            return False
+        self._loss.over("server found", url=url, revision=self._table.revision)
+        return True
+
+    def take(self, answer: messages.Answer, began_s: float) -> bool:
+        """Put an answer in force; from here on no request sees anything older.
+
+        Args:
+            began_s: before the question was sent; the lease counts from there.
+
+        Returns:
+            whether it was put in force. A server that is behind what is in force here is refused as long
+            as the lease holds.
+        """
+        if self._table.lease_held and any(self._goes_back(changes) for changes in answer.changes):
+            return False
+        for changes in answer.changes:
+            for model_id in self._table.apply(changes)[1]:
+                self._discard(model_id)
+        self.cursor = answer.cursor
+        self._table.contact.answered()
+        self._table.contact.renewed(until_s=began_s + answer.lease_s)
+        return True
+
+    def _goes_back(self, changes: Changes) -> bool:
+        return changes.revision < self._table.revision
+
+
+class HttpFetch:
+    """Asks servers over HTTP, and proves that this process knows the fleet's secret where one asks for it.
+
+    Args:
+        follower: the name of this process; no other one may have it.
+        secret: of the fleet; None: it has none.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, follower: str, secret: SecretStr | None) -> None:
+        self._session = session
+        self._follower = follower
+        self._secret = secret
+        self._challenges: dict[str, str] = {}
+
+    async def __call__(self, url: str, cursor: str) -> bytes:
+        """Ask one server; see `Fetch`."""
+        async with asyncio.timeout(_ANSWER_S):
+            status, body = await self._ask(url, cursor)
+            if status == 401 and self._secret is not None:
+                status, body = await self._ask(url, cursor)
+        if status != 200:
+            raise ConnectionError(f"it answered {status}: {body[:200].decode(errors='replace')}")
+        return body
+
+    async def _ask(self, url: str, cursor: str) -> tuple[int, bytes]:
+        headers = {}
+        if self._secret is not None and url in self._challenges:
+            asked = self._challenges[url]
+            headers[routes.PROOF] = routes.proof(self._secret.get_secret_value(), self._follower, asked)
+        query = {"follower": self._follower, "cursor": cursor}
+        try:
+            async with self._session.get(url + routes.PATH, params=query, headers=headers) as response:
+                if response.status == 401:
+                    self._challenges = {url: response.headers.get(routes.CHALLENGE, "")}
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
