@@ -167,7 +167,8 @@ def assemble(
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))
-    app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
+    if settings.fleet_secret is not None:
+        app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
     return Parts(

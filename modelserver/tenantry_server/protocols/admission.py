@@ -12,8 +12,16 @@ from tenantry_server.access.gate import Gate, Need
 from tenantry_server.wire import headers
 
 _NEEDS = {
-    Need.NOTHING: ("/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/challenge/{asked}"),
-    Need.CALLER: ("/v2",),
+    Need.NOTHING: (
+        "/",
+        "/healthz",
+        "/readyz",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/challenge/{asked}",
+        "/follow",
+    ),
+    Need.CALLER: ("/v2", "/shards"),
     Need.USER: (
         "/predict/{user_id}",
         "/cards/{user_id}",

@@ -1,7 +1,7 @@
 """`GET /follow?follower=NAME&cursor=CURSOR`: a process follows this server instead of the registry.
 
-Owns the path and who may follow. Where the fleet has a secret, a follower has to prove that it knows it:
-else a stranger could hold up every Ready, by never acknowledging anything.
+Owns the path and who may follow. There is no such route in a fleet without a secret, which a follower has
+to prove that it knows: else a stranger could hold up every Ready, by never acknowledging anything.
 """
 
 import hmac
@@ -29,7 +29,7 @@ def proof(secret: str, follower: str, asked: str) -> str:
     return proofs.proof(secret, follower, "GET " + PATH, asked)
 
 
-def routes(feed: Feed, secret: SecretStr | None) -> list[web.RouteDef]:
+def routes(feed: Feed, secret: SecretStr) -> list[web.RouteDef]:
     """Make the route, which answers with what came after the cursor, or with nothing after a second."""
     challenge_of = _challenges()
 
@@ -37,12 +37,11 @@ def routes(feed: Feed, secret: SecretStr | None) -> list[web.RouteDef]:
         follower, cursor = request.query.get("follower", ""), request.query.get("cursor", "")
         if not _NAME.fullmatch(follower):
             raise InvalidRequest("follower must be 1 to 253 letters, digits, '.', '_' and '-'")
-        if secret is not None:
-            asked = challenge_of(follower)
-            expected = proof(secret.get_secret_value(), follower, asked)
-            given = request.headers.get(PROOF, "").encode(errors="backslashreplace")
-            if not hmac.compare_digest(expected.encode(), given):
-                return _refused(asked)
+        asked = challenge_of(follower)
+        expected = proof(secret.get_secret_value(), follower, asked)
+        given = request.headers.get(PROOF, "").encode(errors="backslashreplace")
+        if not hmac.compare_digest(expected.encode(), given):
+            return _refused(asked)
         feed.heard(follower, cursor)
         await feed.until_newer(cursor, _HOLD_S)
         body = feed.answer(follower, cursor)

@@ -78,7 +78,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 @asynccontextmanager
-async def served(feed: Feed, secret: SecretStr | None) -> AsyncIterator[str]:
+async def served(feed: Feed, secret: SecretStr) -> AsyncIterator[str]:
     @web.middleware
     async def errors(request: web.Request, handler: object) -> web.StreamResponse:
         try:
@@ -223,10 +223,10 @@ async def test_who_does_not_know_the_secret_of_the_fleet_follows_nobody(
 
 async def test_a_name_or_a_cursor_that_is_none_is_refused_or_read_as_no_cursor(rig: Rig) -> None:
     rig.assign(row("ann", "a1"))
-    async with rig.running(), aiohttp.ClientSession() as session, served(rig.feed, None) as url:
+    async with rig.running(), aiohttp.ClientSession() as session, served(rig.feed, SECRET) as url:
         await until_soon(lambda: rig.table.lease_held)
         with pytest.raises(ConnectionError, match="422"):
-            await HttpFetch(session, "a b", None)(url, "")
+            await HttpFetch(session, "a b", SECRET)(url, "")
         for cursor in ("x", ".", "x.1", "x.-1", f"{'9' * 5000}", "\x00"):
-            (everything,) = messages.decode(await HttpFetch(session, "pod-0", None)(url, cursor)).changes
+            (everything,) = messages.decode(await HttpFetch(session, "pod-0", SECRET)(url, cursor)).changes
             assert everything.complete
