@@ -96,10 +96,12 @@ def test_a_file_that_another_version_cannot_read_is_refused_with_both_versions()
     assert f"is not a usable model: {BOTH} (ModuleNotFoundError" in str(refused.value)
 
 
-def test_so_is_one_that_is_read_and_cannot_predict() -> None:
+@pytest.mark.parametrize("version", ["1.2.2", "1.6.1"])
+def test_so_is_one_that_is_read_and_cannot_predict(version: str) -> None:
+    data = (OLD.parent / f"sklearn-{version}" / "imputer.joblib").read_bytes()
     with pytest.raises(ArtifactInvalid, match="_fill_dtype") as refused:
-        old("imputer.joblib")
-    assert str(refused.value).endswith(BOTH)
+        load_model(data, ModelId("file:///imputer.joblib"))
+    assert str(refused.value).endswith(f"trained with scikit-learn {version}, served by {installed()}")
 
 
 def test_one_that_answers_is_served_or_refused_as_the_setting_says() -> None:
