@@ -18,6 +18,7 @@ from tenantry_server.formats.pickled_versions import trained_with
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.scoring.golden import version_here
 from tests.support.processes.up import tenantry
+from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 DATA = Path(__file__).parents[2] / "data"
 RIDGE = DATA / "sklearn-1.6.1" / "ridge.joblib"
@@ -186,15 +187,42 @@ def test_what_can_not_be_mended_soundly_is_not_touched(tmp_path: Path, answers: 
         assert found[user]["fix"]["stored"] is None
 
 
-def test_without_a_folder_of_manifests_the_command_is_printed(tmp_path: Path, answers: list[float]) -> None:
-    """Also of a model that servers refuse only for its version."""
+def test_without_a_folder_of_manifests_the_command_is_printed(
+    tmp_path: Path, answers: list[float], s3: S3Server
+) -> None:
+    """Also of a model that servers refuse only for its version, from a folder and from S3."""
     fleet = Fleet(tmp_path)
     fleet.add("ridge", RIDGE, answers)
+    bucket, client = s3.bucket(), s3.client()
+    data, card = RIDGE.read_bytes(), card_of(answers)
+    for name, body in (("ann.joblib", data), ("ann.joblib" + CARD_SUFFIX, card)):
+        client.put_object(Bucket=bucket, Key=name, Body=body)
+    sha256, card_sha256 = (hashlib.sha256(each).hexdigest() for each in (data, card))
+    away = ModelId(f"s3://{bucket}/ann.joblib", sha256=sha256, card=card_sha256)
+    model = {
+        "uri": away.uri,
+        "sha256": sha256,
+        "card": {"uri": away.uri + CARD_SUFFIX, "sha256": card_sha256},
+    }
+    fleet.assign("ann", away, {"userId": "ann", "model": model})
     fleet.commit()
     before = fleet.files()
-    status, found, said = fleet.doctor("--fix", TENANTRY_VERSION_SKEW="refuse")
-    assert status == 1  # until it is declared
-    assert "1 fixed" in said
+    status, found, said = fleet.doctor(
+        "--fix",
+        TENANTRY_VERSION_SKEW="refuse",
+        TENANTRY_S3_ENDPOINT_URL=s3.url,
+        AWS_ACCESS_KEY_ID=ACCESS_KEY,
+        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    assert status == 1  # until they are declared
+    assert "2 fixed" in said, said
+    stored = found["ann"]["fix"]["stored"]
+    key = stored["uri"].removeprefix(f"s3://{bucket}/")
+    written = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert hashlib.sha256(written).hexdigest() == stored["sha256"]
+    assert trained_with(written) == version_here("scikit-learn")
+    assert client.get_object(Bucket=bucket, Key="ann.joblib")["Body"].read() == data
     fix = found["ridge"]["fix"]
     *command, patch = shlex.split(fix["command"])
     assert command == shlex.split("kubectl patch tenantmodel ridge -n shop --type merge -p")
