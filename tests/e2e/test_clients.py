@@ -49,7 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         ("cities", CITIES, "predict"),
     ):
         publish(model, user_id=user_id, to=home / "models", manifests=home / "manifests", method=method)
-    with up.running(home / "manifests", home / "state", servers=1) as running:
+    opened = {"TENANTRY_OPEN_LISTS": "true", "TENANTRY_OPEN_REPOSITORY": "true"}
+    with up.running(home / "manifests", home / "state", servers=1, env=opened) as running:
         running.until_ready(4)
         yield running
 

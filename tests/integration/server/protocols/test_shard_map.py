@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tenantry.model import Predictions, Rows
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Changes, Holding, Server, ServerReport
 from tenantry_server.app import FAST_PATH
@@ -17,9 +18,13 @@ from tests.support.tenants.application import Client
 
 
 class Quick(SumModel):
-    """Says that it only computes, so that the fast path answers it."""
+    """Says that it only computes, and does so without a DataFrame: so the fast path answers it."""
 
     may_block = False
+
+    def predict_rows(self, rows: Rows) -> Predictions:
+        summed: Predictions = rows.sum(axis=1)
+        return summed
 
 
 HOLDERS = {"ann": "a", "bob": "b"}
