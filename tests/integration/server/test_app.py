@@ -30,6 +30,7 @@ from tests.support.tenants.application import (
 
 
 async def test_a_plain_list_is_answered_with_a_plain_list(client: Client, tenants: Tenants) -> None:
+    await ask(client, "good", [{"a": 1, "b": 2}])
     async with client.post("/predict/good", json=[{"b": 2, "a": 1}, {"a": 3, "b": 4}]) as response:
         assert await response.json() == [103.0, 107.0]
         assert response.headers["Content-Type"] == "application/json"

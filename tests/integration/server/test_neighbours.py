@@ -27,7 +27,6 @@ from tests.support.tenants.application import (
     ask,
     ask_status,
     metrics,
-    neighbour_is_there,
     neighbour_is_well,
 )
 from tests.support.waiting import until_soon
@@ -40,7 +39,7 @@ async def test_a_slow_tenant_with_many_requests_holds_up_nobody_else(
 ) -> None:
     """However many it has, they wait for each other and not for everybody."""
     tenants.add("slow", GatedModel())
-    await neighbour_is_there(client)
+    await neighbour_is_well(client)
     asked = [asyncio.create_task(ask_status(client, "slow")) for _ in range(50)]
     await until_soon(lambda: GatedModel.waiting == 1)
     for _ in range(20):

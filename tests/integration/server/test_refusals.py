@@ -19,7 +19,6 @@ from tests.support.tenants.application import (
     POST,
     Client,
     Tenants,
-    neighbour_is_there,
     neighbour_is_well,
     refusal,
 )
@@ -129,7 +128,7 @@ async def test_a_bad_request_gets_one_form_of_answer_and_hurts_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """JSON with a reason and a message; and the good neighbour's prediction is as before."""
-    await neighbour_is_there(client)
+    await neighbour_is_well(client)
     async with client.request(path=path, **request_) as response:
         seen = await refusal(response)
         assert seen[:2] == (status, reason)
@@ -146,7 +145,7 @@ async def test_every_tenant_of_the_table_at_once_hurts_nobody(strange: Tenants, 
         async with client.request(path=path, **request_) as response:
             await response.read()
 
-    await neighbour_is_there(client)
+    await neighbour_is_well(client)
     asked = [asyncio.create_task(one(path, request_)) for path, request_, *_ in [*BAD.values()] * 3]
     for _ in range(20):
         await neighbour_is_well(client)
