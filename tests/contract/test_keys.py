@@ -54,7 +54,7 @@ async def test_keys_are_followed(keys: KeyBook) -> None:
     ring = KeyRing(keys)
     following = asyncio.create_task(ring.follow(0.01))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not ring.was_read:  # noqa: ASYNC110 - a thread reads
                 await asyncio.sleep(0.01)
             key = await asyncio.to_thread(keys.create, ["*"], Scope.PREDICT, None)

@@ -162,7 +162,7 @@ async def test_servers_leave_and_join_while_many_ask(trio: Cluster, connect: Cal
 
     async def all_at(server: str) -> None:
         """Until every one of them last asked this server itself, so none has a request elsewhere."""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(180):
             while failures or set(latest.values()) != {(server, False)} or len(latest) < 4:
                 assert not failures
                 await asyncio.sleep(0.01)
@@ -194,7 +194,7 @@ async def test_a_server_that_died_is_gone_around(trio: Cluster, connect: Callabl
     assert (await ask("predict", "bob", ROWS)).server == "b"
     kept = ask.kept()
     await trio["b"].stop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while ask.kept() == kept:  # noqa: ASYNC110 - a socket that is closed sets no event
             await asyncio.sleep(0.01)
     for _ in range(3):
