@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tenantry_server.kernels.arrays import Buffer
 
@@ -132,3 +133,16 @@ def read_all(fd: int) -> bytes:
         parts.append(part)
         at += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@contextmanager
+def exchange(data: bytes) -> Iterator[tuple[int, int]]:
+    """Open a file that holds an artifact, and one with room for what a worker writes; in memory, both."""
+    artifact = memory_file("artifact", [data])
+    del data  # a large one is in memory once
+    room = memory_file("room")
+    try:
+        yield artifact, room
+    finally:
+        os.close(artifact)
+        os.close(room)

@@ -102,15 +102,10 @@ class WorkerLoads:
             ModelTimedOut: it took too long.
             ModelQuarantined: it ended workers again and again, and is not tried now.
         """
-        artifact = frames.memory_file("artifact", [data])
-        del data  # of which the caller keeps none: a large one is in memory once
-        room = frames.memory_file("kernel")
-        try:
-            model, length = self._on_loop(self._load(exact, (artifact, room), _text(exact, card)))
-            return _kernel(exact.uri, room, length) if model is None else model
-        finally:
-            os.close(artifact)
-            os.close(room)
+        with frames.exchange(data) as fds:
+            del data  # of which the caller keeps none: a large one is in memory once
+            model, length = self._on_loop(self._load(exact, fds, _text(exact, card)))
+            return _kernel(exact.uri, fds[1], length) if model is None else model
 
     def rewritten(self, data: bytes, exact: ModelId, card: bytes) -> bytes:
         """Return an artifact as the libraries here serialise it, once its model has answered its card.
@@ -118,13 +113,9 @@ class WorkerLoads:
         Raises:
             TenantryError: as `load`; `ArtifactInvalid` also where it can't be serialised again.
         """
-        artifact, room = frames.memory_file("artifact", [data]), frames.memory_file("written")
-        try:
-            load = self._load(exact, (artifact, room), _text(exact, card), rewrite=True)
-            return _arrived(exact.uri, room, self._on_loop(load)[1])
-        finally:
-            os.close(artifact)
-            os.close(room)
+        with frames.exchange(data) as fds:
+            load = self._load(exact, fds, _text(exact, card), rewrite=True)
+            return _arrived(exact.uri, fds[1], self._on_loop(load)[1])
 
     def _on_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
         loop = self._pool.loop
