@@ -30,6 +30,7 @@ Values: TypeAlias = Sequence[Sequence[Any]]
 """Rows as they are in a request: texts, numbers, None; columns in the model's order."""
 
 _WHOLE = 2**63
+_CELLS_AT_ONCE = 1 << 20  # 8 MiB: a few bytes of a body can be a thousand numbers here
 _TEXT, _NUMBER, _INTEGER, _BOOLEAN, _ANY = "text", "number", "integer", "boolean", "any"
 KINDS = frozenset({_TEXT, _NUMBER, _INTEGER, _BOOLEAN, _ANY})
 """What the values of a column may be; `any`: a number, or a text that reads as one."""
@@ -163,7 +164,18 @@ class Encoded(Compiled):
         """
         if not rows:
             raise ValueError("there are no rows")
-        return self.inner.predict_rows(self.matrix(rows))
+        at_once = max(1, _CELLS_AT_ONCE // max(1, len(self.base)))
+        if len(rows) <= at_once:
+            return self.inner.predict_rows(self.matrix(rows))
+        pieces = []
+        for first in range(0, len(rows), at_once):
+            try:
+                pieces.append(self.inner.predict_rows(self.matrix(rows[first : first + at_once])))
+            except (ValueError, FeatureMismatch) as error:
+                if not first:
+                    raise
+                raise FeatureMismatch(f"{error} (counted from row {first} on)") from error
+        return np.concatenate(pieces)
 
     def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score a DataFrame that has the columns of the original."""

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from sklearn.preprocessing import (
 
 from tenantry import TenantryError
 from tenantry.errors import FeatureMismatch
-from tenantry.model import Predictions
+from tenantry.model import Predictions, Rows
 from tenantry_server.compiling.compiler import fast
 from tenantry_server.formats.sklearn import SklearnModel
 from tenantry_server.kernels import arrays, packing, unpacking
@@ -300,6 +301,30 @@ def test_its_memory_counts_its_tables() -> None:
         for count in (2, 200)
     )
     assert large.own_bytes() - small.own_bytes() > 198 * 100
+
+
+def test_many_rows_of_many_values_are_read_in_pieces() -> None:
+    """Ten bytes of a body would be a row of 400 numbers."""
+    frame = pd.DataFrame({"city": [f"city {number}" for number in range(400)]})
+    original = SklearnModel(make_pipeline(OneHotEncoder(), Ridge()).fit(frame, np.arange(400)))
+    kernel = compiled(original)
+    many = pd.concat([frame] * 10, ignore_index=True)
+    sizes = []
+    predict_rows = kernel.inner.predict_rows
+
+    def noted(rows: Rows) -> Predictions:
+        sizes.append(rows.size)
+        return predict_rows(rows)
+
+    kernel.inner = SimpleNamespace(predict_rows=noted)  # type: ignore[assignment]
+    assert_equal(score(kernel, parse(rows_of(many))), scored(original, parse(rows_of(many))))
+    assert len(sizes) > 1
+    assert max(sizes) <= 1 << 20
+    many.loc[3_999] = "nowhere"
+    with pytest.raises(
+        FeatureMismatch, match=r"row 1378, column 'city' is .* \(counted from row 2621 on\)"
+    ):
+        score(kernel, parse(rows_of(many)))
 
 
 def test_a_forged_encoder_is_refused() -> None:
