@@ -95,7 +95,7 @@ def revoked(key_ids: tuple[str, ...], **given: Any) -> int:
     with _keys(given) as keys:
         known = keys.revoke(key_ids)
     for key_id in key_ids:
-        click.echo(f"{key_id}: {'revoked' if key_id in known else 'there is no such key'}")
+        click.echo(f"{key_id}: {'revoked' if key_id in known else 'no key has this id'}")
     return int(not set(key_ids) <= set(known))
 
 

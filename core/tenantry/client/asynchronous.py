@@ -9,15 +9,12 @@ from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.call import CONNECT_S, Attempt, Call
 from tenantry.client.errors import ClientError
-from tenantry.client.fleet import Fleet
+from tenantry.client.fleet import MAP_S, Fleet
 from tenantry.client.pool import IDLE_S
 from tenantry.client.questions import Question
 
 if TYPE_CHECKING:
     import aiohttp
-
-_MAP = "/shards"
-_MAP_S = 1.0
 
 
 class AsyncClient:
@@ -148,15 +145,10 @@ class AsyncClient:
 
     async def _read_map(self, call: Call) -> None:
         """Read the shard map within a second; without an answer the call goes on by the map as it was."""
-        headers = {"If-None-Match": self._fleet.tag} if self._fleet.tag else {}
-        asked = Question(call.user_id, _MAP, headers=headers)
-        mapping = Call(asked, self._fleet, timeout_s=min(_MAP_S, call.left_s))
+        asked = self._fleet.map_question(call.user_id)
+        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, call.left_s))
         with suppress(ClientError):
-            reply = await self._answer(mapping, asked)
-            if reply.status == 304:
-                self._fleet.map_same()
-            else:
-                self._fleet.map_read(reply.headers.get("etag", ""), reply.body)
+            self._fleet.map_answered(await self._answer(mapping, asked))
 
     async def _sent(self, attempt: Attempt, question: Question) -> Reply:
         """Send a request and read its answer."""

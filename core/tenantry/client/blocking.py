@@ -12,12 +12,10 @@ from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.call import CONNECT_S, Attempt, Call
 from tenantry.client.errors import ClientError
-from tenantry.client.fleet import Fleet
+from tenantry.client.fleet import MAP_S, Fleet
 from tenantry.client.pool import IdlePool
 from tenantry.client.questions import Question
 
-_MAP = "/shards"
-_MAP_S = 1.0
 _READ_BYTES = 1 << 16
 
 
@@ -128,7 +126,7 @@ class Client:
         """Return the card of this user's model: its columns, example rows and their answers.
 
         Raises:
-            NotAssigned: there is no such user, or the model has no card.
+            NotAssigned: no TenantModel names this user, or the model has no card.
             ClientError: as `predict`.
         """
         return answers.described(self._ask(questions.card(user_id), timeout_s))
@@ -174,15 +172,10 @@ class Client:
 
     def _read_map(self, call: Call) -> None:
         """Read the shard map within a second; without an answer the call goes on by the map as it was."""
-        headers = {"If-None-Match": self._fleet.tag} if self._fleet.tag else {}
-        asked = Question(call.user_id, _MAP, headers=headers)
-        mapping = Call(asked, self._fleet, timeout_s=min(_MAP_S, call.left_s))
+        asked = self._fleet.map_question(call.user_id)
+        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, call.left_s))
         with suppress(ClientError):
-            reply = self._answer(mapping, asked)
-            if reply.status == 304:
-                self._fleet.map_same()
-            else:
-                self._fleet.map_read(reply.headers.get("etag", ""), reply.body)
+            self._fleet.map_answered(self._answer(mapping, asked))
 
     def _connected(self, attempt: Attempt) -> "_Connection":
         """Return a connection that was open a moment ago, or a new one."""

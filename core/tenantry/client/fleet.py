@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from tenantry import backoff
+from tenantry.client.answers import Reply
+from tenantry.client.questions import Question
 from tenantry.client.shard_map import ShardMap, base_url
 
 _AGAIN_S = 0.25  # between two readings of the map, however often answers say that it is old
 _ANYHOW_S = 30.0  # after which it is read without a reason
 _FIRST_DOWN_S, _LAST_DOWN_S = 0.5, 30.0
+MAP_S = 1.0  # for one reading of the map, of the time of a call
 _MOST = 4  # of the map's servers, that one call asks
 _NEVER = float("-inf")
 
@@ -46,11 +49,6 @@ class Fleet:
         self._newest = 0  # the newest revision of the map that an answer named
         self._asked_s = _NEVER
         self._down: dict[str, tuple[int, float]] = {}  # failures in a row, and until when
-
-    @property
-    def tag(self) -> str:
-        """The ETag of the map; empty where there is none."""
-        return self._tag
 
     def order(self, user_id: str) -> list[str]:
         """Return whom to ask, best first: by the map, then those given; who did not answer goes last."""
@@ -96,6 +94,17 @@ class Fleet:
             self._asked_s = self._clock_s()
             return True
 
+    def map_question(self, user_id: str) -> Question:
+        """Return what to ask for the map, on the way to this user."""
+        return Question(user_id, "/shards", headers={"If-None-Match": self._tag} if self._tag else {})
+
+    def map_answered(self, reply: Reply) -> None:
+        """Apply an answer to `map_question`."""
+        if reply.status == 304:  # the map that is known is the newest
+            self._newest = self._revision
+        else:
+            self.map_read(reply.headers.get("etag", ""), reply.body)
+
     def map_read(self, tag: str, body: bytes) -> None:
         """Apply what ``GET /shards`` answered; what is not a map changes nothing.
 
@@ -110,10 +119,6 @@ class Fleet:
         with self._lock:
             self._map, self._tag, self._newest = found, tag, found.revision
             self._down = {url: down for url, down in self._down.items() if url in self._known(found)}
-
-    def map_same(self) -> None:
-        """The map that is known is the newest."""
-        self._newest = self._revision
 
     def _known(self, found: ShardMap) -> set[str]:
         return {*self._given, *found.urls.values()}

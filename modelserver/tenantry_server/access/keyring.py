@@ -34,7 +34,7 @@ class KeyRing:
         keys: where they are read.
 
     Attributes:
-        find: returns what the key with this SHA-256 allows; None: there is no such key.
+        find: returns what the key with this SHA-256 allows; None: no key has it.
         was_read: whether they were read once.
     """
 

@@ -1,7 +1,7 @@
 """Reads the part of a pipeline that encodes texts and codes: tables, beside columns that stay numbers."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,7 +77,10 @@ def read(first: Any, types: Sequence[Column]) -> Encoding:
     Raises:
         CannotCompile: something in it is not known exactly.
     """
-    blocks = list(_blocks(first, len(types)))
+    if type(first) is ColumnTransformer:
+        blocks = list(transformers.side_parts(first))
+    else:
+        blocks = [(first, list(range(len(types))))]
     plain = {column for part, taken in blocks if not encodes(part) for column in taken}
     numbers = tuple(sorted(plain))
     kinds = tuple(_kind(column, is_read=position in plain) for position, column in enumerate(types))
@@ -148,20 +151,6 @@ def _fitting(number: float, kind: str) -> Any:
 
 def _is_finite(entries: Entries | None) -> bool:
     return entries is None or all(math.isfinite(number) for _, number in entries)
-
-
-def _blocks(first: Any, width: int) -> Iterator[tuple[Any, list[int]]]:
-    """Yield each part beside others, with the positions of the columns that it takes."""
-    if type(first) is not ColumnTransformer:
-        yield first, list(range(width))
-        return
-    if first.transformer_weights:
-        raise CannotCompile("a ColumnTransformer with weights is not compiled")
-    positions = first._transformer_to_input_indices  # noqa: SLF001 - names, slices and masks resolved
-    for name, part, _ in first.transformers_:
-        taken = [int(position) for position in positions[name]]
-        if taken and not (isinstance(part, str) and part == "drop"):
-            yield part, taken
 
 
 def _kind(column: Column, *, is_read: bool) -> str:

@@ -4,7 +4,7 @@ Types are compared, not looked up with isinstance: a subclass may do anything.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,21 @@ def check_known(part: Any) -> None:
         raise CannotCompile(f"{type(part).__name__} is not compiled")
 
 
+def side_parts(transformer: ColumnTransformer) -> Iterator[tuple[Any, list[int]]]:
+    """Yield each part beside others, with the positions of the columns that it takes.
+
+    Raises:
+        CannotCompile: it weighs them.
+    """
+    if transformer.transformer_weights:
+        raise CannotCompile("a ColumnTransformer with weights is not compiled")
+    positions = transformer._transformer_to_input_indices  # noqa: SLF001 - names, slices and masks resolved
+    for name, part, _ in transformer.transformers_:
+        taken = [int(position) for position in positions[name]]
+        if taken and not (isinstance(part, str) and part == "drop"):
+            yield part, taken
+
+
 def _pipeline(pipeline: Pipeline, steps: Steps) -> Steps:
     for _, part in pipeline.steps:
         steps = read(part, steps)
@@ -57,14 +72,7 @@ def _pipeline(pipeline: Pipeline, steps: Steps) -> Steps:
 
 
 def _column_transformer(transformer: ColumnTransformer, before: Steps) -> Steps:
-    if transformer.transformer_weights:
-        raise CannotCompile("a ColumnTransformer with weights is not compiled")
-    positions = transformer._transformer_to_input_indices  # noqa: SLF001 - names, slices and masks resolved
-    blocks = []
-    for name, part, _ in transformer.transformers_:
-        taken = [int(position) for position in positions[name]]
-        if taken and not (isinstance(part, str) and part == "drop"):
-            blocks.append(read(part, before.taking(taken)))
+    blocks = [read(part, before.taking(taken)) for part, taken in side_parts(transformer)]
     if not blocks:
         raise CannotCompile("a ColumnTransformer that drops everything")
     return side_by_side(blocks)

@@ -214,12 +214,14 @@ class Encoded(Compiled):
                     flat[first + at] = amount
             first += width
         matrix: Rows = np.frombuffer(flat, np.float64).reshape(len(rows), width)
-        count = len(self.numbers)
-        if len(rows) > 1 or not math.hypot(*flat[:count]) < _WHOLE:
+        read = matrix[:, : len(self.numbers)]
+        alone = len(rows) == 1
+        if not (
+            math.hypot(*flat[: len(self.numbers)]) < _WHOLE if alone else (np.abs(read) < _WHOLE).all()
+        ):
             for number, row in enumerate(rows):
                 self._check(self.numbers, row, number)
-            names = [self._names[column] for column in self.numbers]
-            check_finite(matrix[:, :count], names, self.inner)
+            check_finite(read, [self._names[column] for column in self.numbers], self.inner)
         return matrix
 
     def own_bytes(self) -> int:

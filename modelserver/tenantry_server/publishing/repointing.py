@@ -49,7 +49,7 @@ def rewrite_manifest(
         whether it was written; False: it declares the new artifact already.
 
     Raises:
-        NotPublished: there is no such manifest, it can't be read, or it declares something else.
+        NotPublished: the manifest is missing, can't be read, or declares something else.
     """
     suffix = Path(str(source["uri"])).suffix
     kept = replaced.read(path, name, user_id, namespace, suffix)

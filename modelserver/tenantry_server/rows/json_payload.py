@@ -170,7 +170,7 @@ def _check_keys(body: bytes, table: JsonPayload, others: int) -> None:
     """Refuse a key that stands twice in one object, of which orjson keeps the last without a word.
 
     Where every quotation mark of the body belongs to a key or a text that was kept (or to one of `others`
-    strings), there is no such key. Bodies with more, such as texts with such marks, are read once more.
+    strings), no key is repeated. A body with more of them, as in texts that quote, is read once more.
     """
     keys = sum(map(len, table.rows)) if table.records else 0
     left = body.count(b'"') - 2 * (keys + others)

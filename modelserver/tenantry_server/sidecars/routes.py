@@ -1,7 +1,7 @@
 """`GET /follow?follower=NAME&cursor=CURSOR`: a process follows this server instead of the registry.
 
-Owns the path and who may follow. There is no such route in a fleet without a secret, which a follower has
-to prove that it knows: else a stranger could hold up every Ready, by never acknowledging anything.
+Owns the path and who may follow. Only a fleet with a secret has this route, and a follower proves that it
+knows the secret: else a stranger could hold up every Ready, by never acknowledging anything.
 """
 
 import hmac
@@ -18,6 +18,7 @@ from tenantry_server.sidecars.feed import Feed
 from tenantry_server.wire import error_responses
 
 PATH = "/follow"
+_ASKED = "GET " + PATH
 CHALLENGE = "Tenantry-Challenge"
 PROOF = "Tenantry-Proof"
 _HOLD_S = 1.0  # an answer without news comes after this time, and renews the follower's lease
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 def proof(secret: str, follower: str, asked: str) -> str:
     """Return what a follower answers to a challenge; no server's answer to the operator is the same."""
-    return proofs.proof(secret, follower, "GET " + PATH, asked)
+    return proofs.proof(secret, follower, _ASKED, asked)
 
 
 def routes(feed: Feed, secret: SecretStr) -> list[web.RouteDef]:
@@ -38,9 +39,8 @@ def routes(feed: Feed, secret: SecretStr) -> list[web.RouteDef]:
         if not _NAME.fullmatch(follower):
             raise InvalidRequest("follower must be 1 to 253 letters, digits, '.', '_' and '-'")
         asked = challenge_of(follower)
-        expected = proof(secret.get_secret_value(), follower, asked)
-        given = request.headers.get(PROOF, "").encode(errors="backslashreplace")
-        if not hmac.compare_digest(expected.encode(), given):
+        given = request.headers.get(PROOF, "")
+        if not proofs.holds(secret.get_secret_value(), follower, _ASKED, asked, given):
             return _refused(asked)
         feed.heard(follower, cursor)
         await feed.until_newer(cursor, _HOLD_S)
