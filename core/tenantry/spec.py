@@ -11,27 +11,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
 from tenantry.errors import InvalidManifest
+from tenantry.limits import NO_LIMITS, Limits
 from tenantry.model_id import CARD_SUFFIX, DEFAULT_METHOD, ModelId
 from tenantry.spec_fields import (
+    FIELDS,
     ArtifactUri,
     Duration,
     Format,
     Method,
     Namespace,
+    NullIsAbsent,
     ObjectName,
     Replicas,
     Sha256,
@@ -48,34 +42,17 @@ _DURATION_PART = re.compile(r"(\d+)(h|m|s)")
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
-# Not strict as a whole, or only an instance would be accepted for a dataclass; each field is strict.
-_FIELDS = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True)
-
-
-class _NullIsAbsent:
-    """Prunes nulls first, as an API server does."""
-
-    __slots__ = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _prune(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
-
-
 # Dataclasses with slots, as an operator holds tens of thousands: a BaseModel takes three times the memory.
-@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
-class CardSource(_NullIsAbsent):
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=FIELDS)
+class CardSource(NullIsAbsent):
     """Where the model's card is, and which exact bytes it has (``spec.model.card``)."""
 
     uri: ArtifactUri
     sha256: Sha256
 
 
-@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
-class ModelSource(_NullIsAbsent):
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=FIELDS)
+class ModelSource(NullIsAbsent):
     """Where the artifact is, and how it predicts (``spec.model``)."""
 
     uri: ArtifactUri
@@ -114,8 +91,8 @@ class ModelSource(_NullIsAbsent):
         return self.card.uri
 
 
-@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_FIELDS)
-class TenantModelSpec(_NullIsAbsent):
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=FIELDS)
+class TenantModelSpec(NullIsAbsent):
     """What a person declares (``spec``)."""
 
     user_id: UserId
@@ -124,6 +101,7 @@ class TenantModelSpec(_NullIsAbsent):
     prewarm: StrictBool = False
     replicas: Replicas = 1
     isolation: Literal["shared", "dedicated"] = "shared"
+    limits: Limits = NO_LIMITS
 
     @property
     def refresh_s(self) -> float | None:
@@ -245,6 +223,7 @@ _FIELDS_UNDER: dict[tuple[str, ...], Any] = {
     ("spec",): TenantModelSpec,
     ("spec", "model"): ModelSource,
     ("spec", "model", "card"): CardSource,
+    ("spec", "limits"): Limits,
 }
 
 

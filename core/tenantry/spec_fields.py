@@ -1,10 +1,28 @@
 """The types of a TenantModel's fields: each with a rule, and the words for whatever breaks it."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainSerializer, Strict, model_validator
+from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
+
+# Not strict as a whole, or only an instance would be accepted for a dataclass; each field is strict.
+FIELDS = ConfigDict(alias_generator=to_camel, extra="forbid", populate_by_name=True)
+
+
+class NullIsAbsent:
+    """Prunes nulls first, as an API server does."""
+
+    __slots__ = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prune(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
 
 
 def _rule(pattern: str, words: str, *, max_length: int = 253) -> AfterValidator:
@@ -86,6 +104,27 @@ def _replicas(value: Any) -> Any:
 
 
 Replicas = Annotated[int, BeforeValidator(_replicas)]
+
+_MOST = 1 << 53  # exact as a number of JSON
+
+
+def _positive(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= _MOST:
+        raise PydanticCustomError("rule", "must be {words}", {"words": "a number above 0"})
+    return float(value)
+
+
+def _positive_integer(value: Any) -> Any:
+    """Check a whole number as JSON has it: 2.0 is one, True is not."""
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
+    if not whole or not 1 <= value <= _MOST:
+        raise PydanticCustomError("rule", "must be {words}", {"words": "a whole number, at least 1"})
+    return int(value)
+
+
+Positive = Annotated[float, BeforeValidator(_positive)]
+PositiveInteger = Annotated[int, BeforeValidator(_positive_integer)]
 
 ObjectName = Annotated[
     str,

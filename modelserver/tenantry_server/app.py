@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -102,6 +103,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     metrics.show("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads)
     metrics.show("hung_predictions", "The same of predictions.", lambda: plane.hung_predictions)
     metrics.show("arriving_bytes", "What unfinished bodies hold.", lambda: arriving.held_bytes)
+    for limit in plane.quotas.refused:
+        words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."
+        metrics.show(f"refused_by_{limit}", words, partial(plane.quotas.refused.__getitem__, limit))
     service = protocols.Service(plane, predict_timeout_s, ready)
 
     async def closed(_app: web.Application) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.hot_users import HotUsers
@@ -95,10 +96,12 @@ def assemble(
     loads = loads_of(settings, workers)
     models = models_of(settings, disk, None if loads is None else loads.load)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
-    plane = _plane(settings, table, models, workers)
+    quotas = Quotas(table.limits, settings.limits)
+    plane = _plane(settings, table, models, workers, quotas)
     directory = Directory(settings.server_id)
     challenges = Challenges(settings.fleet_secret, settings.server_id)
     view = FleetView(table, directory, plane)
+    quotas.share = view.share
     gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint)
     hops = gatekeeper.hops
     warmth = _warmth(settings, registry, table, models, plane, view, hops)
@@ -170,7 +173,7 @@ def assemble(
     if settings.fleet_secret is not None:
         app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
-    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake)
+    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake, plane.check_size)
     return Parts(
         app,
         ready,
@@ -191,7 +194,11 @@ def assemble(
 
 
 def _plane(
-    settings: ServerSettings, table: RoutingTable, models: CachedModelRepository, workers: Pool | None
+    settings: ServerSettings,
+    table: RoutingTable,
+    models: CachedModelRepository,
+    workers: Pool | None,
+    quotas: Quotas,
 ) -> DataPlane:
     if workers is None:
         return DataPlane(
@@ -199,6 +206,7 @@ def _plane(
             models,
             load_timeout_s=settings.load_timeout_s,
             predict_timeout_s=settings.predict_timeout_s,
+            quotas=quotas,
         )
     # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
     return DataPlane(
@@ -207,6 +215,7 @@ def _plane(
         load_timeout_s=settings.load_timeout_s + _READ_S,
         predict_timeout_s=settings.predict_timeout_s,
         loads=_LOADS,
+        quotas=quotas,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tenantry.limits import Limits
 from tenantry.settings import CommonSettings
 from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
@@ -171,6 +172,25 @@ class ServerSettings(CommonSettings):
         description="With TENANTRY_AUTH=off: whether anyone may load and unload models by V2's repository "
         "calls.",
     )
+    limit_requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="How many predictions and forecasts a second each user may be asked for, over all "
+        "servers, where `spec.limits` does not say; unset: any number. So with the four below.",
+    )
+    limit_burst: int | None = Field(
+        default=None, ge=1, description="Of these at once after a pause; unset: as many as a second allows."
+    )
+    limit_concurrency: int | None = Field(
+        default=None, ge=1, description="Requests of one user that wait for an answer at the same time."
+    )
+    limit_rows: int | None = Field(default=None, ge=1, description="Rows of one request.")
+    limit_cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of a user's model in memory; a larger one is `ModelOverLimit`.",
+    )
+
     jwt_issuer: str | None = Field(
         default=None,
         description="With TENANTRY_AUTH=required: accept JWTs whose `iss` is this; unset: API keys alone.",
@@ -210,6 +230,17 @@ class ServerSettings(CommonSettings):
         description="Bound of the verified JWTs that are remembered until they expire; another one is "
         "verified again, which takes about 0.1 ms.",
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What a user is allowed where nothing was declared."""
+        return Limits(
+            requests_per_second=self.limit_requests_per_second,
+            burst=self.limit_burst,
+            concurrency=self.limit_concurrency,
+            rows=self.limit_rows,
+            cache_bytes=self.limit_cache_bytes,
+        )
 
     @property
     def refuse_skew(self) -> bool:

@@ -84,6 +84,19 @@ CASES: dict[str, Case] = {
     "a worker of its own": Case({"isolation": ["dedicated"]}, None, spec={"isolation": "dedicated"}),
     "few replicas": Case({"maxReplicas": 2}, None, spec={"replicas": 2}),
     "many replicas": Case({"maxReplicas": 2}, "maxReplicas", spec={"replicas": 3}),
+    "limits within": Case(
+        {"limits": {"requestsPerSecond": 5.5, "rows": 10}},
+        None,
+        spec={"limits": {"requestsPerSecond": 5.5, "rows": 9, "burst": 100}},
+    ),
+    "no limits, where a policy has some": Case({"limits": {"rows": 10}}, None),
+    "too many requests": Case(
+        {"limits": {"requestsPerSecond": 5.5}}, "limits", spec={"limits": {"requestsPerSecond": 5.6}}
+    ),
+    "too large a burst": Case({"limits": {"burst": 2}}, "limits", spec={"limits": {"burst": 3}}),
+    "too many at once": Case({"limits": {"concurrency": 2}}, "limits", spec={"limits": {"concurrency": 3}}),
+    "too many rows": Case({"limits": {"rows": 2}}, "limits", spec={"limits": {"rows": 3}}),
+    "too much memory": Case({"limits": {"cacheBytes": 2}}, "limits", spec={"limits": {"cacheBytes": 3}}),
     "an empty selector": _selecting(),
     "selected by its label": _selecting(matchLabels={"tier": "gold"}),
     "another label": _selecting(None, matchLabels={"tier": "iron"}),

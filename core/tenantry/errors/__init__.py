@@ -25,6 +25,7 @@
     │       ├── ModelTimedOut            loading it did not end in time
     │       └── FormatNotInstalled       the library of its format is not installed here
     ├── ModelTooLarge            larger than the whole cache, or than the memory that a load may take
+    │   └── ModelOverLimit           larger than its user's limits allow
     ├── MemoryTaken              others have the memory that its load would take
     ├── ModelCrashed             it ended the process that ran it
     ├── ModelQuarantined         it did so again and again, and is left alone for a while
@@ -32,6 +33,8 @@
     ├── WorkersUnavailable       there is no process to run it in
     ├── Unauthenticated          the request carries no key or token that is accepted
     ├── Forbidden                what it asks is not for its caller
+    ├── QuotaExceeded            more is asked for a user than the user's limits allow
+    ├── RowsTooMany              one request has more rows than they allow
     ├── InvalidRequest           the request body
     │   ├── FeatureMismatch          its columns, rows or values are not what the model takes
     │   ├── TimelineMismatch         its times do not follow those of the model's series
@@ -108,10 +111,13 @@ from tenantry.errors.requests import (
     InvalidRequest,
     ModelLoading,
     ModelMoving,
+    ModelOverLimit,
     NotAForecaster,
     OnlyForecasts,
     PredictionFailed,
     PredictionTimeout,
+    QuotaExceeded,
+    RowsTooMany,
     ServersLost,
     TimelineMismatch,
     Unauthenticated,
@@ -148,6 +154,7 @@ __all__ = [
     "ModelMoving",
     "ModelNotAssigned",
     "ModelNotReady",
+    "ModelOverLimit",
     "ModelQuarantined",
     "ModelStalled",
     "ModelTimedOut",
@@ -157,8 +164,10 @@ __all__ = [
     "OnlyForecasts",
     "PredictionFailed",
     "PredictionTimeout",
+    "QuotaExceeded",
     "RegistryMismatch",
     "RegistryUnavailable",
+    "RowsTooMany",
     "ServerIdTaken",
     "ServersLost",
     "TenantryError",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from tenantry.errors.artifacts import ModelTooLarge
 from tenantry.errors.base import TenantryError
 
 
@@ -25,6 +26,45 @@ class Forbidden(TenantryError):
     """What is asked is not for this caller; says nothing about whether it exists."""
 
     reason: ClassVar[str] = "Forbidden"
+
+
+class QuotaExceeded(TenantryError):
+    """More is asked for a user than the user's limits allow.
+
+    Attributes:
+        wait_s: seconds until a request may be answered again, where nobody asks in between.
+    """
+
+    reason: ClassVar[str] = "QuotaExceeded"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, user_id: str, allowed: str, *, wait_s: float) -> None:
+        super().__init__(f"user {user_id!r} has {allowed}, and more were sent")
+        self.wait_s = self.retry_after_s = wait_s
+
+
+class ModelOverLimit(ModelTooLarge):
+    """The model takes more memory than its user's limits allow."""
+
+    reason: ClassVar[str] = "ModelOverLimit"
+
+    def __init__(self, size_bytes: int, most: int) -> None:
+        TenantryError.__init__(
+            self,
+            f"the model takes {size_bytes:,} bytes in memory, and its limits allow cacheBytes {most:,}; "
+            "publish a smaller one, or raise the limit",
+        )
+
+
+class RowsTooMany(TenantryError):
+    """One request has more rows than the user's limits allow."""
+
+    reason: ClassVar[str] = "RowsTooMany"
+
+    def __init__(self, user_id: str, rows: int, most: int) -> None:
+        super().__init__(
+            f"{rows:,} rows; user {user_id!r} may send {most:,} in one request: send fewer at a time"
+        )
 
 
 class FeatureMismatch(InvalidRequest):

@@ -27,6 +27,7 @@ class Assignment:
         size_bytes: of `model_id` in memory.
         prewarm: the owner of the shard loads `model_id` before anybody asks for it.
         replicas: how many servers hold it, where there are so many.
+        limits: of the user, as `Limits.to_text` writes them; empty: none.
     """
 
     user_id: str
@@ -39,6 +40,7 @@ class Assignment:
     size_bytes: int | None = None
     prewarm: bool = False
     replicas: int = 1
+    limits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

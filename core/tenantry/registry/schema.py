@@ -78,6 +78,7 @@ assignments = Table(
     # Load it before anybody asks; a default, as an older operator inserts rows without it.
     Column("prewarm", Boolean, nullable=False, server_default=false()),
     Column("replicas", Integer, nullable=False, server_default=text("1")),  # servers that hold it, at least
+    Column("limits", Text, nullable=False, server_default=text("''")),  # of the user, as JSON; empty: none
 )
 Index(None, assignments.c.revision)
 

@@ -1,5 +1,6 @@
 """Statements and conversions that more than one view of the registry needs."""
 
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -49,6 +50,7 @@ def assignment_from(row: Row[Any]) -> Assignment:
         size_bytes=row.size_bytes,
         prewarm=row.prewarm,
         replicas=row.replicas,
+        limits=sys.intern(row.limits),  # thousands of users have the same
     )
 
 

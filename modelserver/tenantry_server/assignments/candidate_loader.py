@@ -42,6 +42,8 @@ class CandidateLoader:
         load: loads a model into the model cache, measured.
         server_id: for the reports.
         reported: called when there is something to report.
+        check: called with the user, the model id and the loaded model; raises where the user may not have
+            it.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class CandidateLoader:
         load: Callable[[str], Awaitable[Resident]],
         server_id: str,
         reported: Callable[[], None],
+        check: Callable[[str, str, Resident], None] = lambda *_: None,
     ) -> None:
         self._load = load
         self._server_id = server_id
         self._reported = reported
+        self._check = check
         self._requests: dict[str, _Request] = {}
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self._reports: dict[str, LoadReport] = {}
@@ -126,6 +130,7 @@ class CandidateLoader:
     async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
         try:
             resident = await self._load(candidate_id)
+            self._check(user_id, candidate_id, resident)
         except TenantryError as error:
             again = error.retryable or (isinstance(error, ModelCrashed) and error.strikes < _CRASHES)
             state = LoadState.RETRYING if again else LoadState.FAILED

@@ -6,6 +6,7 @@ from enum import StrEnum
 import structlog
 
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
+from tenantry.limits import Limits
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
 from tenantry.runtime import boot_clock_s
@@ -38,6 +39,7 @@ class RoutingTable(ModelInfoRepository):
         revision: of the newest change in the table; -1 where everything has to be read.
         token: of that revision in the registry's history.
         map_revision: of the newest change of the shard map; 0 before the first map.
+        limits: of those users who have any.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class RoutingTable(ModelInfoRepository):
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
+        self.limits: dict[str, Limits] = {}
         self._was_read = False
         self.revision = -1
         self.token = ""
@@ -80,14 +83,12 @@ class RoutingTable(ModelInfoRepository):
             self._holdings = {}
             self._spread = {}
             self._replicated = set()
+            self.limits.clear()
         for assignment in changes.assignments:
             before = self._assignments.get(assignment.user_id)
             if before is not None and before.model_id not in (None, assignment.model_id):
                 gone.add(str(before.model_id))
-            if assignment.deleted:
-                self._assignments.pop(assignment.user_id, None)
-            else:
-                self._assignments[assignment.user_id] = assignment
+            self._put(assignment)
         if gone:  # several users may share one model
             gone.difference_update(a.model_id for a in self._assignments.values())
         self._holdings |= changes.shards
@@ -109,6 +110,17 @@ class RoutingTable(ModelInfoRepository):
                 if a.candidate_id is not None and shard_of(a.user_id) in changes.shards
             ]
         return touched, gone
+
+    def _put(self, assignment: Assignment) -> None:
+        user_id = assignment.user_id
+        if assignment.deleted:
+            self._assignments.pop(user_id, None)
+        else:
+            self._assignments[user_id] = assignment
+        if assignment.limits and not assignment.deleted:
+            self.limits[user_id] = Limits.read(assignment.limits)
+        else:
+            self.limits.pop(user_id, None)
 
     def everything(self) -> Changes:
         """Return the whole table as one change, for a follower of this server."""

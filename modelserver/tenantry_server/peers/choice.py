@@ -3,7 +3,8 @@
 A server that is not to answer asks at most two peers, and then answers itself: ownership is about speed,
 never about correctness. Holders come first, the less busy of two drawn at random before the rest
 (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001); then the servers that would
-hold the shard if the holders were gone, so that every server turns to the same one.
+hold the shard if the holders were gone, so that every server turns to the same one. A user who has limits
+is answered by holders alone while they live, as they count the requests.
 
 Refuses to know HTTP, and to ask or to wait for anybody.
 """
@@ -16,6 +17,7 @@ from tenantry.placement import shard_of
 from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.predicting.dataplane import Pace
+from tenantry_server.quotas.quotas import Left
 
 MAX_PEERS = 2
 """Asked one after another before this server answers itself: each may take its time to fail."""
@@ -94,6 +96,9 @@ class View(Protocol):
 
     def pace(self, user_id: str) -> Pace | None:
         """Return how a small prediction would go here; None where the user has no model at all."""
+
+    def left(self, user_id: str) -> Left:
+        """Return what is left of the user's limits here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +192,13 @@ def _near(request: Request, view: View, *, leased: bool) -> Sequence[str] | None
     if count == 1 and holding.server_id == view.me:
         return None
     pace = view.pace(request.user_id)
-    if pace is None or (pace is Pace.QUICK and not request.about_memory):
+    left = Left.UNLIMITED if request.about_memory else view.left(request.user_id)
+    if pace is None or (pace is Pace.QUICK and left is Left.UNLIMITED and not request.about_memory):
         return None
     holders = view.holders(shard, holding.server_id, count)
     if view.me in holders:
+        if left is Left.NONE:  # here: the others have their shares
+            return _usable(view, holders, leased=True) or None
         return _relief(request, view, holders, pace)
     return _in_order(request, view, shard, holders, leased=leased)
 

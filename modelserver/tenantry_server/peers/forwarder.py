@@ -21,6 +21,7 @@ from tenantry.errors import (
     ModelQuarantined,
     ModelStalled,
     PredictionTimeout,
+    QuotaExceeded,
     ServersLost,
 )
 from tenantry.logs import OnChange
@@ -33,6 +34,7 @@ from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.peer import Peer
 from tenantry_server.peers.view import FleetView
+from tenantry_server.quotas.quotas import Left
 from tenantry_server.wire import bodies, deadlines, headers
 from tenantry_server.wire.answers import WholeAnswer
 from tenantry_server.wire.bodies import Body
@@ -69,7 +71,8 @@ class Forwarder:
         directory: the others.
         timeout_s: for one request, as the server's own.
         max_body_bytes: of a request; a larger one is answered with 413.
-        passed_on: called with the user of each prediction that a peer has answered.
+        passed_on: called with the user of each prediction that a peer has answered, but for users who have
+            limits.
         models_here: whether models run in the servers' own processes, where a prediction may hold up
             everything: then a peer that falls silent counts like one that ended.
         hops: proves to peers that this server sends a request; None: nothing does.
@@ -97,6 +100,7 @@ class Forwarder:
         self._models_here = models_here
         self._passed_on = passed_on
         self._hops = hops
+        self._quotas = view.quotas
         self._doubted = OnChange(log)
         self._hop_line = f"{headers.HOP}: {directory.server_id}\r\n".encode()
         self.counts = dict.fromkeys(Result, 0)
@@ -105,6 +109,7 @@ class Forwarder:
         """Have a request answered: by a peer, or by `here`, within `deadlines.left_s`.
 
         Raises:
+            QuotaExceeded: the server that counts for this user said so a moment ago.
             ServersLost: as many peers as may be were lost while they worked on it.
             LeaseLost: the request wants fresh knowledge, and no server that was asked has it.
             PredictionTimeout: the time is spent.
@@ -115,10 +120,12 @@ class Forwarder:
         question = _question(request, user_id)
         route = choice.choose(question, self._view)
         if isinstance(route, Ask):
+            if request.method == "POST" and not question.about_memory:
+                self._quotas.check_told(user_id)
             answer, route = await self._ask(request, route)
             if answer is not None:
-                if answer.status == 200 and not question.about_memory:
-                    self._passed_on(user_id)
+                if not question.about_memory:
+                    self._learn(user_id, answer)
                 return self._response_of(answer)
         if question.wants_fresh and not self._view.lease_held:
             raise LeaseLost
@@ -140,15 +147,23 @@ class Forwarder:
         if isinstance(route, Here) or self._body_of(request).length > self._max_body_bytes:
             return None
         try:
+            self._quotas.check_told(user_id)
             answer, _ = await self._ask(request, route)
+        except QuotaExceeded:
+            return None  # the application describes it
         except ServersLost as lost:
-            request[_LOST] = lost  # the application describes it
+            request[_LOST] = lost
             return None
         if answer is None:
             return None
-        if answer.status == 200:
-            self._passed_on(user_id)
+        self._learn(user_id, answer)
         return WholeAnswer(answer.passed_on(self._hop_line), len(answer.body), answer.status)
+
+    def _learn(self, user_id: str, answer: PeerAnswer) -> None:
+        if answer.status == 429:
+            self._quotas.told(user_id, _wait_s(answer))
+        elif answer.status == 200 and self._quotas.left(user_id) is Left.UNLIMITED:
+            self._passed_on(user_id)
 
     async def _ask(self, request: web.Request, route: Route) -> tuple[PeerAnswer | None, Route]:
         """Follow a route up to its end.
@@ -240,6 +255,14 @@ class Forwarder:
             may_hold_up=self._models_here,
             hops=self._hops,
         )
+
+
+def _wait_s(answer: PeerAnswer) -> float:
+    """Return the seconds until a peer may answer what it refused; 1.0 where it does not say."""
+    try:
+        return max(0.0, float(answer.headers()[headers.RETRY_AFTER_MS]) / 1e3)
+    except (KeyError, ValueError):
+        return 1.0
 
 
 def _question(request: web.Request, user_id: str) -> choice.Request:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tenantry import TenantryError
-from tenantry.placement import SHARDS
+from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -15,6 +15,7 @@ from tenantry_server.peers import choice
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.peer import Peer
 from tenantry_server.predicting.dataplane import DataPlane, Pace
+from tenantry_server.quotas.quotas import ALL, Share
 
 
 class FleetView:
@@ -32,6 +33,8 @@ class FleetView:
         self._plane = plane
         self.me = directory.server_id
         self.replicas_of = table.replicas_of
+        self.quotas = plane.quotas
+        self.left = plane.quotas.left
         self.holders = directory.holders
         self.order = directory.order
 
@@ -65,6 +68,18 @@ class FleetView:
             return self._plane.pace(user_id)
         except TenantryError:
             return None  # nobody has a model for this user, and no other server knows more
+
+    def share(self, user_id: str) -> Share | None:
+        """Return which share of a user's limits is this server's; None: others hold the model."""
+        shard = shard_of(user_id)
+        holding = self._table.holdings.get(shard)
+        if holding is None:  # no map yet
+            return ALL
+        count = self._table.replicas_of(user_id)
+        if count == 1:
+            return ALL if holding.server_id == self.me else None
+        holders = self.holders(shard, holding.server_id, count)
+        return Share(holders.index(self.me), len(holders)) if self.me in holders else None
 
     def keeps(self, user_id: str) -> bool:
         """Return whether this user's model belongs in this server's model cache, now or soon."""

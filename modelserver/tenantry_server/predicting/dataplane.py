@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tenantry import Model, ModelId
-from tenantry.errors import CardUnusable, ModelLoading, ModelMoving, PredictionTimeout
+from tenantry.errors import CardUnusable, ModelLoading, ModelMoving, ModelOverLimit, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
@@ -22,6 +22,7 @@ from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
+from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import surroundings
 from tenantry_server.scoring.calls import contained, score
@@ -72,9 +73,11 @@ class DataPlane:
         load_timeout_s: for one load.
         predict_timeout_s: a call that takes longer than any request waits gives its place to another one.
         loads: how many may be under way at once.
+        quotas: of users; None: nobody has any.
 
     Attributes:
         meter: the cost of its predictions.
+        quotas: as given.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class DataPlane:
         load_timeout_s: float = 60.0,
         predict_timeout_s: float = 10.0,
         loads: int = 4,
+        quotas: Quotas | None = None,
     ) -> None:
         self._info = model_info_repository
+        self.quotas = quotas or Quotas()
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
         lanes = self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
@@ -101,7 +106,7 @@ class DataPlane:
         and the rows are few.
 
         Raises:
-            ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed: as `predict`.
+            ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed, QuotaExceeded: as `predict`.
         """
         found = self.find_quick(user_id)
         return None if found is None else self.score_quick(user_id, found, payload)
@@ -127,6 +132,7 @@ class DataPlane:
         model_id, resident = found
         if not 0 < len(payload) <= _QUICK_ROWS:
             return None
+        self.quotas.take(user_id, rows=len(payload))
         self.meter.spent(user_id, resident.call_s)
         if not resident.is_sampled():
             return Answer(score(resident.model, payload), model_id)
@@ -161,6 +167,7 @@ class DataPlane:
             ModelLoading: the budget is spent before the model has loaded; a load that has begun goes on.
             ArtifactError, ModelTooLarge: the model can't be loaded.
             FeatureMismatch: the rows are not what the model takes.
+            QuotaExceeded, RowsTooMany: the user's limits allow no more.
             PredictionFailed: the model raised.
             PredictionTimeout: the budget is spent while the model predicts.
         """
@@ -168,13 +175,15 @@ class DataPlane:
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
-                for _ in range(_MOVES):
-                    loaded = False
-                    resident = await self._resident(model_id)
-                    loaded = True
-                    with contextlib.suppress(Displaced):
-                        return Answer(await self._scored(user_id, model_id, resident, payload), model_id)
-                    self._forget(model_id, resident)
+                with self.quotas.entered(user_id, rows=len(payload)):
+                    for _ in range(_MOVES):
+                        loaded = False
+                        resident = await self._resident(model_id, user_id)
+                        loaded = True
+                        with contextlib.suppress(Displaced):
+                            scored = await self._scored(user_id, model_id, resident, payload)
+                            return Answer(scored, model_id)
+                        self._forget(model_id, resident)
                 raise ModelMoving(user_id)
         except TimeoutError:
             if not budget.expired():
@@ -190,7 +199,7 @@ class DataPlane:
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
-                return (await self._resident(model_id)).model, model_id
+                return (await self._resident(model_id, user_id)).model, model_id
         except TimeoutError:
             if not budget.expired():
                 raise
@@ -237,6 +246,18 @@ class DataPlane:
         if self._cache is not None:
             self._cache.discard(model_id)
 
+    def check_size(self, user_id: str, model_id: str, resident: Resident) -> None:
+        """Drop a model that takes more memory than its user may.
+
+        Raises:
+            ModelOverLimit: it does.
+        """
+        try:
+            self.quotas.check_size(user_id, resident.size_bytes)
+        except ModelOverLimit:
+            self.unload(model_id)
+            raise
+
     async def load(self, model_id: str) -> Resident:
         """Load a model now, or wait for the load that is under way.
 
@@ -281,11 +302,11 @@ class DataPlane:
         if self._cache is not None:
             self._cache.discard(model_id, only=resident)
 
-    async def _resident(self, model_id: str) -> Resident:
+    async def _resident(self, model_id: str, user_id: str) -> Resident:
         resident = None if self._cache is None else self._cache.peek(model_id)
         if resident is not None:
             return resident
-        return await self._loads.load_if_due(model_id)
+        return await self._loads.load_if_due(model_id, user_id)
 
     def _load(self, model_id: str) -> Resident:
         cache = self._cache

@@ -127,6 +127,8 @@ class FastPath:
         ):
             return None
         about = self._json
+        if self._plane.quotas.is_elsewhere(user_id):
+            return None
         try:
             found = self._plane.find_quick(user_id)
             if found is None:

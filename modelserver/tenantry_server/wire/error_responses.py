@@ -8,7 +8,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from tenantry import TenantryError, errors
-from tenantry_server.wire.headers import REASON
+from tenantry_server.wire.headers import REASON, RETRY_AFTER_MS
 
 ErrorBody = Callable[[str, str], Any]
 """From a reason and a message to the JSON document with which a protocol answers an error."""
@@ -26,6 +26,8 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.ModelQuarantined, 503),
     (errors.Unauthenticated, 401),
     (errors.Forbidden, 403),
+    (errors.QuotaExceeded, 429),
+    (errors.RowsTooMany, 413),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
     (errors.ServersLost, 500),
@@ -37,6 +39,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.WorkersUnavailable, 503),
 )
 _RETRY_AFTER_S = 1
+_LONGEST_S = 1e6  # days: a rate may be as small as one request a year
 _STORES = ("s3://", "file://")
 
 
@@ -51,6 +54,8 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     message = _public(error)
     if status == 401:  # RFC 6750, section 3
         return response(status, error.reason, message, body, {hdrs.WWW_AUTHENTICATE: "Bearer"})
+    if isinstance(error, errors.QuotaExceeded):
+        return response(status, error.reason, message, body, _in_time(error.wait_s))
     if status == 503 and not error.retryable:  # a client would ask again and again
         return response(status, error.reason, message, body, retry=False)
     if error.retry_after_s is None or status != 503:
@@ -58,6 +63,15 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     wait_s = max(1, math.ceil(error.retry_after_s))
     message += f"; the next attempt is in {wait_s} s"
     return response(status, error.reason, message, body, {"Retry-After": str(wait_s)})
+
+
+def _in_time(wait_s: float) -> dict[str, str]:
+    """Return the headers that say when to ask again: HTTP's own has whole seconds only."""
+    wait_s = min(wait_s, _LONGEST_S)
+    return {
+        "Retry-After": str(max(1, math.ceil(wait_s))),
+        RETRY_AFTER_MS: str(max(1, math.ceil(wait_s * 1e3))),
+    }
 
 
 def _public(error: TenantryError) -> str:

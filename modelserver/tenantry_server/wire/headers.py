@@ -11,6 +11,7 @@ REASON = "Tenantry-Reason"
 SHARDS = "Tenantry-Shards"
 HOP = "Tenantry-Hop"
 TIMEOUT_MS = "Tenantry-Timeout-Ms"
+RETRY_AFTER_MS = "Tenantry-Retry-After-Ms"
 FRESH = "Tenantry-Fresh"
 PROOF = "Tenantry-Proof"
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import structlog
 
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.quotas.fair_queue import FairQueue
 from tenantry_server.workers import usage
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.forking import Forked, how_it_ended
@@ -27,7 +28,11 @@ _TRUSTED = 2.0  # times a deadline, for which a worker is believed that says it 
 _STACK_S = 0.2  # for a process that is about to be ended to print where it is
 _STATUS_S = 1.0  # for the zygote to say how a process ended whose channel has closed
 _NICE = 10
-_SENT = 32  # calls in a worker's hands: it makes them without a change of process between them
+# In a worker's hands: it makes these in their order, without a change of process between them.
+_SENT = 32  # calls
+_SENT_S = 0.002  # that they will take together; a call that comes later waits so long at least
+_UNKNOWN_S = 0.001  # what a call is taken for until its model has answered one
+_REMEMBERED = 4096  # models whose last call is known
 
 
 class Displaced(Exception):
@@ -66,6 +71,7 @@ class Call:
         done: called once with what came of it.
         fds: descriptors that go with it.
         number: which one it is in its worker.
+        expected_s: what it will take, by the call before of its model.
         over: whether `done` was called.
     """
 
@@ -76,6 +82,7 @@ class Call:
     done: Callable[[Outcome], None]
     fds: Sequence[int] = ()
     number: int = 0
+    expected_s: float = 0.0
     over: bool = False
 
     def end(self, outcome: Outcome) -> None:
@@ -113,7 +120,9 @@ class Worker:
         self._state = _State.OPEN
         self._about = ""
         self._sent: deque[Call] = deque()  # in the worker's hands; it makes them in this order
-        self._waiting: deque[Call] = deque()
+        self._sent_s = 0.0  # what these will take
+        self._waiting: FairQueue[Call] = FairQueue()  # by models
+        self._took_s: dict[str, float] = {}  # model -> its last call
         self._number = 0
         self._since_s = 0.0  # when the first of those began, as far as is known
         self._watched = 0, 0.0, 0.0  # a call that takes long: its number, since when, and what it waited
@@ -151,10 +160,10 @@ class Worker:
         """Make a call in its turn; its `done` gets Displaced, Ended or Overran where there is no answer."""
         if not self.open:
             call.end(Displaced())
-        elif len(self._sent) < _SENT:
+        elif self._has_room:
             self._send(call)
         else:
-            self._waiting.append(call)
+            self._waiting.put(call.about, call)
         if self._held_up:
             self._displace()
 
@@ -195,8 +204,14 @@ class Worker:
         _, since_s, waited_before_s = self._watched
         self._held_up = now_s - since_s - (waited_s - waited_before_s) >= _WATCHED_S
 
+    @property
+    def _has_room(self) -> bool:
+        return not self._sent or (len(self._sent) < _SENT and self._sent_s < _SENT_S)
+
     def _send(self, call: Call) -> None:
         self._number += 1
+        call.expected_s = self._took_s.get(call.about, _UNKNOWN_S)
+        self._sent_s += call.expected_s
         call.number = self._number
         self.used_s = time.monotonic()
         if not self._sent:
@@ -212,13 +227,23 @@ class Worker:
             self._lost()
             return
         call = self._sent.popleft()
-        self._since_s = time.monotonic()
+        now_s = time.monotonic()
+        self._note(call, now_s - self._since_s)
+        self._since_s = now_s
         self._held_up = self.loads_long = False
-        while self._waiting and len(self._sent) < _SENT and self.open:
-            self._send(self._waiting.popleft())
+        while self._waiting and self._has_room and self.open:
+            self._send(self._waiting.get())
         if self._sent:
             self._about = self._sent[0].about
         call.end((kind, body))
+
+    def _note(self, call: Call, took_s: float) -> None:
+        """Take note of what a call took, for the turns of its model."""
+        self._sent_s = self._sent_s - call.expected_s if self._sent else 0.0
+        self._waiting.spent(call.about, took_s)
+        if len(self._took_s) >= _REMEMBERED:
+            self._took_s.clear()
+        self._took_s[call.about] = took_s
 
     def _at_work(self) -> Call | None:
         """Return the call that it makes, as it says itself; answers to earlier ones may be on the way."""
@@ -234,8 +259,7 @@ class Worker:
             self.slow = True
             with contextlib.suppress(OSError):  # from now on it yields to everything that is quick
                 os.setpriority(os.PRIO_PROCESS, self.pid, _NICE)
-        waiting, self._waiting = self._waiting, deque()
-        for call in (*self._sent, *waiting):
+        for call in (*self._sent, *self._waiting.drain()):
             if call is not at_work:
                 call.end(Displaced())
 

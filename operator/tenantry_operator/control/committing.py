@@ -9,8 +9,8 @@ import structlog
 from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
 from tenantry.status import State
 from tenantry_operator.conditions import INVALID_MANIFEST
+from tenantry_operator.control.decision import Outcome
 from tenantry_operator.control.entry import Entry
-from tenantry_operator.control.reconcile import Outcome
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Observer

@@ -7,7 +7,8 @@ import structlog
 from tenantry.registry import Assignment, LoadReport
 from tenantry.status import State, Status
 from tenantry_operator.conditions import INTERNAL_ERROR
-from tenantry_operator.control.reconcile import Observations, Outcome, reconcile
+from tenantry_operator.control.decision import Observations, Outcome
+from tenantry_operator.control.reconcile import reconcile
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.fleet.view import Fleet
 
@@ -46,6 +47,7 @@ class Decider:
                 winner=self._winner(uid),
                 bound_elsewhere=self._entries.bound_elsewhere(uid),
                 denied=entry.denied,
+                ceiling=entry.ceiling,
                 artifact=entry.artifact,
                 assignment=rows.get(user_id),
                 servers=self._fleet.live,

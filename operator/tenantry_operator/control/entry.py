@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
+from tenantry.limits import NO_LIMITS, Limits
 from tenantry.registry import Claim
 from tenantry.spec import ModelSource
 from tenantry.status import State, Status, since
@@ -22,6 +23,7 @@ class Entry:
         lookup_due: whether the artifact store has to be asked (again).
         declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
         denied: the policy that does not permit it and the rule, in words; None: all permit it.
+        ceiling: the most that policies allow its user.
     """
 
     declared: Declaration | None
@@ -30,6 +32,7 @@ class Entry:
     lookup_due: bool = True
     declared_at_s: float | None = None
     denied: str | None = None
+    ceiling: Limits = NO_LIMITS
 
     @property
     def source(self) -> ModelSource | None:

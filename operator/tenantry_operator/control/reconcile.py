@@ -6,13 +6,10 @@ Ready is said when every live server has put that revision in force. So no serve
 model that works for one that doesn't, and Ready can't be early.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import replace
 
-from tenantry import ModelId
-from tenantry.errors import ArtifactError
-from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server
+from tenantry.errors import ArtifactError, ModelOverLimit
+from tenantry.registry import Assignment, LoadState
 from tenantry.status import State, Status
 from tenantry_operator import conditions
 from tenantry_operator.conditions import (
@@ -26,62 +23,9 @@ from tenantry_operator.conditions import (
     ROLLING_OUT,
     USER_ID_BOUND,
 )
-from tenantry_operator.control import degraded
+from tenantry_operator.control import degraded, wishes
+from tenantry_operator.control.decision import Observations, Outcome, Waiting
 from tenantry_operator.declared import Declaration
-
-
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """Everything outside the document that the decision depends on.
-
-    Attributes:
-        before: the status that was given last; None: none yet.
-        bound_user: the user of this TenantModel's first valid spec; None: this is the first.
-        winner: namespace/name of the TenantModel that has this user; None: this one has, or none.
-        artifact: exactly what stands under the declared URI, or why that is unknown.
-        assignment: the user's row in the registry, a tombstone included.
-        servers: those whose lease holds.
-        report: what the owner said of the candidate, if it said something new.
-        faults: models of the user that servers can't load, the oldest first.
-        bound_elsewhere: another namespace that the user belongs to; None: this one, or none.
-        denied: the policy that does not permit it and the rule, in words; None: all permit it.
-    """
-
-    before: Status | None
-    bound_user: str | None
-    winner: str | None
-    artifact: ModelId | ArtifactError | None
-    assignment: Assignment | None
-    servers: Sequence[Server]
-    report: LoadReport | None
-    faults: Sequence[Fault] = ()
-    bound_elsewhere: str | None = None
-    denied: str | None = None
-
-
-class Waiting(Enum):
-    """What has to happen before the decision can change."""
-
-    NOTHING = auto()
-    RETRY = auto()  # the artifact store: ask again after a while
-    LOAD = auto()  # a server's report on the candidate
-    ACKS = auto()  # every live server's revision
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What to write, what to say, and what to wait for.
-
-    Attributes:
-        assignment: the row to write, without its revision; None: leave the row unchanged.
-        acks: the revision that every live server must have, where `waiting` is ACKS and no row is
-            written.
-    """
-
-    status: Status
-    waiting: Waiting = Waiting.NOTHING
-    assignment: Assignment | None = None
-    acks: int = 0
 
 
 def reconcile(declared: Declaration, seen: Observations) -> Outcome:
@@ -115,7 +59,7 @@ def _decided(declared: Declaration, seen: Observations, serving: Assignment | No
         outcome = _reconciling(declared, serving, RESOLVING, "looking up the artifact", Waiting.RETRY)
     else:
         outcome = _roll_out(declared, seen, user_id, str(seen.artifact), serving)
-    return _held_as_wished(declared, serving, outcome)
+    return wishes.written(declared, seen, serving, outcome)
 
 
 _IMMUTABLE, _CONFLICT = "UserIdImmutable", "UserIdConflict"
@@ -142,23 +86,6 @@ def _withdrawing(
     if serving is None or serving.candidate_id is None or seen.winner is not None:
         return outcome
     return replace(outcome, assignment=_next(serving, declared, candidate_id=None))
-
-
-def _held_as_wished(declared: Declaration, serving: Assignment | None, outcome: Outcome) -> Outcome:
-    """Write whether to load the model early, and on how many servers.
-
-    Ready does not wait for that, as it changes no answer.
-    """
-    row = outcome.assignment or serving
-    if row is None or declared.model is None:
-        return outcome
-    spec = declared.model.spec
-    if (row.prewarm, row.replicas) == (spec.prewarm, spec.replicas):
-        return outcome
-    declared_row = replace(
-        row, generation=declared.generation, prewarm=spec.prewarm, replicas=spec.replicas
-    )
-    return replace(outcome, assignment=declared_row)
 
 
 def _roll_out(
@@ -223,6 +150,9 @@ def _spread(declared: Declaration, seen: Observations, wanted: str, serving: Ass
         back = _next(serving, declared, candidate_id=None)
         status = _status(declared, back, State.RECONCILING, ROLLING_OUT, "going back")
         return Outcome(status, Waiting.ACKS, back)
+    oversized = wishes.oversized(declared, seen, serving)
+    if oversized is not None:
+        return _stalled(declared, serving, ModelOverLimit.reason, oversized)
     fault = degraded.fault_of(serving, seen.faults)
     if fault is not None:
         said = _status(declared, serving, degraded.state_of(fault), DEGRADED, degraded.words(fault))

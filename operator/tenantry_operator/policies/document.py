@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from tenantry.errors import InvalidManifest
+from tenantry.limits import Limits
 from tenantry.spec_fields import MOST_REPLICAS, ObjectName
 
 KIND, PLURAL = "TenantPolicy", "tenantpolicies"
@@ -90,6 +91,7 @@ class PolicySpec(_Part):
     methods: _some(Literal["predict", "predict_proba", "decision_function"]) = None  # type: ignore[valid-type]
     isolation: _some(Literal["shared", "dedicated"]) = None  # type: ignore[valid-type]
     max_replicas: Annotated[int, Field(strict=True, ge=1, le=MOST_REPLICAS)] | None = None
+    limits: Limits | None = None
 
 
 class _Metadata(BaseModel):

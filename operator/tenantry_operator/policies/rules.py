@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from tenantry import TenantModel
+from tenantry.limits import NO_LIMITS, Limits
 from tenantry.spec import TenantModelSpec
 from tenantry_operator.policies.document import NAMESPACE, PolicySpec, TenantPolicy
 
@@ -57,13 +58,24 @@ class Policies:
 
     def denial(self, model: TenantModel) -> str | None:
         """Return the first policy that does not permit it and the rule, in words; None: all permit it."""
-        given = {} if self.labels is None else self.labels.get(model.namespace, {})
-        labels = {**given, NAME_LABEL: model.namespace}
-        for policy in self.policies:
-            if policy.spec.namespace_selector.selects(labels):
-                for rule, words in _broken(policy.spec, model.namespace, model.spec):
-                    return f"TenantPolicy {policy.name!r}, rule {rule}: {words}"
+        for policy in self._binding(model.namespace):
+            for rule, words in _broken(policy.spec, model.namespace, model.spec):
+                return f"TenantPolicy {policy.name!r}, rule {rule}: {words}"
         return None
+
+    def ceiling(self, namespace: str) -> Limits:
+        """Return the most that all policies allow each user of a namespace."""
+        allowed = NO_LIMITS
+        for policy in self._binding(namespace):
+            if policy.spec.limits is not None:
+                allowed = allowed.within(policy.spec.limits)
+        return allowed
+
+    def _binding(self, namespace: str) -> Iterator[TenantPolicy]:
+        """Yield the policies that select a namespace."""
+        given = {} if self.labels is None else self.labels.get(namespace, {})
+        labels = {**given, NAME_LABEL: namespace}
+        return (policy for policy in self.policies if policy.spec.namespace_selector.selects(labels))
 
 
 NO_POLICIES = Policies()
@@ -87,6 +99,8 @@ def _broken(policy: PolicySpec, namespace: str, spec: TenantModelSpec) -> Iterat
         yield "isolation", f"{spec.isolation!r} is none of {_listed(policy.isolation, namespace)}"
     if policy.max_replicas is not None and spec.replicas > policy.max_replicas:
         yield "maxReplicas", f"{spec.replicas} replicas are more than {policy.max_replicas}"
+    for name, own, most in [] if policy.limits is None else spec.limits.beyond(policy.limits):
+        yield "limits", f"{name} {own:,.15g} is more than {most:,.15g}"
 
 
 def _astray(prefixes: Sequence[str], namespace: str, spec: TenantModelSpec) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,16 @@
 """One TenantModel and everything that the reconciler is shown of it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, InvalidManifest
+from tenantry.limits import NO_LIMITS, Limits
 from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server, ServerReport
 from tenantry.status import State, Status
-from tenantry_operator.control.reconcile import Observations, Outcome, reconcile
+from tenantry_operator.control.decision import Observations, Outcome
+from tenantry_operator.control.reconcile import reconcile
 from tenantry_operator.declared import Declaration
 
 USER = "ann"
@@ -30,13 +33,20 @@ def declaration(
     user_id: str = USER,
     prewarm: bool = False,
     replicas: int = 1,
+    limits: Limits = NO_LIMITS,
 ) -> Declaration:
     model = TenantModel.parse(
         {
             "apiVersion": "tenantry.dev/v1alpha1",
             "kind": "TenantModel",
             "metadata": {"name": "ann"},
-            "spec": {"userId": user_id, "model": {"uri": URI}, "prewarm": prewarm, "replicas": replicas},
+            "spec": {
+                "userId": user_id,
+                "model": {"uri": URI},
+                "prewarm": prewarm,
+                "replicas": replicas,
+                "limits": json.loads(limits.to_text() or "{}"),
+            },
         }
     )
     return Declaration(uid, "default", "ann", generation, 0.0, model)
@@ -63,6 +73,7 @@ class Rollout:
     revision: int = 0
     written: list[Assignment] = field(default_factory=list)
     faults: Sequence[Fault] = ()
+    ceiling: Limits = NO_LIMITS
 
     def decide(
         self,
@@ -80,6 +91,7 @@ class Rollout:
             self.servers,
             report,
             self.faults,
+            ceiling=self.ceiling,
         )
         outcome = reconcile(declared, seen)
         if outcome.assignment is not None:

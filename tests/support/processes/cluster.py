@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tenantry import Model, TenantryError
 from tenantry.errors import RegistryUnavailable
+from tenantry.limits import NO_LIMITS, Limits
 from tenantry.placement import rendezvous, shard_of
 from tenantry.registry import (
     Assignment,
@@ -37,6 +38,7 @@ from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.quotas.quotas import Quotas
 
 
 class Silent(ServerRegistry):
@@ -87,15 +89,18 @@ class Node:
         near_bytes: int = settings.get("near_cache_bytes", 0)
         near: NearCache[Resident] | None = NearCache(near_bytes) if near_bytes else None
         self.cache = CachedModelRepository(self.models, bounded_cache(1 << 20), near)
-        self.plane = DataPlane(self.table, self.cache)
+        self.quotas = Quotas(self.table.limits)
+        self.plane = DataPlane(self.table, self.cache, quotas=self.quotas)
         self.peers = Directory(server_id)
         secret = settings.get("secret")
         self.hops = None if secret is None else Hops(secret, "")  # knows its host once it listens
         self.copies = NearCopies(self.cache, self.table, self.peers, self.hops)
         self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
+        view = FleetView(self.table, self.peers, self.plane)
+        self.quotas.share = view.share
         self.forwarder = Forwarder(
-            FleetView(self.table, self.peers, self.plane),
+            view,
             self.peers,
             timeout_s=self.timeout_s,
             max_body_bytes=self.max_body_bytes,
@@ -169,16 +174,28 @@ class Cluster:
         nodes: the servers.
         holders: user id -> who holds the user's shard; the user's model has the same name.
         replicas: user id -> on how many servers it is to be.
+        limits: user id -> what all servers together allow.
     """
 
     def __init__(
-        self, nodes: Mapping[str, Node], holders: Mapping[str, str], replicas: Mapping[str, int]
+        self,
+        nodes: Mapping[str, Node],
+        holders: Mapping[str, str],
+        replicas: Mapping[str, int],
+        limits: Mapping[str, Limits],
     ) -> None:
         self.nodes = dict(nodes)
         shards = {shard_of(user_id): Holding(server_id) for user_id, server_id in holders.items()}
         assert len(shards) == len(holders), "two users of one shard: give one another name"
         rows = [
-            Assignment(user_id, f"uid-{user_id}", 1, user_id, replicas=replicas.get(user_id, 1))
+            Assignment(
+                user_id,
+                f"uid-{user_id}",
+                1,
+                user_id,
+                replicas=replicas.get(user_id, 1),
+                limits=limits.get(user_id, NO_LIMITS).to_text(),
+            )
             for user_id in holders
         ]
         for node in self.nodes.values():
@@ -217,11 +234,12 @@ async def running(
     *,
     names: str = "abc",
     replicas: Mapping[str, int] | None = None,
+    limits: Mapping[str, Limits] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Cluster]:
     """Servers named by the letters of `names`, that listen until the block ends."""
     nodes = {name: Node(name, models, **settings) for name in names}
-    cluster = Cluster(nodes, holders, replicas or {})
+    cluster = Cluster(nodes, holders, replicas or {}, limits or {})
     try:
         for node in nodes.values():
             await node.start()

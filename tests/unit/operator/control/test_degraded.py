@@ -5,7 +5,7 @@ from dataclasses import replace
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
 from tenantry.registry import Fault, FaultState
 from tenantry.status import State, Status, conditions, read
-from tenantry_operator.control.reconcile import Waiting
+from tenantry_operator.control.decision import Waiting
 from tests.support.operator.rollout import (
     URI,
     USER,

@@ -13,6 +13,7 @@ from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.peers.choice import Ask, Here, Request, Route, belongs_here, choose, rescue
 from tenantry_server.predicting.dataplane import Pace
+from tenantry_server.quotas.quotas import Left
 
 ME = "me"
 USER = "ann"
@@ -40,6 +41,7 @@ class View:
     own_load: float = 0.0
     said: Pace | None = Pace.UNKNOWN
     me: str = ME
+    limits: Left = Left.UNLIMITED
 
     def holding(self, shard: int) -> Holding | None:
         assert shard == shard_of(USER)
@@ -59,6 +61,10 @@ class View:
     def pace(self, user_id: str) -> Pace | None:
         assert user_id == USER
         return self.said
+
+    def left(self, user_id: str) -> Left:
+        assert user_id == USER
+        return self.limits
 
     def with_peers(self, **peers: Peer) -> "View":
         return replace(self, peers={**self.peers, **peers})
@@ -91,6 +97,27 @@ CASES: dict[str, tuple[View, Request, list[list[str]]]] = {
         [["b", "c"]],
     ),
     "a user without a model": (View(said=None), Request(USER), []),
+    "a copy of a limited user's quick model": (
+        View(said=Pace.QUICK, limits=Left.SOME),
+        Request(USER),
+        [["b", "c"]],
+    ),
+    "a holder's share is left": (
+        View("d", replicas=4, limits=Left.SOME, said=Pace.QUICK),
+        Request(USER),
+        [],
+    ),
+    "a holder's share is used up: the other holders": (
+        View("d", replicas=3, ranking=("b", ME, "c", "d"), limits=Left.NONE, said=Pace.QUICK),
+        Request(USER),
+        [["d", "b"]],
+    ),
+    "the only holder's share is used up": (View(ME, limits=Left.NONE), Request(USER), []),
+    "a passed-on request of a limited user": (
+        View(limits=Left.NONE),
+        Request(USER, from_client=False),
+        [],
+    ),
     "a peer that is down": (View().with_peers(c=DOWN), Request(USER), [["b"]]),
     "the owner is down, the next one answers": (View().with_peers(b=DOWN), Request(USER), [["c"]]),
     "all before this server are down": (View().with_peers(b=DOWN, c=DOWN), Request(USER), [[]]),
@@ -216,6 +243,7 @@ views = st.builds(
     contact=st.sampled_from(Contact),
     own_load=st.floats(0, 1),
     said=st.sampled_from([None, *Pace]),
+    limits=st.sampled_from(Left),
 )
 requests = st.builds(
     Request,

@@ -84,3 +84,18 @@ async def test_who_comes_just_after_a_load_was_dropped_has_one_of_its_own(source
     await first
     assert source.loaded == ["first", "a"]
     loads.close()
+
+
+async def test_who_loads_much_waits_for_who_loads_little(source: Source) -> None:
+    """One user's models take long to load, again and again; another user's cold model goes before them."""
+    loads = Loads(source, timeout_s=60.0, threads=1)
+    loads._queue.spent("greedy", 5.0)
+    busy = asyncio.ensure_future(loads.load("busy"))
+    await until_soon(lambda: source.loads == 1)
+    waiting = [asyncio.ensure_future(loads.load(f"greedy {n}", "greedy")) for n in range(3)]
+    waiting.append(asyncio.ensure_future(loads.load("modest", "modest")))
+    await asyncio.sleep(0)
+    source.go.set()
+    await asyncio.gather(busy, *waiting)
+    assert source.loaded[:2] == ["busy", "modest"]
+    loads.close()

@@ -1,0 +1,220 @@
+"""Judges each prediction by its user's limits, as this server's share of what the fleet allows.
+
+A limit is one number for all servers together. So the requests of a user who has one are answered where the
+user's model is held, and nowhere else while those servers live; each of several holders has an equal share.
+A server that was told by a holder that nothing is left refuses by itself until then.
+"""
+
+import contextlib
+import enum
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
+from tenantry.limits import NO_LIMITS, Limits
+from tenantry_server.quotas.rate import Rate
+
+_SWEPT_AT = 10_000  # users, whose rates are looked through for those that asked nothing for a while
+_LONGEST_REFUSAL_S = 60.0  # that another server is believed
+_BUSY_WAIT_S = 1.0  # for a request under way to end: nobody knows when
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which of the servers that hold a user's model this one is.
+
+    Attributes:
+        place: from 0.
+        count: of those servers.
+    """
+
+    place: int
+    count: int
+
+
+ALL = Share(0, 1)
+"""This server holds it, and no other one."""
+
+
+class Left(enum.Enum):
+    """What is left of a user's limits on this server."""
+
+    UNLIMITED = enum.auto()  # any server may answer
+    SOME = enum.auto()
+    NONE = enum.auto()
+
+
+class Quotas:
+    """Counts what has a limit; used on the event loop.
+
+    Args:
+        limits: user id -> what was declared, of those users alone who have limits; read at each request.
+        defaults: for everyone, field by field where nothing was declared.
+        share: returns which share of a user's limits is this server's; None: the user's model is held
+            elsewhere.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Attributes:
+        refused: how many requests were refused, by the field of the limit.
+
+    Example:
+        >>> quotas = Quotas({"ann": Limits(rows=10)})
+        >>> quotas.take("ann", rows=11)
+        Traceback (most recent call last):
+        tenantry.errors.requests.RowsTooMany: 11 rows; user 'ann' may send 10 in one request: send fewer...
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, Limits] | None = None,
+        defaults: Limits = NO_LIMITS,
+        share: Callable[[str], Share | None] = lambda _: ALL,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._declared = {} if limits is None else limits
+        self._default = None if defaults == NO_LIMITS else defaults
+        self._defaults = defaults
+        self.share = share
+        self._clock_s = clock_s
+        self._rates: dict[str, Rate] = {}
+        self._under_way: dict[str, int] = {}
+        self._told: dict[str, float] = {}  # user id -> until when other servers have nothing left
+        self.refused = dict.fromkeys(("requests_per_second", "concurrency", "rows"), 0)
+
+    def of(self, user_id: str) -> Limits | None:
+        """Return the limits in force; None: there are none."""
+        declared = self._declared.get(user_id)
+        if declared is None:
+            return self._default
+        return declared if self._default is None else declared.over(self._defaults)
+
+    def take(self, user_id: str, *, rows: int) -> None:
+        """Count one request that is answered here.
+
+        Raises:
+            QuotaExceeded: the user's rate is used up.
+            RowsTooMany: no request of this user may have so many rows.
+        """
+        limits = self.of(user_id)
+        if limits is None:
+            return
+        if limits.rows is not None and rows > limits.rows:
+            self.refused["rows"] += 1
+            raise RowsTooMany(user_id, rows, limits.rows)
+        if limits.requests_per_second is not None:
+            wait_s = self._rate_of(user_id).take(*self._shared_rate(user_id, limits), now_s=self._clock_s())
+            if wait_s:
+                raise self._too_fast(user_id, limits, wait_s)
+
+    def check_size(self, user_id: str, size_bytes: int) -> None:
+        """Refuse a model that takes more memory than its user may.
+
+        Raises:
+            ModelOverLimit: it does.
+        """
+        limits = self.of(user_id)
+        if limits is not None and limits.cache_bytes is not None and size_bytes > limits.cache_bytes:
+            raise ModelOverLimit(size_bytes, limits.cache_bytes)
+
+    @contextlib.contextmanager
+    def entered(self, user_id: str, *, rows: int) -> Iterator[None]:
+        """Count one request that may have to wait, and that it is under way until the context ends.
+
+        Raises:
+            QuotaExceeded: the rate is used up, or as many requests of this user as may be are under way.
+            RowsTooMany: as `take`.
+        """
+        limits = self.of(user_id)
+        if limits is None:
+            yield
+            return
+        if limits.concurrency is not None and self._is_full(user_id, limits.concurrency):
+            self.refused["concurrency"] += 1
+            raise QuotaExceeded(
+                user_id, f"{limits.concurrency} requests under way at once", wait_s=_BUSY_WAIT_S
+            )
+        self.take(user_id, rows=rows)
+        self._under_way[user_id] = self._under_way.get(user_id, 0) + 1
+        try:
+            yield
+        finally:
+            left = self._under_way.pop(user_id) - 1
+            if left:
+                self._under_way[user_id] = left
+
+    def left(self, user_id: str) -> Left:
+        """Return what is left here, counting nothing."""
+        limits = self.of(user_id)
+        if limits is None or not limits.counts_requests:
+            return Left.UNLIMITED
+        if limits.concurrency is not None and self._is_full(user_id, limits.concurrency):
+            return Left.NONE
+        if limits.requests_per_second is None:
+            return Left.SOME
+        rate = self._rates.get(user_id)
+        if rate is None:
+            return Left.SOME
+        per_second, burst = self._shared_rate(user_id, limits)
+        return Left.NONE if rate.wait_s(per_second, burst, now_s=self._clock_s()) else Left.SOME
+
+    def is_elsewhere(self, user_id: str) -> bool:
+        """Return whether other servers count this user's requests: a copy of the model must not answer."""
+        limits = self.of(user_id)
+        return limits is not None and limits.counts_requests and self.share(user_id) is None
+
+    def told(self, user_id: str, wait_s: float) -> None:
+        """Take note that a server which counts for this user has nothing left for so many seconds."""
+        if len(self._told) >= _SWEPT_AT:
+            now_s = self._clock_s()
+            self._told = {user: until_s for user, until_s in self._told.items() if until_s > now_s}
+        self._told[user_id] = self._clock_s() + min(wait_s, _LONGEST_REFUSAL_S)
+
+    def check_told(self, user_id: str) -> None:
+        """Refuse what another server would refuse.
+
+        Raises:
+            QuotaExceeded: it said so, and the time that it named is not over.
+        """
+        until_s = self._told.get(user_id)
+        if until_s is None:
+            return
+        wait_s = until_s - self._clock_s()
+        if wait_s <= 0:
+            del self._told[user_id]
+            return
+        limits = self.of(user_id)
+        if limits is not None and limits.counts_requests:
+            raise self._too_fast(user_id, limits, wait_s)
+
+    def _too_fast(self, user_id: str, limits: Limits, wait_s: float) -> QuotaExceeded:
+        self.refused["requests_per_second"] += 1
+        per_second, burst = _rate_and_burst(limits)
+        return QuotaExceeded(user_id, f"{per_second:g} requests a second, {burst:g} at once", wait_s=wait_s)
+
+    def _rate_of(self, user_id: str) -> Rate:
+        rate = self._rates.get(user_id)
+        if rate is None:
+            if len(self._rates) >= _SWEPT_AT and len(self._rates) % _SWEPT_AT == 0:
+                now_s = self._clock_s()
+                self._rates = {user: each for user, each in self._rates.items() if each.due_s > now_s}
+            rate = self._rates[user_id] = Rate()
+        return rate
+
+    def _shared_rate(self, user_id: str, limits: Limits) -> tuple[float, float]:
+        per_second, burst = _rate_and_burst(limits)
+        count = (self.share(user_id) or ALL).count  # who holds it is gone: this server stands in
+        return per_second / count, max(1.0, burst / count)
+
+    def _is_full(self, user_id: str, concurrency: int) -> bool:
+        share = self.share(user_id) or ALL
+        own = concurrency * (share.place + 1) // share.count - concurrency * share.place // share.count
+        return self._under_way.get(user_id, 0) >= own
+
+
+def _rate_and_burst(limits: Limits) -> tuple[float, float]:
+    """Return requests a second and at once; endless where only the requests under way are limited."""
+    if limits.requests_per_second is None:
+        return float("inf"), float("inf")
+    return limits.requests_per_second, float(limits.burst or max(1.0, limits.requests_per_second))

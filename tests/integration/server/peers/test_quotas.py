@@ -1,0 +1,134 @@
+"""A limit is one number for three servers, whichever of them is asked, and however many hold the model."""
+
+import asyncio
+from collections import Counter
+
+import aiohttp
+import pytest
+
+from tenantry.limits import Limits
+from tenantry_server.toys import SlowModel, SumModel
+from tests.support.processes import cluster
+from tests.support.processes.cluster import Cluster
+
+ROWS = {"instances": [[1.0, 2.0]]}
+V2 = {"inputs": [{"name": "input", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}
+FEW = Limits(requests_per_second=0.001, burst=12)  # so slow that the clock plays no part
+
+
+class Quick(SumModel):
+    """Says that it only computes, so that it is answered at once from its second call on."""
+
+    may_block = False
+
+
+async def post(
+    session: aiohttp.ClientSession, url: str, body: object = ROWS
+) -> tuple[int, "aiohttp.typedefs.LooseHeaders", dict[str, object]]:
+    async with session.post(url, json=body) as response:
+        return response.status, response.headers, await response.json()
+
+
+async def statuses(three: Cluster, path: str, requests: int, body: object = ROWS) -> Counter[int]:
+    """Of requests that go to the three servers in turn, one after the other."""
+    found: Counter[int] = Counter()
+    async with aiohttp.ClientSession() as session:
+        for number in range(requests):
+            node = three["abc"[number % 3]]
+            status, _, _ = await post(session, f"{node.url}{path}", body)
+            found[status] += 1
+    return found
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("model", [Quick, SumModel])
+async def test_twelve_requests_are_answered_over_all_servers(model: type[SumModel], replicas: int) -> None:
+    models = {"ann": model, "bob": model}
+    async with cluster.running(
+        models,
+        {"ann": "b", "bob": "c"},
+        replicas={"ann": replicas},
+        limits={"ann": FEW},
+    ) as three:
+        assert await statuses(three, "/predict/ann", 60) == {200: 12, 429: 48}
+        assert await statuses(three, "/predict/bob", 30) == {200: 30}, "nobody else notices"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/models/ann:predict", ROWS), ("/v2/models/ann/infer", V2), ("/predict/ann?long=way", ROWS)],
+)
+async def test_every_protocol_counts(path: str, body: object) -> None:
+    async with cluster.running({"ann": Quick}, {"ann": "b"}, limits={"ann": FEW}) as three:
+        assert await statuses(three, "/predict/ann", 6) == {200: 6}
+        assert await statuses(three, path, 12, body) == {200: 6, 429: 6}
+
+
+async def test_a_copy_of_a_limited_users_model_does_not_answer() -> None:
+    """A server that has the model in memory, and does not hold it, would answer at once else."""
+    async with cluster.running({"ann": Quick}, {"ann": "b"}, limits={"ann": FEW}) as three:
+        hop = {"Tenantry-Hop": "test"}
+        async with aiohttp.ClientSession() as session:
+            for _ in range(3):  # as a stand-in for b, which does not count for b
+                async with session.post(
+                    f"{three['a'].url}/predict/ann", json=ROWS, headers=hop
+                ) as response:
+                    assert response.headers["Tenantry-Server"] == "a"
+            async with session.post(f"{three['a'].url}/predict/ann", json=ROWS) as response:
+                assert response.headers["Tenantry-Server"] == "b"
+
+
+async def test_a_server_that_was_told_refuses_by_itself() -> None:
+    async with cluster.running({"ann": Quick}, {"ann": "b"}, limits={"ann": FEW}) as three:
+        await statuses(three, "/predict/ann", 40)
+        before = three["b"].quotas.refused["requests_per_second"]
+        async with aiohttp.ClientSession() as session:
+            for _ in range(20):
+                status, headers, document = await post(session, f"{three['a'].url}/predict/ann")
+                assert status == 429
+                assert headers["Tenantry-Reason"] == "QuotaExceeded"
+                assert int(headers["Retry-After"]) >= 1
+                assert int(headers["Tenantry-Retry-After-Ms"]) > 1000
+                assert "0.001 requests a second, 12 at once" in str(document["error"])
+        assert three["b"].quotas.refused["requests_per_second"] == before
+
+
+async def test_a_stand_in_counts_where_the_holder_is_gone() -> None:
+    async with cluster.running({"ann": Quick}, {"ann": "b"}, limits={"ann": FEW}) as three:
+        assert await statuses(three, "/predict/ann", 3) == {200: 3}
+        await three["b"].stop()
+        found: Counter[int] = Counter()
+        async with aiohttp.ClientSession() as session:
+            for number in range(60):
+                node = three["ac"[number % 2]]
+                status, _, _ = await post(session, f"{node.url}/predict/ann")
+                found[status] += 1
+        assert set(found) == {200, 429}
+        assert 12 <= found[200] <= 24  # what of a full burst each of the two counts, by whom they ask
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_as_many_requests_as_may_be_are_under_way_over_all_servers(replicas: int) -> None:
+    """Slow ones all at once: some are answered, the rest is refused, and the next round is as the first."""
+    async with cluster.running(
+        {"ann": lambda: SlowModel(0.3)},
+        {"ann": "b"},
+        replicas={"ann": replicas},
+        limits={"ann": Limits(concurrency=4)},
+    ) as three:
+        await statuses(three, "/predict/ann", 6)  # it is loaded
+        async with aiohttp.ClientSession() as session:
+            for _ in range(2):
+                urls = [f"{three['abc'[n % 3]].url}/predict/ann" for n in range(30)]
+                answers = await asyncio.gather(*(post(session, url) for url in urls))
+                found = Counter(status for status, _, _ in answers)
+                assert set(found) <= {200, 429}
+                assert 1 <= found[200] <= 8, "four at a time, and those that came when the first had ended"
+
+
+async def test_rows_are_bounded_wherever_they_arrive() -> None:
+    limits = {"ann": Limits(rows=2)}
+    async with cluster.running({"ann": Quick}, {"ann": "b"}, limits=limits) as three:
+        two, three_rows = ({"instances": [[1.0, 2.0]] * count} for count in (2, 3))
+        assert await statuses(three, "/predict/ann", 6, two) == {200: 6}
+        assert await statuses(three, "/predict/ann", 6, three_rows) == {413: 6}
