@@ -26,7 +26,7 @@ class Limits(NullIsAbsent):
         burst: requests at once after a pause; None: as many as a second allows, at least one.
         concurrency: requests that wait for an answer at the same time.
         rows: of one request.
-        cache_bytes: of the user's model in the memory of one server.
+        cache_bytes: of memory that the user's model takes on one server.
 
     Example:
         >>> Limits(rows=100).over(Limits(rows=1000, concurrency=4))

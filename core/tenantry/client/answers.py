@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-_KINDS: Mapping[int, type[ClientError]] = {404: NotAssigned, 503: Unavailable, 504: DeadlineExceeded}
+_KINDS: Mapping[int, type[ClientError]] = {
+    404: NotAssigned,
+    429: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
 
 
 @dataclass(frozen=True, slots=True)

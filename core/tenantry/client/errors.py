@@ -4,7 +4,7 @@ ClientError
 ├── RequestRefused       the request has to change (4xx)
 │   └── NotAssigned          no TenantModel names this user (404)
 ├── ModelFailed          the model raised, ended its process or is too large, or a proxy failed (5xx)
-├── Unavailable          not now (503); `retry_after_s` says when to ask again
+├── Unavailable          not now (429, 503); `retry_after_s` says when to ask again
 ├── DeadlineExceeded     no answer within the time of the call (504, or none at all)
 ├── NoServer             no server could be reached; the request was not sent
 └── AnswerLost           the connection broke while a server had the request

@@ -26,6 +26,7 @@ _ERRORS = {
     "403": "the key or token is not for this user",
     "404": "no TenantModel names this user any more",
     "422": "the rows are not what the model takes; the message names row and column",
+    "429": "more requests than the user's limits allow",
     "500": "the model raised",
     "503": "not now",
     "504": "the model took too long",

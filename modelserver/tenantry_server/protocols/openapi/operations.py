@@ -11,8 +11,9 @@ _MEANING = {
     "403": "the key or token is not for this user or route; or the settings close the route",
     "404": "no TenantModel names this user, or its model has no card",
     "408": "the body did not arrive in time",
-    "413": "the body is too large, compressed or not",
+    "413": "the body is too large, compressed or not, or has more rows than the user's limits allow",
     "422": "the body can't be understood, or its rows are not what the model takes",
+    "429": "more requests than the user's limits allow; Retry-After says when to ask again",
     "500": "the model raised, or ended servers",
     "503": "not now: the model has not loaded yet or can't be loaded, the registry does not answer, or too "
     "many bodies arrive at once",
@@ -25,7 +26,7 @@ ERRORS = {"Tenantry": "Error", "Forecasts": "Error", "KServe time series": "Time
 _OF_A_CALLER = ("401", "403")
 OF_A_BODY = ("400", "408", "413", "422")
 OF_A_USER = ("400", "404", "503")
-OF_A_MODEL = (*OF_A_USER, "500", "504", "507")
+OF_A_MODEL = (*OF_A_USER, "429", "500", "504", "507")
 USER = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 SECURITY = {
     "bearer": {
