@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,9 +26,9 @@ class Quick(SumModel):
 
 async def post(
     session: aiohttp.ClientSession, url: str, body: object = ROWS
-) -> tuple[int, "aiohttp.typedefs.LooseHeaders", dict[str, object]]:
+) -> tuple[int, Mapping[str, str], Any]:
     async with session.post(url, json=body) as response:
-        return response.status, response.headers, await response.json()
+        return response.status, dict(response.headers), await response.json()
 
 
 async def statuses(three: Cluster, path: str, requests: int, body: object = ROWS) -> Counter[int]:

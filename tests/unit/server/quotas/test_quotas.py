@@ -1,5 +1,7 @@
 """What is counted, for whom, and how several servers share a limit."""
 
+from contextlib import AbstractContextManager
+
 import pytest
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
@@ -99,7 +101,7 @@ def test_holders_together_allow_what_one_would(count: int, concurrency: int, clo
     clock.now_s += 10
     places = 0
     for each in holders:
-        entered = []
+        entered: list[AbstractContextManager[None]] = []
         while each.left("ann") is not Left.NONE and len(entered) < 20:
             context = each.entered("ann", rows=1)
             context.__enter__()
