@@ -1,6 +1,6 @@
 """`python -m tenantry_cli`: the `tenantry` command where no script is installed."""
 
-from tenantry_cli.main import main
+from tenantry_cli.entry import tenantry
 
 if __name__ == "__main__":
-    main()
+    tenantry()

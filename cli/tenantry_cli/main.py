@@ -27,19 +27,25 @@ _COMMANDS = {
 }
 _EXTRAS = {
     "aiohttp": "server",
-    "boto3": "server",
+    "alembic": "registry",
     "cachetools": "server",
-    "joblib": "server",
-    "orjson": "server",
+    "kubernetes": "operator",
+    "prometheus_client": "server",
+    "pydantic_settings": "registry",
     "sklearn": "server",
-    "tenantry_server": "server",
+    "sqlalchemy": "registry",
     "watchfiles": "operator",
+}
+_INSTALL = {
+    "operator": "the operator: pip install 'tenantry[all]'",
+    "registry": "the SQL registry: pip install 'tenantry[cli,registry]', or 'tenantry[all]'",
+    "server": "the server: pip install 'tenantry[all]'",
 }
 
 
 # What a command imports late, or only in its children: a missing one is reported at once.
 _SERVERS = tuple(module for module, extra in _EXTRAS.items() if extra == "server")
-_NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "publish": _SERVERS, "doctor": _SERVERS}
+_NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "doctor": _SERVERS, "operator": ("watchfiles",)}
 
 
 class _LazyGroup(click.Group):
@@ -55,18 +61,21 @@ class _LazyGroup(click.Group):
             _find(_NEEDS.get(cmd_name, ()))
             module = import_module(f"tenantry_cli.commands.{cmd_name}")
         except ModuleNotFoundError as error:
-            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            extra = extra_of(error)
             if extra is None:
                 raise
-            raise click.ClickException(
-                f"`tenantry {cmd_name}` needs the {extra} side: pip install 'tenantry[all]'"
-            ) from None
+            raise click.ClickException(f"`tenantry {cmd_name}` needs {_INSTALL[extra]}") from None
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def extra_of(error: ModuleNotFoundError) -> str | None:
+    """Return the extra that brings a module; None: none does."""
+    return _EXTRAS.get((error.name or "").partition(".")[0])
 
 
 def _find(modules: Iterable[str]) -> None:
@@ -104,6 +113,12 @@ def run(command: click.Command, name: str) -> None:
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:  # a command imports some libraries when it needs them
+        extra = extra_of(error)
+        if extra is None:
+            raise
+        console.fail(f"this needs {_INSTALL[extra]}")
+        sys.exit(1)
     except TenantryError as error:
         console.fail(str(error))
         sys.exit(MISCONFIGURED if isinstance(error, RegistryMismatch | InvalidSetting) else 1)

@@ -1,14 +1,16 @@
 """Options that several commands share, and settings made of options and environment."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tenantry.errors import InvalidSetting
-from tenantry.settings import CommonSettings
 
-_S = TypeVar("_S", bound=CommonSettings)
+if TYPE_CHECKING:  # a plain install with the command has no library of settings
+    from tenantry.settings import CommonSettings
+
+_S = TypeVar("_S", bound="CommonSettings")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

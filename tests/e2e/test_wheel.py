@@ -1,12 +1,16 @@
 """The wheel, in an environment that has never seen this checkout."""
 
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.environments import environment
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
@@ -29,29 +33,85 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 
 
-def test_a_plain_install_has_a_working_command(wheel: Path, tmp_path: Path) -> None:
-    """Without the extras it says which one a command needs, in one line."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    pip = [
-        str(tmp_path / "venv/bin/pip"),
-        "--disable-pip-version-check",
-        "install",
-        "--quiet",
-        "--no-compile",
-    ]
-    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), str(wheel)], check=True)
+_PUBLISHES = """
+import pandas as pd
+from sklearn.linear_model import Ridge
+from tenantry.publishing import publish
 
-    def tenantry(*args: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(tmp_path / "venv/bin/tenantry"), *args]
+frame = pd.DataFrame({"km": [1.0, 2.0, 3.0]})
+declared = publish(
+    Ridge().fit(frame, [1.0, 2.0, 3.0]), user_id="ann", to="models", manifests="tenants", example=frame
+)
+print(declared.spec.model.card is not None)
+"""
+
+
+def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path, tmp_path: Path) -> None:
+    """And the command says which extra it needs, in one line; with that, it publishes too."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    lowest = tmp_path / "lowest.txt"
+    lowest.write_text("\n".join([*_lowest(), "scikit-learn==1.6.1"]))
+    pip = [str(tmp_path / "venv/bin/pip"), "--disable-pip-version-check", "install", "--quiet"]
+    pip += ["--no-compile", "--constraint", str(lowest)]
+    subprocess.run([*pip, str(wheel), "scikit-learn"], check=True)
+
+    def run(name: str, *args: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(tmp_path / "venv/bin" / name), *args]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
-    assert tenantry("--version").stdout == "tenantry, version 0.1.0\n"
-    assert "Serve a folder of TenantModels" in tenantry("--help").stdout
-    asked = tenantry("get")
-    assert asked.returncode == 78
-    assert "start one with `tenantry up FOLDER`" in asked.stderr
-    for command in ("up", "serve", "publish", "operator"):
-        refused = tenantry(command)
-        assert refused.returncode == 1, refused
-        assert "pip install 'tenantry[all]'" in refused.stderr
-        assert refused.stderr.count("\n") == 1
+    for name in ("tenantry", "kubectl-tenantry"):
+        refused = run(name, "--version")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused
+        assert "pip install 'tenantry[cli]'" in refused.stderr
+    published = run("python", "-c", _PUBLISHES)
+    assert published.stdout == "True\n", published
+    assert (tmp_path / "tenants/ann.yaml").exists()
+
+    subprocess.run([*pip, f"{wheel}[cli]"], check=True)
+    assert run("tenantry", "--version").stdout == "tenantry, version 0.1.0\n"
+    assert "Serve a folder of TenantModels" in run("tenantry", "--help").stdout
+    artifact = next((tmp_path / "models/ann").glob("*.joblib"))
+    done = run("tenantry", "publish", str(artifact), "--user", "bob", "--to", "models")
+    assert "userId: bob" in done.stdout, done
+    for command, extra in (
+        ("get", "tenantry[cli,registry]"),
+        ("up", "tenantry[all]"),
+        ("serve", "tenantry[all]"),
+        ("operator", "tenantry[all]"),
+    ):
+        refused = run("tenantry", command)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused
+        assert f"pip install '{extra}'" in refused.stderr
+
+
+def _lowest() -> list[str]:
+    """Our requirements at their lower bounds."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]["cli"]
+    return [each.replace(">=", "==") for each in (*project["dependencies"], *extras)]
+
+
+@pytest.mark.parametrize("neighbour", ["apache-airflow", "mlflow"])
+def test_it_moves_no_version_that_a_neighbour_chose(wheel: Path, tmp_path: Path, neighbour: str) -> None:
+    """Resolved from the package index, for Airflow's and MLflow's newest releases.
+
+    boto3 stands beside the neighbour in both, as a job that publishes to S3 has it there: it holds dateutil
+    back, by itself.
+    """
+    uv = environment("uv", "uv==0.13.9").with_name("uv")
+
+    def resolved(*requirements: str) -> dict[str, str]:
+        wanted = tmp_path / "wanted.in"
+        wanted.write_text("\n".join(requirements))
+        options = ["--quiet", "--no-header", "--no-annotate", "--python-version", "3.11"]
+        command = [str(uv), "pip", "compile", *options, str(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return dict(re.findall(r"^([\w.-]+)==(\S+)", done.stdout, re.MULTILINE))
+
+    alone = resolved(neighbour, "boto3")
+    together = resolved(neighbour, "boto3", f"tenantry @ {wheel.as_uri()}")
+    assert {
+        name: version for name, version in together.items() if alone.get(name, version) != version
+    } == {}
+    assert alone.keys() <= together.keys()

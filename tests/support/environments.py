@@ -60,10 +60,23 @@ def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
     """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(each for extra in extras for each in optional[extra]), *tools]
+    todo, taken = list(extras), list[str]()
+    while todo:
+        if (extra := todo.pop()) not in taken:
+            taken.append(extra)
+            todo += _extras_in(optional[extra])
+    of_extras = (each for extra in taken for each in optional[extra] if not _extras_in([each]))
+    wanted = [*project["dependencies"], *of_extras, *tools]
     lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
     pins = {_plain(line.partition("==")[0]): line for line in lines if "==" in line}
-    return [pins.get(_plain(re.split(r"[^A-Za-z0-9_.-]", each)[0]), each) for each in wanted]
+    pinned = (pins.get(_plain(re.split(r"[^A-Za-z0-9_.-]", each)[0]), each) for each in wanted)
+    return list(dict.fromkeys(pinned))
+
+
+def _extras_in(requirements: Sequence[str]) -> list[str]:
+    """Return our own extras that an extra brings."""
+    own = (re.fullmatch(r"tenantry\[(.*)\]", each) for each in requirements)
+    return [name for found in own if found for name in found[1].split(",")]
 
 
 def with_our_sources() -> dict[str, str]:

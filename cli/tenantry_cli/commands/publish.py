@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from tenantry.settings import CommonSettings
 from tenantry.spec_fields import METHODS
-from tenantry_cli import console, options, tables
+from tenantry_cli import console, tables
 
 
 @click.command("publish")
@@ -86,7 +85,6 @@ def command(  # noqa: PLR0913 - click passes each option by name
     namespace, format, method and prewarm. What was published is noted in TABLE.published, so that the same
     command goes on where it was interrupted. The same in Python: `publish` and `publish_many`.
     """
-    settings = options.settings(CommonSettings, s3_endpoint_url=s3_endpoint_url)
     from tenantry_server.publishing import (  # noqa: PLC0415 - seconds, for which no help or error waits
         manifest_path,
         publish,
@@ -103,7 +101,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             )
         prewarmed = {} if prewarm is None else {"prewarm": prewarm}
         items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
-        tables.publish(items, table, to, manifests, s3_endpoint_url=settings.s3_endpoint_url, check=check)
+        tables.publish(items, table, to, manifests, s3_endpoint_url=s3_endpoint_url, check=check)
         return
     if model_file is None or user_id is None:
         raise click.UsageError("give MODEL_FILE and --user, or --table")
@@ -118,7 +116,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         method=methods or None,
         spec=_spec(prewarm, extra_columns),
         example=None if example is None else read_example(example),
-        s3_endpoint_url=settings.s3_endpoint_url,
+        s3_endpoint_url=s3_endpoint_url,
         check=check,
     )
     if manifests is None:

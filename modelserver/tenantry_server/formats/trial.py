@@ -1,11 +1,11 @@
 """A first prediction, so that a model that can't predict is refused when it is loaded."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import NotFittedError
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, PredictionFailed
@@ -42,9 +42,9 @@ def try_once(model: Model, method: str, model_id: ModelId) -> None:
         else:
             certain = all(column.kind is not Kind.ANY for column in model.column_types)
             answer = model.predict(_row(model.column_types))
-    except NotFittedError as error:
-        raise ArtifactInvalid(model_id.uri, f"{error}") from error
-    except ValueError:
+    except ValueError as error:
+        if _is_unfitted(error):
+            raise ArtifactInvalid(model_id.uri, f"{error}") from error
         return  # the row may lie outside what it takes, which is not a fault of the artifact
     except Exception as error:
         if not certain:
@@ -52,6 +52,12 @@ def try_once(model: Model, method: str, model_id: ModelId) -> None:
         problem = f"{method} fails with {type(error).__name__}: {error}"
         raise ArtifactInvalid(model_id.uri, problem) from error
     _check(answer, method, model_id)
+
+
+def _is_unfitted(error: ValueError) -> bool:
+    """Return whether it is scikit-learn's NotFittedError, which only a model of scikit-learn raises."""
+    exceptions = sys.modules.get("sklearn.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.NotFittedError)
 
 
 def _check(answer: Any, method: str, model_id: ModelId) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
@@ -92,6 +91,8 @@ class XGBoostModel(Model):
 
     def _probabilities(self, rows: Rows) -> Predictions:
         if self._objective == "multi:softmax":
+            from scipy.special import softmax  # noqa: PLC0415 - it comes with XGBoost
+
             return np.asarray(softmax(self._raw(rows, margin=True), axis=1))
         answer = self._raw(rows)
         return answer if answer.ndim > 1 else np.column_stack([1 - answer, answer])

@@ -1,8 +1,8 @@
 """What every compiled model shares: how it takes rows, and what compiled models share in memory."""
 
-import contextlib
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from cachetools import LRUCache
 
 from tenantry import Model
 from tenantry.model import Predictions, Rows
@@ -161,18 +160,25 @@ class _Shared(Generic[_T]):
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._kept: LRUCache[Hashable, _T] = LRUCache(max_bytes, getsizeof=deep_bytes)
+        self._kept: OrderedDict[Hashable, _T] = OrderedDict()  # the last used one last
+        self._bytes, self._max_bytes = 0, max_bytes
         self._lock = threading.Lock()  # models are loaded in several threads
 
     def copy_of(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return the copy under this key, made where there is none; one over the bound is not kept."""
         with self._lock:
             found = self._kept.get(key)
-            if found is None:
-                found = make()
-                with contextlib.suppress(ValueError):
-                    self._kept[key] = found
-            return found
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+            made = make()
+            size_bytes = deep_bytes(made)
+            if size_bytes <= self._max_bytes:
+                self._kept[key] = made
+                self._bytes += size_bytes
+                while self._bytes > self._max_bytes:
+                    self._bytes -= deep_bytes(self._kept.popitem(last=False)[1])
+            return made
 
 
 _TUPLES: _Shared[tuple[Any, ...]] = _Shared(32 << 20)

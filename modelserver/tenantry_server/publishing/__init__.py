@@ -1,13 +1,21 @@
 """Publishing: what a training job calls last, an artifact under a name that never repeats and its manifest.
 
 Owns the order (the artifact first, the manifest last), the names, and the text of a manifest. Refuses to
-know a running server or the registry.
+know a running server or the registry. Its other name is `tenantry.publishing`.
+
+Importing it costs next to nothing, as a scheduler reads its pipelines every few seconds: what reads tables
+and writes manifests is imported when it is first used.
 """
 
-from tenantry_server.publishing.example_files import read_example
-from tenantry_server.publishing.manifests import manifest_path, object_name, to_yaml, write_manifest
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tenantry_server.publishing.many import Report, publish_many
-from tenantry_server.publishing.publisher import publish
+from tenantry_server.publishing.one import publish
+
+if TYPE_CHECKING:
+    from tenantry_server.publishing.example_files import read_example
+    from tenantry_server.publishing.manifests import manifest_path, object_name, to_yaml, write_manifest
 
 __all__ = [
     "Report",
@@ -19,3 +27,23 @@ __all__ = [
     "to_yaml",
     "write_manifest",
 ]
+
+_HOMES = {
+    "manifest_path": "tenantry_server.publishing.manifests",
+    "object_name": "tenantry_server.publishing.manifests",
+    "read_example": "tenantry_server.publishing.example_files",
+    "to_yaml": "tenantry_server.publishing.manifests",
+    "write_manifest": "tenantry_server.publishing.manifests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

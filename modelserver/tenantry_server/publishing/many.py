@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tenantry import TenantModel, TenantryError
+from tenantry import TenantryError
 from tenantry.errors import NotPublished
-from tenantry_server.publishing import publisher
 from tenantry_server.publishing.stores import local_folder
+
+if TYPE_CHECKING:
+    from tenantry import TenantModel
+    from tenantry_server.publishing.publisher import Where
 
 _FIELDS = frozenset({"model", "user_id", "name", "namespace", "model_format", "method", "spec", "example"})
 _AHEAD = 4  # items that are read for each thread, so that ten thousand models are never in memory at once
@@ -42,7 +45,7 @@ class Report:
         skipped: how many had been published before, with these very bytes.
     """
 
-    published: list[TenantModel] = field(default_factory=list)
+    published: "list[TenantModel]" = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     skipped: int = 0
 
@@ -85,6 +88,8 @@ def publish_many(  # noqa: PLR0913 - as `publish`
         >>> len(report.published), [each.user_id for each in report.failed]
         (1, ['no good'])
     """
+    from tenantry_server.publishing import publisher  # noqa: PLC0415 - as in `publish`
+
     where = publisher.Where(to, None if manifests is None else local_folder(manifests), s3_endpoint_url)
     notes = _Journal(None if journal is None else Path(journal))
     report = Report()
@@ -130,9 +135,11 @@ def _in_parallel(
 
 
 def _publish(
-    item: Mapping[str, Any], where: publisher.Where, notes: "_Journal", *, check: bool
-) -> TenantModel | None:
+    item: Mapping[str, Any], where: "Where", notes: "_Journal", *, check: bool
+) -> "TenantModel | None":
     """Publish one item; None: it was before."""
+    from tenantry_server.publishing import publisher  # noqa: PLC0415 - as in `publish`
+
     unknown = sorted(item.keys() - _FIELDS)
     missing = sorted({"model", "user_id"} - item.keys())
     if unknown or missing:

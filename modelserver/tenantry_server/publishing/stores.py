@@ -15,8 +15,6 @@ from urllib.parse import quote, unquote
 
 from tenantry import files
 from tenantry.errors import NotPublished
-from tenantry.settings import CommonSettings
-from tenantry_server.artifacts.s3 import make_client, publish_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -52,8 +50,9 @@ class Place:
             OSError: the folder can't be written to.
         """
         if self.path is None:
-            url = CommonSettings.load(s3_endpoint_url=s3_endpoint_url).s3_endpoint_url
-            publish_bytes(_client(url, _aws_environment()), self.uri, data)
+            from tenantry_server.artifacts.s3 import publish_bytes  # noqa: PLC0415 - boto3 takes 0.5 s
+
+            publish_bytes(client_for(s3_endpoint_url), self.uri, data)
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.replace(self.path, data)
@@ -102,10 +101,27 @@ def local_folder(address: str | Path) -> Path:
     raise NotPublished(text, f"is neither a folder nor s3://BUCKET/PREFIX (write ./{text} for a folder)")
 
 
+def client_for(s3_endpoint_url: str | None) -> "S3Client":
+    """Return the client for an S3 server, one for as long as the environment stays.
+
+    Args:
+        s3_endpoint_url: None: TENANTRY_S3_ENDPOINT_URL, else as boto3 finds it.
+    """
+    return _client(s3_endpoint_url or _endpoint_of_environment(), _aws_environment())
+
+
+def _endpoint_of_environment() -> str | None:
+    """Read the one setting that publishing has, without what reads all of a server's."""
+    named = (value for name, value in os.environ.items() if name.upper() == "TENANTRY_S3_ENDPOINT_URL")
+    return next(named, None) or None
+
+
 def _aws_environment() -> frozenset[tuple[str, str]]:
     return frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))
 
 
 @lru_cache(maxsize=4)  # making one takes 0.1 s: as long as fitting a small model
 def _client(endpoint_url: str | None, _environment: frozenset[tuple[str, str]]) -> "S3Client":
+    from tenantry_server.artifacts.s3 import make_client  # noqa: PLC0415 - as above
+
     return make_client(endpoint_url, silent_s=_STORING_S)

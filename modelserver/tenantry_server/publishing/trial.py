@@ -15,7 +15,6 @@ from typing import Any
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
-from tenantry_server.describing.card_of import card_of
 from tenantry_server.formats import dump_model, load_model
 
 _INTO_A_MODULE = (
@@ -64,6 +63,8 @@ def described(data: bytes, model_id: ModelId, what: str, example: Any, model: An
         ArtifactInvalid: a server would refuse the model.
         NotPublished: a server would not answer the example as the model does.
     """
+    from tenantry_server.describing.card_of import card_of  # noqa: PLC0415 - it imports scikit-learn
+
     with _as_a_server(what):
         return card_of(data, model_id, example, model=model).to_json()
 

@@ -26,9 +26,9 @@ def test_what_is_shared_is_bounded_in_bytes() -> None:
     for number in range(80):
         wide = tuple(f"{number}-{column}-{'x' * 1000}" for column in range(1000))
         assert one_of(wide) == wide
-    assert base._TUPLES._kept.currsize <= 32 << 20
+    assert base._TUPLES._bytes <= 32 << 20
     assert one_of(("x" * (64 << 20),)) == ("x" * (64 << 20),)
-    assert base._TUPLES._kept.currsize <= 32 << 20
+    assert base._TUPLES._bytes <= 32 << 20
 
 
 @given(st.lists(st.integers(1, 1 << 40), max_size=8))
