@@ -1,8 +1,10 @@
 """Forecasts of libraries that run beside our pins: statsmodels, Nixtla's two, and Prophet."""
 
+import io
 import pickle
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,10 @@ import statsmodels.formula.api as smf
 from mlforecast import MLForecast
 from mlforecast.utils import PredictionIntervals
 from prophet import Prophet
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 from statsforecast import StatsForecast
-from statsforecast.models import AutoETS, HistoricAverage, SeasonalNaive
+from statsforecast.models import AutoETS, AutoRegressive, HistoricAverage, Naive, SeasonalNaive
 from statsmodels.tsa.ar_model import AutoReg
 from statsmodels.tsa.arima.model import ARIMA
 from statsmodels.tsa.exponential_smoothing.ets import ETSModel
@@ -21,12 +24,17 @@ from statsmodels.tsa.forecasting.stl import STLForecast
 from statsmodels.tsa.forecasting.theta import ThetaModel
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
+from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid
+from tenantry_server.describing.forecast_card import card_of as describe
+from tenantry_server.formats.adapters import compiled
+from tenantry_server.rows.forecast_request import of_document
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.calls import score
 from tests.apart.forecast_models import (
     QUANTILES,
     STEPS,
+    agree,
     answer,
     check,
     daily,
@@ -248,6 +256,71 @@ def test_what_can_not_be_served_is_named(make: Any, words: str) -> None:
 def test_another_method_than_predict_is_refused() -> None:
     with pytest.raises(ArtifactInvalid, match="only forecasts; take predict_proba out of spec"):
         served(ARIMA(Y, order=(1, 0, 0)).fit(), method="predict_proba")
+
+
+def card_of(fitted: Any, **example: Any) -> Any:
+    file = io.BytesIO()
+    joblib.dump(fitted, file)
+    return describe(file.getvalue(), ModelId("file:///m.joblib"), example)
+
+
+SPREAD = {
+    "arima": lambda: ARIMA(Y, order=(1, 0, 1)).fit(),
+    "auto": lambda: AutoReg(Y, lags=7).fit(),
+    "ets": lambda: ETSModel(Y, error="add", trend="add", damped_trend=True).fit(disp=0),
+    "theta": lambda: ThetaModel(Y, period=7).fit(),
+    "naive": lambda: StatsForecast(models=[Naive()], freq="D").fit(panel()),
+    "ar": lambda: StatsForecast(models=[AutoRegressive(lags=2)], freq="D").fit(panel()),
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_a_kernel_has_every_quantile_where_they_are_normal(name: str) -> None:
+    model = served(SPREAD[name]())
+    table: Any = compiled.table_of(model, None)
+    asked = of_document({"horizon": 30, "quantiles": [0.0321, 0.33, 0.987654]})
+    assert table.covers(asked)
+    np.testing.assert_allclose(
+        score(table, asked)[:, 1:].astype(float), score(model, asked)[:, 1:].astype(float), rtol=1e-9
+    )
+    assert table.own_bytes() < 2048
+
+
+OWN_HORIZON = {
+    # It derives the spread of every step from the last one.
+    "ets": lambda: StatsForecast(models=[AutoETS(season_length=7, model="AAA")], freq="D").fit(panel()),
+    "prophet": lambda: Prophet().fit(panel()),  # simulated
+}
+
+
+@pytest.mark.parametrize("name", OWN_HORIZON)
+def test_quantiles_that_depend_on_the_horizon_are_kept_for_that_of_the_card(name: str) -> None:
+    fitted = OWN_HORIZON[name]()
+    model = served(fitted)
+    wanted = {"horizon": 14, "quantiles": [0.1, 0.9]}
+    without: Any = compiled.table_of(model, None)
+    table: Any = compiled.table_of(model, card_of(fitted, **wanted))
+    assert not without.covers(of_document(wanted))
+    np.testing.assert_array_equal(score(table, of_document(wanted)), score(model, of_document(wanted)))
+    assert not table.covers(of_document(wanted | {"horizon": 13}))
+    agree(model, table, 13)
+
+
+class Noisy(BaseEstimator):  # type: ignore[misc]
+    """A class of one's own, of which nobody knows what it reads."""
+
+    def fit(self, X: Any, y: Any) -> "Noisy":  # noqa: N803, ARG002 - as scikit-learn has it
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803 - as above
+        return np.ones(len(X))
+
+
+def test_a_class_of_ones_own_inside_has_no_kernel() -> None:
+    own = MLForecast(models=[Noisy()], freq="D", lags=[1, 7]).fit(panel())
+    known = MLForecast(models=[LinearRegression()], freq="D", lags=[1, 7]).fit(panel())
+    assert compiled.table_of(served(own), None) is None
+    assert compiled.table_of(served(known), None) is not None
 
 
 def test_every_model_can_be_pickled_again() -> None:

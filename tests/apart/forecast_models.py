@@ -10,6 +10,9 @@ import pandas as pd
 
 from tenantry import ModelId
 from tenantry_server.formats import load_model
+from tenantry_server.formats.adapters import compiled
+from tenantry_server.kernels import unpacking
+from tenantry_server.kernels.series import wire
 from tenantry_server.rows.forecast_request import of_document
 from tenantry_server.scoring.calls import score
 
@@ -43,12 +46,21 @@ def answer(model: Any, horizon: int, **more: Any) -> tuple[list[Any], Any]:
     return made[:, 0].tolist(), made[:, 1:].astype(float)
 
 
-def check(fitted: Any, mean: Any, *, quantiles: Any = None, first: Any = "2026-11-29", **more: Any) -> Any:
-    """Assert that a server answers what the library itself does; returns the model.
+def check(
+    fitted: Any,
+    mean: Any,
+    *,
+    quantiles: Any = None,
+    first: Any = "2026-11-29",
+    kernel: bool = True,
+    **more: Any,
+) -> Any:
+    """Assert that a server answers what the library itself does, and so does its kernel; returns the model.
 
     Args:
         mean: of each step, by the library itself.
         quantiles: of QUANTILES by the library itself, shape (steps, 3); None: it has none.
+        kernel: whether it has one, where it takes no exogenous columns.
     """
     model = served(fitted)
     labels, numbers = answer(model, len(mean), **more)
@@ -60,7 +72,28 @@ def check(fitted: Any, mean: Any, *, quantiles: Any = None, first: Any = "2026-1
         np.testing.assert_allclose(several[:, 1:], np.asarray(quantiles, float), rtol=1e-9)
         assert (several[:, 1] < several[:, 2]).all()
         assert (several[:, 2] < several[:, 3]).all()
+    if not model.exog_names:
+        table = compiled.table_of(model, None)
+        assert (table is not None) is kernel
+        if table is not None:
+            agree(model, table)
     return model
+
+
+def agree(model: Any, table: Any, *horizons: int) -> None:
+    """Assert that a table that a worker sends answers as the model that it was made from."""
+    sent: Any = unpacking.unpack(b"".join(wire.pack(table)))
+    steps = len(table.labels)
+    for horizon in horizons or (1, 3, 14, steps):
+        for quantiles in ([], list(QUANTILES)):
+            asked = of_document(
+                {"horizon": horizon, "quantiles": quantiles if model.takes_quantiles else []}
+            )
+            if horizon > steps or not sent.covers(asked):
+                continue
+            seen, own = score(sent, asked), score(model, asked)
+            assert seen[:, 0].tolist() == own[:, 0].tolist()
+            np.testing.assert_allclose(seen[:, 1:].astype(float), own[:, 1:].astype(float), rtol=1e-9)
 
 
 def ends(lower: Any, middle: Any, upper: Any) -> Any:

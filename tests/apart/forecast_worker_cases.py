@@ -19,6 +19,8 @@ from statsforecast.models import AutoETS
 from statsmodels.tsa.arima.model import ARIMA
 
 from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
+from tenantry_server.kernels.series.table import ForecastTable
+from tenantry_server.predicting.forecasting import original_of
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.sandbox import Sandbox
@@ -78,3 +80,17 @@ async def test_each_library_forecasts_in_a_sandboxed_worker(pool: Pool, tmp_path
                 assert response.status == 200, answer
             np.testing.assert_allclose([step["mean"] for step in answer["forecast"]], OWN[user_id](model))
             assert answer["forecast"][0]["time"] == "2026-11-29"
+            kernel, original = (
+                models.glance(each)
+                for each in (published.model_ids[user_id], original_of(published.model_ids[user_id]))
+            )
+            assert kernel is not None
+            assert isinstance(kernel.model, ForecastTable)
+            assert original is None  # no worker keeps it
+            # What the kernel doesn't hold, the original answers, and goes on where the kernel ends.
+            async with client.get(f"/forecast/{user_id}?horizon=100") as response:
+                longer = await response.json()
+                assert response.status == 200, longer
+            seen, again = ([step["mean"] for step in each["forecast"][:14]] for each in (answer, longer))
+            np.testing.assert_allclose(seen, again, rtol=1e-9)
+            assert models.glance(original_of(published.model_ids[user_id])) is not None

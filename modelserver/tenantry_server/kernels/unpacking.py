@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tenantry import Model
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
 from tenantry_server.kernels.arrays import Array, Buffer, Malformed
@@ -12,12 +13,13 @@ from tenantry_server.kernels.base import Compiled, Head, Picked, one_array_of, o
 from tenantry_server.kernels.encoded import KINDS, Codec, Encoded
 from tenantry_server.kernels.forest import Ensemble, Forest, Trees
 from tenantry_server.kernels.links import Link
+from tenantry_server.kernels.series import wire
 from tenantry_server.kernels.steps import Steps
 from tenantry_server.kernels.tree_arrays import TreeArrays
 from tenantry_server.kernels.wire_names import LINKS, OPS, TREE_DTYPES, Fields
 
 
-def unpack(data: Buffer) -> Compiled:
+def unpack(data: Buffer) -> Model:
     """Read a kernel that may have been written by anybody.
 
     Raises:
@@ -25,6 +27,8 @@ def unpack(data: Buffer) -> Compiled:
     """
     document, given = arrays.decode(data)
     try:
+        if document["kind"] == wire.KIND:
+            return wire.read(document, given)
         return _read(document, given)
     except Malformed:
         raise

@@ -52,7 +52,9 @@ class Resident:
     def __init__(self, model: Model, size_bytes: int) -> None:
         self.model = model
         self.size_bytes = size_bytes
-        self.call_s = math.inf
+        self.call_s = getattr(
+            model, "call_s", math.inf
+        )  # of a kernel that is as quick as any other of its kind
         self.spent_s = 0.0
         self.requests = 0
         self.here = not (model.may_block or model.elsewhere)

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 from tenantry.placement import shard_of
 from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
-from tenantry_server.predicting.dataplane import Pace
+from tenantry_server.predicting.answer import Pace
 from tenantry_server.quotas.quotas import Left
 
 MAX_PEERS = 2

@@ -14,7 +14,8 @@ from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import choice
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.peer import Peer
-from tenantry_server.predicting.dataplane import DataPlane, Pace
+from tenantry_server.predicting.answer import Pace
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import ALL, Share
 
 

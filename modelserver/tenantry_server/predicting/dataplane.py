@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import enum
 import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +18,8 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.predicting import forecasting
+from tenantry_server.predicting.answer import Answer, Pace
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
@@ -33,31 +34,8 @@ _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time kee
 # Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
 # the event loop, and hold up others for no longer than a request's own parsing does.
 _QUICK_CALL_S = 0.0003
-_QUICK_ROWS = 16
 _SLOW_CALL_S = 0.001
 _MOVES = 5  # of a model from worker to worker during one request
-
-
-@dataclass(slots=True)
-class Answer:
-    """The result of a prediction.
-
-    Attributes:
-        predictions: shape (n,) or (n, outputs).
-        model_id: the exact model that made them.
-    """
-
-    predictions: Predictions
-    model_id: str
-
-
-class Pace(enum.Enum):
-    """How a small prediction for a user would run on this server."""
-
-    UNKNOWN = enum.auto()  # the model is not in memory, or this server does not know which one it is
-    QUICK = enum.auto()  # at once
-    USUAL = enum.auto()  # in a thread, and not for long; or it was never measured
-    SLOW = enum.auto()  # in a thread, longer than passing it on takes
 
 
 class DataPlane:
@@ -130,7 +108,7 @@ class DataPlane:
     def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
         """Do `predict_now` with the model that `find_quick` found."""
         model_id, resident = found
-        if not 0 < len(payload) <= _QUICK_ROWS:
+        if not forecasting.is_quick(resident.model, payload):
             return None
         self.quotas.take(user_id, rows=len(payload))
         self.meter.spent(user_id, resident.call_s)
@@ -171,19 +149,19 @@ class DataPlane:
             PredictionFailed: the model raised.
             PredictionTimeout: the budget is spent while the model predicts.
         """
-        loaded = False
+        loaded, find = False, partial(self._resident, user_id)
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
                 with self.quotas.entered(user_id, rows=len(payload)):
                     for _ in range(_MOVES):
                         loaded = False
-                        resident = await self._resident(model_id, user_id)
+                        asked_id, resident = await forecasting.answering(find, model_id, payload)
                         loaded = True
                         with contextlib.suppress(Displaced):
-                            scored = await self._scored(user_id, model_id, resident, payload)
+                            scored = await self._scored(user_id, asked_id, resident, payload)
                             return Answer(scored, model_id)
-                        self._forget(model_id, resident)
+                        self._forget(asked_id, resident)
                 raise ModelMoving(user_id)
         except TimeoutError:
             if not budget.expired():
@@ -199,7 +177,7 @@ class DataPlane:
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
-                return (await self._resident(model_id, user_id)).model, model_id
+                return (await self._resident(user_id, model_id)).model, model_id
         except TimeoutError:
             if not budget.expired():
                 raise
@@ -245,6 +223,7 @@ class DataPlane:
         """Drop a model; requests that are using it finish with it, and the next one loads it again."""
         if self._cache is not None:
             self._cache.discard(model_id)
+            self._cache.discard(forecasting.original_of(model_id))
 
     def check_size(self, user_id: str, model_id: str, resident: Resident) -> None:
         """Drop a model that takes more memory than its user may.
@@ -292,6 +271,9 @@ class DataPlane:
         if len(payload) == 0:
             return np.empty(0)
         resident.requests += 1
+        if forecasting.is_table(resident.model, payload):
+            self.meter.spent(user_id, resident.call_s)
+            return score(resident.model, payload)
         predictions = await self._lanes.predict(model_id, resident, payload)
         spent_s, resident.spent_s = resident.spent_s, 0.0
         self.meter.spent(user_id, spent_s)
@@ -302,11 +284,9 @@ class DataPlane:
         if self._cache is not None:
             self._cache.discard(model_id, only=resident)
 
-    async def _resident(self, model_id: str, user_id: str) -> Resident:
+    async def _resident(self, user_id: str, model_id: str) -> Resident:
         resident = None if self._cache is None else self._cache.peek(model_id)
-        if resident is not None:
-            return resident
-        return await self._loads.load_if_due(model_id, user_id)
+        return await self._loads.load_if_due(model_id, user_id) if resident is None else resident
 
     def _load(self, model_id: str) -> Resident:
         cache = self._cache

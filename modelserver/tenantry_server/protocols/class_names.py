@@ -11,7 +11,7 @@ from aiohttp import web
 from tenantry import ModelId
 from tenantry.errors import CardNotFound, InvalidRequest, ModelLoading
 from tenantry.model import Predictions
-from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.service import Service
 from tenantry_server.rows.payload import Payload, short
 from tenantry_server.scoring import results

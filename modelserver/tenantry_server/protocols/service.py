@@ -10,7 +10,8 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 
 from tenantry.errors import InvalidRequest
-from tenantry_server.predicting.dataplane import Answer, DataPlane
+from tenantry_server.predicting.answer import Answer
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.payload import Payload, short
 from tenantry_server.wire import bodies, deadlines, headers
 

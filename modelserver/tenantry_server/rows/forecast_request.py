@@ -7,12 +7,12 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from tenantry import Model
-from tenantry.errors import InvalidRequest, NotAForecaster
+from tenantry.errors import FeatureMismatch, InvalidRequest, NotAForecaster
 from tenantry.model import Rows
 from tenantry_server.rows.payload import Payload, refuse_double_keys, short, shown
 
@@ -75,6 +75,41 @@ class ForecastRequest(Payload):
             "quantiles": list(self.quantiles),
         }
         return {name: value for name, value in members.items() if value not in (None, [])}
+
+
+class Takes(Protocol):
+    """What a forecaster says of itself; a `Forecaster` does."""
+
+    @property
+    def takes_quantiles(self) -> bool:
+        """Whether it answers quantiles."""
+
+    @property
+    def takes_history(self) -> bool:
+        """Whether a request may bring a history."""
+
+    @property
+    def exog_names(self) -> Sequence[str]:
+        """The exogenous columns that a request must bring."""
+
+
+def refuse_untaken(model: Takes, asked: ForecastRequest) -> None:
+    """Refuse a request for what a forecaster does not do.
+
+    Raises:
+        InvalidRequest: it takes no history, or forecasts no quantiles.
+        FeatureMismatch: it takes no exogenous columns.
+    """
+    if asked.quantiles and not model.takes_quantiles:
+        raise InvalidRequest("this user's model forecasts no quantiles; leave them out")
+    if asked.history is not None and not model.takes_history:
+        raise InvalidRequest(
+            "this user's model forecasts from the end of the series that it was fitted with, and takes no "
+            "other history; leave it out, or publish a new version"
+        )
+    if asked.exog is not None and not model.exog_names:
+        got = ", ".join(name for name in asked.exog if name != TIME) or TIME
+        raise FeatureMismatch(f"exog: the model takes no exogenous columns, got {got}")
 
 
 def parse(body: bytes) -> ForecastRequest:

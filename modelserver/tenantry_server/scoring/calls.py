@@ -12,6 +12,7 @@ from tenantry.errors import FeatureMismatch, OnlyForecasts, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.encoded import Encoded
+from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows import columns
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
@@ -37,8 +38,10 @@ def score(model: Model, payload: Payload) -> Predictions:
         InvalidRequest: as `forecasts.forecast`.
     """
     if isinstance(payload, ForecastRequest):
+        if isinstance(model, ForecastTable):
+            return model.answer(payload)
         return forecasts.forecast(model, payload)
-    if isinstance(model, Forecaster):
+    if isinstance(model, Forecaster | ForecastTable):
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))

@@ -8,14 +8,20 @@ import numpy as np
 from tenantry import Forecaster, TenantryError
 from tenantry.errors import (
     FeatureMismatch,
-    InvalidRequest,
     NotAForecaster,
     PredictionFailed,
     TimelineMismatch,
 )
 from tenantry.forecaster import MEAN, VALUE
 from tenantry.model import Model, Predictions
-from tenantry_server.rows.forecast_request import MOST_STEPS, TIME, ForecastRequest, Table, check_numbers
+from tenantry_server.rows.forecast_request import (
+    MOST_STEPS,
+    TIME,
+    ForecastRequest,
+    Table,
+    check_numbers,
+    refuse_untaken,
+)
 from tenantry_server.rows.payload import check_same
 from tenantry_server.scoring import surroundings
 from tenantry_server.scoring.timelines import Timeline, label
@@ -39,8 +45,7 @@ def forecast(model: Model, request: ForecastRequest) -> Predictions:
     """
     if not isinstance(model, Forecaster):
         raise NotAForecaster
-    if request.quantiles and not model.takes_quantiles:
-        raise InvalidRequest("this user's model forecasts no quantiles; leave them out")
+    refuse_untaken(model, request)
     timeline = Timeline(model)
     history = _history(model, timeline, request.history)
     last: Any = timeline.last_time if history is None else history.index[-1]
@@ -63,11 +68,6 @@ def forecast(model: Model, request: ForecastRequest) -> Predictions:
 def _history(model: Forecaster, timeline: Timeline, given: Table | None) -> "pd.DataFrame | None":
     if given is None:
         return None
-    if not model.takes_history:
-        raise InvalidRequest(
-            "this user's model forecasts from the end of the series that it was fitted with, and takes no "
-            "other history; leave it out, or publish a new version"
-        )
     columns = dict(given)
     times = columns.pop(TIME, None)
     if times is None:
@@ -100,14 +100,10 @@ def _exog(
     import pandas as pd  # noqa: PLC0415 - the front imports this module, and no such library
 
     names = tuple(model.exog_names)
-    if not names and given is None:
+    if not names:
         return None
     columns = dict(given or {})
     times = columns.pop(TIME, None)
-    if not names:
-        raise FeatureMismatch(
-            f"exog: the model takes no exogenous columns, got {', '.join(columns) or TIME}"
-        )
     needed = f"the model needs them for {len(steps)} steps, {label(steps[0])} to {label(steps[-1])}"
     if given is None:
         raise FeatureMismatch(

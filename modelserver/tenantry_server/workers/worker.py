@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tenantry import Model, ModelId, TenantryError
+from tenantry import Forecaster, Model, ModelId, TenantryError
 from tenantry.errors import ArtifactInvalid, VersionSkew
 from tenantry.model import Predictions
+from tenantry_server.cards.card import Card
 from tenantry_server.formats import format_of, load_model, skew_in
+from tenantry_server.formats.adapters import compiled
 from tenantry_server.kernels import packing
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.forest import Forest
+from tenantry_server.kernels.series import wire
 from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.scoring import surroundings
 from tenantry_server.scoring.calls import contained, score, score_rows
@@ -143,9 +146,9 @@ class _Worker:
             return {
                 "written": write_all(room, [surroundings.kept(lambda: _written_again(data, exact))])
             } | told
-        if isinstance(model, Compiled):
-            with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
-                parts = packing.pack(model)
+        with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
+            parts = packing.pack(model) if isinstance(model, Compiled) else _forecasts(model, exact, card)
+            if parts is not None:
                 length = write_all(room, parts)
                 return {"kernel": length} | told
         self._models[asked["key"]] = model
@@ -165,6 +168,15 @@ class _Worker:
             self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
         packages = " ".join(sorted(self._own))
         return f"{packages} of {exact.namespace or 'default'}" if packages else ""
+
+
+def _forecasts(model: Model, exact: ModelId, card: bytes | None) -> list[Buffer] | None:
+    """Return what the front can answer forecasts with, where there is something and it may be compiled."""
+    if exact.compile == "off" or not isinstance(model, Forecaster):
+        return None
+    read = None if card is None else Card.read(card)
+    table = surroundings.kept(lambda: compiled.table_of(model, read))
+    return None if table is None else wire.pack(table)
 
 
 def _written_again(data: bytes, exact: ModelId) -> bytes:

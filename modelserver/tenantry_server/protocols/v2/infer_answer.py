@@ -10,7 +10,7 @@ from tenantry import ModelId
 from tenantry.errors import InvalidRequest
 from tenantry.model import Predictions
 from tenantry.model_id import DEFAULT_METHOD
-from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.v2.infer_request import InferRequest
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import short

@@ -29,7 +29,8 @@ from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import load_model
-from tenantry_server.predicting.dataplane import Answer, DataPlane
+from tenantry_server.predicting.answer import Answer
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows import json_payload as payloads
 from tenantry_server.scoring.calls import score
 from tenantry_server.toys import SumModel

@@ -50,7 +50,9 @@ def kernel_of(estimator: Any, method: str = "predict") -> Compiled:
 
 
 def sent(kernel: Compiled) -> Compiled:
-    return unpacking.unpack(b"".join(packing.pack(kernel)))
+    other = unpacking.unpack(b"".join(packing.pack(kernel)))
+    assert isinstance(other, Compiled)
+    return other
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tenantry.placement import shard_of
 from tenantry.registry import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.peers.choice import Ask, Here, Request, Route, belongs_here, choose, rescue
-from tenantry_server.predicting.dataplane import Pace
+from tenantry_server.predicting.answer import Pace
 from tenantry_server.quotas.quotas import Left
 
 ME = "me"

@@ -8,7 +8,8 @@ from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
-from tenantry_server.predicting.dataplane import DataPlane, Pace
+from tenantry_server.predicting.answer import Pace
+from tenantry_server.predicting.dataplane import DataPlane
 from tests.support.processes.cluster import Models, Silent, user_for
 
 USER = user_for("b", "c", "me", "d")

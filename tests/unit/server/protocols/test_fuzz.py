@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
-from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.v2 import infer_answer
 from tenantry_server.protocols.v2.infer_request import InferRequest, parse
 from tenantry_server.rows import datatypes, json_payload

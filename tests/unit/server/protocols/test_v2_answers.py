@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from tenantry.errors import PredictionFailed
-from tenantry_server.predicting.dataplane import Answer
+from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.v2 import infer_answer
 from tenantry_server.rows import datatypes
 from tenantry_server.scoring import results

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.batch`: many tenants in one request."""
