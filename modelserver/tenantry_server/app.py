@@ -20,9 +20,12 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
+from tenantry_server.predicting.batches import Batches
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols import shard_map
 from tenantry_server.protocols.admission import admit
+from tenantry_server.protocols.batch import routes as batch
+from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
@@ -55,12 +58,13 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     pool: Pool | None = None,
     explained: Explained | None = None,
     gate: Gate | None = None,
+    max_batch_rows: int = 100_000,
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
-    Routes: ``POST /predict/{user_id}``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``, and those of
-    `tenantry_server.protocols`, all described at ``/openapi.json`` and ``/docs``. Every error is JSON,
-    ``{"error": {"reason": …, "message": …}}``, or has the form of its protocol.
+    Routes: ``POST /predict/{user_id}``, ``POST /predict``, ``GET /healthz``, ``GET /readyz``, ``GET
+    /metrics``, and those of `tenantry_server.protocols`, all described at ``/openapi.json`` and ``/docs``.
+    Every error is JSON, ``{"error": {"reason": …, "message": …}}``, or has the form of its protocol.
 
     Args:
         model_info_repository: from users to models.
@@ -83,6 +87,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         explained: finds out why no version of a model has loaded; None: nobody knows.
         gate: says who may ask for what; None: everyone for predictions, nobody for lists of all users or
             to load and unload models.
+        max_batch_rows: of a request for many users; more are answered with 413.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -91,7 +96,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         ...     SQLAlchemyModelInfoRepository(open_engine("sqlite://")), FileSystemModelRepository()
         ... )
         >>> sorted({route.resource.canonical for route in app.router.routes()})
-        ['/', '/cards/{user_id}', '/docs', '/forecast/{user_id}', '/healthz', '/metrics', ...]
+        ['/', '/cards/{user_id}', '/docs', '/forecast', '/forecast/{user_id}', '/healthz', ...]
     """
     plane = data_plane or DataPlane(
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
@@ -107,10 +112,21 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."
         metrics.show(f"refused_by_{limit}", words, partial(plane.quotas.refused.__getitem__, limit))
     service = protocols.Service(plane, predict_timeout_s, ready)
+    batches = Batches(plane, model_info_repository, model_repository)
+    inside = Inside(
+        service,
+        batches,
+        None if forwarder is None else forwarder.spread,
+        max_rows=max_batch_rows,
+        max_body_bytes=max_body_bytes,
+        explained=explained,
+        counted=metrics.rows,
+    )
 
     async def closed(_app: web.Application) -> AsyncIterator[None]:
         yield
         plane.close()
+        batches.close()
         service.pool.shutdown(wait=False, cancel_futures=True)
 
     app = web.Application(
@@ -133,6 +149,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     if pool is not None:
         app.add_routes(_workers(pool))
     app.add_routes(protocols.routes(service))
+    app.add_routes(batch.routes(inside))
     app.add_routes(shard_map.routes(fleet_map))
     app.cleanup_ctx.append(closed)
     app.on_response_prepare.append(_without_versions)
@@ -211,7 +228,11 @@ def _errors_as_json(
 
 
 def _is_prediction(path: str) -> bool:
-    return path.startswith(("/predict/", "/forecast/")) or path.endswith(protocols.PREDICTIONS)
+    return (
+        path.startswith(("/predict/", "/forecast/"))
+        or path in batch.PATHS
+        or path.endswith(protocols.PREDICTIONS)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ def assemble(
         pool=workers,
         explained=Verdicts(registry).explained,
         gate=gatekeeper.gate,
+        max_batch_rows=settings.max_batch_rows,
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))

@@ -39,6 +39,7 @@ class ServerMetrics:
         self._registry = CollectorRegistry()
         self._requests = _Requests()
         self.answered = self._requests.answered
+        self.rows = self._requests.rows
         self._registry.register(self._requests)
         if isinstance(models, CachedModelRepository):
             self._registry.register(_CacheCollector(models))
@@ -104,6 +105,11 @@ class _Requests(Collector):
         self._by_code: dict[int, int] = {}
         self._by_bucket = [0] * (len(_BUCKETS_S) + 1)
         self._sum_s = 0.0
+        self._rows_by_code: dict[int, int] = {}
+
+    def rows(self, status: int, count: int) -> None:
+        """Count rows of requests for many users."""
+        self._rows_by_code[status] = self._rows_by_code.get(status, 0) + count
 
     def answered(self, status: int, seconds: float) -> None:
         """Count one prediction."""
@@ -116,6 +122,14 @@ class _Requests(Collector):
         for code, count in sorted(self._by_code.items()):
             requests.add_metric([str(code)], count)
         yield requests
+        rows = CounterMetricFamily(
+            "tenantry_batch_rows",
+            "Rows of requests for many users, each by its own status.",
+            labels=["code"],
+        )
+        for code, count in sorted(self._rows_by_code.items()):
+            rows.add_metric([str(code)], count)
+        yield rows
         up_to = [*map(str, _BUCKETS_S), "+Inf"]
         yield HistogramMetricFamily(
             "tenantry_request_seconds",

@@ -82,6 +82,12 @@ class ServerSettings(CommonSettings):
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )
+    max_batch_rows: int = Field(
+        default=100_000,
+        gt=0,
+        description="Most rows of one request for many users (`POST /predict`, `POST /forecast`); more are "
+        "answered with 413.",
+    )
     load_timeout_s: float = Field(
         default=60.0,
         gt=0,

@@ -104,6 +104,7 @@ from tenantry.errors.processes import (
 )
 from tenantry.errors.publishing import NotPublished
 from tenantry.errors.requests import (
+    BatchTooLong,
     BodiesTooMany,
     BodyTimeout,
     FeatureMismatch,
@@ -121,6 +122,7 @@ from tenantry.errors.requests import (
     ServersLost,
     TimelineMismatch,
     Unauthenticated,
+    UnknownMediaType,
 )
 
 __all__ = [
@@ -135,6 +137,7 @@ __all__ = [
     "ArtifactTooLarge",
     "ArtifactTruncated",
     "ArtifactUnavailable",
+    "BatchTooLong",
     "BodiesTooMany",
     "BodyTimeout",
     "CardNotFound",
@@ -174,6 +177,7 @@ __all__ = [
     "TimelineMismatch",
     "Unauthenticated",
     "UnknownFormat",
+    "UnknownMediaType",
     "VersionNotFound",
     "VersionSkew",
     "WorkersUnavailable",

@@ -67,6 +67,24 @@ class RowsTooMany(TenantryError):
         )
 
 
+class BatchTooLong(TenantryError):
+    """One request has more rows than a server takes at once."""
+
+    reason: ClassVar[str] = "BatchTooLong"
+
+    def __init__(self, rows: int, most: int) -> None:
+        super().__init__(
+            f"{rows:,} rows; this server takes {most:,} in one request: send fewer at a time, or raise "
+            "TENANTRY_MAX_BATCH_ROWS"
+        )
+
+
+class UnknownMediaType(TenantryError):
+    """The body has a type that this server does not read."""
+
+    reason: ClassVar[str] = "UnknownMediaType"
+
+
 class FeatureMismatch(InvalidRequest):
     """The rows are not what the model was fitted with."""
 

@@ -34,6 +34,7 @@ class Need(Enum):
     NOTHING = "nothing"  # probes
     CALLER = "caller"  # any key or token
     USER = "user"  # one that covers the user
+    USERS = "users"  # any key or token; the handler judges each user that the body names
     OPERATE = "operate"  # an admin's that covers the user
     LIST = "list"  # an admin's for every user: the answer names them all
     ADMIN = "admin"  # the same

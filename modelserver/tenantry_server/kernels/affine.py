@@ -32,6 +32,9 @@ class Affine(Compiled):
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says; `dot` takes half the time of ``@``."""
+        if len(rows) > 1 and self.weights.ndim == 1:
+            self._refuse_bad_shape(rows)
+            return _row_by_row(rows, self.weights) + self.intercept  # type: ignore[no-any-return]
         if not len(rows):
             self._refuse_bad_shape(rows)
         return rows.dot(self.weights) + self.intercept  # type: ignore[no-any-return]
@@ -99,6 +102,9 @@ class Guarded(Compiled):
             rows = self._checked(rows)
         elif not len(rows):
             self._refuse_bad_shape(rows)
+        if len(rows) > 1 and self.weighing == 0:
+            self._refuse_bad_shape(rows)
+            return _row_by_row(rows, self.table[0]) + self.intercept  # type: ignore[no-any-return]
         return rows.dot(self.table[self.weighing].T) + self.intercept  # type: ignore[no-any-return]
 
     def _checked(self, rows: Rows) -> Rows:
@@ -211,3 +217,12 @@ class Staged(Compiled):
             if refused.any():
                 self._refuse_taken(refused, self.columns, problem)
         return columns
+
+
+def _row_by_row(rows: Rows, weights: npt.NDArray[np.float64]) -> Predictions:
+    """Return ``rows @ weights`` with the bits that each row gives alone.
+
+    BLAS adds in another order in a product of a matrix, and its last bit differs for half of all rows.
+    """
+    with np.errstate(all="ignore"):
+        return np.vecdot(np.ascontiguousarray(rows), weights)  # type: ignore[no-any-return]

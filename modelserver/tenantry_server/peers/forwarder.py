@@ -33,6 +33,7 @@ from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.peer import Peer
+from tenantry_server.peers.spread import Spread
 from tenantry_server.peers.view import FleetView
 from tenantry_server.quotas.quotas import Left
 from tenantry_server.wire import bodies, deadlines, headers
@@ -43,10 +44,9 @@ log = structlog.get_logger(__name__)
 
 _METHODS = frozenset({"GET", "POST"})
 _ABOUT_MEMORY = "/v2/repository/"
-# No other server knows better.
-_FINAL = frozenset(
-    {ModelNotReady.reason, ModelStalled.reason, ModelLoading.reason, ModelQuarantined.reason}
-)
+FINAL = frozenset({ModelNotReady.reason, ModelStalled.reason, ModelLoading.reason, ModelQuarantined.reason})
+"""Reasons of a 503 of which no other server knows better."""
+
 _TRIED = web.RequestKey("tried", set)
 """The ids of peers that could not answer, where none could."""
 
@@ -135,6 +135,17 @@ class Forwarder:
             return await self._here_or_rescued(request, question, here)
         return await here(request)
 
+    @property
+    def spread(self) -> Spread:
+        """What passes on parts of a request for many users."""
+        return Spread(
+            self._view,
+            self.directory,
+            hops=self._hops,
+            may_hold_up=self._models_here,
+            passed_on=self._passed_on,
+        )
+
     async def pass_on_plain(self, request: web.Request, user_id: str) -> WholeAnswer | None:
         """Pass on a prediction whose body has arrived, past the application; None: the application answers.
 
@@ -218,9 +229,9 @@ class Forwarder:
             return False
         if reason == LeaseLost.reason:
             peer.lease_over()
-        if reason not in _FINAL:
+        if reason not in FINAL:
             log.debug("peer can't answer", peer=peer.server_id, reason=reason)
-        return reason in _FINAL
+        return reason in FINAL
 
     async def _here_or_rescued(
         self, request: web.Request, question: choice.Request, here: Handler

@@ -35,6 +35,10 @@ class LoadMeter:
         """Count a request of this user, whose model took so many seconds of a core."""
         self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
 
+    def spent_together(self, user_id: str, rows_s: float) -> None:
+        """Count rows of this user in a request of many users, which took so many seconds of a core."""
+        self._spent[user_id] = self._spent.get(user_id, 0.0) + rows_s
+
     @property
     def load(self) -> float:
         """Busy share of this server's core, 0 to 1, over the last second or longer."""

@@ -6,9 +6,10 @@ as the router decoded them, and never by how it is spelt.
 
 from aiohttp import hdrs, web
 
-from tenantry.errors import Unauthenticated
+from tenantry.errors import Forbidden, Unauthenticated
 from tenantry_server import protocols
 from tenantry_server.access.gate import Gate, Need
+from tenantry_server.access.grants import Grant
 from tenantry_server.wire import headers
 
 _NEEDS = {
@@ -36,12 +37,14 @@ _NEEDS = {
         "/v2/models/{user_id}/versions/{version}/infer",
         "/v2/models/{user_id}/versions/{version}/ready",
     ),
+    Need.USERS: ("/predict", "/forecast"),
     Need.OPERATE: ("/v2/repository/models/{user_id}/load", "/v2/repository/models/{user_id}/unload"),
     Need.LIST: ("/v1/models", "/v1/timeseries/models", "/v2/repository/index"),
     Need.PEER: ("/peers/warm", "/peers/kernels"),
 }
 _OF = {path: need for need, paths in _NEEDS.items() for path in paths}
-_OF_HOPS = frozenset({Need.USER, Need.OPERATE, Need.PEER})
+_OF_HOPS = frozenset({Need.USER, Need.USERS, Need.OPERATE, Need.PEER})
+_GRANT = web.RequestKey("grant", Grant)
 
 
 def need_of(request: web.Request) -> Need:
@@ -74,5 +77,23 @@ async def admit(gate: Gate, request: web.Request) -> None:
             return
         raise Unauthenticated("no valid proof of another server")
     grant = await gate.caller(request.headers.getall(hdrs.AUTHORIZATION, ()))
+    if need is Need.USERS:
+        request[_GRANT] = grant
     user_id = await protocols.user_id_of(request) if need in (Need.USER, Need.OPERATE) else None
     gate.judge(grant, need, user_id)
+
+
+def refusal_of(request: web.Request, user_id: str) -> Forbidden | None:
+    """Return why a caller may not ask for one of several users; None: it may.
+
+    It says the same whether or not that user exists.
+    """
+    grant = request.get(_GRANT)
+    if grant is None or grant.covers(user_id):
+        return None
+    return Forbidden("the key or token is not for this user")
+
+
+def judges_users(request: web.Request) -> bool:
+    """Return whether each of several users has to be judged: not where nobody shows a key, nor of a hop."""
+    return _GRANT in request

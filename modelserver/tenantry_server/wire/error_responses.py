@@ -28,6 +28,8 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.Forbidden, 403),
     (errors.QuotaExceeded, 429),
     (errors.RowsTooMany, 413),
+    (errors.BatchTooLong, 413),
+    (errors.UnknownMediaType, 415),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),
     (errors.ServersLost, 500),
@@ -50,8 +52,7 @@ def native(reason: str, message: str) -> Any:
 
 def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     """Return the answer to a request that failed with an error of ours."""
-    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    message = _public(error)
+    status, message = status_of(error), _public(error)
     if status == 401:  # RFC 6750, section 3
         return response(status, error.reason, message, body, {hdrs.WWW_AUTHENTICATE: "Bearer"})
     if isinstance(error, errors.QuotaExceeded):
@@ -72,6 +73,19 @@ def _in_time(wait_s: float) -> dict[str, str]:
         "Retry-After": str(max(1, math.ceil(wait_s))),
         RETRY_AFTER_MS: str(max(1, math.ceil(wait_s * 1e3))),
     }
+
+
+def status_of(error: TenantryError) -> int:
+    """Return the HTTP status of an error."""
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+
+
+def words_of(error: TenantryError) -> str:
+    """Return the message of an error that is one of several in an answer, without headers of its own."""
+    message = _public(error)
+    if error.retry_after_s is None or status_of(error) != 503 or not error.retryable:
+        return message
+    return f"{message}; the next attempt is in {max(1, math.ceil(error.retry_after_s))} s"
 
 
 def _public(error: TenantryError) -> str:

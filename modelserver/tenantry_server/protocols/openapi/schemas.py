@@ -69,6 +69,38 @@ SCHEMAS: dict[str, Schema] = {
             },
         },
     ),
+    "BatchRows": _object(
+        ["rows"],
+        {
+            "rows": _list(
+                {"type": "object"}, description="Each names its user, as a text, beside its values."
+            )
+        },
+        additionalProperties=False,
+        title="rows of many users",
+    ),
+    "BatchPredictions": _object(
+        ["predictions", "errors"],
+        {"predictions": _list(ref("Prediction")), "errors": _list(ref("BatchError"))},
+    ),
+    "BatchForecasts": _object(
+        ["forecasts", "errors"],
+        {
+            "forecasts": _list({"anyOf": [_list({"type": "object"}), {"type": "null"}]}),
+            "errors": _list(ref("BatchError")),
+        },
+    ),
+    "BatchError": _object(
+        ["row", "user_id", "status", "reason", "message"],
+        {
+            "row": _COUNT,
+            "user_id": {"type": ["string", "null"]},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "reason": _NAME,
+            "message": _NAME,
+        },
+        description="Why a row has no answer: what a request for it alone would be answered with.",
+    ),
     "ForecastRequest": _object(
         ["horizon"],
         {

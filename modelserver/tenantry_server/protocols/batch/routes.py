@@ -1,0 +1,105 @@
+"""The routes of batches: a body becomes rows, users are judged one by one, and each row gets its answer."""
+
+import asyncio
+import time
+from collections import defaultdict
+from functools import partial
+
+from aiohttp import web
+
+from tenantry.errors import InvalidRequest, LeaseLost
+from tenantry_server.predicting.batches import Answers, turns
+from tenantry_server.protocols import admission
+from tenantry_server.protocols.batch import errors, writing
+from tenantry_server.protocols.batch.inside import FORECAST, PREDICT, Form, Inside
+from tenantry_server.protocols.batch.passing import Run
+from tenantry_server.protocols.service import read_body
+from tenantry_server.rows import batch_json
+from tenantry_server.rows.batch import USER_COLUMN, Batch
+from tenantry_server.rows.forecast_batch import ForecastBatch
+from tenantry_server.rows.payload import short
+from tenantry_server.wire import headers, media_types
+from tenantry_server.wire.media_types import Media
+
+PATHS = (PREDICT.path, FORECAST.path)
+_QUERY = "user_column"
+_LONGEST_NAME = 256
+
+
+def routes(inside: Inside) -> list[web.RouteDef]:
+    """Return the routes of this protocol."""
+
+    async def predict(request: web.Request) -> web.Response:
+        return await _answered(inside, request, PREDICT)
+
+    async def forecast(request: web.Request) -> web.Response:
+        return await _answered(inside, request, FORECAST)
+
+    return [web.post(PREDICT.path, predict), web.post(FORECAST.path, forecast)]
+
+
+async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Response:
+    is_hop, wants_fresh = headers.HOP in request.headers, headers.FRESH in request.headers
+    if is_hop and wants_fresh and inside.spread is not None and not inside.spread.lease_held:
+        raise LeaseLost
+    asked = media_types.of_body(request)
+    batch = await _read(inside, request, asked)
+    if form is FORECAST:
+        batch = ForecastBatch(batch)
+    answers = Answers(len(batch))
+    ends_s = time.monotonic() + inside.service.timeout_s(request)
+    run = Run(inside, form, batch, answers, ends_s=ends_s, is_hop=is_hop, wants_fresh=wants_fresh)
+    await run.answer(await _admitted(inside, request, batch, answers))
+    refusals = await errors.described(inside, answers)
+    _count(inside, len(batch), refusals)
+    media = media_types.of_answer(request, asked)
+    write = writing.as_lines if media is Media.NDJSON else writing.as_json
+    body = await inside.batches.aside(partial(write, form, batch, answers, refusals), rows=len(batch))
+    return web.Response(body=body, headers={"Content-Type": media.value})
+
+
+async def _read(inside: Inside, request: web.Request, asked: Media) -> Batch:
+    column = request.query.get(_QUERY, USER_COLUMN)
+    if not 0 < len(column) <= _LONGEST_NAME or column in writing.RESERVED:
+        raise InvalidRequest(
+            f"?{_QUERY}= must be the name of the column with the user, got {short(column)}"
+        )
+    body = await read_body(request)
+    parse = batch_json.parse_lines if asked is Media.NDJSON else batch_json.parse
+    return await inside.service.read(body, partial(parse, user_column=column, most_rows=inside.max_rows))
+
+
+async def _admitted(
+    inside: Inside, request: web.Request, batch: Batch, answers: Answers
+) -> dict[str, list[int]]:
+    """Return the rows of each user that the caller may ask for; all others are refused."""
+    users = await inside.batches.aside(partial(_grouped, batch), rows=len(batch))
+    answers.errors.update(batch.problems)
+    if not admission.judges_users(request):
+        return users
+    for user_id in turns(list(users)):
+        if user_id is None:
+            await asyncio.sleep(0)
+            continue
+        refusal = admission.refusal_of(request, user_id)
+        if refusal is not None:
+            answers.refuse(users.pop(user_id), refusal)
+    return users
+
+
+def _grouped(batch: Batch) -> dict[str, list[int]]:
+    users: dict[str, list[int]] = defaultdict(list)
+    for row, user_id in enumerate(batch.users):
+        if user_id is not None and row not in batch.problems:
+            users[user_id].append(row)
+    return dict(users)
+
+
+def _count(inside: Inside, rows: int, refusals: dict[int, errors.Refusal]) -> None:
+    statuses: dict[int, int] = defaultdict(int)
+    for refusal in refusals.values():
+        statuses[refusal.status] += 1
+    statuses[200] = rows - len(refusals)
+    for status, count in statuses.items():
+        if count:
+            inside.counted(status, count)
