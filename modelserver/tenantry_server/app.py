@@ -30,6 +30,7 @@ from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
+from tenantry_server.workers.table_calls import Tables
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +118,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         service,
         batches,
         None if forwarder is None else forwarder.spread,
+        None if pool is None else Tables(pool, timeout_s=predict_timeout_s),
         max_rows=max_batch_rows,
         max_body_bytes=max_body_bytes,
         explained=explained,

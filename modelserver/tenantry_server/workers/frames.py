@@ -35,6 +35,8 @@ class Kind(enum.IntEnum):
     FORKED = 9  # zygote: JSON of that number and the process id
     EXITED = 10  # zygote: JSON of the process id and the wait status
     IMPORTED = 11  # zygote: nothing; it has imported the libraries
+    READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
+    WRITE = 13  # front: columns, the same
 
 
 _FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame

@@ -29,6 +29,7 @@ _ERRORS = {
     kind.reason: kind
     for kind in (
         errors.AnswersDiffer,
+        errors.BatchTooLong,
         errors.ArtifactInvalid,
         errors.CardUnusable,
         errors.FeatureMismatch,
@@ -39,6 +40,7 @@ _ERRORS = {
         errors.PredictionFailed,
         errors.TimelineMismatch,
         errors.UnknownFormat,
+        errors.UnknownMediaType,
         errors.VersionSkew,
     )
 }

@@ -110,6 +110,8 @@ class _Worker:
         try:
             if kind is Kind.LOAD:
                 return Kind.LOADED, [orjson.dumps(contained(lambda: self._load(orjson.loads(body), *fds)))]
+            if kind in (Kind.READ, Kind.WRITE):
+                return Kind.ANSWER, contained(lambda: _table(kind, body))
             predictions = contained(lambda: self._scored(kind, body))
             return Kind.ANSWER, answers.pack(predictions, time.thread_time() - began_s)
         except Exception as error:
@@ -177,6 +179,14 @@ def _forecasts(model: Model, exact: ModelId, card: bytes | None) -> list[Buffer]
     read = None if card is None else Card.read(card)
     table = surroundings.kept(lambda: compiled.table_of(model, read))
     return None if table is None else wire.pack(table)
+
+
+def _table(kind: Kind, body: bytearray) -> Sequence[Buffer]:
+    """Read or write a table, by a library that most workers never import."""
+    from tenantry_server.workers import tables  # noqa: PLC0415 - as said
+
+    given = memoryview(body)
+    return tables.read(given) if kind is Kind.READ else tables.write(given)
 
 
 def _written_again(data: bytes, exact: ModelId) -> bytes:

@@ -14,6 +14,7 @@ _HEAVY = (
     "onnxruntime",
     "xgboost",
     "lightgbm",
+    "pyarrow",
 )
 
 

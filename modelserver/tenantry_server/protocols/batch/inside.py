@@ -7,6 +7,7 @@ from tenantry.errors import ModelNotReady
 from tenantry_server.peers.spread import Spread
 from tenantry_server.predicting.batches import Batches
 from tenantry_server.protocols.service import Service
+from tenantry_server.workers.table_calls import Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Inside:
         service: what all protocols use.
         batches: answers rows.
         spread: passes rows on; None: there are no other servers.
+        tables: reads and writes Arrow and Parquet; None: there are no workers for it.
         max_rows: of one request.
         max_body_bytes: of one request, also to another server.
         explained: finds out why no version of a model has loaded; None: nobody knows.
@@ -43,6 +45,7 @@ class Inside:
     service: Service
     batches: Batches
     spread: Spread | None = None
+    tables: Tables | None = None
     max_rows: int = 100_000
     max_body_bytes: int = 8 << 20
     explained: Callable[[ModelNotReady], Awaitable[ModelNotReady]] | None = None

@@ -3,11 +3,15 @@
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
-from tenantry.errors import InvalidRequest, LeaseLost
+from tenantry.errors import InvalidRequest, LeaseLost, UnknownMediaType
+from tenantry_server.kernels import arrays
+from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.predicting.batches import Answers, turns
 from tenantry_server.protocols import admission
 from tenantry_server.protocols.batch import errors, writing
@@ -18,12 +22,15 @@ from tenantry_server.rows import batch_json
 from tenantry_server.rows.batch import USER_COLUMN, Batch
 from tenantry_server.rows.forecast_batch import ForecastBatch
 from tenantry_server.rows.payload import short
+from tenantry_server.rows.table_batch import TableBatch, columns_of
 from tenantry_server.wire import headers, media_types
 from tenantry_server.wire.media_types import Media
+from tenantry_server.workers.table_calls import Tables
 
 PATHS = (PREDICT.path, FORECAST.path)
 _QUERY = "user_column"
 _LONGEST_NAME = 256
+_IN_MEMORY = 16  # times what a body may have: Parquet is compressed
 
 
 def routes(inside: Inside) -> list[web.RouteDef]:
@@ -53,9 +60,54 @@ async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Res
     refusals = await errors.described(inside, answers)
     _count(inside, len(batch), refusals)
     media = media_types.of_answer(request, asked)
-    write = writing.as_lines if media is Media.NDJSON else writing.as_json
-    body = await inside.batches.aside(partial(write, form, batch, answers, refusals), rows=len(batch))
+    body = await _written(
+        inside, media, partial(_WRITERS[media], form, batch, answers, refusals), len(batch)
+    )
     return web.Response(body=body, headers={"Content-Type": media.value})
+
+
+_WRITERS: dict[Media, Callable[..., Any]] = {
+    Media.JSON: writing.as_json,
+    Media.NDJSON: writing.as_lines,
+    Media.ARROW: writing.as_columns,
+    Media.PARQUET: writing.as_columns,
+}
+
+
+async def _written(inside: Inside, media: Media, write: Callable[[], Any], rows: int) -> bytes:
+    made = await inside.batches.aside(write, rows=rows)
+    if not media.is_table:
+        return bytes(made)
+    described, columns = made
+    return await _tables(inside).write({"form": _FORMS[media], "columns": described}, columns)
+
+
+_FORMS = {Media.ARROW: "arrow", Media.PARQUET: "parquet"}
+
+
+def _tables(inside: Inside) -> Tables:
+    if inside.tables is None:
+        raise UnknownMediaType(
+            "Arrow and Parquet are read in worker processes, and TENANTRY_WORKERS=0 allows none; send "
+            "application/json or application/x-ndjson"
+        )
+    return inside.tables
+
+
+async def _table(inside: Inside, body: bytes, media: Media, column: str) -> Batch:
+    asked = {
+        "form": _FORMS[media],
+        "user_column": column,
+        "most_rows": inside.max_rows,
+        "most_bytes": _IN_MEMORY * inside.max_body_bytes,
+    }
+    given = await _tables(inside).read(body, asked)
+    return await inside.batches.aside(partial(_decoded, given, column))
+
+
+def _decoded(given: Buffer, column: str) -> Batch:
+    document, columns = arrays.decode(given)
+    return TableBatch(columns_of(document["columns"], columns), document["rows"], column)
 
 
 async def _read(inside: Inside, request: web.Request, asked: Media) -> Batch:
@@ -65,6 +117,8 @@ async def _read(inside: Inside, request: web.Request, asked: Media) -> Batch:
             f"?{_QUERY}= must be the name of the column with the user, got {short(column)}"
         )
     body = await read_body(request)
+    if asked.is_table:
+        return await _table(inside, body, asked, column)
     parse = batch_json.parse_lines if asked is Media.NDJSON else batch_json.parse
     return await inside.service.read(body, partial(parse, user_column=column, most_rows=inside.max_rows))
 

@@ -1,8 +1,10 @@
 """The answers of a batch in each form, written a few thousand rows at a time."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from tenantry.forecaster import MEAN
@@ -17,7 +19,8 @@ PREDICTION, ERROR, REASON, STATUS = "prediction", "error", "reason", "status"
 RESERVED = (PREDICTION, ERROR, REASON, STATUS, TIME, MEAN)
 """Columns of an answer that is a table, beside the column of the user."""
 
-Refusals = dict[int, Refusal]
+Refusals: TypeAlias = dict[int, Refusal]
+Columns: TypeAlias = "tuple[list[dict[str, Any]], list[npt.NDArray[Any]]]"
 _ANSWERED = {ERROR: None, REASON: None, STATUS: 200}
 _NOTHING: dict[str, dict[str, Any]] = {
     "predictions": {PREDICTION: None},
@@ -60,3 +63,60 @@ def as_records(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -
                 yield user | step | _ANSWERED
         else:
             yield {column: user_id, PREDICTION: value, ERROR: None, REASON: None, STATUS: 200}
+
+
+def as_columns(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> Columns:
+    """Return the records as columns for a worker that writes a table: what they are, and the arrays."""
+    column = batch.user_column
+    if form is FORECAST:
+        table = _by_name(as_records(form, batch, answers, refusals), (column, TIME, MEAN))
+    else:
+        at = range(len(batch))
+        table = {column: list(batch.users), PREDICTION: answers.values}
+        table[ERROR] = [refusals[row].message if row in refusals else None for row in at]
+        table[REASON] = [refusals[row].reason if row in refusals else None for row in at]
+        table[STATUS] = [refusals[row].status if row in refusals else 200 for row in at]
+    described: list[dict[str, Any]] = []
+    made: list[npt.NDArray[Any]] = []
+    for name, values in table.items():
+        numbers = _numbers(values)
+        parts = _texts(values) if numbers is None else [numbers]
+        text = name in (column, ERROR, REASON)
+        described.append({"name": name, "parts": len(parts), "json": numbers is None, "text": text})
+        made += parts
+    return described, made
+
+
+def _by_name(records: Iterator[dict[str, Any]], first: Sequence[str]) -> dict[str, list[Any]]:
+    """Return records as columns; what a record has not is None. The last ones are those of errors."""
+    table: dict[str, list[Any]] = {name: [] for name in first}
+    last: dict[str, list[Any]] = {name: [] for name in _ANSWERED}
+    for place, record in enumerate(records):
+        for name, value in record.items():
+            column = last[name] if name in last else table.get(name)
+            if column is None:
+                column = table[name] = [None] * place
+            column.append(value)
+        for column in table.values():
+            if len(column) <= place:
+                column.append(None)
+    return table | last
+
+
+def _numbers(values: Sequence[Any]) -> npt.NDArray[Any] | None:
+    """Return float64, or int64, where all values are such numbers; floats may be missing, which is NaN."""
+    kinds = {*map(type, values)}
+    if kinds == {int}:
+        try:
+            return np.array(values, np.int64)
+        except OverflowError:
+            return None
+    if kinds and kinds <= {float, type(None)} and float in kinds:
+        return np.array(values, np.float64)
+    return None
+
+
+def _texts(values: Sequence[Any]) -> list[npt.NDArray[Any]]:
+    """Return JSON lists, each of some thousand values."""
+    pieces = (values[first : first + AT_ONCE] for first in range(0, len(values), AT_ONCE))
+    return [np.frombuffer(orjson.dumps(piece), np.uint8) for piece in pieces]

@@ -73,7 +73,9 @@ SCHEMAS: dict[str, Schema] = {
         ["rows"],
         {
             "rows": _list(
-                {"type": "object"}, description="Each names its user, as a text, beside its values."
+                {},
+                description="Objects that name their user, as a text, beside their values; any other row "
+                "fails alone.",
             )
         },
         additionalProperties=False,

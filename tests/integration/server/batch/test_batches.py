@@ -63,7 +63,7 @@ async def test_each_row_has_the_answer_that_it_has_alone(client: Client) -> None
     """To the last bit, from memory and not, many rows of one user and few of others, in any order."""
     random = np.random.default_rng(0)
     users = [user for user in MODELS if user != "raises"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"user_id": str(random.choice(users)), "a": float(a), "b": float(b)}
         for a, b in random.normal(size=(300, 2))
     ]
@@ -93,7 +93,9 @@ BAD: list[Any] = [
     {"user_id": "new", "a": 1, "b": 1},
     {"user_id": "garbage", "a": 1, "b": 1},
 ]
-GOOD = [{"user_id": user, "a": 1.5, "b": 2} for user in ("ridge-1", "sum", "two", "ridge-2")]
+GOOD: list[dict[str, Any]] = [
+    {"user_id": user, "a": 1.5, "b": 2} for user in ("ridge-1", "sum", "two", "ridge-2")
+]
 
 
 async def test_a_bad_row_or_user_fails_alone_with_the_words_of_a_single_request(client: Client) -> None:
