@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -78,6 +78,9 @@ bench-isolation: $(VENV)/.dev ## workers beside an earlier tree; ARGS="--before 
 
 bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the extra hop; takes three minutes
 	$(BIN)/python -m benchmarks.shards $(ARGS)
+
+bench-batch: $(VENV)/.dev ## many users in one request beside one request for each; takes five minutes
+	$(BIN)/python -m benchmarks.batch $(ARGS)
 
 bench-trust: $(VENV)/.dev ## CPU of a request with and without a key or token; takes a minute
 	$(BIN)/python -m benchmarks.trust

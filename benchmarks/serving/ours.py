@@ -24,7 +24,12 @@ _CACHE_BYTES = 4 << 30
 
 @contextmanager
 def running(
-    tenants: Tenants, model_ids: list[str], folder: Path, env: Mapping[str, str] | None = None
+    tenants: Tenants,
+    model_ids: list[str],
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    python: Path | None = None,
 ) -> Iterator[Endpoint]:
     """A server that knows these tenants and has loaded none.
 
@@ -32,6 +37,7 @@ def running(
         model_ids: what answers for each tenant, in their order.
         folder: for the registry and the log.
         env: further settings.
+        python: of another environment; None: that of this process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     registry_url = f"sqlite:///{folder}/registry.db"
@@ -45,7 +51,7 @@ def running(
         "TENANTRY_LOG_LEVEL": "info",
         **(env or {}),
     }
-    argv = [sys.executable, "-m", "tenantry_server"]
+    argv = [str(python or sys.executable), "-m", "tenantry_server"]
     with children.running(argv, log=log, env=settings, ready=lambda text: '"serving"' in text) as child:
         url = children.printed(_URL, log)
         children.until_ok(f"{url}/readyz")

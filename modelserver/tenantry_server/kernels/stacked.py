@@ -19,6 +19,7 @@ from tenantry_server.kernels.base import SAFE, Compiled
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Made: TypeAlias = tuple[Predictions, Mask]
+_Read: TypeAlias = Callable[[Any], "tuple[Hashable, ...] | None"]
 
 _VALUE_BY_VALUE = frozenset(
     {links.positive, links.not_negative, links.sigmoid, links.steep_sigmoid, links.huber, links.exponential}
@@ -31,24 +32,47 @@ def key_of(model: Compiled) -> Hashable | None:
 
     The key holds identities of objects that the model keeps, so it is worth nothing after the model.
     """
-    kind = type(model)
-    if kind is Affine or kind is LinkedAffine:
-        stackable = model.weights.ndim == 1 and model.weights.dtype is _DOUBLE  # type: ignore[attr-defined]
-        rows: Hashable = 0
-    elif kind is Guarded or kind is LinkedGuarded:
-        stackable, rows = model.weighing == 0, len(model.table)  # type: ignore[attr-defined]
-    elif kind is Staged:
-        stackable = model.weighing == -1  # type: ignore[attr-defined]
-        columns = model.columns  # type: ignore[attr-defined]
-        rows = model.ops, None if columns is None else columns.tobytes()  # type: ignore[attr-defined]
-    else:
+    kind: Any = type(model)
+    read = _KEYS.get(kind)
+    key = None if read is None else read(model)
+    # All with the same names have the same columns; how many tells those apart that have none.
+    return None if key is None else (kind, id(model.feature_names), model.feature_count, *key)
+
+
+def _of_affine(model: Any) -> tuple[Hashable, ...] | None:
+    weights = model.weights
+    if weights.ndim > 1 or weights.dtype is not _DOUBLE:
         return None
-    link = getattr(model, "link", None)
-    if not stackable or not (link is None or link in _VALUE_BY_VALUE):
+    return model.accepts_missing, model.ignores_extra
+
+
+def _of_guarded(model: Any) -> tuple[Hashable, ...] | None:
+    return None if model.weighing != 0 else (model.accepts_missing, model.ignores_extra, len(model.table))
+
+
+def _of_staged(model: Any) -> tuple[Hashable, ...] | None:
+    if model.weighing != -1 or not (model.link is None or model.link in _VALUE_BY_VALUE):
         return None
-    classes = getattr(model, "classes", None)
-    head = id(model.feature_names), model.feature_count, model.accepts_missing, model.ignores_extra
-    return kind, head, rows, link, id(classes)
+    columns = None if model.columns is None else model.columns.tobytes()
+    flags = model.accepts_missing, model.ignores_extra
+    return *flags, model.ops, columns, model.link, id(model.classes)
+
+
+def _linked(read: _Read) -> _Read:
+    def of_linked(model: Any) -> tuple[Hashable, ...] | None:
+        key = None if model.link not in _VALUE_BY_VALUE else read(model)
+        return None if key is None else (*key, model.link, id(model.classes))
+
+    return of_linked
+
+
+_KEYS: dict[type, _Read] = {
+    Affine: _of_affine,
+    LinkedAffine: _linked(_of_affine),
+    Guarded: _of_guarded,
+    LinkedGuarded: _linked(_of_guarded),
+    Staged: _of_staged,
+}
 
 
 def takes_several(model: Compiled) -> bool:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -92,32 +93,35 @@ class Batches:
         """Return the users whose model is a kernel in memory, and the others; who has none is refused."""
         found: Found = []
         others: list[str] = []
-        for user_id in turns(users):
-            if user_id is None:
-                await asyncio.sleep(0)
-                continue
-            try:
-                resident = self._kernel_of(user_id)
-            except TenantryError as error:
-                answers.refuse(users[user_id], error)
-                continue
-            if resident is None:
-                others.append(user_id)
-            else:
-                found.append((user_id, resident, users[user_id]))
+        following = iter(users.items())
+        while some := list(islice(following, _USERS_AT_ONCE)):
+            for user_id, rows in some:
+                try:
+                    resident = self._kernel_of(user_id)
+                except TenantryError as error:
+                    answers.refuse(rows, error)
+                    continue
+                if resident is None:
+                    others.append(user_id)
+                else:
+                    found.append((user_id, resident, rows))
+            await asyncio.sleep(0)
         return found, others
 
     async def compute(self, batch: Batch, found: Found, answers: Answers) -> None:
         """Answer the rows of kernels."""
         if not found:
             return
-        rows = sum(len(each) for _, _, each in found)
+        rows = sum([len(each) for _, _, each in found])
         spent_s = await self.aside(partial(_compute, batch, found, answers), rows=rows)
-        for place, (user_id, resident, theirs) in enumerate(found, 1):
-            resident.requests += len(theirs)
-            self._plane.meter.spent_together(user_id, spent_s * len(theirs) / rows)
-            if place % _USERS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        for first in range(0, len(found), _USERS_AT_ONCE):
+            some = found[first : first + _USERS_AT_ONCE]
+            self._plane.meter.spent_together(
+                [(user_id, len(theirs)) for user_id, _, theirs in some], spent_s / rows
+            )
+            for _, resident, theirs in some:
+                resident.requests += len(theirs)
+            await asyncio.sleep(0)
 
     async def ask_each(self, batch: Batch, users: Users, answers: Answers, *, timeout_s: float) -> None:
         """Answer the rows of other models, with one call for each user, some users at a time."""
@@ -153,9 +157,7 @@ class Batches:
             return None
         model_id = self._users.peek(user_id)
         resident = None if model_id is None else self._models.peek(model_id)
-        if resident is None or not resident.here or not isinstance(resident.model, Compiled):
-            return None
-        return resident
+        return resident if resident is not None and isinstance(resident.model, Compiled) else None
 
 
 def turns(users: Iterable[str]) -> Iterator[str | None]:

@@ -2,7 +2,7 @@
 
 import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _WINDOW_S = 1.0
@@ -35,9 +35,11 @@ class LoadMeter:
         """Count a request of this user, whose model took so many seconds of a core."""
         self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
 
-    def spent_together(self, user_id: str, rows_s: float) -> None:
-        """Count rows of this user in a request of many users, which took so many seconds of a core."""
-        self._spent[user_id] = self._spent.get(user_id, 0.0) + rows_s
+    def spent_together(self, rows: Iterable[tuple[str, int]], row_s: float) -> None:
+        """Count rows in a request of many users: how many each has, and the seconds of a core for one."""
+        spent = self._spent
+        for user_id, count in rows:
+            spent[user_id] = spent.get(user_id, 0.0) + count * row_s
 
     @property
     def load(self) -> float:

@@ -14,7 +14,7 @@ from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.predicting.batches import Answers, turns
 from tenantry_server.protocols import admission
-from tenantry_server.protocols.batch import errors, writing
+from tenantry_server.protocols.batch import errors, garbage, writing
 from tenantry_server.protocols.batch.inside import FORECAST, PREDICT, Form, Inside
 from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body
@@ -50,7 +50,16 @@ async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Res
     if is_hop and wants_fresh and inside.spread is not None and not inside.spread.lease_held:
         raise LeaseLost
     asked = media_types.of_body(request)
-    batch = await _read(inside, request, asked)
+    body = await read_body(request)
+    with garbage.spared(len(body)):
+        return await _of_body(inside, request, form, asked, body)
+
+
+async def _of_body(
+    inside: Inside, request: web.Request, form: Form, asked: Media, body: bytes
+) -> web.Response:
+    is_hop, wants_fresh = headers.HOP in request.headers, headers.FRESH in request.headers
+    batch = await _read(inside, request, asked, body)
     if form is FORECAST:
         batch = ForecastBatch(batch)
     answers = Answers(len(batch))
@@ -60,10 +69,10 @@ async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Res
     refusals = await errors.described(inside, answers)
     _count(inside, len(batch), refusals)
     media = media_types.of_answer(request, asked)
-    body = await _written(
+    content = await _written(
         inside, media, partial(_WRITERS[media], form, batch, answers, refusals), len(batch)
     )
-    return web.Response(body=body, headers={"Content-Type": media.value})
+    return web.Response(body=content, headers={"Content-Type": media.value})
 
 
 _WRITERS: dict[Media, Callable[..., Any]] = {
@@ -110,13 +119,12 @@ def _decoded(given: Buffer, column: str) -> Batch:
     return TableBatch(columns_of(document["columns"], columns), document["rows"], column)
 
 
-async def _read(inside: Inside, request: web.Request, asked: Media) -> Batch:
+async def _read(inside: Inside, request: web.Request, asked: Media, body: bytes) -> Batch:
     column = request.query.get(_QUERY, USER_COLUMN)
     if not 0 < len(column) <= _LONGEST_NAME or column in writing.RESERVED:
         raise InvalidRequest(
             f"?{_QUERY}= must be the name of the column with the user, got {short(column)}"
         )
-    body = await read_body(request)
     if asked.is_table:
         return await _table(inside, body, asked, column)
     parse = batch_json.parse_lines if asked is Media.NDJSON else batch_json.parse
