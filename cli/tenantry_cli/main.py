@@ -17,6 +17,7 @@ _COMMANDS = {
     "get": "Show tenants with their status, one in full, the servers, or their shards.",
     "predict": "Ask for a prediction, as a client would.",
     "forecast": "Ask for a forecast, as a client would.",
+    "score": "Predict for every row of a table, each with its own user's model.",
     "publish": "Store a model file and declare it for a user.",
     "doctor": "Load every model with the libraries here, and list those that would not; --fix some.",
     "serve": "Run one model server.",

@@ -1,5 +1,8 @@
 """The only module of the server's side that speaks to S3: reads artifacts, and publishes them."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import boto3
@@ -162,6 +165,25 @@ def _for_the_publisher(
         case _:
             help_ = "check the endpoint (s3_endpoint_url, TENANTRY_S3_ENDPOINT_URL), and publish again"
     return type(problem).of_publishing(f"{uri} could not be stored ({said}); {help_}; nothing was declared")
+
+
+@contextmanager
+def as_files(uri: str) -> Iterator[None]:
+    """Raise what S3 refuses in the block as the error that a file would raise: for tables, not artifacts.
+
+    Raises:
+        OSError: FileNotFoundError and PermissionError among them; without credentials or query strings.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        said, status = type(error).__name__, 0
+        if isinstance(error, ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            said = f"HTTP {status} {error.response.get('Error', {}).get('Code', '')}".rstrip()
+        number = {404: errno.ENOENT, 403: errno.EACCES}.get(status, errno.EIO)
+        words = "no AWS credentials were found" if isinstance(error, NoCredentialsError) else said
+        raise OSError(number, f"S3 refused it ({words})", uri) from error
 
 
 def split_uri(uri: str) -> tuple[str, str]:

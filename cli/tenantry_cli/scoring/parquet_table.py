@@ -1,0 +1,88 @@
+"""Parquet, read in batches of Arrow's own types."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tenantry.scoring import frames
+from tenantry_cli.scoring.places import Place
+from tenantry_cli.scoring.table import Table, in_words, pyarrow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ParquetTable(Table):
+    """Read in batches of Arrow's own types, which are sent as they are."""
+
+    def __init__(self, place: Place, user_column: str, columns: Sequence[str] | None) -> None:
+        self.name = place.name
+        self._pa = pyarrow(place.name)
+        self._place = place
+        with self._damaged(), place.opened() as file:
+            parquet = self._pa.parquet.ParquetFile(file)
+            self.rows = parquet.metadata.num_rows
+            schema = parquet.schema_arrow
+        with in_words(place.name):
+            frames.check_names(schema.names, user_column, columns)
+            kind = schema.field(user_column).type
+            if not _holds_text(self._pa, kind):
+                raise frames.refused(frames.numbers_lost(user_column, str(kind)))
+        if not self.rows:
+            raise click.ClickException(f"{place.name} has no rows")
+
+    def _damaged(self) -> "_Damaged":
+        return _Damaged(self._pa.ArrowException, self.name)
+
+    def pieces(self, skip: int, rows: int) -> Iterator["pd.DataFrame"]:
+        """As `Table`."""
+        import pandas as pd  # noqa: PLC0415 - help and errors need none
+
+        with self._damaged(), self._place.opened() as file:
+            parquet = self._pa.parquet.ParquetFile(file)
+            groups, skip = _after(parquet.metadata, skip)
+            for batch in parquet.iter_batches(rows, row_groups=groups):
+                if skip >= batch.num_rows:
+                    skip -= batch.num_rows
+                    continue
+                rest = batch.slice(skip)
+                skip = 0
+                yield rest.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+class _Damaged:
+    """Turns what pyarrow says of a damaged file into the error of the command."""
+
+    def __init__(self, kind: type[Exception], name: str) -> None:
+        self._kind = kind
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, self._kind) or (type(error) is OSError and error.errno is None):
+            words = str(error).rstrip(".")
+            raise click.ClickException(
+                f"{self._name} is not a whole Parquet file, it was cut short or is something else "
+                f"({words}); write or copy it again"
+            ) from None
+
+
+def _holds_text(pa: Any, kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(text or pa.types.is_null(kind))
+
+
+def _after(metadata: Any, skip: int) -> tuple[list[int], int]:
+    """Return the row groups that hold what comes after the first rows, and how many to skip in them."""
+    groups = range(metadata.num_row_groups)
+    for group in groups:
+        count = metadata.row_group(group).num_rows
+        if skip < count:
+            return list(groups[group:]), skip
+        skip -= count
+    return [], 0

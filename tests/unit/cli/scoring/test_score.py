@@ -1,0 +1,308 @@
+"""`tenantry score` on a scripted server: files in and out, interruptions, and input that is refused."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tenantry.scoring import close
+from tenantry_cli import main
+from tenantry_cli.scoring import job
+from tests.support.network.batch_server import BatchServer, Failed, Row, running
+
+ROWS = 25
+SALES = pd.DataFrame(
+    {
+        "store_id": [f"00{number % 7}" for number in range(ROWS)],
+        "x": [float(number) for number in range(ROWS)],
+        "kind": ["a,b" if number % 3 else None for number in range(ROWS)],
+    }
+)
+Score = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts take no time, and parts are small."""
+    monkeypatch.setattr("tenantry.backoff.delay_s", lambda *_args, **_options: 0.0)
+    monkeypatch.setattr(job, "PART_ROWS", 8)
+
+
+@pytest.fixture
+def server() -> Iterator[BatchServer]:
+    with running(BatchServer()) as server:
+        yield server
+    close()
+
+
+@pytest.fixture
+def score(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Score:
+    """Runs the command; returns its exit status and what it said."""
+
+    def run(*args: Any, user_column: str = "store_id") -> tuple[int, str]:
+        capsys.readouterr()
+        asked = ["score", *map(str, args), "--url", server.url, "--user-column", user_column]
+        monkeypatch.setattr(
+            sys, "argv", ["tenantry", *asked, "--rows-per-request", "4", "--in-flight", "2"]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return run
+
+
+def write(path: Path, table: pd.DataFrame = SALES) -> Path:
+    """A table, in the format that its name says."""
+    if path.suffix == ".parquet":
+        table.to_parquet(path, index=False)
+    elif path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    return path
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The same, back; users are text."""
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path, dtype={"store_id": str})
+    return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+
+
+@pytest.mark.parametrize("source", ["sales.parquet", "sales.csv", "sales.ndjson"])
+@pytest.mark.parametrize("out", ["out.parquet", "out.csv", "out.jsonl"])
+def test_each_format_to_each(score: Score, tmp_path: Path, source: str, out: str) -> None:
+    status, said = score(write(tmp_path / source), "--out", tmp_path / out)
+    assert status == 0, said
+    scored = read(tmp_path / out)
+    assert list(scored.columns) == ["store_id", "x", "kind", "prediction", "error", "reason"]
+    assert scored["store_id"].tolist() == SALES["store_id"].tolist()
+    assert scored["prediction"].tolist() == [2.0 * number for number in range(ROWS)]
+    assert scored["kind"].isna().tolist() == SALES["kind"].isna().tolist()
+    assert "25 rows scored, 0 of them without a prediction" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source, out])
+
+
+def test_failed_rows_are_reported_by_reason(score: Score, server: BatchServer, tmp_path: Path) -> None:
+    """Their predictions are null; the status says that there are some."""
+
+    def model(row: Row) -> float:
+        if row["store_id"] == "003":
+            raise Failed(404, "ModelNotAssigned", "no model is assigned to user '003'")
+        if row["x"] == 20.0:
+            raise Failed(422, "FeatureMismatch", "column 'x' must be smaller")
+        return float(row["x"])
+
+    server.model = model
+    status, said = score(write(tmp_path / "sales.csv"), "--out", tmp_path / "out.parquet")
+    assert status == 3
+    assert "ModelNotAssigned: 4 rows" in said
+    assert "row 3, user 003: no model is assigned to user '003'" in said
+    assert "row 20, user 006: column 'x' must be smaller" in said
+    assert "25 rows scored, 5 of them without a prediction" in said
+    scored = read(tmp_path / "out.parquet")
+    assert scored["prediction"].isna().sum() == scored["reason"].notna().sum() == 5
+    assert pa.parquet.read_schema(tmp_path / "out.parquet").field("error").type == pa.string()
+
+
+def test_predictions_of_different_types_in_one_table(
+    score: Score, server: BatchServer, tmp_path: Path
+) -> None:
+    """Whole numbers and others are numbers; with texts among them, each is JSON."""
+    server.model = lambda row: row["x"] if row["x"] > 9 else int(row["x"])
+    source = write(tmp_path / "sales.parquet")
+    assert score(source, "--out", tmp_path / "out.parquet")[0] == 0
+    assert read(tmp_path / "out.parquet")["prediction"].tolist() == [float(n) for n in range(ROWS)]
+    server.model = lambda row: "many" if row["x"] > 15 else row["x"]
+    assert score(source, "--out", tmp_path / "two.parquet")[0] == 0
+    assert read(tmp_path / "two.parquet")["prediction"].tolist()[14:17] == ["14.0", "15.0", '"many"']
+    server.model = lambda row: [row["x"], 1.0]
+    for name in ("three.parquet", "three.csv"):
+        assert score(source, "--out", tmp_path / name)[0] == 0
+    assert read(tmp_path / "three.parquet")["prediction"][2].tolist() == [2.0, 1.0]
+    assert read(tmp_path / "three.csv")["prediction"][2] == "[2.0, 1.0]"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".ndjson"])
+def test_an_interrupted_run_goes_on(score: Score, server: BatchServer, tmp_path: Path, suffix: str) -> None:
+    """Behind the last part that is whole; the rows before it are not asked again."""
+    source, out = write(tmp_path / f"sales{suffix}"), tmp_path / f"out{suffix}"
+    server.refuse = lambda asked, _number: (0, {}) if asked.rows[-1]["x"] > 18 else None
+    status, said = score(source, "--out", out)
+    assert status == 1
+    assert "16 rows are scored and kept, and the same command goes on" in said
+    assert not out.exists()
+    server.refuse, server.asked = lambda _asked, _number: None, []
+    status, said = score(source, "--out", out)
+    assert status == 0, said
+    assert "going on after 16 rows" in said
+    assert min(row["x"] for asked in server.asked for row in asked.rows) == 16.0
+    assert read(out)["prediction"].tolist() == [2.0 * number for number in range(ROWS)]
+    assert not (tmp_path / f"out{suffix}.parts").exists()
+
+
+def test_parts_of_another_table_are_not_mixed_in(score: Score, server: BatchServer, tmp_path: Path) -> None:
+    source, out = write(tmp_path / "sales.csv"), tmp_path / "out.csv"
+    server.refuse = lambda asked, _number: (0, {}) if asked.rows[-1]["x"] > 18 else None
+    assert score(source, "--out", out)[0] == 1
+    server.refuse = lambda _asked, _number: None
+    write(source, SALES.iloc[::-1])
+    status, said = score(source, "--out", out)
+    assert status == 1
+    assert "out.csv.parts holds parts of an earlier run" in said
+    assert "sales.csv has changed since" in said
+    status, said = score(source, "--out", out, "--column", "x")
+    assert status == 1
+    assert score(source, "--out", out, "--overwrite")[0] == 0
+    assert read(out)["prediction"].tolist() == [2.0 * number for number in range(ROWS)][::-1]
+
+
+def test_out_is_never_replaced_unasked(score: Score, server: BatchServer, tmp_path: Path) -> None:
+    source, out = write(tmp_path / "sales.csv"), tmp_path / "out.csv"
+    out.write_text("precious")
+    status, said = score(source, "--out", out)
+    assert (status, out.read_text()) == (1, "precious")
+    assert "out.csv exists; give another --out, or --overwrite" in said
+    server.refuse = lambda _asked, _number: (404, {})
+    assert score(source, "--out", out, "--overwrite")[0] == 1
+    assert out.read_text() == "precious"
+    server.refuse = lambda _asked, _number: None
+    assert score(source, "--out", out, "--overwrite")[0] == 0
+    assert len(read(out)) == ROWS
+
+
+def _cut(path: Path, by: int = 20) -> None:
+    path.write_bytes(path.read_bytes()[:-by])
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "spoil", "words"),
+    [
+        ("s.parquet", SALES, _cut, "is not a whole Parquet file, it was cut short"),
+        ("s.parquet", SALES, lambda path: path.write_bytes(b""), "is not a whole Parquet file"),
+        ("s.parquet", SALES.iloc[:0], None, "has no rows"),
+        ("s.parquet", SALES.assign(store_id=range(ROWS)), None, r"holds numbers \(int64\).*lost its zeros"),
+        ("s.parquet", SALES.drop(columns="store_id"), None, "no column 'store_id'.*has 'x', 'kind'"),
+        ("s.csv", SALES.iloc[:0], None, "has no rows, only a header"),
+        ("s.csv", SALES, lambda path: path.write_bytes(b""), "is empty: it has not even a header"),
+        (
+            "s.csv",
+            SALES,
+            lambda path: _cut(path, 9),
+            "row 24 has 1 values, the header 3 names; the file was cut",
+        ),
+        (
+            "s.csv",
+            SALES,
+            lambda path: path.write_bytes(b"store_id,x\n\xff,1\n"),
+            "the header can't be read: 'utf-8' codec",
+        ),
+        ("s.csv", SALES.rename(columns={"store_id": "store"}), None, "did you mean 'store'.*--user-column"),
+        ("s.ndjson", SALES.iloc[:0], None, "has no rows"),
+        ("s.ndjson", SALES, _cut, "row 24 is not JSON .*cut short"),
+        ("s.ndjson", SALES, lambda path: path.write_bytes(b"[1]\n"), "row 0 must be an object"),
+        (
+            "s.ndjson",
+            SALES.assign(store_id=range(ROWS)),
+            None,
+            "row 0, column .store_id.: a user is a text, got 0; .*zeros",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_scored(
+    score: Score,
+    tmp_path: Path,
+    name: str,
+    table: pd.DataFrame,
+    spoil: Callable[[Path], Any] | None,
+    words: str,
+) -> None:
+    """Each has its own message, names the table, and leaves no OUT."""
+    source = write(tmp_path / name, table)
+    if spoil is not None:
+        spoil(source)
+    status, said = score(source, "--out", tmp_path / "out.csv")
+    assert status == 1
+    assert str(source) in said
+    assert re.search(words, said), said
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "words"),
+    [
+        ("nothing.csv", "out.csv", "No such file or directory: "),
+        ("sales.xlsx", "out.csv", "the suffix '.xlsx' names no format; known are .parquet, .pq, .csv"),
+        ("sales.csv", "out.txt", "the suffix '.txt' names no format"),
+        ("gs://bucket/sales.csv", "out.csv", "a table is a file, or s3://BUCKET/KEY"),
+        ("s3://bucket", "out.csv", "write s3://BUCKET/KEY"),
+        ("sales.csv", "nowhere/out.csv", "there is no such folder; create it: "),
+        ("sales.csv", "sales.csv/out.csv", "there is no such folder; create it: "),
+        ("sales.csv", "sales.csv", "is the table to read"),
+    ],
+)
+def test_names_that_lead_nowhere(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, out: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "sales.csv")
+    status, said = score(source, "--out", out)
+    assert status == 1
+    assert words in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sales.csv"]
+
+
+def test_a_column_of_csv_has_one_type_whatever_comes_late(
+    score: Score, server: BatchServer, tmp_path: Path
+) -> None:
+    """A number in the last row that is not one makes texts of all; zeros in front make texts, too."""
+    server.model = lambda _row: 1.0
+    source = tmp_path / "sales.csv"
+    lines = ["store_id,a,b,c,d,e,f", *["0042,1,1.5,true,007,NA,1"] * 9, "0042,2,,false,008,2,x"]
+    source.write_text("\n".join(lines))
+    assert score(source, "--out", tmp_path / "out.ndjson")[0] == 0
+    first, last = server.asked[0].rows[0], server.asked[-1].rows[-1]
+    rows = [row for asked in server.asked for row in asked.rows]
+    assert first == {"store_id": "0042", "a": 1, "b": 1.5, "c": True, "d": "007", "e": None, "f": "1"}
+    assert {json.dumps(row) for row in rows} == {json.dumps(first), json.dumps(last)} | {
+        json.dumps({"store_id": "0042", "a": 2, "b": None, "c": False, "d": "008", "e": 2, "f": "x"})
+    }
+    server.asked.clear()
+    assert score(source, "--out", tmp_path / "two.ndjson", "--text-column", "a")[0] == 0
+    assert server.asked[0].rows[0]["a"] == "1"
+    status, said = score(source, "--out", tmp_path / "three.ndjson", "--text-column", "z")
+    assert status == 1
+    assert "no column 'z'" in said
+
+
+def test_types_of_parquet_are_sent_as_they_are(score: Score, server: BatchServer, tmp_path: Path) -> None:
+    """A whole number beside a missing one stays whole."""
+    server.model = lambda row: row["n"] or 0
+    source = tmp_path / "sales.parquet"
+    table = pa.table({"store_id": ["a", "b"], "n": pa.array([2**53 + 1, None], pa.int64())})
+    pa.parquet.write_table(table, source)
+    assert score(source, "--out", tmp_path / "out.parquet")[0] == 0
+    assert server.asked[0].rows[0]["n"] == 2**53 + 1
+    scored = pa.parquet.read_table(tmp_path / "out.parquet")
+    assert scored.column("n").to_pylist() == [2**53 + 1, None]
+    assert scored.column("prediction").to_pylist() == [2**53 + 1, 0]
+
+
+def test_options_that_exclude_each_other(score: Score, tmp_path: Path) -> None:
+    source = write(tmp_path / "sales.csv")
+    status, said = score(source, "--out", tmp_path / "out.csv", "--local")
+    assert (status, "either --url or --local" in said) == (2, True)
+    status, said = score(source, "--out", tmp_path / "out.csv", "--manifests", tmp_path)
+    assert (status, "--manifests is for --local" in said) == (2, True)
