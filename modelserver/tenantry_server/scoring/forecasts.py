@@ -83,7 +83,7 @@ def _before(timeline: Timeline, request: ForecastRequest, last: Any) -> int:
     if last is None:
         raise TimelineMismatch("from: the model does not say where its series ends; leave it out")
     start = timeline.one(request.start, "from")
-    before = timeline.count(last, start) - 1
+    before = timeline.count(last, start, "from") - 1
     if before < 0:
         raise TimelineMismatch(f"from: {label(start)} is not after the end of the series, {label(last)}")
     if before + request.horizon > MOST_STEPS:
@@ -104,7 +104,8 @@ def _exog(
         return None
     columns = dict(given or {})
     times = columns.pop(TIME, None)
-    needed = f"the model needs them for {len(steps)} steps, {label(steps[0])} to {label(steps[-1])}"
+    span = f"{len(steps)} steps, {label(steps[0])} to {label(steps[-1])}"
+    needed = f"the model needs {', '.join(names)} for {span}"
     if given is None:
         raise FeatureMismatch(
             f"exog is missing: column{'s' * (len(names) > 1)} {', '.join(names)}; {needed}"
@@ -112,12 +113,14 @@ def _exog(
     check_same(columns, names, "exog: ")
     rows = len(next(iter(columns.values())))
     if times is not None:
-        seen = [timeline.one(value, f"exog: row {number}") for number, value in enumerate(times)]
+        seen = [
+            timeline.one(value, f"exog: row {number}, column {TIME!r}")
+            for number, value in enumerate(times)
+        ]
         for number, (step, wanted) in enumerate(zip(seen, steps, strict=False)):
             if step != wanted:
-                raise TimelineMismatch(
-                    f"exog: row {number} is of {label(step)}, wanted {label(wanted)}; {needed}"
-                )
+                where = f"exog: row {number}, column {TIME!r}"
+                raise TimelineMismatch(f"{where}: {label(step)}, wanted {label(wanted)}; {needed}")
     if rows != len(steps):
         lacking = f"; {label(steps[rows])} is the first one missing" if rows < len(steps) else ""
         raise FeatureMismatch(f"exog has {rows} rows, and {needed}{lacking}")

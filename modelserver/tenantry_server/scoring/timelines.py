@@ -3,18 +3,22 @@
 Messages count rows from 0, like the body.
 """
 
+import itertools
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tenantry import Forecaster
 from tenantry.errors import TimelineMismatch
-from tenantry_server.rows.forecast_request import MOST_STEPS
+from tenantry_server.rows.forecast_request import MOST_STEPS, TIME
 from tenantry_server.rows.payload import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _NOT_A_STEP = -1
+_ISO = re.compile(r"\d{4}-\d\d|\d{8}")
+_FEWEST_TO_TELL = 3  # times of which one can say so
 
 
 class Timeline:
@@ -39,17 +43,20 @@ class Timeline:
         """
         import pandas as pd  # noqa: PLC0415 - the front imports this module, and no such library
 
-        steps = [self.one(value, f"{what}: row {number}") for number, value in enumerate(values)]
-        for number, step in enumerate(steps[1:], start=1):
-            if step <= steps[number - 1]:
-                how = "is repeated" if step == steps[number - 1] else f"is earlier than row {number - 1}"
-                raise TimelineMismatch(
-                    f"{what}: row {number}: {label(step)} {how}; send each step once, in order"
-                )
+        wheres = [f"{what}: row {number}, column {TIME!r}" for number in range(len(values))]
+        steps = [self.one(value, where) for value, where in zip(values, wheres, strict=True)]
+        self._check_place(steps[0], wheres[0])
         expected = self.steps(steps[0], len(steps), begins=True)
         for number, (step, wanted) in enumerate(zip(steps, expected, strict=True)):
-            if step != wanted:
-                raise TimelineMismatch(f"{what}: row {number}: {self._gap(step, wanted, steps, number)}")
+            if step == wanted:
+                continue
+            before = steps[number - 1]
+            if step <= before:
+                how = "is repeated" if step == before else f"is earlier than row {number - 1}"
+                problem = f"{label(step)} {how}; wanted {label(wanted)}: send each step once, in order"
+            else:
+                problem = self._gap(step, wanted, steps, number)
+            raise TimelineMismatch(f"{wheres[number]}: {problem}")
         index: pd.Index[Any] = pd.Index(expected)
         return index
 
@@ -74,7 +81,10 @@ class Timeline:
         if self.last_time is None or (zone is None and time.tz is None):
             return time
         if zone is None:
-            raise TimelineMismatch(f"{where}: {value} has a time zone, and the model's series has none")
+            raise TimelineMismatch(
+                f"{where}: {value} has a time zone, and the model's series has none; write it as in "
+                f"{label(self.last_time)}"
+            )
         if time.tz is None:
             example = label(self.last_time)
             raise TimelineMismatch(
@@ -105,7 +115,7 @@ class Timeline:
             )
         return list(times[first:])
 
-    def count(self, after: Any, until: Any) -> int:
+    def count(self, after: Any, until: Any, where: str) -> int:
         """Return how many steps lead from one to a later one; 0 or less where it is not later.
 
         More than MOST_STEPS may be too few.
@@ -113,16 +123,30 @@ class Timeline:
         Raises:
             TimelineMismatch: it is not a step that follows.
         """
-        import pandas as pd  # noqa: PLC0415 - as above
-
         if self.frequency is None:
             return int(until - after)
         if until <= after:
             return 0
+        count = self._between(after, until)
+        if count is None:
+            raise self._no_step(until, where)
+        return count
+
+    def _check_place(self, first: Any, where: str) -> None:
+        """Refuse steps that lie between those of the model's series, such as days of another time zone."""
+        if self.frequency is None or self.last_time is None or first == self.last_time:
+            return
+        if self._between(*sorted((self.last_time, first))) is None:
+            raise self._no_step(first, where)
+
+    def _between(self, after: Any, until: Any) -> int | None:
+        """Return how many steps lead from one time to a later one; None: they do not meet it."""
+        import pandas as pd  # noqa: PLC0415 - as above
+
         offset: Any = pd.tseries.frequencies.to_offset(self.frequency)
         if isinstance(offset, pd.offsets.Tick):
             whole, rest = divmod(until - after, pd.Timedelta(offset.nanos, "ns"))
-            return self._checked(int(whole), not rest, until)
+            return None if rest else int(whole)
         try:
             far = until > after + MOST_STEPS * offset
         except (ValueError, OverflowError):
@@ -130,18 +154,23 @@ class Timeline:
         if far:  # to list each step of eight thousand years takes seconds
             return MOST_STEPS + 1
         times = pd.date_range(after, until, freq=self.frequency)
-        return self._checked(len(times) - 1, bool(len(times)) and times[-1] == until, until)
+        meets = len(times) and times[0] == after and times[-1] == until
+        return len(times) - 1 if meets else None
 
-    def _checked(self, count: int, fits: bool, until: Any) -> int:
-        if not fits:
-            raise TimelineMismatch(
-                f"{label(until)} is not a step of the model's series: frequency {self.frequency!r}, "
-                f"last at {label(self.last_time)}"
-            )
-        return count
+    def _no_step(self, time: Any, where: str) -> TimelineMismatch:
+        return TimelineMismatch(
+            f"{where}: {label(time)} is not a step of the model's series: frequency {self.frequency!r}, "
+            f"last at {label(self.last_time)}; wanted one such as {label(self.steps(self.last_time, 1)[0])}"
+        )
 
     def _gap(self, step: Any, wanted: Any, steps: Sequence[Any], number: int) -> str:
         before = label(steps[number - 1])
+        apart = {later - earlier for earlier, later in itertools.pairwise(steps)}
+        if len(apart) == 1 and len(steps) >= _FEWEST_TO_TELL:
+            return (
+                f"{label(step)} follows {before}: all times are {apart.pop()} apart, and the model's "
+                f"frequency is {self.frequency!r}; wanted {label(wanted)}"
+            )
         if step < wanted:
             return (
                 f"{label(step)} follows {before} too soon for the model's frequency "
@@ -154,7 +183,7 @@ def _time_of(value: Any) -> Any:
     """Return a text as a Timestamp; None: it is not one."""
     import pandas as pd  # noqa: PLC0415 - as above
 
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _ISO.match(value) is None:  # pandas also reads "now" and "10:00"
         return None
     try:
         time: Any = pd.Timestamp(value)

@@ -32,6 +32,10 @@ def days(*numbers: int, value: Any = 5.0) -> dict[str, list[Any]]:
     return {"time": [f"2026-12-{day:02}" for day in numbers], "value": [value] * len(numbers)}
 
 
+def hours(*times: str) -> dict[str, list[Any]]:
+    return {"time": [f"2026-12-01T{time}" for time in times], "value": [5.0] * len(times)}
+
+
 @pytest.mark.parametrize(
     ("frequency", "last", "labels"),
     [
@@ -65,6 +69,13 @@ def test_a_later_beginning_leaves_out_what_lies_between() -> None:
 def test_a_history_goes_before_the_models_own() -> None:
     model = DriftForecaster("D", LAST)
     assert asked(model, history=days(1, 2, 3)) == [["2026-12-04", 6.0], ["2026-12-05", 7.0]]
+    earlier = {"time": ["2026-11-01", "2026-11-02"], "value": [1, 2]}
+    assert asked(model, history=earlier)[0] == ["2026-11-03", 3.0]
+    utc = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="Europe/Oslo"))
+    midnights = {"time": ["2026-11-30T23:00Z", "2026-12-01T23:00Z"], "value": [1, 2]}
+    assert asked(utc, history=midnights)[0] == ["2026-12-03T00:00:00+01:00", 3.0]
+    quarters = DriftForecaster("QE-DEC", pd.Timestamp("2026-09-30"))
+    assert asked(quarters, history={"time": ["2026-06-30"], "value": [1]})[0] == ["2026-09-30", 2.0]
     numbered = {"time": [20, 21], "value": [1, 2]}
     assert asked(DriftForecaster(None, 9), history=numbered) == [[22, 3.0], [23, 4.0]]
 
@@ -92,27 +103,37 @@ ZONED = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="UTC"))
             None,
             {"history": days(1, 2, 4)},
             TimelineMismatch,
-            "row 2: 2026-12-03 is missing between 2026-12-02 and",
+            "row 2, column 'time': 2026-12-03 is missing between 2026-12-02 and",
         ),
-        (None, {"history": days(1, 2, 2)}, TimelineMismatch, "history: row 2: 2026-12-02 is repeated"),
-        (None, {"history": days(2, 1)}, TimelineMismatch, "row 1: 2026-12-01 is earlier than row 0"),
+        (
+            None,
+            {"history": days(1, 2, 2)},
+            TimelineMismatch,
+            "history: row 2, column 'time': 2026-12-02 is repeated; wanted 2026-12-03",
+        ),
+        (
+            None,
+            {"history": days(2, 1)},
+            TimelineMismatch,
+            "row 1, column 'time': 2026-12-01 is earlier than row 0; wanted 2026-12-03",
+        ),
         (
             None,
             {"history": {"time": ["2026-12-01T00:00", "2026-12-01T06:00"], "value": [1, 2]}},
             TimelineMismatch,
-            "row 1: 2026-12-01T06:00:00 follows 2026-12-01 too soon for the model's frequency 'D'; wanted",
+            "row 1, column 'time': 2026-12-01T06:00:00 follows 2026-12-01 too soon for the model's",
         ),
         (
             DriftForecaster("MS", pd.Timestamp("2026-11-01")),
             {"history": days(2, 3)},
             TimelineMismatch,
-            "2026-12-02 is not a step of the model's frequency 'MS'; 2027-01-01 is",
+            "row 0, column 'time': 2026-12-02 is not a step of the model's series: frequency 'MS', last at",
         ),
         (
             None,
             {"history": {"time": ["2026-12-01T00:00Z"], "value": [1]}},
             TimelineMismatch,
-            "row 0: 2026-12-01T00:00Z has a time zone, and the model's series has none",
+            "row 0, column 'time': 2026-12-01T00:00Z has a time zone, and the model's series has none",
         ),
         (
             ZONED,
@@ -125,6 +146,57 @@ ZONED = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="UTC"))
             {"from": "2026-12-01T00:00:00+01:00"},
             TimelineMismatch,
             "2026-11-30T23:00:00+00:00 is not a step of the model's series: frequency 'D'",
+        ),
+        # Regular, and of another frequency than the model's.
+        (
+            None,
+            {"history": days(1, 8, 15)},
+            TimelineMismatch,
+            "follows 2026-12-01: all times are 7 days 00:00:00 apart, and the model's frequency is 'D'",
+        ),
+        (
+            None,
+            {"history": hours("00", "01", "02")},
+            TimelineMismatch,
+            "all times are 0 days 01:00:00 apart",
+        ),
+        # Days, and others than the model's: the same days in another time zone are not the same sums.
+        (
+            None,
+            {"history": {"time": ["2026-12-01T06:00", "2026-12-02T06:00"], "value": [1, 2]}},
+            TimelineMismatch,
+            "row 0, column 'time': 2026-12-01T06:00:00 is not a step of the model's series: frequency 'D'",
+        ),
+        (
+            DriftForecaster("D", pd.Timestamp("2026-11-29", tz="Europe/Oslo")),
+            {"history": {"time": ["2026-12-01T00:00Z", "2026-12-02T00:00Z"], "value": [1, 2]}},
+            TimelineMismatch,
+            "last at 2026-11-29T00:00:00+01:00; wanted one such as 2026-11-30T00:00:00+01:00",
+        ),
+        (
+            DriftForecaster("h", LAST),
+            {"history": hours("00:30", "01:30")},
+            TimelineMismatch,
+            "frequency 'h', l",
+        ),
+        (DriftForecaster("2D", LAST), {"history": days(2, 4)}, TimelineMismatch, "frequency '2D', last at"),
+        (
+            None,
+            {"from": "now"},
+            TimelineMismatch,
+            "from: wanted a time such as '2026-11-29', got the string",
+        ),
+        (
+            None,
+            {"from": "10:00"},
+            TimelineMismatch,
+            "from: wanted a time such as '2026-11-29', got the string",
+        ),
+        (
+            None,
+            {"from": "2026-12-01T06:00"},
+            TimelineMismatch,
+            "from: 2026-12-01T06:00:00 is not a step of the",
         ),
         (
             None,
@@ -168,7 +240,7 @@ ZONED = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="UTC"))
             PRICED,
             {},
             FeatureMismatch,
-            "exog is missing: column price; the model needs them for 2 steps, 2026-11-30 to 2026-12-01",
+            "exog is missing: column price; the model needs price for 2 steps, 2026-11-30 to 2026-12-01",
         ),
         (
             PRICED,
@@ -180,7 +252,7 @@ ZONED = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="UTC"))
             PRICED,
             {"exog": {"price": [1]}},
             FeatureMismatch,
-            "exog has 1 rows, and the model needs them for 2 steps",
+            "exog has 1 rows, and the model needs price for 2 steps",
         ),
         (PRICED, {"exog": {"price": [1]}}, FeatureMismatch, "2026-12-01 is the first one missing"),
         (
@@ -193,13 +265,13 @@ ZONED = DriftForecaster("D", pd.Timestamp("2026-11-29", tz="UTC"))
             PRICED,
             {"exog": {"price": [1, 2], "time": ["2026-12-01", "2026-12-02"]}},
             TimelineMismatch,
-            "exog: row 0 is of 2026-12-01, wanted 2026-11-30",
+            "exog: row 0, column 'time': 2026-12-01, wanted 2026-11-30",
         ),
         (
             PRICED,
             {"from": "2026-12-01", "exog": {"price": [1, 2]}},
             FeatureMismatch,
-            "needs them for 3 steps",
+            "needs price for 3 steps",
         ),
     ],
 )
