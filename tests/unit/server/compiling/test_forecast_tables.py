@@ -134,8 +134,10 @@ def test_what_the_original_refuses_the_table_refuses() -> None:
     "mean",
     [
         lambda h: np.random.default_rng().normal(size=h),  # drawn
+        lambda h: steps(h) * (1 + 1e-13 * np.random.default_rng().normal()),  # no more than rounding
         lambda h: np.full(h, float(h)),  # of the whole horizon
         lambda h: steps(h) + (1e-6 if h > 20 else 0),
+        lambda h: steps(h) + np.where((steps(h) > 5) & (steps(h) < 15) & (h > 30), 1e-6, 0),
     ],
 )
 def test_what_depends_on_more_than_the_step_stays_with_its_library(mean: Any) -> None:
@@ -181,8 +183,9 @@ def test_quantiles_of_another_distribution_are_columns() -> None:
 
 def test_quantiles_of_a_whole_horizon_hold_for_what_the_card_asks() -> None:
     """Such as simulated ones, and those of a library that derives them from the last step."""
+    for kind in (Skewed, Made):
+        assert table_of(kind(steps, lambda h: np.full(h, float(h)))).numbers.shape[1] == 1
     model = Skewed(steps, lambda h: np.full(h, float(h)))
-    assert table_of(model).numbers.shape[1] == 1
     table = table_of(model, {"horizon": 14, "quantiles": [0.1, 0.9]})
     check(model, table, horizon=14, quantiles=[0.1, 0.9])
     check(model, table, horizon=14, quantiles=[0.9])
