@@ -1,1 +1,1 @@
-"""`python -m benchmarks.batch`: many tenants in one request."""
+"""Requests for many users at once: what they save, in each of their forms."""

@@ -172,15 +172,6 @@ class _Worker:
         return f"{packages} of {exact.namespace or 'default'}" if packages else ""
 
 
-def _forecasts(model: Model, exact: ModelId, card: bytes | None) -> list[Buffer] | None:
-    """Return what the front can answer forecasts with, where there is something and it may be compiled."""
-    if exact.compile == "off" or not isinstance(model, Forecaster):
-        return None
-    read = None if card is None else Card.read(card)
-    table = surroundings.kept(lambda: compiled.table_of(model, read))
-    return None if table is None else wire.pack(table)
-
-
 def _table(kind: Kind, body: bytearray) -> Sequence[Buffer]:
     """Read or write a table, by a library that most workers never import."""
     from tenantry_server.workers import tables  # noqa: PLC0415 - as said
@@ -205,6 +196,15 @@ def _written_again(data: bytes, exact: ModelId) -> bytes:
             exact.uri, f"it can't be pickled again: {type(error).__name__}: {error}"
         ) from error
     return written
+
+
+def _forecasts(model: Model, exact: ModelId, card: bytes | None) -> list[Buffer] | None:
+    """Return what the front can answer forecasts with, where there is something and it may be compiled."""
+    if exact.compile == "off" or not isinstance(model, Forecaster):
+        return None
+    read = None if card is None else Card.read(card)
+    table = surroundings.kept(lambda: compiled.table_of(model, read))
+    return None if table is None else wire.pack(table)
 
 
 def _described(model: Model, exact: ModelId) -> dict[str, Any]:
