@@ -19,6 +19,8 @@ _COMMANDS = {
     "forecast": "Ask for a forecast, as a client would.",
     "score": "Predict for every row of a table, each with its own user's model.",
     "publish": "Store a model file and declare it for a user.",
+    "validate": "Check manifests as an operator would, and store nothing.",
+    "prune-artifacts": "Delete versions of artifacts that nothing names; dry-run first.",
     "doctor": "Load every model with the libraries here, and list those that would not; --fix some.",
     "serve": "Run one model server.",
     "operator": "Run the operator over a folder of manifests, or over a cluster.",
@@ -30,7 +32,7 @@ _EXTRAS = {
     "aiohttp": "server",
     "alembic": "registry",
     "cachetools": "server",
-    "kubernetes": "operator",
+    "kubernetes": "kubernetes",
     "prometheus_client": "server",
     "pydantic_settings": "registry",
     "sklearn": "server",
@@ -38,6 +40,7 @@ _EXTRAS = {
     "watchfiles": "operator",
 }
 _INSTALL = {
+    "kubernetes": "the Kubernetes client: pip install 'tenantry[cli,kubernetes]', or 'tenantry[all]'",
     "operator": "the operator: pip install 'tenantry[all]'",
     "registry": "the SQL registry: pip install 'tenantry[cli,registry]', or 'tenantry[all]'",
     "server": "the server: pip install 'tenantry[all]'",
@@ -60,7 +63,7 @@ class _LazyGroup(click.Group):
             return None
         try:
             _find(_NEEDS.get(cmd_name, ()))
-            module = import_module(f"tenantry_cli.commands.{cmd_name}")
+            module = import_module(f"tenantry_cli.commands.{cmd_name.replace('-', '_')}")
         except ModuleNotFoundError as error:
             extra = extra_of(error)
             if extra is None:

@@ -3,12 +3,15 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tenantry_cli import console
+
+if TYPE_CHECKING:
+    from tenantry import TenantModel
 
 _NEEDED = ("user", "file")
 _WORDS = {"name": "name", "namespace": "namespace", "format": "model_format", "method": "method"}
@@ -92,8 +95,8 @@ def publish(
     *,
     s3_endpoint_url: str | None,
     check: bool,
-) -> None:
-    """Publish every item and say what became of them.
+) -> list["TenantModel"]:
+    """Publish every item, say what became of them, and return what was published now.
 
     Raises:
         click.ClickException: some failed; names them.
@@ -128,3 +131,4 @@ def publish(
         more = len(report.failed) - _MOST_SHOWN
         rest = f"; {more} more are not shown" if more > 0 else ""
         raise click.ClickException(f"{len(report.failed)} of {len(items)} were not published{rest}")
+    return report.published

@@ -12,7 +12,10 @@ from tenantry import TenantModel
 from tenantry_cli.main import cli
 from tests.support.processes.up import tenantry
 
-COMMANDS = ("up", "get", "predict", "forecast", "publish", "doctor", "serve", "operator", "registry")
+COMMANDS = (
+    *("up", "get", "predict", "forecast", "publish", "validate", "prune-artifacts", "doctor", "serve"),
+    *("operator", "registry"),
+)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import yaml
 from examples.nycflights import aircraft as nycflights
@@ -26,6 +27,7 @@ from tests.support.kubernetes.kubectl_fleet import (
     Fleet,
     assert_one,
 )
+from tests.support.processes.up import tenantry
 from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.waiting import until
 
@@ -133,6 +135,39 @@ def test_a_label_costs_no_write_of_the_status(fleet: Fleet) -> None:
     _make_a_change(fleet)
     assert fleet.get(name) == labelled
     assert name not in history.reasons()
+
+
+def test_publish_applies_and_waits_by_itself(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kubectl's context; labels of others stay, and what another tool set is not overruled unasked."""
+    monkeypatch.setenv("KUBECONFIG", str(fleet.home.plane.kubeconfig))
+    one, file, broken = next(fleet.spare), tmp_path / "model.joblib", tmp_path / "broken.joblib"
+    joblib.dump(one.train(), file)
+    broken.write_bytes(b"not a model at all")
+    to = ["--user", one.tail_number, "--to", f"s3://{fleet.bucket}/models", "--namespace", NAMESPACE]
+    wait = ["--apply", "--wait", "--timeout", "180"]
+    done = tenantry("publish", str(file), *to, *wait)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    fleet.assert_answers(one)
+    name = object_name(one.tail_number)
+    fleet.kubectl.ok("label", "tm", name, "-n", NAMESPACE, "team=blue")
+    joblib.dump(one.train(1000.0), file)
+    assert tenantry("publish", str(file), *to, *wait).returncode == 0
+    fleet.assert_answers(one, alpha=1000.0)
+    assert fleet.get(name)["metadata"]["labels"] == {"team": "blue"}
+    done = tenantry("publish", str(broken), *to, *wait, "--no-check")
+    assert done.returncode == 3, done.stderr
+    assert f"error: Stalled: {NAMESPACE}/{name}: ArtifactInvalid: " in done.stderr
+
+    fleet.apply(declared := fleet.publish(one))  # kubectl owns the artifact from here on
+    done = tenantry("publish", str(file), *to, *wait)
+    assert done.returncode == 1, done.stderr
+    assert "conflict" in done.stderr
+    assert "--force-conflicts takes these fields over" in done.stderr
+    assert fleet.get(name)["spec"]["model"]["uri"] == declared.spec.model.uri
+    assert tenantry("publish", str(file), *to, *wait, "--force-conflicts").returncode == 0
+    fleet.assert_answers(one, alpha=1000.0)
 
 
 # The life of a tenant

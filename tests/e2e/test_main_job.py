@@ -77,6 +77,28 @@ def test_every_tenant_gets_its_own_model(up: Up, aircraft: list[Aircraft]) -> No
     assert len(answers) == len(aircraft), "different aircraft answer differently on the same row"
 
 
+def test_publish_waits_until_the_version_is_in_service_or_says_why_not(
+    up: Up, aircraft: list[Aircraft], home: Path, tmp_path: Path
+) -> None:
+    """Once it ended well, every server answers with that version; a broken one ends with the reason."""
+    one, file, broken = aircraft[7], tmp_path / "model.joblib", tmp_path / "broken.joblib"
+    joblib.dump(one.train(500.0), file)
+    broken.write_bytes(b"not a model at all")
+    to = ["--to", str(home / "models"), "--manifests", str(home / "manifests"), "--user", one.tail_number]
+    wait = ["--wait", "--timeout", "180", "--registry", up.registry_url]
+    done = tenantry("publish", str(file), *to, *wait)
+    assert done.returncode == 0, done.stderr
+    _answers_right(up, one, alpha=500.0)
+    done = tenantry("publish", str(broken), *to, *wait, "--no-check")
+    assert done.returncode == 3, done.stderr
+    assert "error: Stalled: default/" in done.stderr
+    assert "ArtifactInvalid: " in done.stderr
+    _answers_right(up, one, alpha=500.0)
+    joblib.dump(one.train(), file)
+    assert tenantry("publish", str(file), *to, *wait).returncode == 0
+    _answers_right(up, one)
+
+
 def test_an_edited_manifest_is_in_force_everywhere_and_nothing_restarts(
     up: Up, aircraft: list[Aircraft], home: Path
 ) -> None:

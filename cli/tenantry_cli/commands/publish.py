@@ -7,6 +7,8 @@ import click
 
 from tenantry.spec_fields import METHODS
 from tenantry_cli import console, tables
+from tenantry_cli.declaring import afterwards
+from tenantry_cli.declaring.afterwards import Afterwards
 
 
 @click.command("publish")
@@ -56,6 +58,7 @@ from tenantry_cli import console, tables
     help="Load the model as a server would before it is stored, which runs code in it. [default: check]",
 )
 @click.option("--s3-endpoint-url", help="S3 server other than Amazon's. [TENANTRY_S3_ENDPOINT_URL]")
+@afterwards.options
 def command(  # noqa: PLR0913 - click passes each option by name
     model_file: Path | None,
     user_id: str | None,
@@ -72,6 +75,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     *,
     prewarm: bool | None,
     check: bool,
+    **after: Any,
 ) -> None:
     """Store MODEL_FILE, or every file of a table, and declare it for a user.
 
@@ -80,6 +84,10 @@ def command(  # noqa: PLR0913 - click passes each option by name
     NAME.yaml, and keeps what that said (labels, annotations, fields of the spec) unless an option says
     otherwise. With --example, requests are read as the types of these rows, and a server must answer them
     as the model does here before the version is Ready.
+
+    With --apply, the manifest goes to a cluster. With --wait, the exit status is 0 when the new version is
+    Ready, by the registry that `tenantry get` reads, or with --apply by the TenantModel's status. It is 3
+    when the version is Stalled, and 4 when --timeout is over; the error has the operator's words.
 
     A table has a row for each model: user, file (relative to the table), and where they are wanted name,
     namespace, format, method and prewarm. What was published is noted in TABLE.published, so that the same
@@ -93,37 +101,42 @@ def command(  # noqa: PLR0913 - click passes each option by name
     )
 
     if table is not None:
-        rows = tables.read(table)
         of_one = (model_file, user_id, name, namespace, model_format, methods, extra_columns, example)
         if manifests is None or any(of_one):
             raise click.UsageError(
                 "with --table give --to and --manifests; what differs stands in its columns"
             )
+        rows = tables.read(table)
         prewarmed = {} if prewarm is None else {"prewarm": prewarm}
         items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
-        tables.publish(items, table, to, manifests, s3_endpoint_url=s3_endpoint_url, check=check)
+        with Afterwards(manifests, **after) as then:
+            then.act(
+                tables.publish(items, table, to, manifests, s3_endpoint_url=s3_endpoint_url, check=check)
+            )
         return
     if model_file is None or user_id is None:
         raise click.UsageError("give MODEL_FILE and --user, or --table")
-    declared = publish(
-        model_file,
-        user_id=user_id,
-        to=to,
-        manifests=manifests,
-        name=name,
-        namespace=namespace,
-        model_format=model_format,
-        method=methods or None,
-        spec=_spec(prewarm, extra_columns),
-        example=None if example is None else read_example(example),
-        s3_endpoint_url=s3_endpoint_url,
-        check=check,
-    )
-    if manifests is None:
-        console.out.print(to_yaml(declared), end="", markup=False)
-    else:
-        console.say(f"declared in {manifest_path(declared, manifests)}")
-    console.say(f"published {declared.spec.model.uri}")
+    with Afterwards(manifests, **after) as then:
+        declared = publish(
+            model_file,
+            user_id=user_id,
+            to=to,
+            manifests=manifests,
+            name=name,
+            namespace=namespace,
+            model_format=model_format,
+            method=methods or None,
+            spec=_spec(prewarm, extra_columns),
+            example=None if example is None else read_example(example),
+            s3_endpoint_url=s3_endpoint_url,
+            check=check,
+        )
+        if manifests is not None:
+            console.say(f"declared in {manifest_path(declared, manifests)}")
+        elif not then.applies:
+            console.out.print(to_yaml(declared), end="", markup=False)
+        console.say(f"published {declared.spec.model.uri}")
+        then.act([declared])
 
 
 def _spec(prewarm: bool | None, extra_columns: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The only module of the server's side that speaks to S3: reads artifacts, and publishes them."""
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -145,6 +146,52 @@ def publish_bytes(client: "S3Client", uri: str, data: bytes) -> None:
         client.put_object(Bucket=bucket, Key=key, Body=data)
     except (ClientError, BotoCoreError) as error:
         raise _for_the_publisher(explained(error, ModelId(uri)), error, uri) from error
+
+
+def listed(client: "S3Client", bucket: str, prefix: str) -> Iterator[tuple[str, int, float]]:
+    """Yield each object below a prefix, page by page: its key, bytes, and time (seconds since the epoch).
+
+    Raises:
+        ArtifactError: the store refused, or did not answer.
+    """
+    try:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for each in page.get("Contents", ()):
+                yield each["Key"], each["Size"], each["LastModified"].timestamp()
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, ModelId(f"s3://{bucket}/{prefix}")) from error
+
+
+def sha256_of(client: "S3Client", uri: str) -> str | None:
+    """Read an object and return its digest, hexadecimal; None: it is gone.
+
+    Raises:
+        ArtifactError: the store refused, or did not answer.
+    """
+    bucket, key = split_uri(uri)
+    digest = hashlib.sha256()
+    try:
+        for piece in client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
+            digest.update(piece)
+    except (ClientError, BotoCoreError) as error:
+        problem = explained(error, ModelId(uri))
+        if isinstance(problem, ArtifactNotFound):
+            return None
+        raise problem from error
+    return digest.hexdigest()
+
+
+def delete(client: "S3Client", uri: str) -> None:
+    """Delete an object, if it is there.
+
+    Raises:
+        ArtifactError: the store refused, or did not answer.
+    """
+    bucket, key = split_uri(uri)
+    try:
+        client.delete_object(Bucket=bucket, Key=key)
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, ModelId(uri)) from error
 
 
 def _for_the_publisher(

@@ -19,6 +19,9 @@ from tenantry.errors import NotPublished
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+USER_SAFE = "@+~"
+"""Of a user id, what stands in the name of a folder as it is, beside letters, digits and ``_.-``."""
+
 _STORING_S = 60.0  # a store answers once it has the whole artifact
 
 
@@ -79,7 +82,7 @@ def place_for(to: str | Path, user_id: str, data: bytes, suffix: str) -> Place:
             raise NotPublished(address, "it names no bucket; write s3://BUCKET/PREFIX")
         return Place(f"s3://{prefix}/{user_id}/{stem}{suffix}", None)
     folder = local_folder(to)
-    path = folder.absolute() / quote(user_id, safe="@+~") / f"{stem}{suffix}"
+    path = folder.absolute() / quote(user_id, safe=USER_SAFE) / f"{stem}{suffix}"
     return Place(path.as_uri(), path)
 
 

@@ -1,7 +1,7 @@
 """Reads a file of manifests: each document on its own, with the line of each mistake."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Document:
         namespace, name: as far as they can be read; name is None where they can't.
         model: the parsed document; None where it breaks a rule.
         problem: the rule, its message beginning with ``FILE:LINE:``.
+        line: of the file where it begins, counted from 1.
     """
 
     namespace: str
     name: str | None
     model: TenantModel | None
     problem: InvalidManifest | None = None
+    line: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,16 @@ def _documents(node: yaml.Node, shown: str) -> Iterator[Document]:
         return
     metadata = document.get("metadata") if isinstance(document, dict) else None
     named = metadata if isinstance(metadata, dict) else {}
+    begins = int(node.start_mark.line) + 1
     name, namespace = _label(named, "name"), _label(named, "namespace") or "default"
     try:
         model = TenantModel.parse(document)
     except InvalidManifest as error:
         line = _line_of(node, error.field)
         problem = InvalidManifest("", f"{shown}:{line}: {error}", line=line)
-        yield Document(namespace, name, None, problem)
+        yield Document(namespace, name, None, problem, begins)
     else:
-        yield Document(namespace, name, model)
+        yield Document(namespace, name, model, line=begins)
 
 
 def _label(metadata: dict[Any, Any], field: str) -> str | None:
