@@ -7,6 +7,7 @@ COPY core ./core
 COPY operator ./operator
 COPY modelserver ./modelserver
 COPY cli ./cli
+COPY integrations ./integrations
 RUN python -m venv /opt/tenantry \
     && /opt/tenantry/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
 

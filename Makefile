@@ -54,7 +54,7 @@ unit: $(VENV)/.dev ## the quick tests only
 	$(BIN)/pytest tests/unit
 
 coverage: $(VENV)/.dev ## branches that the quick tests reach, by package
-	$(BIN)/pytest -q --cov --cov-report= tests/unit core operator modelserver cli
+	$(BIN)/pytest -q --cov --cov-report= tests/unit core operator modelserver cli integrations
 	$(BIN)/python tools/coverage_by_package.py
 
 $(VENV)/.docs: $(VENV)/.dev pyproject.toml constraints.txt

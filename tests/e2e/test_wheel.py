@@ -24,11 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None:
     """No top-level `operator`, which would shadow the standard library's; migrations and types are in."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"tenantry", "tenantry_operator", "tenantry_server", "tenantry_cli"}
+    assert tops == {"tenantry", "tenantry_operator", "tenantry_server", "tenantry_cli", "tenantry_airflow"}
     assert "tenantry/registry/migrations/versions/0001_first_tables.py" in names
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 

