@@ -91,9 +91,9 @@ def main(given: argparse.Namespace) -> None:
         asked = ForecastRequest(horizon=_DAYS, quantiles=quantiles)
         for what, spent_s in asyncio.run(_measured(stores, asked, given.rounds)):
             met = "met" if spent_s <= _MOST_S else "MISSED"
-            what += f", {len(quantiles)} quantiles" if quantiles else ""
+            title = f"{what}, {len(quantiles)} quantiles" if quantiles else what
             table.add_row(
-                what, f"{spent_s:.2f} s", f"{1e6 * spent_s / count:.0f} us", f"at most {_MOST_S} s", met
+                title, f"{spent_s:.2f} s", f"{1e6 * spent_s / count:.0f} us", f"at most {_MOST_S} s", met
             )
     Console(width=140).print(f"{count:,} stores, {_DAYS} days each", table)
 

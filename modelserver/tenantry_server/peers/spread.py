@@ -16,6 +16,7 @@ from tenantry_server.peers.choice import Ask, Route
 from tenantry_server.peers.connection import PeerAnswer, PeerLost
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
+from tenantry_server.quotas.quotas import Left
 from tenantry_server.wire import headers
 
 _PATIENCE_S = 0.2  # for an answer to arrive that a peer gives at the last moment
@@ -77,7 +78,7 @@ class Spread:
         self._directory = directory
         self._hops = hops
         self._may_hold_up = may_hold_up
-        self.passed_on = passed_on
+        self._passed_on = passed_on
 
     @property
     def alone(self) -> bool:
@@ -88,6 +89,11 @@ class Spread:
     def lease_held(self) -> bool:
         """Whether this server's knowledge is fresh."""
         return self._view.lease_held
+
+    def passed_on(self, user_id: str) -> None:
+        """Take note that a peer has answered rows of a user; of limited users no server keeps a copy."""
+        if self._view.left(user_id) is Left.UNLIMITED:
+            self._passed_on(user_id)
 
     def target_of(self, user_id: str, tried: Collection[str], *, wants_fresh: bool) -> Target | None:
         """Return the server to ask for a user's rows; None: this server answers.

@@ -28,7 +28,7 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.batch import AT_ONCE, Batch
-from tenantry_server.scoring.calls import contained, score
+from tenantry_server.scoring.calls import contained, contained_in, score
 from tenantry_server.scoring.results import to_json
 
 _USERS_AT_ONCE = 256  # 3 us each
@@ -87,17 +87,29 @@ class Batches:
         """Call in a thread, unless it is about few rows."""
         if rows <= _ROWS_HERE:
             return call()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, contained, call)
+        return await contained_in(self._thread, call)
 
-    async def sort(self, users: Users, answers: Answers) -> tuple[Found, list[str]]:
-        """Return the users whose model is a kernel in memory, and the others; who has none is refused."""
+    async def sort(
+        self, users: Users, answers: Answers, *, counts_for_all: bool
+    ) -> tuple[Found, list[str]]:
+        """Return the users whose model is a kernel in memory, and the others.
+
+        Who has no model is refused, and so is who is beyond a limit.
+
+        Args:
+            counts_for_all: whether this server counts also for users whose model others hold.
+        """
         found: Found = []
         others: list[str] = []
-        following = iter(users.items())
+        following, quotas = iter(users.items()), self._plane.quotas
         while some := list(islice(following, _USERS_AT_ONCE)):
             for user_id, rows in some:
                 try:
                     resident = self._kernel_of(user_id)
+                    if resident is not None and not counts_for_all and quotas.is_elsewhere(user_id):
+                        resident = None
+                    if resident is not None:
+                        quotas.take(user_id, rows=len(rows))
                 except TenantryError as error:
                     answers.refuse(rows, error)
                     continue
@@ -130,8 +142,13 @@ class Batches:
 
         async def ask_some() -> None:
             for user_id, rows in following:
-                for some in batch.calls(rows):
-                    await self._ask(batch, user_id, some, answers, ends_s)
+                try:
+                    await self._plane.model_id_of(user_id)
+                    with self._plane.quotas.entered(user_id, rows=len(rows)):
+                        for some in batch.calls(rows):
+                            await self._ask(batch, user_id, some, answers, ends_s)
+                except TenantryError as error:
+                    answers.refuse(rows, error)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_CALLS, len(users))):
@@ -143,7 +160,7 @@ class Batches:
         try:
             payload = batch.payload(rows)
             left_s = max(0.0, ends_s - time.monotonic())
-            given = await self._plane.predict(user_id, payload, timeout_s=left_s)
+            given = await self._plane.predict(user_id, payload, timeout_s=left_s, counted=False)
             _keep(batch, rows, given.predictions, answers)
         except Exception as error:
             if len(rows) > 1 and _is_of_a_row(error):

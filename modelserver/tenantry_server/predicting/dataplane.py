@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
@@ -26,10 +25,9 @@ from tenantry_server.predicting.loads import Loads
 from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import surroundings
-from tenantry_server.scoring.calls import contained, score
+from tenantry_server.scoring.calls import contained, contained_in, score
 from tenantry_server.workers.process import Displaced
 
-_T = TypeVar("_T")
 _PREDICT_THREADS = 8  # more than a core needs: a call that exceeds its time keeps its thread until it ends
 # Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
 # the event loop, and hold up others for no longer than a request's own parsing does.
@@ -133,11 +131,14 @@ class DataPlane:
             return Pace.SLOW if _SLOW_CALL_S < resident.call_s < math.inf else Pace.USUAL
         return Pace.QUICK
 
-    async def predict(self, user_id: str, payload: Payload, *, timeout_s: float) -> Answer:
+    async def predict(
+        self, user_id: str, payload: Payload, *, timeout_s: float, counted: bool = True
+    ) -> Answer:
         """Score the rows of `payload` with this user's model, loading it first if it is cold.
 
         Args:
             timeout_s: budget in seconds, a load included.
+            counted: as `Quotas.entered` takes it.
 
         Raises:
             ModelNotAssigned: nobody declared a TenantModel for this user.
@@ -153,7 +154,7 @@ class DataPlane:
         try:
             async with asyncio.timeout(timeout_s) as budget:
                 model_id = await self.model_id_of(user_id)
-                with self.quotas.entered(user_id, rows=len(payload)):
+                with self.quotas.entered(user_id, rows=len(payload), counted=counted):
                     for _ in range(_MOVES):
                         loaded = False
                         asked_id, resident = await forecasting.answering(find, model_id, payload)
@@ -191,7 +192,9 @@ class DataPlane:
         """
         model_id = self._info.peek(user_id)
         if model_id is None:
-            model_id = await _in(self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id))
+            model_id = await contained_in(
+                self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id)
+            )
         return model_id
 
     async def card_of(self, user_id: str) -> tuple[Card | None, str]:
@@ -213,7 +216,7 @@ class DataPlane:
 
     async def assigned(self) -> Mapping[str, str | None]:
         """Return every user with a model, as far as the model info repository knows."""
-        return await _in(self._info_pool, self._info.assigned)
+        return await contained_in(self._info_pool, self._info.assigned)
 
     def is_loaded(self, model_id: str) -> bool:
         """Return whether this model is in memory now."""
@@ -293,7 +296,3 @@ class DataPlane:
         if cache is not None:
             return surroundings.kept(lambda: cache.get_resident(model_id))
         return Resident(surroundings.kept(lambda: self._models.get_model(model_id)), 0)
-
-
-async def _in(pool: ThreadPoolExecutor, call: Callable[[], _T]) -> _T:
-    return await asyncio.get_running_loop().run_in_executor(pool, contained, call)

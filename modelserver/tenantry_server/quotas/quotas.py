@@ -119,15 +119,18 @@ class Quotas:
             raise ModelOverLimit(size_bytes, limits.cache_bytes)
 
     @contextlib.contextmanager
-    def entered(self, user_id: str, *, rows: int) -> Iterator[None]:
+    def entered(self, user_id: str, *, rows: int, counted: bool = True) -> Iterator[None]:
         """Count one request that may have to wait, and that it is under way until the context ends.
+
+        Args:
+            counted: False: it is a part of one that was counted before.
 
         Raises:
             QuotaExceeded: the rate is used up, or as many requests of this user as may be are under way.
             RowsTooMany: as `take`.
         """
         limits = self.of(user_id)
-        if limits is None:
+        if limits is None or not counted:
             yield
             return
         if limits.concurrency is not None and self._is_full(user_id, limits.concurrency):

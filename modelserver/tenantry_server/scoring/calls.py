@@ -1,7 +1,8 @@
 """Runs one model on rows: checks them before, and the number of predictions after."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Executor
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -95,6 +96,11 @@ def contained(call: Callable[[], _T]) -> _T:
         if isinstance(error, Exception) and not isinstance(error, StopIteration | CancelledError):
             raise
         raise RuntimeError(f"{type(error).__name__} was raised: {error}") from error
+
+
+async def contained_in(pool: Executor, call: Callable[[], _T]) -> _T:
+    """Make such a call in a pool's thread, without holding up the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(pool, contained, call)
 
 
 def _or_error(call: Callable[[], _T]) -> _T | Exception:

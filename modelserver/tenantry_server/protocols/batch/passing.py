@@ -56,7 +56,7 @@ class Run:
     async def answer(self, users: Users) -> None:
         """Answer the rows of these users."""
         batches = self._inside.batches
-        found, others = await batches.sort(users, self._answers)
+        found, others = await batches.sort(users, self._answers, counts_for_all=self._spread is None)
         async with asyncio.TaskGroup() as group:
             group.create_task(batches.compute(self._batch, found, self._answers))
             if others:

@@ -134,3 +134,21 @@ async def test_rows_are_bounded_wherever_they_arrive() -> None:
         two, three_rows = ({"instances": [[1.0, 2.0]] * count} for count in (2, 3))
         assert await statuses(three, "/predict/ann", 6, two) == {200: 6}
         assert await statuses(three, "/predict/ann", 6, three_rows) == {413: 6}
+
+
+@pytest.mark.parametrize("model", [Quick, SumModel])
+async def test_rows_of_a_batch_count_as_one_request_of_their_user(model: type[SumModel]) -> None:
+    async with cluster.running(
+        {"ann": model, "bob": model}, {"ann": "b", "bob": "c"}, limits={"ann": FEW}
+    ) as three:
+        rows = {"rows": [{"user_id": user, "x": 1.0, "y": 2.0} for user in ("ann", "bob", "ann")]}
+        answers = []
+        async with aiohttp.ClientSession() as session:
+            for number in range(20):
+                url = f"{three['abc'[number % 3]].url}/predict"
+                status, _, document = await post(session, url, rows)
+                assert status == 200
+                assert document["predictions"][1] == 3.0, "nobody else notices"
+                reasons = {each["reason"] for each in document["errors"]}
+                answers.append((document["predictions"][0], len(document["errors"]), reasons))
+        assert answers == [(3.0, 0, set())] * 12 + [(None, 2, {"QuotaExceeded"})] * 8
