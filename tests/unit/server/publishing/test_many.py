@@ -145,3 +145,38 @@ def test_a_table_that_can_not_be_read_is_refused_whole(
     assert done.exit_code == 1
     assert words in done.output
     assert not (tmp_path / "models").exists()
+
+
+def test_a_parquet_table_is_read_as_a_csv_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pandas reads from it, as pyarrow is not here: text, missing cells, and numbers that were ids."""
+    table(tmp_path)
+    path = tmp_path / "models.parquet"
+    path.write_bytes(b"PAR1")
+
+    def holds(frame: pd.DataFrame | Exception) -> Any:
+        def read(_: Path) -> pd.DataFrame:
+            if isinstance(frame, Exception):
+                raise frame
+            return frame
+
+        monkeypatch.setattr(pd, "read_parquet", read)
+        return run(tmp_path, path)
+
+    both = {"file": ["a.pkl", "b.pkl"], "prewarm": [True, None], "method": [None, "predict"]}
+    done = holds(pd.DataFrame({"user": ["0042", "ben"], **both}))
+    assert (done.exit_code, "2 published, 0 were before" in done.stderr) == (0, True), done.stderr
+    assert yaml.safe_load((tmp_path / "m/0042.yaml").read_text())["spec"]["prewarm"] is True
+    assert "prewarm" not in yaml.safe_load((tmp_path / "m/ben.yaml").read_text())["spec"]
+    for frame, words in (
+        (
+            pd.DataFrame({"user": [42, 7], **both}),
+            "column user holds numbers (int64), where an id such as 0042",
+        ),
+        (pd.DataFrame({"user": ["ann", None], **both}), "row 1 has no user"),
+        (pd.DataFrame({"user": [], "file": []}, dtype=str), "has no rows"),
+        (RuntimeError("magic bytes not found"), "it is damaged, or not Parquet: magic bytes not found"),
+        (ImportError("no pyarrow"), "no pyarrow; write a .csv file"),
+    ):
+        done = holds(frame)
+        assert done.exit_code == 1
+        assert words in done.stderr.replace("\n", " ")
