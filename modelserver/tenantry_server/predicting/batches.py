@@ -147,6 +147,7 @@ class Batches:
                     with self._plane.quotas.entered(user_id, rows=len(rows)):
                         for some in batch.calls(rows):
                             await self._ask(batch, user_id, some, answers, ends_s)
+                            await asyncio.sleep(0)  # an answer may have taken no turn of the event loop
                 except TenantryError as error:
                     answers.refuse(rows, error)
 
