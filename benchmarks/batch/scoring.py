@@ -1,0 +1,126 @@
+"""`tenantry score` of many rows: its memory, and its rate beside a bare client of the same server.
+
+The bare client sends requests that were written beforehand, four at a time as the command does, and reads
+the answers' bytes. The command reads a Parquet file and writes one.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import Ridge
+
+from tenantry.scoring import frames
+from tenantry.scoring.asking import _connected
+from tenantry.scoring.local import LocalServer
+
+_TENANTS = 1000
+_AT_ONCE = 10_000  # rows of a request
+_IN_FLIGHT = 4
+_PATIENCE_S = 300.0
+_FEATURES = [f"x{number}" for number in range(5)]
+_MANIFEST = """\
+---
+apiVersion: tenantry.dev/v1alpha1
+kind: TenantModel
+metadata: {{name: {name}}}
+spec: {{userId: {name}, model: {{uri: "{uri}"}}}}
+"""
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure; prints the peak of memory for three lengths, and both rates."""
+    rows = 100_000 if arguments.quick else 1_000_000
+    with tempfile.TemporaryDirectory(prefix="tenantry-bench-") as name:
+        folder = Path(name)
+        _declare(folder)
+        table = _table(rows)
+        server = LocalServer(str(folder / "tenants"))
+        try:
+            bodies = [_body(table.iloc[at : at + _AT_ONCE]) for at in range(0, rows, _AT_ONCE)]
+            for body in bodies[:5]:  # loads every model
+                _ask(server.url, body)
+            for count in (rows // 10, rows // 2, rows):
+                table.iloc[:count].to_parquet(folder / f"{count}.parquet", index=False)
+            bare_s = _bare_s(server.url, bodies)
+            print(f"bare client: {rows / bare_s:,.0f} rows/s")
+            took_s = {}
+            for count in (rows // 10, rows // 2, rows):
+                seconds, peak_mib = _command(server.url, folder, count)
+                print(f"tenantry score, {count:,} rows: peak RSS {peak_mib:,.0f} MiB, {seconds:.1f} s")
+                took_s[count] = seconds
+            steady = (rows // 2) / (took_s[rows] - took_s[rows // 2])
+            print(f"from {rows // 2:,} rows on: {steady:,.0f} rows/s")
+            again_s = _bare_s(server.url, bodies)
+            bare_s = (bare_s + again_s) / 2
+            print(
+                f"{rows / seconds:,.0f} rows/s with start and end of the process; bare client before and "
+                f"after {rows / bare_s:,.0f}: ratio {bare_s / seconds:.2f} (target 0.7)"
+            )
+        finally:
+            server.close()
+
+
+def _declare(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame(rng.normal(size=(50, len(_FEATURES))), columns=_FEATURES)
+    (folder / "tenants").mkdir()
+    manifests = []
+    for number in range(_TENANTS):
+        path = folder / f"{number}.joblib"
+        joblib.dump(Ridge().fit(rows, rng.normal(size=len(rows))), path)
+        manifests.append(_MANIFEST.format(name=f"tenant-{number:04}", uri=path.as_uri()))
+    (folder / "tenants" / "all.yaml").write_text("".join(manifests))
+
+
+def _table(rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame(rng.normal(size=(rows, len(_FEATURES))), columns=_FEATURES)
+    table.insert(0, "user_id", [f"tenant-{number % _TENANTS:04}" for number in range(rows)])
+    return table
+
+
+def _body(rows: pd.DataFrame) -> bytes:
+    body = frames.arrow_body(rows, "user_id")
+    assert body is not None
+    return body
+
+
+def _ask(url: str, body: bytes) -> None:
+    connection = _connected(url)
+    connection.connect()
+    connection.sock.settimeout(_PATIENCE_S)
+    connection.request("POST", "/predict", body, {"Content-Type": frames.ARROW})
+    with connection.getresponse() as answer:
+        read = answer.read()
+        assert answer.status == 200, read[:500]
+    connection.close()
+
+
+def _bare_s(url: str, bodies: list[bytes]) -> float:
+    began_s = time.perf_counter()
+    with ThreadPoolExecutor(_IN_FLIGHT) as threads:
+        list(threads.map(lambda body: _ask(url, body), bodies))
+    return time.perf_counter() - began_s
+
+
+def _command(url: str, folder: Path, rows: int) -> tuple[float, float]:
+    """Return the seconds and the peak of memory (MiB) of one run."""
+    argv = [sys.executable, "-m", "tenantry_cli", "score", str(folder / f"{rows}.parquet"), "--url", url]
+    began_s = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [*argv, "--out", str(folder / f"{rows}-out.parquet")], stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began_s
+    assert process.returncode == 0, process.returncode
+    return seconds, usage.ru_maxrss / 1024
