@@ -69,6 +69,11 @@ def with_airflow() -> Path:
     )
 
 
+def with_ray() -> Path:
+    """The Python of the environment with what `tenantry.scoring` needs, and Ray Data."""
+    return environment("ray", *our_requirements(), "ray[data]==2.60.0", "pyarrow==26.0.1")
+
+
 def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
     """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
