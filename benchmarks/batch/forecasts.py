@@ -29,8 +29,7 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.series import wire
 from tenantry_server.kernels.series.table import ForecastTable
-from tenantry_server.predicting.answer import Answer
-from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.predicting.dataplane import Answer, DataPlane
 from tenantry_server.predicting.forecasting import forecast_now
 from tenantry_server.rows.forecast_request import TIME, ForecastRequest
 
@@ -91,10 +90,9 @@ def main(given: argparse.Namespace) -> None:
         asked = ForecastRequest(horizon=_DAYS, quantiles=quantiles)
         for what, spent_s in asyncio.run(_measured(stores, asked, given.rounds)):
             met = "met" if spent_s <= _MOST_S else "MISSED"
-            title = f"{what}, {len(quantiles)} quantiles" if quantiles else what
-            table.add_row(
-                title, f"{spent_s:.2f} s", f"{1e6 * spent_s / count:.0f} us", f"at most {_MOST_S} s", met
-            )
+            asks = f"{what}, {len(quantiles)} quantiles"
+            each = f"{1e6 * spent_s / count:.0f} us"
+            table.add_row(asks, f"{spent_s:.2f} s", each, f"at most {_MOST_S} s", met)
     Console(width=140).print(f"{count:,} stores, {_DAYS} days each", table)
 
 

@@ -42,7 +42,7 @@ class ForecastTable(Model):
     __slots__ = ("labels", "numbers", "only", "quantiles", "starts", "takes_history", "takes_quantiles")
 
     may_block = False
-    call_s = 1e-5  # measured: 7 us for 14 steps, 40 us for a thousand
+    call_s = 2e-5  # measured: 9 to 20 us for 14 steps
     exog_names = ()
 
     def __init__(
