@@ -278,7 +278,7 @@ SPREAD = {
 def test_a_kernel_has_every_quantile_where_they_are_normal(name: str) -> None:
     model = served(SPREAD[name]())
     table: Any = compiled.table_of(model, None)
-    asked = of_document({"horizon": 30, "quantiles": [0.0321, 0.33, 0.987654]})
+    asked = of_document({"horizon": 28, "quantiles": [0.0321, 0.33, 0.987654]})
     assert table.covers(asked)
     np.testing.assert_allclose(
         score(table, asked)[:, 1:].astype(float), score(model, asked)[:, 1:].astype(float), rtol=1e-9

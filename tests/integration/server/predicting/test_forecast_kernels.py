@@ -91,9 +91,9 @@ async def test_a_kernel_answers_without_waiting(served: Served) -> None:
     for user_id in ("ann", "bob", "plain"):
         await plane.load(served.ids[user_id])
     assert plane.pace("ann") is Pace.QUICK  # before anything was measured
-    whole = plane.predict_now("ann", of_document({"horizon": 60, "quantiles": [0.9]}))
+    whole = plane.predict_now("ann", of_document({"horizon": 28, "quantiles": [0.9]}))
     assert whole is not None
-    assert whole.predictions[-1].tolist() == ["2027-01-28", 70.0, 70.9]
+    assert whole.predictions[-1].tolist() == ["2026-12-27", 38.0, 38.9]
     assert plane.predict_now("ann", AFTER) is None
     asked = [("ann", SHORT), ("ann", LONG), ("priced", SHORT), ("plain", AFTER), ("bob", SHORT)]
     first, long, priced, plain, last = forecast_now(plane, asked)
