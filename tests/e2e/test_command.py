@@ -13,7 +13,18 @@ from tenantry_cli.main import cli
 from tests.support.processes.up import tenantry
 
 COMMANDS = (
-    *("up", "get", "predict", "forecast", "score", "publish", "validate", "prune-artifacts", "doctor", "serve"),
+    *(
+        "up",
+        "get",
+        "predict",
+        "forecast",
+        "score",
+        "publish",
+        "validate",
+        "prune-artifacts",
+        "doctor",
+        "serve",
+    ),
     *("operator", "registry"),
 )
 

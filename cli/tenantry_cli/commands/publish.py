@@ -12,7 +12,7 @@ from tenantry_cli.declaring.afterwards import Afterwards
 
 
 @click.command("publish")
-@click.argument("model_file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("model_file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--user", "user_id", help="The user that the model is for (userId).")
 @click.option(
     "--table",
@@ -78,6 +78,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
     **after: Any,
 ) -> None:
     """Store MODEL_FILE, or every file of a table, and declare it for a user.
+
+    MODEL_FILE may be the folder of an MLflow model or of a SavedModel.
 
     The artifact gets a name that never repeats, and the manifest pins its sha256. The manifest is printed,
     for `kubectl apply -f -`, or written to a folder that `tenantry up` follows. There it takes the place of

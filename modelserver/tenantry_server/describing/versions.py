@@ -16,6 +16,8 @@ _LIBRARIES = {
     "xgboost": "xgboost",
     "onnxruntime": "onnxruntime",
     "tensorflow": "tensorflow",
+    "torch": "torch",
+    "catboost": "catboost",
     "statsmodels": "statsmodels",
     "statsforecast": "statsforecast",
     "mlforecast": "mlforecast",

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from tenantry import Model, ModelId
+from tenantry.artifact_formats import SUFFIXES
 from tenantry.errors import (
     AnswersDiffer,
     ArtifactInvalid,
@@ -32,6 +33,7 @@ from tenantry_server.scoring.calls import score
 from tenantry_server.scoring.several import Several
 
 _SCIKIT_LEARN = ("sklearn", "skops")
+_SEVERAL = (*_SCIKIT_LEARN, "mlflow")  # which answer several methods themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,23 @@ class Format:
     """One kind of artifact; the module of its name is imported when the first one is read.
 
     Attributes:
-        name: as in ``spec.model.format``.
-        suffixes: of artifacts that need no explicit format.
+        name: as in ``spec.model.format``; core's table has its suffixes.
         dumps: whether the module also has ``dump(model)``, which returns the bytes of its library's own
-            objects, and None for others. Its ``load(data, model_id)`` makes a Model of the bytes; any
-            exception means that they are unusable.
+            objects and their suffix, and None for others. Its ``load(data, model_id)`` makes a Model of the
+            bytes; any exception means that they are unusable.
         heavy: whether its library takes long to import, or much memory.
         reads_cards: whether ``load(data, model_id, card)`` makes use of a card.
     """
 
     name: str
-    suffixes: tuple[str, ...]
     dumps: bool = False
     heavy: bool = False
     reads_cards: bool = False
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of artifacts that need no explicit format."""
+        return SUFFIXES[self.name]
 
     @property
     def module(self) -> ModuleType:
@@ -61,14 +66,16 @@ class Format:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("sklearn", (".joblib", ".pkl", ".pickle"), reads_cards=True),
-    Format("skops", (".skops",), reads_cards=True),
-    Format("onnx", (".onnx",), dumps=True, heavy=True),
-    Format("xgboost", (".ubj", ".json"), dumps=True, heavy=True),
-    Format("lightgbm", (".txt",), dumps=True, heavy=True),
-    Format("catboost", (".cbm",), heavy=True),
-    Format("python", (".toml",)),
-    Format("tensorflow", (".keras", ".zip"), dumps=True, heavy=True),
+    Format("sklearn", reads_cards=True),
+    Format("skops", reads_cards=True),
+    Format("onnx", dumps=True, heavy=True),
+    Format("xgboost", dumps=True, heavy=True),
+    Format("lightgbm", dumps=True, heavy=True),
+    Format("catboost", heavy=True),
+    Format("python"),
+    Format("tensorflow", dumps=True, heavy=True),
+    Format("torch", dumps=True, heavy=True, reads_cards=True),
+    Format("mlflow", reads_cards=True),
 )
 
 
@@ -91,7 +98,7 @@ def load_model(
         read = None if card is None else Card.read(card)
     except CardInvalid as error:
         raise CardUnusable(str(model_id.card_id and model_id.card_id.uri), str(error)) from None
-    model = _loaded(data, model_id, read)
+    model = loaded(data, model_id, read)
     if read is None or was_tried or not read.has_example:
         return model
     try:
@@ -99,15 +106,20 @@ def load_model(
     except TenantryError:
         if not isinstance(model, Compiled):
             raise
-        model = _loaded(data, replace(model_id, compile="off"), read)
+        model = loaded(data, replace(model_id, compile="off"), read)
         _try_rows(model, model_id, read)
     return model
 
 
-def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
+def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
+    """Make a model as `load_model` does, without asking it the rows of its card.
+
+    Raises:
+        ArtifactInvalid: as `load_model`, and UnknownFormat.
+    """
     chosen = format_of(model_id)
     try:
-        loaded = _of_format(chosen, data, model_id, card)
+        model = _of_format(chosen, data, model_id, card)
     except FormatNotInstalled as error:
         other = unreadable.instead(data, chosen.name)
         if other is None:
@@ -127,21 +139,20 @@ def _loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
         if skew is not None:  # the cause first: "No module named '_loss'" is hardly a hint
             problem = f"{skew} ({type(error).__name__}: {error})"
         raise ArtifactInvalid(model_id.uri, problem) from error
-    if card is not None and card.forecast is None and not loaded.numeric and loaded.column_types is None:
-        _type(loaded, card)
+    if card is not None and card.forecast is None and not model.numeric and model.column_types is None:
+        _type(model, card)
     if model_id.extra_columns == "ignore":
-        _ignore_extra(loaded, model_id)
-    return loaded
+        _ignore_extra(model, model_id)
+    return model
 
 
 def _of_format(chosen: Format, data: bytes, model_id: ModelId, card: Card | None) -> Model:
     load: Callable[..., Model] = chosen.module.load
-    if chosen.reads_cards:
-        return load(data, model_id, card)
-    if len(model_id.methods) == 1:
-        return load(data, model_id)
+    more = (card,) if chosen.reads_cards else ()
+    if len(model_id.methods) == 1 or chosen.name in _SEVERAL:
+        return load(data, model_id, *more)
     ids = {method: replace(model_id, method=method) for method in model_id.methods}
-    return Several({method: load(data, exact) for method, exact in ids.items()})
+    return Several({method: load(data, exact, *more) for method, exact in ids.items()})
 
 
 def _ignore_extra(model: Any, model_id: ModelId) -> None:
@@ -179,15 +190,32 @@ def _try_rows(model: Model, model_id: ModelId, card: Card) -> None:
 
 def skew_in(data: bytes, model_id: ModelId) -> Skew | None:
     """Return how the library that wrote an artifact differs from the one here; None: it does not."""
-    return skew_of(data) if format_of(model_id).name in _SCIKIT_LEARN else None
+    chosen = format_of(model_id)
+    name = chosen.name
+    if name == "mlflow":
+        try:
+            data, name = chosen.module.inside(data)
+        except (ValueError, KeyError):  # which loading it says in words
+            return None
+    return skew_of(data) if name in _SCIKIT_LEARN else None
+
+
+def example_in(data: bytes, model_id: ModelId) -> Any:
+    """Return rows of what a model was fitted with where its artifact holds some; None: it does not.
+
+    Raises:
+        ArtifactInvalid: they can't be read.
+    """
+    chosen = format_of(model_id)
+    return chosen.module.example(data, model_id) if chosen.name == "mlflow" else None
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:
     """Return the artifact of an object and its suffix: in its library's format, or else with joblib."""
     for known in FORMATS:
-        data = known.module.dump(model) if known.dumps else None
-        if data is not None:
-            return data, known.suffixes[0]
+        dumped: tuple[bytes, str] | None = known.module.dump(model) if known.dumps else None
+        if dumped is not None:
+            return dumped
     import joblib  # noqa: PLC0415 - a server's own process reads no artifact
 
     buffer = io.BytesIO()

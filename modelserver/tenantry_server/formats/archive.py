@@ -40,6 +40,28 @@ class Archive:
         for member in self._members:
             _check(member)
 
+    @property
+    def names(self) -> list[str]:
+        """The files, with the folders that they stand in."""
+        return [member.filename for member in self._members]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The unpacked size of each file in bytes."""
+        return {member.filename: member.file_size for member in self._members}
+
+    def read(self, name: str) -> bytes:
+        """Return the content of one file.
+
+        Raises:
+            KeyError: there is none of this name.
+            ValueError: its checksum is wrong.
+        """
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"it is damaged: {error}") from error
+
     def folder_of(self, name: str) -> str | None:
         """Return the folder that holds a file called `name`: empty for the top one, None: there is none.
 
@@ -72,10 +94,19 @@ class Archive:
 
 
 def pack(folder: Path) -> bytes:
-    """Make a zip archive of a folder's files; equal files give equal bytes, whenever written."""
+    """Make a zip archive of a folder's files; equal files give equal bytes, whenever written.
+
+    Raises:
+        ValueError: a link leads out of it, or to a folder.
+    """
     buffer = io.BytesIO()
+    home = folder.resolve()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink()):
+            if not path.resolve().is_relative_to(home):
+                raise ValueError(f"{path.relative_to(folder)} is a link that leads out of the folder")
+            if path.is_dir():
+                raise ValueError(f"{path.relative_to(folder)} is a link to a folder; copy its files")
             member = zipfile.ZipInfo(path.relative_to(folder).as_posix())
             archive.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

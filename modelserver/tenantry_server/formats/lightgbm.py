@@ -94,10 +94,11 @@ def load(data: bytes, model_id: ModelId) -> Model:
     return model
 
 
-def dump(model: Any) -> bytes | None:
-    """Return the file of a Booster; None for anything else."""
+def dump(model: Any) -> tuple[bytes, str] | None:
+    """Return the file of a Booster and its suffix; None for anything else."""
     lightgbm = sys.modules.get("lightgbm")
-    return model.model_to_string().encode() if lightgbm and isinstance(model, lightgbm.Booster) else None
+    is_own = lightgbm is not None and isinstance(model, lightgbm.Booster)
+    return (model.model_to_string().encode(), ".txt") if is_own else None
 
 
 def _check_whole(data: bytes) -> None:

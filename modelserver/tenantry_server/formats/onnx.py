@@ -14,7 +14,7 @@ import pandas as pd
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
-from tenantry_server.formats import onnx_size
+from tenantry_server.formats import narrowing, onnx_size
 from tenantry_server.formats.libraries import library
 from tenantry_server.formats.trial import try_once
 
@@ -106,7 +106,9 @@ class OnnxModel(Model):
         columns = [data.iloc[:, position] for position in range(data.shape[1])]
         return self._run(
             [
-                _texts(column) if each.dtype == object else _cast(_numbers(column), each.dtype, column.name)
+                _texts(column)
+                if each.dtype == object
+                else narrowing.cast(_numbers(column), each.dtype, column.name)
                 for each, column in zip(self._inputs, columns, strict=True)
             ],
             len(data),
@@ -115,9 +117,10 @@ class OnnxModel(Model):
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, cast to the graph's type."""
         if self.feature_names is None:
-            return self._run([_cast(rows, self._inputs[0].dtype)], len(rows))
+            return self._run([narrowing.cast(rows, self._inputs[0].dtype)], len(rows))
         return self._run(
-            [_cast(rows[:, i], each.dtype, each.name) for i, each in enumerate(self._inputs)], len(rows)
+            [narrowing.cast(rows[:, i], each.dtype, each.name) for i, each in enumerate(self._inputs)],
+            len(rows),
         )
 
     def own_bytes(self) -> int:
@@ -175,10 +178,11 @@ def load(data: bytes, model_id: ModelId) -> Model:
     return model
 
 
-def dump(model: Any) -> bytes | None:
-    """Return the file of an `onnx.ModelProto`; None for anything else."""
+def dump(model: Any) -> tuple[bytes, str] | None:
+    """Return the file of an `onnx.ModelProto` and its suffix; None for anything else."""
     onnx = sys.modules.get("onnx")
-    return model.SerializeToString() if onnx and isinstance(model, onnx.ModelProto) else None
+    is_own = onnx is not None and isinstance(model, onnx.ModelProto)
+    return (model.SerializeToString(), ".onnx") if is_own else None
 
 
 def _session(data: bytes) -> Any:
@@ -221,24 +225,6 @@ def _refuse_what_is_no_table(inputs: list[_Input]) -> None:
                 f"of its {len(inputs)} inputs, {each.name} takes {width} columns; "
                 "export it with one matrix, or with one input for each column"
             )
-
-
-def _cast(values: npt.NDArray[Any], dtype: np.dtype[Any], column: Any = None) -> npt.NDArray[Any]:
-    """Cast numbers to another type.
-
-    Raises:
-        ValueError: a number is too large for it, or not whole where only whole numbers fit.
-    """
-    if dtype == values.dtype:
-        return values
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(dtype)
-    lost = np.isinf(cast) & np.isfinite(values) if dtype.kind == "f" else cast != values
-    if lost.any():
-        row, *position = (int(index) for index in np.argwhere(lost)[0])
-        where = repr(column) if column is not None else position[0]
-        raise ValueError(f"row {row}, column {where}: {values[row, *position]} is not of type {dtype}")
-    return cast
 
 
 def _numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float64]:

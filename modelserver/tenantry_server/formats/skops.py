@@ -21,6 +21,17 @@ from tenantry_server.formats.libraries import library
 # More than an honest model unpacks to: numbers rarely shrink to less than a fifth.
 _SURELY_FITS_BYTES = 256 << 20
 _MOST_UNPACKED = 20
+# Boosters go in and out of them as texts that LightGBM parses; MLflow writes such files by default.
+_OF_LIGHTGBM = frozenset(
+    {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMModel",
+        "lightgbm.sklearn.LGBMRanker",
+        "lightgbm.sklearn.LGBMRegressor",
+    }
+)
 _COMPILED_BUT_SAFE = ("sklearn._loss.",)
 
 
@@ -61,6 +72,8 @@ def _is_trusted(name: str) -> bool:
     Functions are not, nor are its other compiled classes, which take any bytes for valid memory.
     """
     if name in ("numpy.dtype", "sklearn.tree._tree.Tree"):
+        return True
+    if name in _OF_LIGHTGBM:
         return True
     module, _, attribute = name.rpartition(".")
     if not module.startswith("sklearn."):

@@ -129,6 +129,8 @@ def load(data: bytes, model_id: ModelId) -> Model:
     with _refused(model_id):
         archive = Archive(data)
         root = archive.folder_of("saved_model.pb")
+        if root is None and archive.folder_of("MLmodel") is not None:
+            raise ValueError("it is an MLflow model folder; declare format: mlflow")
         if root is None and archive.folder_of("config.json") != "":
             raise ValueError("it holds neither config.json (.keras) nor saved_model.pb (SavedModel)")
     try:
@@ -147,15 +149,15 @@ def load(data: bytes, model_id: ModelId) -> Model:
     return model
 
 
-def dump(model: Any) -> bytes | None:
-    """Return the ``.keras`` file of a Keras model; None for anything else."""
+def dump(model: Any) -> tuple[bytes, str] | None:
+    """Return the ``.keras`` file of a Keras model and its suffix; None for anything else."""
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(model, keras.Model):
         return None
     with TemporaryDirectory(prefix="tenantry-") as folder:
         path = Path(folder, "model.keras")
         model.save(path)
-        return path.read_bytes()
+        return path.read_bytes(), path.suffix
 
 
 @lru_cache(maxsize=1)

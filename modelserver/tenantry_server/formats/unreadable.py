@@ -22,7 +22,15 @@ _ELSE: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"%PDF", "a PDF document"),
         (rb"PAR1", "a Parquet file: data, not a model"),
         (rb"\x89HDF", "an HDF5 file, as older Keras writes; declare format: tensorflow, as .keras"),
-        (rb"PK\x03\x04", "a zip archive, as skops (.skops) and Keras (.keras) write; declare that format"),
+        (
+            rb"PK\x03\x04",
+            "a zip archive, as skops (.skops), Keras (.keras) and PyTorch (.pt) write; declare that format",
+        ),
+        (
+            rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19",
+            "what an old torch.save wrote: weights, or a module without its code; write the model with "  # noqa: ISC004
+            "torch.export.save or torch.jit.script(model).save",
+        ),
         (rb"\x80[\x02-\x05]", "a pickle or joblib file; declare format: sklearn"),
     )
 )
@@ -30,6 +38,8 @@ _OWN = {  # what begins so and is right
     "sklearn": rb"\x80",
     "skops": rb"PK",
     "tensorflow": rb"PK|\x89HDF",
+    "torch": rb"PK",
+    "mlflow": rb"PK",
 }
 _KIND = {
     "sklearn": "a joblib or pickle file",
@@ -39,6 +49,8 @@ _KIND = {
     "lightgbm": "a LightGBM model",
     "python": "a description of a Python class",
     "tensorflow": "a TensorFlow or Keras model",
+    "torch": "a PyTorch program",
+    "mlflow": "an MLflow model folder",
 }
 _READERS = {
     *("pickle.py", "numpy_pickle.py", "numpy_pickle_utils.py", "compressor.py", "format_utils.py"),

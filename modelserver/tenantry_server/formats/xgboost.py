@@ -141,10 +141,11 @@ def load(data: bytes, model_id: ModelId) -> Model:
     return model
 
 
-def dump(model: Any) -> bytes | None:
-    """Return the file of a Booster; None for anything else."""
+def dump(model: Any) -> tuple[bytes, str] | None:
+    """Return the file of a Booster and its suffix; None for anything else."""
     xgboost = sys.modules.get("xgboost")
-    return bytes(model.save_raw("ubj")) if xgboost and isinstance(model, xgboost.Booster) else None
+    is_own = xgboost is not None and isinstance(model, xgboost.Booster)
+    return (bytes(model.save_raw("ubj")), ".ubj") if is_own else None
 
 
 def _first_line(error: Exception) -> str:

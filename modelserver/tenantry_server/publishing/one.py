@@ -36,8 +36,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 
     Args:
         model: a fitted estimator or a Model (written with joblib), a Booster of XGBoost or LightGBM, an
-            ONNX or a Keras model (written as its library does), or the path of a model file or of a
-            SavedModel's folder (written as a zip archive).
+            ONNX, a Keras or a PyTorch program (written as its library does), or the path of a model file or
+            of the folder of a SavedModel or an MLflow model (written as a zip archive).
         user_id: whom the model is for; a whole number or a UUID is written as text.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
@@ -51,7 +51,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
             two-dimensional array, a Series or list of texts, or a list of dicts; of a forecaster a request,
             such as ``{"horizon": 14}``. Then a card is stored beside the artifact: requests are read as
             these types, and a server must answer these rows as the model does here before the version is
-            Ready.
+            Ready. None: the input example of an MLflow folder, else no card.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
         check: whether to load the model as a server would, and let it predict a trial row, before anything
             is stored. A file then runs its code here. An `example` is always tried.

@@ -21,13 +21,16 @@ from tenantry_server.publishing.manifests import manifest_path, object_name, wri
 from tenantry_server.publishing.replaced import Replaced
 from tenantry_server.publishing.stores import place_for
 
+_PICKLED = ".joblib"
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What is stored of a model.
 
     Attributes:
-        model: the object, where there is one; None: it was a file.
+        model: the object, where it was pickled and predicts itself; None: it was a file, or is in its
+            library's own format.
         what: the model, for messages.
         data: the bytes.
         suffix: of their name.
@@ -68,6 +71,8 @@ def store(artifact: Artifact, said: "Said", where: Where, *, example: Any, check
             raise NotPublished(str(path), f"{error}; correct it there") from None
     exact = declared.spec.model.pinned()
     format_of(exact)
+    if example is None and check:
+        example = trial.example_in(artifact.data, exact, artifact.what)
     if example is not None:
         card = trial.described(artifact.data, exact, artifact.what, example, artifact.model)
         beside = place.beside(CARD_SUFFIX)
@@ -111,9 +116,20 @@ def artifact_of(model: Any, what: str) -> Artifact:
     if isinstance(model, str | Path):
         path = Path(model)
         if path.is_dir():
-            return Artifact(None, what, archive.pack(path), ".zip")
+            return Artifact(
+                None, what, _packed(path), ".mlflow" if (path / "MLmodel").is_file() else ".zip"
+            )
         return Artifact(None, what, path.read_bytes(), path.suffix)
-    return Artifact(model, what, *trial.dumped(model, what))
+    data, suffix = trial.dumped(model, what)
+    # What its own library wrote is read back by that library: there is no second way to ask it.
+    return Artifact(model if suffix == _PICKLED else None, what, data, suffix)
+
+
+def _packed(folder: Path) -> bytes:
+    try:
+        return archive.pack(folder)
+    except ValueError as error:
+        raise NotPublished(str(folder), str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

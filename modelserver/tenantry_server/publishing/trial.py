@@ -16,6 +16,7 @@ from typing import Any
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
+from tenantry_server import formats
 from tenantry_server.formats import dump_model, load_model
 
 _INTO_A_MODULE = (
@@ -56,6 +57,16 @@ def try_model(data: bytes, model_id: ModelId, what: str) -> None:
             load_model(data, replace(model_id, compile="off"))
     except FormatNotInstalled as error:
         warnings.warn(f"{what} was not tried before it was published: {error.problem}", stacklevel=3)
+
+
+def example_in(data: bytes, model_id: ModelId, what: str) -> Any:
+    """Return rows of what a model was fitted with where its artifact holds some; None: it does not.
+
+    Raises:
+        ArtifactInvalid: a server would refuse the model.
+    """
+    with _as_a_server(what):
+        return formats.example_in(data, model_id)
 
 
 def described(data: bytes, model_id: ModelId, what: str, example: Any, model: Any) -> bytes:

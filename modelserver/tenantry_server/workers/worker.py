@@ -51,8 +51,8 @@ _KNOWN = frozenset(
         "catboost", "cython_runtime", "google", "importlib_metadata", "importlib_resources", "joblib",
         "keras", "lightgbm", "ml_dtypes", "narwhals", "numexpr", "numpy", "onnx", "onnxruntime",
         "packaging", "pandas", "prettytable", "pyarrow", "rich", "scipy", "six", "sklearn", "skops",
-        "tenantry", "tenantry_server", "tensorflow", "threadpoolctl", "treelite", "typing_extensions",
-        "wcwidth", "xgboost",
+        "tenantry", "tenantry_server", "tensorflow", "threadpoolctl", "torch", "treelite",
+        "typing_extensions", "wcwidth", "xgboost",
     }
 )  # fmt: skip
 
@@ -143,7 +143,7 @@ class _Worker:
         text = asked["card"]
         card = None if text is None else text.encode()
         model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=asked["keep"]))
-        told = {"group": self._group_of(exact), "skew": None if skew is None else str(skew)}
+        told = {"group": self._group_of(exact, model), "skew": None if skew is None else str(skew)}
         if asked["rewrite"]:
             return {
                 "written": write_all(room, [surroundings.kept(lambda: _written_again(data, exact))])
@@ -159,7 +159,7 @@ class _Worker:
             "size_bytes": 0 if asked["keep"] else size_bytes(model),
         } | told
 
-    def _group_of(self, exact: ModelId) -> str:
+    def _group_of(self, exact: ModelId, model: Model) -> str:
         """Return what a model needs beside the known libraries; models that need the same may share."""
         known = format_of(exact)
         if known.heavy:
@@ -168,7 +168,8 @@ class _Worker:
         if new:  # seldom: to look at thousands of names costs a tenth of a load
             self._seen |= new
             self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
-        packages = " ".join(sorted(self._own))
+        # Modules that an artifact brings itself may have the names of another one's.
+        packages = " ".join(filter(None, (*sorted(self._own), getattr(model, "own_code", ""))))
         return f"{packages} of {exact.namespace or 'default'}" if packages else ""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from tenantry import TenantModel
+from tenantry.artifact_formats import SUFFIXES
 from tenantry.limits import NO_LIMITS, Limits
 from tenantry.spec import TenantModelSpec
 from tenantry_operator.policies.document import NAMESPACE, PolicySpec, TenantPolicy
@@ -18,20 +19,7 @@ from tenantry_operator.policies.document import NAMESPACE, PolicySpec, TenantPol
 NAME_LABEL = "kubernetes.io/metadata.name"
 """Every namespace has it; API servers older than 1.21 do not set it."""
 
-_FORMAT_OF = {
-    ".joblib": "sklearn",
-    ".pkl": "sklearn",
-    ".pickle": "sklearn",
-    ".skops": "skops",
-    ".onnx": "onnx",
-    ".ubj": "xgboost",
-    ".json": "xgboost",
-    ".txt": "lightgbm",
-    ".cbm": "catboost",
-    ".toml": "python",
-    ".keras": "tensorflow",
-    ".zip": "tensorflow",
-}
+_FORMAT_OF = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 _SHOWN = 5  # of a rule's entries; the rest is counted
 
 
