@@ -97,6 +97,16 @@ def _extras_in(requirements: Sequence[str]) -> list[str]:
     return [name for found in own if found for name in found[1].split(",")]
 
 
+def with_pyarrow() -> dict[str, str]:
+    """The variables of a process of our own environment that has pyarrow besides.
+
+    pandas imports it wherever it is installed, which doubles what each of our processes takes.
+    """
+    python = environment("pyarrow", "pyarrow==26.0.1")
+    (packages,) = (python.parents[1] / "lib").glob("python*/site-packages")
+    return {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{CHECKOUT}"}
+
+
 def with_our_sources() -> dict[str, str]:
     """The variables of a process in such an environment that imports this checkout's packages."""
     roots = [str(CHECKOUT / root) for root in _ROOTS]
@@ -108,6 +118,10 @@ def _plain(name: str) -> str:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_INSTALL_S)
+    # pip would leave out what it sees there.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        argv, env=environ, capture_output=True, text=True, check=False, timeout=_INSTALL_S
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv[:6])} … failed: {done.stderr.strip()[-2000:]}")

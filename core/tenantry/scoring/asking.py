@@ -67,6 +67,7 @@ class Asker:
         self._turns = count()
         self._idle: IdlePool[HTTPConnection] = IdlePool()
         self._takes_arrow = True
+        self._closed = False
 
     def ask(
         self, rows: "pd.DataFrame", user_column: str, stop: threading.Event, *, omit_missing: bool = False
@@ -104,7 +105,8 @@ class Asker:
         return answers
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept, and keep none of those that are in use."""
+        self._closed = True
         for connection in self._idle.drain():
             connection.close()
 
@@ -173,6 +175,8 @@ class Asker:
             if kept:
                 for old in self._idle.put(url, connection):
                     old.close()
+                if self._closed:  # by another thread, meanwhile
+                    self.close()
             else:
                 connection.close()
 
