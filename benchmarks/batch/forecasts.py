@@ -29,7 +29,8 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.series import wire
 from tenantry_server.kernels.series.table import ForecastTable
-from tenantry_server.predicting.answer import Answer, DataPlane
+from tenantry_server.predicting.answer import Answer
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.predicting.forecasting import forecast_now
 from tenantry_server.rows.forecast_request import TIME, ForecastRequest
 

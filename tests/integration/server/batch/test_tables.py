@@ -19,19 +19,9 @@ CASES = ("table", "score", "score_batch", "score_local", "score_s3", "score_flee
 def test_tables_of_arrow_and_parquet() -> None:
     """The cases in tests/apart; what they print is shown where one fails."""
     files = [f"tests/apart/{name}_cases.py" for name in CASES]
+    plugins = ("-p", "tests.conftest", "-p", "conftest")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--noconftest",
-            "-p",
-            "tests.conftest",
-            "-p",
-            "conftest",
-            *files,
-        ],
+        [sys.executable, "-m", "pytest", "-q", "--noconftest", *plugins, *files],
         cwd=CHECKOUT,
         env=with_pyarrow() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
