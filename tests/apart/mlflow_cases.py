@@ -209,17 +209,8 @@ async def test_folders_are_served_from_sandboxed_workers(
         code = tmp_path / name / "shared_pricing.py"
         code.parent.mkdir()
         code.write_text(f"FACTOR = {factor}\n")
-        script = code.with_name("priced.py")
-        script.write_text(
-            "import mlflow\n"
-            "class Priced(mlflow.pyfunc.PythonModel):\n"
-            "    def predict(self, context, model_input):\n"
-            "        import shared_pricing\n"
-            "        return model_input['km'] * shared_pricing.FACTOR\n"
-            "mlflow.models.set_model(Priced())\n"
-        )
         folders.write_function(
-            tmp_path / f"{name}-folder", python_model=str(script), code_paths=[str(code)]
+            tmp_path / f"{name}-folder", python_model=folders.Priced(), code_paths=[str(code)]
         )
         own[name] = tmp_path / f"{name}-folder"
     ours = {**own, "function": root / "function", "xgboost": root / "xgboost", "sklearn": root / "sklearn"}

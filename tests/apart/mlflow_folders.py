@@ -1,5 +1,6 @@
 """Real MLflow model folders, each written by MLflow itself."""
 
+import importlib
 import os
 import sys
 import warnings
@@ -50,6 +51,13 @@ class Margin(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
         margin = float(Path(context.artifacts["margin"]).read_text())
         return model_input["km"] * margin + model_input["city"].str.len()
+
+
+class Priced(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """A model that needs a module which its folder brings."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame) -> Any:  # noqa: ARG002 - MLflow's signature
+        return model_input["km"] * importlib.import_module("shared_pricing").FACTOR
 
 
 def _xgboost() -> Any:
