@@ -82,8 +82,9 @@ bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the ex
 bench-batch: $(VENV)/.dev ## many users in one request beside one request for each; takes five minutes
 	$(BIN)/python -m benchmarks.batch $(ARGS)
 
-bench-trust: $(VENV)/.dev ## CPU of a request with and without a key or token; takes a minute
+bench-trust: $(VENV)/.dev ## CPU of a request with a key or token, and a tenant beyond its limits; takes four minutes
 	$(BIN)/python -m benchmarks.trust
+	$(BIN)/python -m benchmarks.trust.quotas
 
 soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fleet of three
 	TENANTRY_SOAK_S=600 $(BIN)/python -m pytest -s --timeout 1200 tests/e2e/test_workers.py -k chaos
