@@ -79,7 +79,7 @@ def _command(name: str) -> click.Command:
             ["predict", "ann", "--url", "http://127.0.0.1:1", "-d", "[]"],
             "no answer from http://127.0.0.1:1",
         ),
-        (["publish", "/nowhere.joblib"], "File '/nowhere.joblib' does not exist; see"),
+        (["publish", "/nowhere.joblib"], "Path '/nowhere.joblib' does not exist; see"),
         (["serve", "--port", "99999"], "TENANTRY_PORT: Input should be less than or equal to 65535"),
         (["serve", "--cache-bytes", "0"], "TENANTRY_CACHE_BYTES: Input should be greater than 0, got 0"),
     ],
