@@ -35,6 +35,8 @@
     ├── Forbidden                what it asks is not for its caller
     ├── QuotaExceeded            more is asked for a user than the user's limits allow
     ├── RowsTooMany              one request has more rows than they allow
+    ├── BatchTooLong             one request has more rows than a server takes at once
+    ├── UnknownMediaType         its body has a type that this server does not read
     ├── InvalidRequest           the request body
     │   ├── FeatureMismatch          its columns, rows or values are not what the model takes
     │   ├── TimelineMismatch         its times do not follow those of the model's series
