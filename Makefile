@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -85,6 +85,11 @@ bench-batch: $(VENV)/.dev ## many users in one request beside one request for ea
 bench-trust: $(VENV)/.dev ## CPU of a request with a key or token, and a tenant beyond its limits; takes four minutes
 	$(BIN)/python -m benchmarks.trust
 	$(BIN)/python -m benchmarks.trust.quotas
+
+test-ray: export PYTHONPATH = $(CURDIR)
+test-ray: $(VENV)/.dev ## examples/ray beside `tenantry score` on one fleet; Ray takes a minute to start on a busy machine
+	PYTHONPATH="$$($(BIN)/python -c 'from tests.support.environments import with_pyarrow; print(with_pyarrow()["PYTHONPATH"])')" \
+		$(BIN)/pytest -q --noconftest -p tests.conftest -p conftest tests/apart/score_fleet_cases.py
 
 soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fleet of three
 	TENANTRY_SOAK_S=600 $(BIN)/python -m pytest -s --timeout 1200 tests/e2e/test_workers.py -k chaos

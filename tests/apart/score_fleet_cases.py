@@ -41,7 +41,8 @@ def test_the_command_and_ray_score_the_same_table(tmp_path: Path) -> None:
                 *(str(tmp_path / "scored"), "--url", fleet.url, *names),
             ],
             cwd=CHECKOUT,
-            env=with_our_sources() | {"RAY_TMPDIR": "/tmp", "HOME": os.environ["HOME"]},  # noqa: S108 - sockets have short names
+            env=with_our_sources()
+            | {"RAY_TMPDIR": "/tmp", "RAY_raylet_start_wait_time_s": "300", "HOME": os.environ["HOME"]},  # noqa: S108 - sockets have short names
             capture_output=True,
             text=True,
             check=False,

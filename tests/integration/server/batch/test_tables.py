@@ -12,7 +12,7 @@ from tests.support.environments import CHECKOUT, with_pyarrow
 from tests.support.tenants.application import Client, Tenants
 
 PARQUET = {"Content-Type": "application/vnd.apache.parquet"}
-CASES = ("table", "score", "score_batch", "score_local", "score_s3", "score_fleet")
+CASES = ("table", "score", "score_batch", "score_local", "score_s3")
 
 
 @pytest.mark.timeout(2400)
