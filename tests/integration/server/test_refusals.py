@@ -89,7 +89,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     ),
     "wrong method": ("/predict/ridge", {"method": "GET"}, 405, "MethodNotAllowed", "GET /predict/ridge"),
     "wrong method elsewhere": ("/healthz", POST, 405, "MethodNotAllowed", "POST /healthz"),
-    "unknown path": ("/predict", POST, 404, "NotFound", "predictions are at POST /predict/{user_id}"),
+    "unknown path": ("/predictions", POST, 404, "NotFound", "predictions are at POST /predict/{user_id}"),
     "deeper path": ("/predict/a/b", POST, 404, "NotFound", "predictions are at"),
     "raises": (
         "/predict/raises",
