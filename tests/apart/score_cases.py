@@ -248,8 +248,8 @@ def test_a_table_that_cannot_be_scored(
         ("sales.csv", "out.txt", "the suffix '.txt' names no format"),
         ("gs://bucket/sales.csv", "out.csv", "a table is a file, or s3://BUCKET/KEY"),
         ("s3://bucket", "out.csv", "write s3://BUCKET/KEY"),
-        ("sales.csv", "nowhere/out.csv", "there is no such folder; create it: "),
-        ("sales.csv", "sales.csv/out.csv", "there is no such folder; create it: "),
+        ("sales.csv", "nowhere/out.csv", "this folder does not exist; create it: "),
+        ("sales.csv", "sales.csv/out.csv", "this folder does not exist; create it: "),
         ("sales.csv", "sales.csv", "is the table to read"),
     ],
 )

@@ -133,7 +133,7 @@ class File(Place):
         """As `Place`."""
         if not self._path.parent.is_dir():
             raise FileNotFoundError(
-                errno.ENOENT, "there is no such folder; create it", str(self._path.parent)
+                errno.ENOENT, "this folder does not exist; create it", str(self._path.parent)
             )
         self._path.mkdir(exist_ok=True)
         return File(str(self._path / name))

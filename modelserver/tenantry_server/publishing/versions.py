@@ -122,7 +122,7 @@ def store_at(to: str | Path, s3_endpoint_url: str | None) -> Store:
         return S3Store(client_for(s3_endpoint_url), bucket, f"{prefix}/" if prefix else "")
     folder = local_folder(to)
     if not folder.is_dir():
-        raise NotPublished(address, "there is no such folder")
+        raise NotPublished(address, "this folder does not exist")
     return FolderStore(folder.absolute())
 
 
