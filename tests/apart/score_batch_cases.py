@@ -14,7 +14,7 @@ from tenantry.client import NoServer, RequestRefused, Unavailable
 from tenantry.scoring import Options, close, frames, score_batch, score_batches
 from tenantry.scoring.asking import Asker
 from tenantry.scoring.frames import ARROW, LINES
-from tests.support.network.batch_server import BatchServer, Failed, Row, running
+from tests.apart.batch_server import BatchServer, Failed, Row, running
 
 SALES = pd.DataFrame(
     {"store_id": ["0042", "0007", "0042"], "x": [1.0, 2.0, 3.0], "kind": ["a", None, "b"]}, index=[7, 8, 9]

@@ -15,7 +15,7 @@ import pytest
 from tenantry.scoring import close
 from tenantry_cli import main
 from tenantry_cli.scoring import job
-from tests.support.network.batch_server import BatchServer, Failed, Row, running
+from tests.apart.batch_server import BatchServer, Failed, Row, running
 
 ROWS = 25
 SALES = pd.DataFrame(

@@ -13,7 +13,7 @@ from tenantry.scoring import Options, close
 from tenantry_cli.scoring import job
 from tenantry_cli.scoring.job import Job
 from tenantry_cli.scoring.places import place
-from tests.support.network.batch_server import BatchServer, running
+from tests.apart.batch_server import BatchServer, running
 from tests.support.stores.s3 import S3Server
 
 SALES = pd.DataFrame({"user_id": ["ann", "bob"] * 500, "x": [float(number) for number in range(1000)]})
