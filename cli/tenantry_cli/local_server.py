@@ -14,11 +14,12 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from tenantry import TenantModel, TenantryError, logs
+from tenantry import TenantModel, TenantryError
 from tenantry.errors import InvalidManifest, ModelNotAssigned, ModelNotReady
+from tenantry.manifest.spec import ModelSource
+from tenantry.processes import logs
+from tenantry.processes.runtime import run_async, when_closed
 from tenantry.registry import RegistryReader
-from tenantry.runtime import run_async, when_closed
-from tenantry.spec import ModelSource
 from tenantry_cli.main import run
 from tenantry_operator import runtime as operator_runtime
 from tenantry_operator.artifacts.resolver import Resolver

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tenantry import TenantryError, backoff
+from tenantry import TenantryError
+from tenantry.processes import backoff
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from tenantry.errors import TenantryError
 if TYPE_CHECKING:
     from tenantry.client import AsyncClient, Client
     from tenantry.forecaster import Forecaster
+    from tenantry.manifest.spec import TenantModel
     from tenantry.model import Model
     from tenantry.model_id import ModelId
-    from tenantry.spec import TenantModel
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOMES = {
     "Forecaster": "tenantry.forecaster",
     "Model": "tenantry.model",
     "ModelId": "tenantry.model_id",
-    "TenantModel": "tenantry.spec",
+    "TenantModel": "tenantry.manifest.spec",
 }
 
 

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from tenantry import TenantryError, logs
+from tenantry import TenantryError
+from tenantry.processes import logs
 from tenantry_server.process import run
 from tenantry_server.settings import ServerSettings
 

@@ -16,11 +16,18 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry import addresses
 from tenantry.errors import InvalidSetting, RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes import addresses
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import (
+    exit_now,
+    exit_within,
+    leave_threads,
+    run_async,
+    set_within,
+    when_closed,
+)
 from tenantry.registry import is_migrated, open_engine
-from tenantry.runtime import exit_now, exit_within, leave_threads, run_async, set_within, when_closed
 from tenantry_server import watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tenantry.limits import Limits
+from tenantry.manifest.limits import Limits
 from tenantry.settings import CommonSettings
 from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
-from tenantry_server.workers.sandbox import Mode
+from tenantry_server.workers.child.sandbox import Mode
 
 
 class VersionSkewMode(StrEnum):

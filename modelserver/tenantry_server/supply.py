@@ -24,10 +24,11 @@ from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
 from tenantry_server.settings import ServerSettings
-from tenantry_server.workers import pool, sandbox
+from tenantry_server.workers import pool
+from tenantry_server.workers.child import sandbox
+from tenantry_server.workers.child.sandbox import Mode, Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.sandbox import Mode, Sandbox
 
 log = structlog.get_logger(__name__)
 

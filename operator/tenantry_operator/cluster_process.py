@@ -8,9 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import run_async
 from tenantry.registry import OperatorRegistry
-from tenantry.runtime import run_async
 from tenantry_operator import runtime
 from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.cluster.election import Election

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from tenantry.status import State
+from tenantry.manifest.status import State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READY_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)

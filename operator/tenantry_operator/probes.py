@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from tenantry import addresses
+from tenantry.processes import addresses
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
 

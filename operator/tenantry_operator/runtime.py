@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 
 from tenantry.errors import HistoryChanged, RegistryUnavailable
+from tenantry.processes.runtime import exit_within, when_closed
 from tenantry.registry import OperatorRegistry, migrate, open_engine
-from tenantry.runtime import exit_within, when_closed
 from tenantry.stores.file_roots import FileRoots
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver

@@ -49,8 +49,8 @@ def decide(published: list[dict[str, Any]], kubeconfig: str, stalled: str) -> No
     """Write the statuses that the operator would; no operator follows this API server."""
     from kubernetes import client, config  # noqa: PLC0415
 
-    from tenantry import status  # noqa: PLC0415
-    from tenantry.status import State, Status  # noqa: PLC0415
+    from tenantry.manifest import status  # noqa: PLC0415
+    from tenantry.manifest.status import State, Status  # noqa: PLC0415
 
     api = client.CustomObjectsApi(config.new_client_from_config(kubeconfig))  # type: ignore[no-untyped-call]
     for each in published:

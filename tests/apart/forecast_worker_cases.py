@@ -21,9 +21,9 @@ from statsmodels.tsa.arima.model import ARIMA
 from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.predicting.forecasting import original_of
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.sandbox import Sandbox
 from tests.apart.forecast_models import daily
 from tests.apart.published import Published
 

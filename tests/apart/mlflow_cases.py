@@ -22,14 +22,15 @@ from tenantry_server import (
     publish,
 )
 from tenantry_server.cards.card import Card, Form
-from tenantry_server.formats import archive, load_model
+from tenantry_server.formats import load_model
+from tenantry_server.formats.checks import archive
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring import forecasts
 from tenantry_server.scoring.calls import score
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.sandbox import Sandbox
 from tests.apart import mlflow_folders as folders
 from tests.apart.published import Published
 

@@ -25,7 +25,7 @@ score = partial(score_batch, user_column="store_id")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts take no time."""
-    monkeypatch.setattr("tenantry.backoff.delay_s", lambda *_args, **_options: 0.0)
+    monkeypatch.setattr("tenantry.processes.backoff.delay_s", lambda *_args, **_options: 0.0)
 
 
 @pytest.fixture

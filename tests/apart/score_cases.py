@@ -31,7 +31,7 @@ Score = Callable[..., tuple[int, str]]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts take no time, and parts are small."""
-    monkeypatch.setattr("tenantry.backoff.delay_s", lambda *_args, **_options: 0.0)
+    monkeypatch.setattr("tenantry.processes.backoff.delay_s", lambda *_args, **_options: 0.0)
     monkeypatch.setattr(job, "PART_ROWS", 8)
 
 

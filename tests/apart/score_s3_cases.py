@@ -21,7 +21,7 @@ SALES = pd.DataFrame({"user_id": ["ann", "bob"] * 500, "x": [float(number) for n
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchServer]:
-    monkeypatch.setattr("tenantry.backoff.delay_s", lambda *_args, **_options: 0.0)
+    monkeypatch.setattr("tenantry.processes.backoff.delay_s", lambda *_args, **_options: 0.0)
     monkeypatch.setattr(job, "PART_ROWS", 300)
     with running(BatchServer()) as server:
         yield server

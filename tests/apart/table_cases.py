@@ -21,7 +21,7 @@ from tenantry_server import CachedModelRepository, FileSystemModelRepository, bo
 from tenantry_server.access.gate import Gate
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.kernels import arrays
-from tenantry_server.workers import tables
+from tenantry_server.workers.child import tables
 from tenantry_server.workers.pool import Pool
 from tests.support.tenants.registered import Tenants
 

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tenantry import Model, ModelId
-from tenantry_server.formats import archive, dump_model, load_model
+from tenantry_server.formats import dump_model, load_model
+from tenantry_server.formats.checks import archive
 
 ROWS = np.random.default_rng(0).normal(size=(50, 4))
 FIGURES = ROWS.astype(np.float32)

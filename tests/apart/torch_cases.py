@@ -25,9 +25,9 @@ from tenantry_server.describing.card_of import card_of
 from tenantry_server.formats.torch import TorchModel
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.calls import score
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.sandbox import Sandbox
 from tests.apart import torch_models as models
 from tests.apart.published import Published
 from tests.apart.torch_models import ROWS, loaded

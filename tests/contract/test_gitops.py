@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tenantry import status
-from tenantry.status import State, Status
+from tenantry.manifest import status
+from tenantry.manifest.status import State, Status
 from tests.support.kubernetes.gitops import GITOPS, health
 from tests.support.kubernetes.manifests import ROOT
 

@@ -14,7 +14,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry import Model, ModelId, errors
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver

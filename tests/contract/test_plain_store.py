@@ -14,7 +14,7 @@ from tenantry.errors import (
     ArtifactNotFound,
     ArtifactUnavailable,
 )
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server import S3ModelRepository, publish
 from tenantry_server.artifacts.s3 import make_client, publish_bytes

@@ -12,6 +12,7 @@ from alembic import command
 from sqlalchemy import Engine, MetaData, Table, insert, inspect, select, text, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch, RegistryUnavailable, ServerIdTaken
+from tenantry.manifest.status import State, Status
 from tenantry.registry import (
     Assignment,
     Claim,
@@ -30,7 +31,6 @@ from tenantry.registry import (
 )
 from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry.registry.schema import leader
-from tenantry.status import State, Status
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
 from tests.support.tenants.shards import held

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tenantry.errors import InvalidManifest
-from tenantry.spec import API_GROUP, API_VERSION, KIND, TenantModel
+from tenantry.manifest.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.manifests import CRDS, composed, dry_run, rendered

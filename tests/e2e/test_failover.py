@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tenantry.manifest.status import State
 from tenantry.registry import Claim
-from tenantry.status import State
 from tests.support.databases import replicated
 from tests.support.databases.replicated import ReplicatedPostgres
 from tests.support.kubernetes.control_plane import ControlPlane

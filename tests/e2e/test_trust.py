@@ -33,7 +33,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry.registry.granting import grant
+from tenantry.registry.access.granting import grant
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes.fleet import Fleet
 from tests.support.processes.up import ask

@@ -25,7 +25,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tenantry_server.workers import sandbox
+from tenantry_server.workers.child import sandbox
 from tests.support.processes.up import ask
 from tests.support.tenants import site as sites
 from tests.support.tenants.chaos import Chaos

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from tenantry import ModelId, logs
+from tenantry import ModelId
+from tenantry.processes import logs
 from tenantry.registry import Assignment, Claim, RegistryReader
 from tenantry_cli import console, options
 from tenantry_server.checkup import Checked, check

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tenantry.spec_fields import METHODS
+from tenantry.manifest.fields import METHODS
 from tenantry_cli import console, tables
 from tenantry_cli.declaring import afterwards
 from tenantry_cli.declaring.afterwards import Afterwards

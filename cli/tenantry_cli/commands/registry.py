@@ -6,8 +6,8 @@ import click
 
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import is_migrated, open_engine
+from tenantry.registry.access.granting import grant
 from tenantry.registry.checking import check
-from tenantry.registry.granting import grant
 from tenantry.settings import CommonSettings
 from tenantry_cli import options
 

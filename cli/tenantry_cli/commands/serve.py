@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tenantry import logs
+from tenantry.processes import logs
 from tenantry_cli import options
 from tenantry_server.settings import ServerSettings
 

@@ -15,8 +15,8 @@ from secrets import token_hex
 import click
 import structlog
 
-from tenantry import addresses, files, logs
 from tenantry.errors import RegistryUnavailable
+from tenantry.processes import addresses, files, logs
 from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, options

@@ -18,7 +18,7 @@ from tenantry.errors import (
     ArtifactUnavailable,
     UnknownFormat,
 )
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry.stores.file_roots import FileRoots
 from tenantry_operator.artifacts.resolver import Resolve, Resolver
 from tenantry_operator.folder import manifest_files

@@ -11,7 +11,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from tenantry import TenantModel, __version__
-from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
 from tenantry_cli.declaring.waiting import NoAnswer
 
 FIELD_MANAGER = "tenantry-publish"

@@ -1,7 +1,7 @@
 """Waits until versions that were declared are in service, or says why they are not.
 
 Owns the exit statuses of `tenantry publish --wait`. What a TenantModel says is judged by
-`tenantry.readiness`; where it is read is the caller's choice: a registry, or a cluster.
+`tenantry.manifest.readiness`; where it is read is the caller's choice: a registry, or a cluster.
 """
 
 import time
@@ -12,7 +12,7 @@ import click
 
 from tenantry import TenantModel, TenantryError
 from tenantry.errors import RegistryUnavailable
-from tenantry.readiness import Progress, Verdict, judge
+from tenantry.manifest.readiness import Progress, Verdict, judge
 from tenantry_cli import console
 
 EXIT_STALLED = 3

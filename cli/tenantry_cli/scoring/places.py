@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import click
 
-from tenantry import files
+from tenantry.processes import files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tenantry import backoff
 from tenantry.client.answers import Reply
 from tenantry.client.errors import AnswerLost, ClientError, DeadlineExceeded, NoServer
 from tenantry.client.fleet import Fleet
 from tenantry.client.questions import Question
+from tenantry.processes import backoff
 
 CONNECT_S = 1.0
 """For a connection to be made."""

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from tenantry import backoff
 from tenantry.client.answers import Reply
 from tenantry.client.questions import Question
 from tenantry.client.shard_map import ShardMap, base_url
+from tenantry.processes import backoff
 
 _AGAIN_S = 0.25  # between two readings of the map, however often answers say that it is old
 _ANYHOW_S = 30.0  # after which it is read without a reason

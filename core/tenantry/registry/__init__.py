@@ -4,10 +4,10 @@
 `RegistryReader` is for everybody else.
 """
 
-from tenantry.registry.bindings import BindingBook
+from tenantry.registry.access.bindings import BindingBook
+from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
 from tenantry.registry.engine import is_migrated, migrate, open_engine
 from tenantry.registry.faults import Fault, FaultBook, FaultState
-from tenantry.registry.keys import ApiKey, KeyBook, Scope
 from tenantry.registry.operating import OperatorRegistry, Writes
 from tenantry.registry.reading import RegistryReader
 from tenantry.registry.rows import (

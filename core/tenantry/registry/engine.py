@@ -188,7 +188,7 @@ def migrate(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         if engine.dialect.name == "postgresql":
-            from tenantry.registry import granting  # noqa: PLC0415 - it uses this module
+            from tenantry.registry.access import granting  # noqa: PLC0415 - it uses this module
 
             granting.refresh(connection)
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import history
 from tenantry.registry import schema as t
-from tenantry.registry.bindings import bind
+from tenantry.registry.access.bindings import bind
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.leases import LeaseObserver
-from tenantry.registry.polling import Poll
+from tenantry.registry.following.leases import LeaseObserver
+from tenantry.registry.following.polling import Poll
+from tenantry.registry.following.wakeups import Channel, listen, ring
 from tenantry.registry.reading import RegistryReader, chunks
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
 from tenantry.registry.sql import servers_on, shard_map, upsert, values_of
 from tenantry.registry.term import Term
-from tenantry.registry.wakeups import Channel, listen, ring
-from tenantry.runtime import boot_clock_s
 
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
 _LEADER = "SELECT epoch, token, mark FROM leader"

@@ -8,10 +8,10 @@ from sqlalchemy import Engine, func, or_, select
 
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
-from tenantry.registry.bindings import BindingBook
+from tenantry.registry.access.bindings import BindingBook
+from tenantry.registry.access.keys import KeyBook
 from tenantry.registry.engine import is_migrated, open_engine, reading
 from tenantry.registry.faults import FaultBook, FaultState
-from tenantry.registry.keys import KeyBook
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
 from tenantry.registry.sql import assignment_from, claim_from, servers_in, shard_map
 

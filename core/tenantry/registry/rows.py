@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tenantry import status
-from tenantry.status import Status
+from tenantry.manifest import status
+from tenantry.manifest.status import Status
 
 
 @dataclass(frozen=True, slots=True)

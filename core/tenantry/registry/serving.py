@@ -7,15 +7,15 @@ from dataclasses import fields
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from tenantry.errors import HistoryChanged, ServerIdTaken
+from tenantry.manifest.status import Status
 from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.leases import LeaseObserver
-from tenantry.registry.polling import Poll
+from tenantry.registry.following.leases import LeaseObserver
+from tenantry.registry.following.polling import Poll
+from tenantry.registry.following.wakeups import Channel, listen, ring
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
 from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in, storable, upsert
-from tenantry.registry.wakeups import Channel, listen, ring
-from tenantry.status import Status
 
 _STRIKES_KEPT_S = 3600.0
 _REPORTED = [column.name for column in fields(ServerReport)]

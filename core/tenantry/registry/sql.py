@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
-from tenantry import status
+from tenantry.manifest import status
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading
 from tenantry.registry.rows import Assignment, Claim, Holding, Server, ServerReport

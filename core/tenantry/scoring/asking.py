@@ -13,11 +13,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from tenantry import backoff
 from tenantry.client.answers import Reply
 from tenantry.client.errors import ClientError, NoServer, RequestRefused
 from tenantry.client.pool import IdlePool
 from tenantry.client.shard_map import base_url
+from tenantry.processes import backoff
 from tenantry.scoring import frames
 
 if TYPE_CHECKING:

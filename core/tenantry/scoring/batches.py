@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenantry import backoff, errors
+from tenantry import errors
+from tenantry.processes import backoff
 from tenantry.scoring import frames
 from tenantry.scoring.asking import Asker
 from tenantry.scoring.local import LocalServer

@@ -11,7 +11,7 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from tenantry import TenantModel
-from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
 from tenantry_airflow.awaited import Key
 from tenantry_airflow.sources import SourceUnavailableError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenantry.readiness import Progress, Verdict, judge
+from tenantry.manifest.readiness import Progress, Verdict, judge
 from tenantry_airflow.awaited import Awaited, Key
 
 _MOST_SHOWN = 20

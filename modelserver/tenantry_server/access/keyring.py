@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry import ApiKey, Scope
 from tenantry_server.access.grants import Grant, users_of
 

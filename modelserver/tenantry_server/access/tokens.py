@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import structlog
 
 from tenantry.errors import InvalidSetting
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_server.access.grants import EVERYONE, Grant, users_of
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ import structlog
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactUnavailable
-from tenantry.runtime import boot_clock_s
+from tenantry.processes.runtime import boot_clock_s
 from tenantry_server.artifacts.repositories import ArtifactRepository
 
 log = structlog.get_logger(__name__)

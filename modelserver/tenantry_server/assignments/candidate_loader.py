@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from tenantry import TenantryError, backoff
+from tenantry import TenantryError
 from tenantry.errors import ModelCrashed
+from tenantry.processes import backoff
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.memory.model_cache import Resident
 

@@ -13,7 +13,7 @@ Owns the states and every transition between them. Refuses SQL: the follower rep
 from collections.abc import Callable
 from enum import Enum, auto
 
-from tenantry.runtime import boot_clock_s
+from tenantry.processes.runtime import boot_clock_s
 
 
 class Contact(Enum):

@@ -11,9 +11,9 @@ from typing import TypeVar
 import structlog
 
 from tenantry.errors import HistoryChanged, RegistryUnavailable, ServerIdTaken
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import boot_clock_s, set_within
 from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
-from tenantry.runtime import boot_clock_s, set_within
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository

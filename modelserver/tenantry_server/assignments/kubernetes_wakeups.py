@@ -14,8 +14,8 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from tenantry import __version__
-from tenantry.logs import OnChange
-from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
+from tenantry.processes.logs import OnChange
 
 log = structlog.get_logger(__name__)
 

@@ -6,10 +6,10 @@ from enum import StrEnum
 import structlog
 
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
-from tenantry.limits import Limits
+from tenantry.manifest.limits import Limits
 from tenantry.placement import shard_of
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
-from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.model_info import ModelInfoRepository
 

@@ -9,8 +9,8 @@ import asyncio
 from cachetools import TTLCache
 
 from tenantry.errors import ModelNotReady, ModelStalled, RegistryUnavailable
+from tenantry.manifest.status import State, Status
 from tenantry.registry import ServerRegistry
-from tenantry.status import State, Status
 
 _REMEMBERED_S = 1.0  # requests of one user in this time cost one question
 _MOST_USERS = 1000

@@ -24,8 +24,8 @@ from tenantry.errors import (
     UnknownFormat,
 )
 from tenantry_server.cards.card import Card, CardInvalid
-from tenantry_server.formats import unreadable
-from tenantry_server.formats.pickled_versions import Skew, skew_of
+from tenantry_server.formats.checks import unreadable
+from tenantry_server.formats.checks.pickled_versions import Skew, skew_of
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import golden

@@ -14,8 +14,8 @@ import pandas as pd
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
+from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.formats.libraries import library
-from tenantry_server.formats.trial import try_once
 
 _GIVES_PROBABILITIES = ("binary", "multiclass", "multiclassova", "cross_entropy")
 # Measured on 10 to 1,000 trees of 4 to 100 leaves, LightGBM 4.7: within 5 % of the resident memory.

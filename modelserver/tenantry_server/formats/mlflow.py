@@ -23,8 +23,8 @@ from tenantry.model_id import DEFAULT_METHOD
 from tenantry_server import formats
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.formats import adapters
+from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.formats.mlflow_folder import PYTHON_FUNCTION, Folder
-from tenantry_server.formats.trial import try_once
 from tenantry_server.scoring import results
 
 _PICKLED = {".pkl": "sklearn", ".pickle": "sklearn", ".joblib": "sklearn", ".skops": "skops"}

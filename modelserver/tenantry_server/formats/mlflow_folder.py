@@ -16,7 +16,7 @@ import yaml
 
 from tenantry.errors import FeatureMismatch
 from tenantry_server.cards.card import Card, Form
-from tenantry_server.formats.archive import Archive
+from tenantry_server.formats.checks.archive import Archive
 from tenantry_server.rows.columns import Column, Kind, cast
 from tenantry_server.scoring import golden
 

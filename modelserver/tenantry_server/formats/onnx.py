@@ -14,9 +14,10 @@ import pandas as pd
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
-from tenantry_server.formats import narrowing, onnx_size
+from tenantry_server.formats.checks import narrowing
+from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.graphs import onnx as onnx_size
 from tenantry_server.formats.libraries import library
-from tenantry_server.formats.trial import try_once
 
 _TYPES: dict[str, npt.DTypeLike] = {
     "tensor(float)": np.float32,

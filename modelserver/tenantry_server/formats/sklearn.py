@@ -17,8 +17,9 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.compiling import compiler
-from tenantry_server.formats import adapters, file_readers, fitted
-from tenantry_server.formats.trial import try_once
+from tenantry_server.formats import adapters, fitted
+from tenantry_server.formats.checks import file_readers
+from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.scoring import results
 from tenantry_server.scoring.several import Several
 

@@ -15,7 +15,8 @@ from typing import Any
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import file_readers, sklearn
+from tenantry_server.formats import sklearn
+from tenantry_server.formats.checks import file_readers
 from tenantry_server.formats.libraries import library
 
 # More than an honest model unpacks to: numbers rarely shrink to less than a fifth.

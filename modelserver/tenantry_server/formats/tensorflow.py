@@ -22,9 +22,9 @@ import pandas as pd
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
 from tenantry.model import Predictions, Rows
-from tenantry_server.formats.archive import Archive
-from tenantry_server.formats.tensorflow_graph import Graph, Input, of_keras, of_saved_model
-from tenantry_server.formats.trial import try_once
+from tenantry_server.formats.checks.archive import Archive
+from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.graphs.tensorflow import Graph, Input, of_keras, of_saved_model
 
 # Measured on CPython 3.11 and TensorFlow 2.21: a vocabulary of 6.5 MB in the file makes the process
 # grow by 20 MB, for it is parsed, kept, and copied into a hash table.

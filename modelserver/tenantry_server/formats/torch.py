@@ -21,9 +21,10 @@ from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
 from tenantry.model import Predictions, Rows
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import narrowing, torch_graph
-from tenantry_server.formats.archive import Archive
-from tenantry_server.formats.trial import try_once
+from tenantry_server.formats.checks import narrowing
+from tenantry_server.formats.checks.archive import Archive
+from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.graphs import torch as torch_graph
 
 _WRITE = (
     "write the whole model with torch.export.save(torch.export.export(model.eval(), (rows,), "

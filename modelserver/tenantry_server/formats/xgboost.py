@@ -15,9 +15,9 @@ import pandas as pd
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
-from tenantry_server.formats import ubjson
+from tenantry_server.formats.checks import ubjson
+from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.formats.libraries import library
-from tenantry_server.formats.trial import try_once
 
 _GIVES_PROBABILITIES = ("binary:logistic", "multi:softprob", "multi:softmax")
 # Of the allocator's own count, from ten trees of depth 3 to five hundred of depth 6: 1.2 to 1.4 times

@@ -24,7 +24,7 @@ from tenantry.errors import (
     QuotaExceeded,
     ServersLost,
 )
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers import choice
 from tenantry_server.peers.choice import Ask, Here, Route

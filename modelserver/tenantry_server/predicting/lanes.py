@@ -11,7 +11,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from tenantry.model import Predictions
-from tenantry.threads import Threads
+from tenantry.processes.threads import Threads
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.calls import Result, contained, score, score_together

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from tenantry import TenantryError, backoff
-from tenantry.runtime import boot_clock_s
+from tenantry import TenantryError
+from tenantry.processes import backoff
+from tenantry.processes.runtime import boot_clock_s
 
 _FIRST_S = 0.5
 _LAST_S = 30.0

@@ -12,7 +12,7 @@ from functools import partial
 
 from tenantry import ModelId, TenantryError
 from tenantry.errors import ArtifactUnavailable, ModelTimedOut
-from tenantry.threads import Threads
+from tenantry.processes.threads import Threads
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.predicting.load_backoff import LoadBackoff
 from tenantry_server.quotas.fair_queue import FairQueue

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tenantry import TenantModel, files
+from tenantry import TenantModel
+from tenantry.processes import files
 
 # A number or a date to nobody, as it begins with a letter; and not a boolean of YAML 1.1.
 _PLAIN = re.compile(

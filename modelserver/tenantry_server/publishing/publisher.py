@@ -13,9 +13,10 @@ from uuid import UUID
 
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest, NotPublished
+from tenantry.manifest.spec import API_VERSION, KIND
 from tenantry.model_id import CARD_SUFFIX
-from tenantry.spec import API_VERSION, KIND
-from tenantry_server.formats import archive, format_of
+from tenantry_server.formats import format_of
+from tenantry_server.formats.checks import archive
 from tenantry_server.publishing import replaced, trial
 from tenantry_server.publishing.manifests import manifest_path, object_name, write_manifest
 from tenantry_server.publishing.replaced import Replaced

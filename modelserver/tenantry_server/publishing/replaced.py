@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tenantry.errors import NotPublished
-from tenantry.spec import KIND
+from tenantry.manifest.spec import KIND
 
 _OF_ONE_VERSION = frozenset({"uri", "sha256", "versionId", "card"})
 _OF_THE_API_SERVER = frozenset(

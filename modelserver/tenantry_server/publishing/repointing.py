@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from tenantry import ModelId, files
+from tenantry import ModelId
 from tenantry.errors import NotPublished
+from tenantry.processes import files
 from tenantry_server.publishing import replaced
 from tenantry_server.publishing.manifests import to_yaml
 from tenantry_server.publishing.publisher import Said

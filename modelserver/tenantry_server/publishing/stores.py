@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from tenantry import files
 from tenantry.errors import NotPublished
+from tenantry.processes import files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
-from tenantry.limits import NO_LIMITS, Limits
+from tenantry.manifest.limits import NO_LIMITS, Limits
 from tenantry_server.quotas.rate import Rate
 
 _SWEPT_AT = 10_000  # users, whose rates are looked through for those that asked nothing for a while

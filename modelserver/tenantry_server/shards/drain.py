@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry import ServerRegistry
 from tenantry_server.assignments.routing_table import RoutingTable
 

@@ -16,10 +16,10 @@ import structlog
 from cachetools import LRUCache
 
 from tenantry.errors import ModelCrashed, ModelQuarantined, RegistryUnavailable, VersionSkew
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry import Fault, FaultBook, FaultState
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.formats.pickled_versions import installed, served_by
+from tenantry_server.formats.checks.pickled_versions import installed, served_by
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.shards import suspects
 from tenantry_server.shards.suspects import Suspect

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from tenantry.processes.runtime import set_within
 from tenantry.registry import Assignment, Changes
-from tenantry.runtime import set_within
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.view import FleetView

@@ -11,7 +11,7 @@ from secrets import token_hex
 import structlog
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry import ServerRegistry, StrikeReport
 from tenantry_server.workers.strikes import WINDOW_S, Strikes
 

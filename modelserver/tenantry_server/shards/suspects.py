@@ -6,8 +6,9 @@ taken back from ten thousand tenants because of two seconds.
 
 from dataclasses import dataclass
 
-from tenantry import TenantryError, backoff
+from tenantry import TenantryError
 from tenantry.errors import ArtifactAccessDenied, ArtifactNotFound, ModelQuarantined
+from tenantry.processes import backoff
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_hex
 
+from tenantry.processes.runtime import boot_clock_s, set_within
 from tenantry.registry import Changes
-from tenantry.runtime import boot_clock_s, set_within
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages
 

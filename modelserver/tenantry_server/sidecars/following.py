@@ -11,9 +11,9 @@ import aiohttp
 import structlog
 from pydantic import SecretStr
 
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes
-from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages, routes
 

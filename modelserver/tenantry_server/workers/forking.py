@@ -16,16 +16,16 @@ from pathlib import Path
 import orjson
 import structlog
 
-from tenantry import backoff
+from tenantry.processes import backoff
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.workers.channel import Channel
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import Kind, memory_file
-from tenantry_server.workers.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 
 _MAIN = (
-    "import sys; sys.path[:] = {path!r}; from tenantry_server.workers import zygote; "
+    "import sys; sys.path[:] = {path!r}; from tenantry_server.workers.child import zygote; "
     "zygote.main({fd}, {folder!r}, {held_in})"
 )
 # Credentials and settings of the server are not for the code of tenants.

@@ -12,9 +12,9 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import ModelCrashed, ModelQuarantined
 from tenantry_server.workers import usage
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.forking import Zygote
 from tenantry_server.workers.process import Call, Displaced, Worker
-from tenantry_server.workers.sandbox import Sandbox
 from tenantry_server.workers.strikes import Strikes
 
 log = structlog.get_logger(__name__)

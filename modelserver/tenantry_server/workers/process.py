@@ -16,9 +16,9 @@ from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.quotas.fair_queue import FairQueue
 from tenantry_server.workers import usage
 from tenantry_server.workers.channel import Channel
+from tenantry_server.workers.child.output import Output
 from tenantry_server.workers.forking import Forked, how_it_ended
 from tenantry_server.workers.frames import KEY, PROGRESS, SHOW_STACK, Kind
-from tenantry_server.workers.output import Output
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ import structlog
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError, ArtifactUnavailable
-from tenantry.logs import OnChange
-from tenantry.spec import ModelSource
-from tenantry.threads import Threads
+from tenantry.manifest.spec import ModelSource
+from tenantry.processes.logs import OnChange
+from tenantry.processes.threads import Threads
 from tenantry_operator.artifacts.resolver import Resolve
 
 log = structlog.get_logger(__name__)

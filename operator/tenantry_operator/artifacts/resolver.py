@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from tenantry.errors import ArtifactTooLarge, ArtifactUnavailable
+from tenantry.manifest.spec import ModelSource
 from tenantry.model_id import ModelId
-from tenantry.spec import ModelSource
 from tenantry.stores.file_roots import FileRoots
 
 Resolve = Callable[[ModelSource], ModelId]

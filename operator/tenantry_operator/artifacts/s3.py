@@ -13,8 +13,8 @@ from tenantry.errors import (
     ArtifactInvalid,
     ArtifactUnavailable,
 )
+from tenantry.manifest.spec import ModelSource
 from tenantry.model_id import ModelId
-from tenantry.spec import ModelSource
 from tenantry.stores import etags, s3_errors
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import ConfigException
 
 from tenantry import TenantryError, __version__
-from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
 from tenantry_operator.policies.document import PLURAL as POLICIES
 
 PAGE = 500  # as kubectl: the API server holds that many in memory for us at once

@@ -7,7 +7,7 @@ import threading
 import structlog
 
 from tenantry import TenantryError
-from tenantry.runtime import boot_clock_s, run_async
+from tenantry.processes.runtime import boot_clock_s, run_async
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.lease import LEASE_S, Lease
 

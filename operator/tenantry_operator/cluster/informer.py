@@ -12,8 +12,8 @@ from typing import Any
 
 import kopf
 
-from tenantry.runtime import run_async
-from tenantry.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
+from tenantry.processes.runtime import run_async
 
 Hand = Callable[[Mapping[str, Any], bool], None]
 """Takes a body, and whether it was deleted; must not block."""

@@ -18,8 +18,8 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-from tenantry.logs import OnChange
-from tenantry.runtime import boot_clock_s
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import boot_clock_s
 from tenantry_operator.cluster.client import described
 
 log = structlog.get_logger(__name__)

@@ -9,9 +9,9 @@ from hashlib import blake2b
 from typing import Any
 
 from tenantry.errors import InvalidManifest
+from tenantry.manifest.spec import TenantModel
+from tenantry.manifest.status import READY, State
 from tenantry.registry.rows import Claim
-from tenantry.spec import TenantModel
-from tenantry.status import READY, State
 from tenantry_operator.conditions import UNDER_WAY
 from tenantry_operator.declared import Declaration
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from tenantry.errors import InvalidManifest
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.policies.document import TenantPolicy
 from tenantry_operator.policies.rules import Policies

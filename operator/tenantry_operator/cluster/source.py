@@ -8,9 +8,9 @@ from typing import Any
 
 import structlog
 
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
+from tenantry.processes.runtime import run_async
 from tenantry.registry import Claim
-from tenantry.runtime import run_async
 from tenantry_operator.cluster.client import PAGE, Cluster, ClusterError
 from tenantry_operator.cluster.full_sync import FullSync
 from tenantry_operator.cluster.status_port import StatusPort

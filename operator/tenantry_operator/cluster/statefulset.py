@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_operator.cluster.client import Cluster, ClusterError
 from tenantry_operator.fleet.membership import Ordinals
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from tenantry import backoff
+from tenantry.processes import backoff
 from tenantry.registry import Claim
 from tenantry_operator.cluster import objects
 from tenantry_operator.cluster.client import Cluster, ClusterError, Conflict, Gone

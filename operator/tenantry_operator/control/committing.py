@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
+from tenantry.manifest.status import State
 from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
-from tenantry.status import State
 from tenantry_operator.conditions import INVALID_MANIFEST
 from tenantry_operator.control.decision import Outcome
 from tenantry_operator.control.entry import Entry

@@ -13,7 +13,7 @@ import structlog
 
 from tenantry import ModelId
 from tenantry.errors import HistoryChanged, RegistryUnavailable
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry import LoadReport, OperatorRegistry, Writes
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve

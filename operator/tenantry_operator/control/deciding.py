@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import structlog
 
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadReport
-from tenantry.status import State, Status
 from tenantry_operator.conditions import INTERNAL_ERROR
 from tenantry_operator.control.decision import Observations, Outcome
 from tenantry_operator.control.reconcile import reconcile

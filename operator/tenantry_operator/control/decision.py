@@ -6,9 +6,9 @@ from enum import Enum, auto
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
-from tenantry.limits import NO_LIMITS, Limits
+from tenantry.manifest.limits import NO_LIMITS, Limits
+from tenantry.manifest.status import Status
 from tenantry.registry import Assignment, Fault, LoadReport, Server
-from tenantry.status import Status
 
 
 @dataclass(frozen=True, slots=True)

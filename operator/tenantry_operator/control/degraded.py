@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactAccessDenied, ArtifactChanged, ArtifactNotFound
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, Fault, FaultState
-from tenantry.status import State, Status
 
 _DOUBTED = FaultState.DOUBTED
 _OF_THE_STORE = (ArtifactNotFound.reason, ArtifactChanged.reason, ArtifactAccessDenied.reason)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
-from tenantry.limits import NO_LIMITS, Limits
+from tenantry.manifest.limits import NO_LIMITS, Limits
+from tenantry.manifest.spec import ModelSource
+from tenantry.manifest.status import State, Status, since
 from tenantry.registry import Claim
-from tenantry.spec import ModelSource
-from tenantry.status import State, Status, since
 from tenantry_operator.conditions import DEGRADED
 from tenantry_operator.declared import Declaration
 

@@ -9,8 +9,8 @@ model that works for one that doesn't, and Ready can't be early.
 from dataclasses import replace
 
 from tenantry.errors import ArtifactError, ModelOverLimit
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadState
-from tenantry.status import State, Status
 from tenantry_operator import conditions
 from tenantry_operator.conditions import (
     DEGRADED,

@@ -2,7 +2,7 @@
 
 import heapq
 
-from tenantry import backoff
+from tenantry.processes import backoff
 
 
 class Schedule:

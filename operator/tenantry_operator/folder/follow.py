@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 import watchfiles
 
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_operator.declared import Listing
 from tenantry_operator.folder.source import FolderSource
 from tenantry_operator.folder.tree import SETTLE_S

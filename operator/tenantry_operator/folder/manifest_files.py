@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tenantry.errors import InvalidManifest
-from tenantry.spec import API_GROUP, KIND, TenantModel
+from tenantry.manifest.spec import API_GROUP, KIND, TenantModel
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_BYTES = 16 << 20

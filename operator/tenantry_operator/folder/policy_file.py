@@ -13,7 +13,7 @@ import structlog
 import yaml
 
 from tenantry.errors import InvalidManifest
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry_operator.policies.document import TenantPolicy
 from tenantry_operator.policies.rules import Policies
 

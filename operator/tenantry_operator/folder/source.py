@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from tenantry.errors import InvalidManifest
-from tenantry.logs import OnChange
+from tenantry.processes.logs import OnChange
 from tenantry.registry.rows import Claim
 from tenantry_operator.conditions import INVALID_MANIFEST
 from tenantry_operator.declared import Declaration, Listing

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from tenantry.errors import InvalidManifest
-from tenantry.limits import Limits
-from tenantry.spec_fields import MOST_REPLICAS, ObjectName
+from tenantry.manifest.fields import MOST_REPLICAS, ObjectName
+from tenantry.manifest.limits import Limits
 
 KIND, PLURAL = "TenantPolicy", "tenantpolicies"
 NAMESPACE = "${namespace}"

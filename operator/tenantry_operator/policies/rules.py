@@ -12,8 +12,8 @@ from functools import cache
 
 from tenantry import TenantModel
 from tenantry.artifact_formats import SUFFIXES
-from tenantry.limits import NO_LIMITS, Limits
-from tenantry.spec import TenantModelSpec
+from tenantry.manifest.limits import NO_LIMITS, Limits
+from tenantry.manifest.spec import TenantModelSpec
 from tenantry_operator.policies.document import NAMESPACE, PolicySpec, TenantPolicy
 
 NAME_LABEL = "kubernetes.io/metadata.name"

@@ -14,7 +14,7 @@ from tenantry import ModelId
 from tenantry.model_id import CARD_SUFFIX
 from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
 from tenantry_server.cards.card import Card, Form
-from tenantry_server.formats.pickled_versions import trained_with
+from tenantry_server.formats.checks.pickled_versions import trained_with
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.scoring.golden import version_here
 from tests.support.processes.up import tenantry

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Claim, OperatorRegistry, Writes, migrate, open_engine
-from tenantry.status import State, Status
 from tenantry_cli.commands.get import command
 
 LONG = (

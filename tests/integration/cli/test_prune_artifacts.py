@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tenantry import TenantModel
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
-from tenantry.status import State, Status
 from tenantry_cli.commands.prune_artifacts import command
 from tenantry_server.publishing import publish, to_yaml, versions
 from tenantry_server.toys import SumModel

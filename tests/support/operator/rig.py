@@ -9,6 +9,7 @@ from sqlalchemy import Engine, event, select
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import InvalidManifest, RegistryUnavailable
+from tenantry.manifest.spec import ModelSource
 from tenantry.registry import (
     Assignment,
     LoadReport,
@@ -20,7 +21,6 @@ from tenantry.registry import (
     schema,
 )
 from tenantry.registry.engine import reading
-from tenantry.spec import ModelSource
 from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control.controller import Controller

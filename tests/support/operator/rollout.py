@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from tenantry import ModelId, TenantModel
 from tenantry.errors import ArtifactError, InvalidManifest
-from tenantry.limits import NO_LIMITS, Limits
+from tenantry.manifest.limits import NO_LIMITS, Limits
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server, ServerReport
-from tenantry.status import State, Status
 from tenantry_operator.control.decision import Observations, Outcome
 from tenantry_operator.control.reconcile import reconcile
 from tenantry_operator.declared import Declaration

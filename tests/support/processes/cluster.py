@@ -12,8 +12,9 @@ from aiohttp import web
 
 from tenantry import Model, TenantryError
 from tenantry.errors import RegistryUnavailable
-from tenantry.limits import NO_LIMITS, Limits
+from tenantry.manifest.limits import NO_LIMITS, Limits
 from tenantry.placement import rendezvous, shard_of
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import (
     Assignment,
     Changes,
@@ -23,7 +24,6 @@ from tenantry.registry import (
     ServerReport,
     open_engine,
 )
-from tenantry.runtime import boot_clock_s
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops

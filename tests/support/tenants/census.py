@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tenantry import ModelId, TenantModel
+from tenantry.manifest.spec import API_VERSION, KIND
+from tenantry.manifest.status import State, Status, since
 from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
-from tenantry.spec import API_VERSION, KIND
-from tenantry.status import State, Status, since
 from tenantry_operator.folder import source
 from tests.support.tenants import lines
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from tenantry.manifest.status import Status
 from tenantry.registry import Claim
-from tenantry.status import Status
 from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.folder.source import FolderSource
 from tenantry_operator.folder.tree import SETTLE_S, SHRUNK_S

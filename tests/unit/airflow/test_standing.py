@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tenantry import status
-from tenantry.status import State, Status
+from tenantry.manifest import status
+from tenantry.manifest.status import State, Status
 from tenantry_airflow.awaited import Awaited, Key
 from tenantry_airflow.standing import stand
 

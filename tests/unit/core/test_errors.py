@@ -8,7 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from tenantry import errors
 from tenantry.errors import TenantryError
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry_operator.artifacts import s3 as operator_s3
 from tenantry_server.artifacts import s3 as server_s3
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenantry import Forecaster, Model, ModelId
 from tenantry.errors import ArtifactInvalid, FeatureMismatch, InvalidRequest, PredictionFailed
-from tenantry_server.formats import trial
+from tenantry_server.formats.checks import trial
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.scoring import forecasts
 

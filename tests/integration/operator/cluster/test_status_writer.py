@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tenantry import TenantModel
+from tenantry.manifest.status import State, Status, since
 from tenantry.registry import Claim
-from tenantry.status import State, Status, since
 from tenantry_operator.cluster import objects, status_writer
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.status_writer import StatusWriter

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tenantry import ModelId
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolver

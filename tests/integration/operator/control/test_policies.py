@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tenantry import ModelId
+from tenantry.manifest.spec import ModelSource
 from tenantry.registry import schema
-from tenantry.spec import ModelSource
 from tenantry_operator.policies.document import TenantPolicy
 from tenantry_operator.policies.rules import Policies
 from tests.support.operator.rig import Rig, Server

@@ -7,13 +7,13 @@ import pytest
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactNotFound, RegistryUnavailable
+from tenantry.manifest.spec import ModelSource
 from tenantry.registry import (
     LoadState,
     OperatorRegistry,
     Writes,
     schema,
 )
-from tenantry.spec import ModelSource
 from tenantry_operator.fleet import busy_users
 from tests.support.operator.rig import Flaky, Rig, Server, statements
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tenantry.runtime import set_within
+from tenantry.processes.runtime import set_within
 from tenantry_server.toys import SumModel
 from tests.support.network import scripted_peer
 from tests.support.network.beside_scripted_peer import (

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tenantry.limits import Limits
+from tenantry.manifest.limits import Limits
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster

@@ -13,9 +13,9 @@ import joblib
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from tenantry.manifest.spec import ModelSource
 from tenantry.placement import owners
 from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
-from tenantry.spec import ModelSource
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server.artifacts.s3 import make_client
 from tests.support.network.ports import free_ports

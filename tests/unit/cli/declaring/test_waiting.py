@@ -8,10 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tenantry import TenantModel, status
+from tenantry import TenantModel
 from tenantry.errors import RegistryUnavailable
+from tenantry.manifest import status
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Claim, OperatorRegistry, RegistryReader, Writes, migrate, open_engine
-from tenantry.status import State, Status
 from tenantry_cli.commands.publish import command
 from tenantry_cli.declaring import registry as of_registry
 from tenantry_cli.declaring import waiting

@@ -11,7 +11,7 @@ import pytest
 from tenantry.client import RequestRefused, questions
 from tenantry.client.answers import Reply, predictions
 from tenantry.errors import InvalidManifest
-from tenantry.spec import TenantModel
+from tenantry.manifest.spec import TenantModel
 
 TIME = pd.Timestamp("2026-11-29T14:00:00")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tenantry import ModelId, errors
-from tenantry.spec import ModelSource
+from tenantry.manifest.spec import ModelSource
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_operator.artifacts.lookups import Found, Lookups
 from tenantry_operator.artifacts.resolver import Resolver

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
+from tenantry.manifest.status import State, Status, conditions, read
 from tenantry.registry import Fault, FaultState
-from tenantry.status import State, Status, conditions, read
 from tenantry_operator.control.decision import Waiting
 from tests.support.operator.rollout import (
     URI,

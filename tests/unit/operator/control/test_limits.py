@@ -1,7 +1,7 @@
 """Limits reach the user's row, bounded by policies, without another version of the model."""
 
-from tenantry.limits import Limits
-from tenantry.status import State
+from tenantry.manifest.limits import Limits
+from tenantry.manifest.status import State
 from tests.support.operator.rollout import A, B, Rollout, declaration, loaded, settled, told
 
 FIVE = Limits(requests_per_second=5)

@@ -1,8 +1,8 @@
 """The decision about one TenantModel, step by step."""
 
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadState
-from tenantry.status import State, Status
 from tenantry_operator.control.decision import Waiting
 from tests.support.operator.rollout import (
     URI,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tenantry.errors import ArtifactError, ArtifactInvalid, ArtifactNotFound
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment
-from tenantry.status import State, Status
 from tenantry_operator.control.decision import Waiting
 from tenantry_operator.declared import Declaration
 from tests.support.operator.rollout import (

@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError, ArtifactNotFound
+from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadReport, LoadState, Server
-from tenantry.status import State, Status
 from tenantry_operator.control.decision import Observations, Waiting
 from tenantry_operator.control.reconcile import reconcile
 from tenantry_operator.declared import Declaration

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenantry.status import State, Status
+from tenantry.manifest.status import State, Status
 from tenantry_operator.declared import Listing
 from tenantry_operator.folder.tree import SETTLE_S
 from tests.support.tenants.manifest_folder import LONG_AGO_S, Folder, by_name, claim_of, manifest, only

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import SHARDS, shard_of
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import (
     Assignment,
     Changes,
@@ -17,7 +18,6 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
 from tests.support.tenants.shards import held
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tenantry.errors import ModelNotReady, ModelStalled, RegistryUnavailable
+from tenantry.manifest.status import State, Status
 from tenantry.registry import (
     Assignment,
     Claim,
@@ -17,7 +18,6 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry.status import State, Status
 from tenantry_server.assignments.verdicts import Verdicts
 from tests.support.operator.rig import statements
 

@@ -16,7 +16,8 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, NotPublished
 from tenantry_server import publish
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import archive, load_model
+from tenantry_server.formats import load_model
+from tenantry_server.formats.checks import archive
 
 ROWS = pd.DataFrame({"km": [1.0, 2.0, 4.0], "hour": [7, 8, 9]})
 FITTED = Ridge().fit(ROWS, [1.0, 2.0, 3.0])

@@ -11,7 +11,8 @@ import pytest
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
-from tenantry_server.formats import archive, load_model
+from tenantry_server.formats import load_model
+from tenantry_server.formats.checks import archive
 
 
 def zipped(*names: str, data: bytes = b"x", link: bool = False) -> bytes:

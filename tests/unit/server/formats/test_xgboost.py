@@ -12,7 +12,8 @@ import xgboost
 
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
-from tenantry_server.formats import load_model, ubjson
+from tenantry_server.formats import load_model
+from tenantry_server.formats.checks import ubjson
 from tests.support.load import growth
 
 ROWS = np.random.default_rng(0).normal(size=(300, 3))

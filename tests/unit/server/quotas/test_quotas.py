@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
-from tenantry.limits import Limits
+from tenantry.manifest.limits import Limits
 from tenantry_server.quotas.quotas import ALL, Left, Quotas, Share
 
 

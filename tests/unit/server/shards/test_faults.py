@@ -32,7 +32,7 @@ from tenantry.registry import (
 )
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.formats.pickled_versions import installed
+from tenantry_server.formats.checks.pickled_versions import installed
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
 from tenantry_server.shards import faults as module

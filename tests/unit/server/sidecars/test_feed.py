@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
 from tenantry.errors import InvalidRequest, RegistryUnavailable
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes, ServerRegistry, migrate, open_engine
-from tenantry.runtime import boot_clock_s
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages, routes

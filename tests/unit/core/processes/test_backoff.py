@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenantry import backoff
+from tenantry.processes import backoff
 
 
 @pytest.mark.parametrize(("failures", "base_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (5000, 30.0)])

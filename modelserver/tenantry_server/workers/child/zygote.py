@@ -25,9 +25,9 @@ from typing import NoReturn
 import orjson
 
 from tenantry_server.scoring import surroundings
-from tenantry_server.workers import sandbox, worker
+from tenantry_server.workers.child import sandbox, worker
+from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
-from tenantry_server.workers.sandbox import Sandbox
 
 # What most models need. Libraries that are not safe to fork once they are imported are not among them.
 _LIBRARIES = (

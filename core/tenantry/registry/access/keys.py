@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 from tenantry.errors import InvalidSetting
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.polling import Poll
+from tenantry.registry.following.polling import Poll
 from tenantry.registry.sql import upsert
 
 PREFIX = "tnt_"

@@ -16,9 +16,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import ErrorDetails
 
 from tenantry.errors import InvalidManifest
-from tenantry.limits import NO_LIMITS, Limits
-from tenantry.model_id import CARD_SUFFIX, DEFAULT_METHOD, ModelId
-from tenantry.spec_fields import (
+from tenantry.manifest.fields import (
     FIELDS,
     ArtifactUri,
     Duration,
@@ -32,6 +30,8 @@ from tenantry.spec_fields import (
     UserId,
     VersionId,
 )
+from tenantry.manifest.limits import NO_LIMITS, Limits
+from tenantry.model_id import CARD_SUFFIX, DEFAULT_METHOD, ModelId
 
 API_GROUP = "tenantry.dev"
 VERSION = "v1alpha1"  # what is written and asked for; v1beta1 is the same in every field

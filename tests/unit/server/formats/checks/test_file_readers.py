@@ -52,7 +52,7 @@ def load(model: Any, suffix: str) -> Any:
 
 def switched(model: Any, given: str) -> Any:
     """Fitted on texts, and then told to read files: as a forger would, who needs no files to fit it."""
-    from tenantry_server.formats.file_readers import _VECTORIZERS, _parts  # noqa: PLC0415 - only here
+    from tenantry_server.formats.checks.file_readers import _VECTORIZERS, _parts  # noqa: PLC0415 - only here
 
     for part in _parts(model):
         if isinstance(part, _VECTORIZERS):

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tenantry import status
-from tenantry.status import State, Status
+from tenantry.manifest import status
+from tenantry.manifest.status import State, Status
 
 A = "file:///m.joblib#sha256=aaaaaaaa11"
 EPOCH, HOUR = "1970-01-01T00:00:00Z", "1970-01-01T01:00:00Z"

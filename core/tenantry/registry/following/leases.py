@@ -7,8 +7,8 @@ looks alive for an hour. A renewal changes the server's row, and this process ha
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Server
-from tenantry.runtime import boot_clock_s
 
 _LEASE_S = 10.0  # of a server that does not say: the default of its setting
 

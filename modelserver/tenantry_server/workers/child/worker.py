@@ -175,7 +175,7 @@ class _Worker:
 
 def _table(kind: Kind, body: bytearray) -> Sequence[Buffer]:
     """Read or write a table, by a library that most workers never import."""
-    from tenantry_server.workers import tables  # noqa: PLC0415 - as said
+    from tenantry_server.workers.child import tables  # noqa: PLC0415 - as said
 
     given = memoryview(body)
     return tables.read(given) if kind is Kind.READ else tables.write(given)

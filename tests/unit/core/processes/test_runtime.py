@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tenantry.runtime import set_within
+from tenantry.processes.runtime import set_within
 
 
 async def test_an_event_that_is_set_in_time_is_told_from_one_that_is_not() -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tenantry.manifest.status import READY, State
 from tenantry.model_id import ModelId
-from tenantry.status import READY, State
 
 
 class Progress(StrEnum):

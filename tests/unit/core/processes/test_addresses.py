@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tenantry import addresses
+from tenantry.processes import addresses
 from tests.support.network.ipv6 import needs_ipv6
 
 

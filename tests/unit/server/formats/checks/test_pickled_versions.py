@@ -16,11 +16,12 @@ from sklearn.preprocessing import StandardScaler
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid, UnknownFormat, VersionSkew
 from tenantry_server.artifacts.repositories import load_here
-from tenantry_server.formats import load_model, pickled_versions
-from tenantry_server.formats.pickled_versions import Skew, installed, skew_of, trained_with
+from tenantry_server.formats import load_model
+from tenantry_server.formats.checks import pickled_versions
+from tenantry_server.formats.checks.pickled_versions import Skew, installed, skew_of, trained_with
 
 pytestmark = pytest.mark.filterwarnings("ignore:Trying to unpickle estimator")
-OLD = Path(__file__).parents[3] / "data" / "sklearn-1.6.1"
+OLD = Path(__file__).parents[4] / "data" / "sklearn-1.6.1"
 BOTH = f"trained with scikit-learn 1.6.1, served by {installed()}"
 
 

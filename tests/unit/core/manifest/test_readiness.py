@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tenantry import readiness, status
-from tenantry.readiness import Progress
-from tenantry.status import State, Status
+from tenantry.manifest import readiness, status
+from tenantry.manifest.readiness import Progress
+from tenantry.manifest.status import State, Status
 
 NEW, OLD = "s3://m/new.joblib", "s3://m/old.joblib"
 SHA, OTHER = "ab" * 32, "cd" * 32

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from tenantry.threads import Threads
+from tenantry.processes.threads import Threads
 from tests.support.waiting import PATIENCE_S, until
 
 

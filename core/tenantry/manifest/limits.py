@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from tenantry.spec_fields import FIELDS, NullIsAbsent, Positive, PositiveInteger
+from tenantry.manifest.fields import FIELDS, NullIsAbsent, Positive, PositiveInteger
 
 
 # One for each user who has limits, so with slots.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tenantry import files
+from tenantry.processes import files
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(tmp_path: Path) -> None:

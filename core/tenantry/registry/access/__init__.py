@@ -1,0 +1,1 @@
+"""Who may do what with the registry: namespaces of users, keys of callers, roles of processes."""

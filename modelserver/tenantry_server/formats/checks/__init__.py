@@ -1,0 +1,1 @@
+"""What an artifact is held against before it is believed, whatever library reads it."""
