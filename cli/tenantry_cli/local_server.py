@@ -30,7 +30,7 @@ from tenantry_server.app import make_app
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.settings import ServerSettings
-from tenantry_server.supply import loads_of, models_of, workers_of
+from tenantry_server.supply import checker_of, loads_of, models_of, workers_of
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
 _LOADS = 16  # at once, most of them waiting for a store or a worker
@@ -162,7 +162,8 @@ async def serve(users: ModelInfoRepository, listening: socket.socket, lifeline: 
     when_closed(lifeline, parent_left)
     workers = workers_of(settings)
     loads = loads_of(settings, workers)
-    models = models_of(settings, None, None if loads is None else loads.load)
+    checker = checker_of(settings, workers)
+    models = models_of(settings, None, None if loads is None else loads.load, checker)
     plane = DataPlane(
         users,
         models,

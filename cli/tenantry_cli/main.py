@@ -19,6 +19,8 @@ _COMMANDS = {
     "forecast": "Ask for a forecast, as a client would.",
     "score": "Predict for every row of a table, each with its own user's model.",
     "publish": "Store a model file and declare it for a user.",
+    "sign": "Sign artifacts with a key or a certificate; the signature goes beside each.",
+    "verify": "Verify the signatures of artifacts as a server would.",
     "validate": "Check manifests as an operator would, and store nothing.",
     "prune-artifacts": "Delete versions of artifacts that nothing names; dry-run first.",
     "doctor": "Load every model with the libraries here, and list those that would not; --fix some.",

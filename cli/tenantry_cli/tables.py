@@ -12,6 +12,7 @@ from tenantry_cli import console
 
 if TYPE_CHECKING:
     from tenantry import TenantModel
+    from tenantry_server.signing.making import Signer
 
 _NEEDED = ("user", "file")
 _WORDS = {"name": "name", "namespace": "namespace", "format": "model_format", "method": "method"}
@@ -93,6 +94,7 @@ def publish(
     to: str,
     manifests: Path,
     *,
+    sign: "Signer | None" = None,
     s3_endpoint_url: str | None,
     check: bool,
 ) -> list["TenantModel"]:
@@ -117,6 +119,7 @@ def publish(
             items,
             to=to,
             manifests=manifests,
+            sign=sign,
             s3_endpoint_url=s3_endpoint_url,
             check=check,
             journal=path.with_name(f"{path.name}.published"),

@@ -9,6 +9,9 @@ from urllib.parse import parse_qsl, quote
 CARD_SUFFIX = ".card.json"
 """Of a card that lies beside its artifact, after the artifact's own name."""
 
+SIGNATURE_SUFFIX = ".sig"
+"""Of a signature, which lies beside its artifact, after the artifact's own name."""
+
 DEFAULT_METHOD = "predict"
 
 _IN_QUERY = ("version_id",)
@@ -34,6 +37,8 @@ class ModelId:
         card_uri: where the card lies; None: beside the artifact, under its name and ``.card.json``.
         namespace: whose models may share a worker with it, where it brings code of its own; None:
             ``default``.
+        signatures: ``required`` where a server loads it only with a signature that it trusts; None: as the
+            server's own settings say.
 
     Example:
         >>> exact = ModelId("s3://models/a.joblib", version_id="v7", sha256="9f" * 32)
@@ -57,6 +62,7 @@ class ModelId:
     namespace: str | None = None
     card: str | None = None
     card_uri: str | None = None
+    signatures: str | None = None
 
     def __str__(self) -> str:
         query = _encode({"versionId": self.version_id})
@@ -82,6 +88,11 @@ class ModelId:
         if self.card is None:
             return None
         return ModelId(self.card_uri or self.uri + CARD_SUFFIX, sha256=self.card)
+
+    @property
+    def signature_id(self) -> "ModelId":
+        """The id of the signature, which pins nothing: it is verified whenever the model is loaded."""
+        return ModelId(self.uri + SIGNATURE_SUFFIX)
 
     @property
     def scheme(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenantry_server.publishing import (
         Report,
+        Signer,
         manifest_path,
         object_name,
         publish,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Report",
+    "Signer",
     "manifest_path",
     "object_name",
     "publish",

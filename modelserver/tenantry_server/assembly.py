@@ -26,6 +26,7 @@ from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
+from tenantry_server.shards import trust_changes
 from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.misplaced import MisplacedModels
@@ -35,7 +36,8 @@ from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.sidecars import routes as follow_routes
 from tenantry_server.sidecars.feed import Feed
-from tenantry_server.supply import disk_of, loads_of, models_of, workers_of
+from tenantry_server.signing.trust import FollowedTrust
+from tenantry_server.supply import checker_of, disk_of, loads_of, models_of, trust_of, workers_of
 from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -63,6 +65,7 @@ class Parts:
     copies: NearCopies
     gatekeeper: Gatekeeper
     feed: Feed
+    trust: FollowedTrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ def assemble(
     disk = disk_of(settings)
     workers = workers_of(settings)
     loads = loads_of(settings, workers)
-    models = models_of(settings, disk, None if loads is None else loads.load)
+    trust = trust_of(settings)
+    checker = checker_of(settings, workers, lambda: trust.now)
+    models = models_of(settings, disk, None if loads is None else loads.load, checker)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     quotas = Quotas(table.limits, settings.limits)
     plane = _plane(settings, table, models, workers, quotas)
@@ -175,6 +180,9 @@ def assemble(
         app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake, plane.check_size)
+    trust.changed = trust_changes.when_changed(
+        table, models, candidates, faults, signed_only=settings.signed_only
+    )
     return Parts(
         app,
         ready,
@@ -191,6 +199,7 @@ def assemble(
         copies,
         gatekeeper,
         feed,
+        trust,
     )
 
 

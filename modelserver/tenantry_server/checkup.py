@@ -16,7 +16,7 @@ from tenantry.errors import InvalidSetting, ModelTimedOut, VersionSkew
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.scoring.calls import contained
 from tenantry_server.settings import ServerSettings
-from tenantry_server.supply import loads_of, models_of, workers_of
+from tenantry_server.supply import checker_of, loads_of, models_of, workers_of
 from tenantry_server.workers.pool import Pool
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ async def check(
     if fix and workers is None:
         raise InvalidSetting("--fix writes models in workers, and here are none (TENANTRY_WORKERS)")
     loads = loads_of(settings, workers)
-    models = models_of(settings, None, None if loads is None else loads.load)
+    checker = checker_of(settings, workers)
+    models = models_of(settings, None, None if loads is None else loads.load, checker)
     mending = _mending(settings, workers) if fix and workers is not None else None
     skews: dict[str, str] = {}
     if workers is not None and loads is not None:

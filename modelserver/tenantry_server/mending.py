@@ -24,7 +24,7 @@ from tenantry_server.publishing.stores import Place
 from tenantry_server.scoring.calls import contained
 from tenantry_server.scoring.golden import version_here
 from tenantry_server.settings import ServerSettings
-from tenantry_server.supply import models_of
+from tenantry_server.supply import checker_of, models_of
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 
@@ -61,7 +61,7 @@ class Mending:
         self._endpoint_url = settings.s3_endpoint_url
         self._reading = WorkerLoads(workers, timeout_s=timeout_s)
         self._trying = WorkerLoads(workers, timeout_s=timeout_s, refuse_skew=True)
-        self._models = models_of(settings, None, self._made)
+        self._models = models_of(settings, None, self._made, checker_of(settings, workers))
         self._done: dict[str, Mended] = {}
 
     async def mend(self, threads: ThreadPoolExecutor, model_id: str, limit_s: float) -> Mended:

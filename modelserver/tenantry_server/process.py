@@ -207,6 +207,7 @@ async def _work(
             group.create_task(parts.faults.run()),
             group.create_task(parts.copies.run()),
             group.create_task(parts.gatekeeper.run()),
+            group.create_task(parts.trust.run()),
             group.create_task(_share(parts, runner, shared_fd)),
             group.create_task(_close_mute(runner, settings)),
         ]

@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import Field
 
 from tenantry.manifest.limits import Limits
-from tenantry.settings import CommonSettings
 from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
+from tenantry_server.signing.settings import SignatureSettings
 from tenantry_server.workers.child.sandbox import Mode
 
 
@@ -20,7 +20,7 @@ class VersionSkewMode(StrEnum):
     REFUSE = "refuse"
 
 
-class ServerSettings(CommonSettings):
+class ServerSettings(SignatureSettings):
     """Settings of `tenantry serve`."""
 
     server_id: str = Field(

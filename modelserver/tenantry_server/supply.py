@@ -1,12 +1,16 @@
 """What supplies models, by its settings: workers, loads, stores and caches. Starts nothing."""
 
+import hashlib
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
 
+from tenantry import ModelId
 from tenantry.errors import InvalidSetting
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
@@ -14,6 +18,7 @@ from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
+    Checker,
     FileSystemModelRepository,
     Loader,
     ModelRepositoryByScheme,
@@ -24,11 +29,13 @@ from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
 from tenantry_server.settings import ServerSettings
+from tenantry_server.signing.trust import FollowedTrust, Trust
 from tenantry_server.workers import pool
 from tenantry_server.workers.child import sandbox
 from tenantry_server.workers.child.sandbox import Mode, Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tenantry_server.workers.signature_checks import SignatureChecks
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +90,53 @@ def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | No
     return WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=settings.refuse_skew)
 
 
+def trust_of(settings: ServerSettings) -> FollowedTrust:
+    """Return whose signatures are trusted.
+
+    Raises:
+        InvalidSetting: that can't be read; or all have to be signed, and nothing could be verified.
+    """
+    trust = FollowedTrust(settings.trust)
+    if settings.signed_only and not trust.now.anybody:
+        raise InvalidSetting(
+            "TENANTRY_SIGNATURES is required, and no signer is trusted; set TENANTRY_SIGNATURE_KEYS"
+        )
+    missing = [each for each in ("model_signing", "OpenSSL") if find_spec(each) is None]
+    if missing and (settings.signed_only or trust.now.anybody):
+        raise InvalidSetting(
+            f"signatures can't be verified without {', '.join(missing)}: pip install 'tenantry[signing]'"
+        )
+    return trust
+
+
+def checker_of(
+    settings: ServerSettings, workers: Pool | None, trusted: Callable[[], Trust] | None = None
+) -> Checker:
+    """Return what verifies signatures: a worker, or this process where there is none.
+
+    Args:
+        trusted: returns who is trusted now; None: what the settings' files say at each call.
+    """
+    now = settings.trust.read if trusted is None else trusted
+    if workers is None:
+        return partial(_check_here, now)
+    return SignatureChecks(workers, now, timeout_s=settings.load_timeout_s).check
+
+
+def _check_here(trusted: Callable[[], Trust], data: bytes, exact: ModelId, signature: bytes) -> None:
+    from tenantry_server.signing import checking  # noqa: PLC0415 - a server verifies in a worker
+
+    checking.check(exact.uri, hashlib.sha256(data).hexdigest(), signature, trusted())
+
+
 def models_of(
-    settings: ServerSettings, disk: DiskCache | None, loader: Loader | None
+    settings: ServerSettings, disk: DiskCache | None, loader: Loader | None, checker: Checker
 ) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published.
 
     Args:
         loader: makes models of artifacts; None: this process does.
+        checker: verifies signatures where they are required.
     """
     limit_bytes = settings.max_artifact_bytes
     client = make_client(settings.s3_endpoint_url)
@@ -100,6 +147,8 @@ def models_of(
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
     here = partial(load_here, refuse_skew=settings.refuse_skew)
     files.loader = s3.loader = here if loader is None else loader
+    files.checker = s3.checker = checker
+    files.signed_only = s3.signed_only = settings.signed_only
     models = CachedModelRepository(
         ModelRepositoryByScheme({"file": files, "s3": s3}),
         bounded_cache(settings.cache_bytes, settings.cache_policy),

@@ -107,6 +107,14 @@ def with_pyarrow() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{CHECKOUT}"}
 
 
+def with_signing() -> dict[str, str]:
+    """The variables of a process of our own environment that has `tenantry[signing]` besides."""
+    ours = our_requirements(tools=("click", "cryptography", "rich", "pyjwt", "requests", "protobuf"))
+    python = environment("signing", *ours, "model-signing==1.1.1", "pyopenssl==26.4.0")
+    (packages,) = (python.parents[1] / "lib").glob("python*/site-packages")
+    return {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{CHECKOUT}"}
+
+
 def with_our_sources() -> dict[str, str]:
     """The variables of a process in such an environment that imports this checkout's packages."""
     roots = [str(CHECKOUT / root) for root in _ROOTS]

@@ -56,6 +56,7 @@ def test_every_reason_is_explained() -> None:
     operators_own = {  # and the publisher's: no condition and no answer carries them
         "Error",
         "ArtifactError",
+        "SignatureRefused",  # its kinds are explained
         "RegistryMismatch",
         "LeadershipLost",
         "InvalidSetting",

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tenantry.manifest.fields import METHODS
-from tenantry_cli import console, tables
+from tenantry_cli import console, signers, tables
 from tenantry_cli.declaring import afterwards
 from tenantry_cli.declaring.afterwards import Afterwards
 
@@ -52,6 +52,7 @@ from tenantry_cli.declaring.afterwards import Afterwards
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Rows of the training data (.parquet, .csv or .json): writes the model's card from them.",
 )
+@signers.options
 @click.option(
     "--check/--no-check",
     default=True,
@@ -71,6 +72,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
     methods: tuple[str, ...],
     extra_columns: str | None,
     example: Path | None,
+    sign_key: Path | None,
+    sign_certificate: Path | None,
+    sign_chain: tuple[Path, ...],
     s3_endpoint_url: str | None,
     *,
     prewarm: bool | None,
@@ -102,6 +106,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         to_yaml,
     )
 
+    sign = signers.signer(sign_key, sign_certificate, sign_chain)
     if table is not None:
         of_one = (model_file, user_id, name, namespace, model_format, methods, extra_columns, example)
         if manifests is None or any(of_one):
@@ -113,7 +118,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
         items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
         with Afterwards(manifests, **after) as then:
             then.act(
-                tables.publish(items, table, to, manifests, s3_endpoint_url=s3_endpoint_url, check=check)
+                tables.publish(
+                    items, table, to, manifests, sign=sign, s3_endpoint_url=s3_endpoint_url, check=check
+                )
             )
         return
     if model_file is None or user_id is None:
@@ -130,6 +137,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             method=methods or None,
             spec=_spec(prewarm, extra_columns),
             example=None if example is None else read_example(example),
+            sign=sign,
             s3_endpoint_url=s3_endpoint_url,
             check=check,
         )

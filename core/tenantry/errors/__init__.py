@@ -19,6 +19,12 @@
     │   ├── ArtifactTooLarge         over the limit for one artifact
     │   ├── CardUnusable             the model's card can't be read, or does not fit the model
     │   ├── AnswersDiffer            it answers its card's rows otherwise than where it was trained
+    │   ├── SignatureRefused         it has to be signed, and no signature of it is accepted
+    │   │   ├── SignatureMissing         there is none
+    │   │   ├── SignatureInvalid         what lies there does not sign these bytes
+    │   │   ├── SignatureUntrusted       nobody whom the servers trust made it
+    │   │   ├── SignatureExpired         the signer's certificate is not valid now
+    │   │   └── SignatureUnverifiable    this process can't verify signatures
     │   └── ArtifactInvalid          the bytes are not a model that this server can read
     │       ├── UnknownFormat            no loader for this format or suffix
     │       ├── VersionSkew              another version of a library wrote it, and that is refused
@@ -126,6 +132,14 @@ from tenantry.errors.requests import (
     Unauthenticated,
     UnknownMediaType,
 )
+from tenantry.errors.signatures import (
+    SignatureExpired,
+    SignatureInvalid,
+    SignatureMissing,
+    SignatureRefused,
+    SignatureUntrusted,
+    SignatureUnverifiable,
+)
 
 __all__ = [
     "AnswersDiffer",
@@ -175,6 +189,12 @@ __all__ = [
     "RowsTooMany",
     "ServerIdTaken",
     "ServersLost",
+    "SignatureExpired",
+    "SignatureInvalid",
+    "SignatureMissing",
+    "SignatureRefused",
+    "SignatureUntrusted",
+    "SignatureUnverifiable",
     "TenantryError",
     "TimelineMismatch",
     "Unauthenticated",

@@ -25,6 +25,7 @@ import structlog
 
 from tenantry import ModelId
 from tenantry_server.artifacts import disk_space, headroom
+from tenantry_server.artifacts.kept_signatures import signature_of
 from tenantry_server.artifacts.repositories import ArtifactRepository
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,10 @@ class DiskCachedRepository(ArtifactRepository):
             data = self._source.read(model_id)
             self._disk.keep(key, data, sha256=model_id.sha256)
         return data
+
+    def read_signature(self, model_id: ModelId) -> bytes:
+        """From the source, as it may have been replaced; from the disk where the source does not answer."""
+        return signature_of(model_id, self._source, self._disk, key_of(model_id))
 
 
 def key_of(model_id: ModelId) -> str | None:

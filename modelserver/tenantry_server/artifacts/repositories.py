@@ -13,9 +13,12 @@ from tenantry import Model, ModelId
 from tenantry.errors import (
     ArtifactDigestMismatch,
     ArtifactInvalid,
+    ArtifactNotFound,
     ArtifactOutsideRoots,
     ArtifactTooLarge,
     CardUnusable,
+    SignatureMissing,
+    SignatureUnverifiable,
     VersionSkew,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
@@ -64,6 +67,10 @@ Loader = Callable[[bytes, ModelId, bytes | None], Model]
 and what it knows of."""
 
 
+Checker = Callable[[bytes, ModelId, bytes], None]
+"""Verifies the signature of an artifact; raises SignatureRefused."""
+
+
 def load_here(
     data: bytes, model_id: ModelId, card: bytes | None = None, *, refuse_skew: bool = False
 ) -> Model:
@@ -92,19 +99,25 @@ class ArtifactRepository(ModelRepository):
         loader: makes models of the bytes; another one may be set before the first use.
         headroom: admits loads by the memory that they take; None: every load.
         reading: held while an artifact is read, such as a semaphore.
+        checker: verifies signatures where they are required; None: such a model is refused.
+        signed_only: whether every model has to be signed, also where its id does not say so.
     """
 
     loader: Loader = staticmethod(load_here)
     headroom: Headroom | None = None
     reading: AbstractContextManager[Any] = nullcontext()
+    checker: Checker | None = None
+    signed_only = False
 
     def get_model(self, model_id: str) -> Model:
-        """Read the pinned bytes whole, check their digest where one is pinned, then load them."""
+        """Read the pinned bytes whole, check their digest and signature where they have one, then load."""
         exact = ModelId.parse(model_id)
         with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
+            needs_signature = self.signed_only or exact.signatures is not None
+            signature = self.get_signature(exact) if needs_signature else None
             card = self.get_card(model_id)
             # No name holds the bytes here: the loader gives them up before it is done.
-            return self.loader(self._whole(exact), exact, card)
+            return self.loader(self._checked(exact, signature), exact, card)
 
     def get_card(self, model_id: str) -> bytes | None:
         """Read the card that lies in the same store as the artifact.
@@ -121,6 +134,32 @@ class ArtifactRepository(ModelRepository):
         data = self._whole(card_id)
         if len(data) > MAX_CARD_BYTES:
             raise CardUnusable(card_id.uri, f"it has {len(data)} bytes, the limit is {MAX_CARD_BYTES}")
+        return data
+
+    def get_signature(self, model_id: ModelId) -> bytes:
+        """Read what lies beside an artifact as its signature; unverified.
+
+        Raises:
+            SignatureMissing: nothing does.
+            ArtifactError: it can't be read.
+        """
+        try:
+            with self.reading:
+                return self.read_signature(model_id)
+        except ArtifactNotFound:
+            raise SignatureMissing(model_id.uri) from None
+
+    def read_signature(self, model_id: ModelId) -> bytes:
+        """The bytes of a signature; raises as `read`."""
+        return self.read(model_id.signature_id)
+
+    def _checked(self, exact: ModelId, signature: bytes | None) -> bytes:
+        """Return the bytes, once their signature is verified where they need one."""
+        data = self._whole(exact)
+        if signature is not None:
+            if self.checker is None:
+                raise SignatureUnverifiable(exact.uri, "this process is not set up for it")
+            self.checker(data, exact, signature)
         return data
 
     def _whole(self, exact: ModelId) -> bytes:

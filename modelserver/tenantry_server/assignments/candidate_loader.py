@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from tenantry import TenantryError
-from tenantry.errors import ModelCrashed
+from tenantry.errors import ModelCrashed, SignatureRefused
 from tenantry.processes import backoff
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.memory.model_cache import Resident
@@ -17,7 +17,11 @@ log = structlog.get_logger(__name__)
 _PARALLEL = 2  # enough to overlap reading with deserialising; more only delays predictions
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 30.0
+_LAST_REFUSED_S = 300.0  # a signature may come without a word, and ten thousand may be missing
 _CRASHES = 2  # of a worker, after which a candidate is not tried again
+
+
+_REFUSED = frozenset(kind.reason for kind in SignatureRefused.__subclasses__())
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +31,8 @@ class _Request:
     Attributes:
         revision: of the row that asked.
         answered: a final report was given; only a newer row asks again.
+        refused: that report, where its signature was not accepted: it is tried again now and then.
+        again: the timer of the next try; None: there is none.
     """
 
     user_id: str
@@ -34,6 +40,8 @@ class _Request:
     revision: int
     failures: int = 0
     answered: bool = False
+    refused: LoadReport | None = None
+    again: asyncio.TimerHandle | None = None
 
 
 class CandidateLoader:
@@ -83,6 +91,14 @@ class CandidateLoader:
         self._requests.clear()
         self._reports.clear()
 
+    def try_refused(self) -> None:
+        """Try those now whose signature was not accepted: other signers are trusted."""
+        for request in self._requests.values():
+            if request.refused is not None and request.again is not None:
+                request.again.cancel()
+                request.again, request.failures = None, 0
+                self._queue.put_nowait(request)
+
     def take_reports(self) -> list[LoadReport]:
         """Return the new reports; give them to `put_back` where the registry does not take them."""
         reports = list(self._reports.values())
@@ -117,18 +133,25 @@ class CandidateLoader:
             request = await self._queue.get()
             if self._requests.get(request.user_id) is not request:
                 continue
-            report = await self._try(request.user_id, request.candidate_id)
+            report = await self._try(request)
             if self._requests.get(request.user_id) is not request:
                 continue
-            self._reports[request.user_id] = report
-            self._reported()
+            if report != request.refused or report.user_id in self._reports:
+                self._reports[request.user_id] = report
+                self._reported()
             request.answered = report.state is not LoadState.RETRYING
-            if report.state is LoadState.RETRYING:
-                request.failures += 1
-                wait_s = backoff.delay_s(request.failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
-                asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, request)
+            request.refused = report if report.reason in _REFUSED else None
+            if not request.answered or request.refused is not None:
+                self._try_later(request)
 
-    async def _try(self, user_id: str, candidate_id: str) -> LoadReport:
+    def _try_later(self, request: _Request) -> None:
+        request.failures += 1
+        last_s = _LAST_RETRY_S if request.refused is None else _LAST_REFUSED_S
+        wait_s = backoff.delay_s(request.failures, first_s=_FIRST_RETRY_S, last_s=last_s)
+        request.again = asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, request)
+
+    async def _try(self, request: _Request) -> LoadReport:
+        user_id, candidate_id = request.user_id, request.candidate_id
         try:
             resident = await self._load(candidate_id)
             self._check(user_id, candidate_id, resident)

@@ -16,9 +16,11 @@ from tenantry_server.publishing.one import publish
 if TYPE_CHECKING:
     from tenantry_server.publishing.example_files import read_example
     from tenantry_server.publishing.manifests import manifest_path, object_name, to_yaml, write_manifest
+    from tenantry_server.signing.making import Signer
 
 __all__ = [
     "Report",
+    "Signer",
     "manifest_path",
     "object_name",
     "publish",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Signer": "tenantry_server.signing.making",
     "manifest_path": "tenantry_server.publishing.manifests",
     "object_name": "tenantry_server.publishing.manifests",
     "read_example": "tenantry_server.publishing.example_files",

@@ -15,6 +15,7 @@ from tenantry_server.publishing.stores import local_folder
 if TYPE_CHECKING:
     from tenantry import TenantModel
     from tenantry_server.publishing.publisher import Where
+    from tenantry_server.signing.making import Signer
 
 _FIELDS = frozenset({"model", "user_id", "name", "namespace", "model_format", "method", "spec", "example"})
 _AHEAD = 4  # items that are read for each thread, so that ten thousand models are never in memory at once
@@ -55,6 +56,7 @@ def publish_many(  # noqa: PLR0913 - as `publish`
     *,
     to: str | Path,
     manifests: str | Path | None = None,
+    sign: "Signer | str | Path | None" = None,
     s3_endpoint_url: str | None = None,
     check: bool = True,
     threads: int = 8,
@@ -67,7 +69,7 @@ def publish_many(  # noqa: PLR0913 - as `publish`
         items: of each model what `publish` takes: ``model`` and ``user_id``, and where they are wanted
             ``name``, ``namespace``, ``model_format``, ``method``, ``spec``, ``example``. Read as they are
             needed, so that a generator may train them.
-        to, manifests, s3_endpoint_url, check: as for `publish`, of all.
+        to, manifests, sign, s3_endpoint_url, check: as for `publish`, of all.
         threads: how many are published at once.
         journal: a file that notes what was published; an item that stands there with the same bytes and the
             same words is skipped. None: nothing is noted.
@@ -89,8 +91,10 @@ def publish_many(  # noqa: PLR0913 - as `publish`
         (1, ['no good'])
     """
     from tenantry_server.publishing import publisher  # noqa: PLC0415 - as in `publish`
+    from tenantry_server.signing import making  # noqa: PLC0415 - as in `publish`
 
-    where = publisher.Where(to, None if manifests is None else local_folder(manifests), s3_endpoint_url)
+    folder = None if manifests is None else local_folder(manifests)
+    where = publisher.Where(to, folder, s3_endpoint_url, making.signer_of(sign))
     notes = _Journal(None if journal is None else Path(journal))
     report = Report()
 

@@ -10,6 +10,7 @@ from tenantry_server.publishing.stores import local_folder
 
 if TYPE_CHECKING:
     from tenantry import TenantModel
+    from tenantry_server.signing.making import Signer
 
 
 def publish(  # noqa: PLR0913 - one call with names is the whole point
@@ -24,6 +25,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     method: str | Sequence[str] | None = None,
     spec: Mapping[str, Any] | None = None,
     example: Any = None,
+    sign: "Signer | str | Path | None" = None,
     s3_endpoint_url: str | None = None,
     check: bool = True,
 ) -> "TenantModel":
@@ -52,6 +54,9 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
             such as ``{"horizon": 14}``. Then a card is stored beside the artifact: requests are read as
             these types, and a server must answer these rows as the model does here before the version is
             Ready. None: the input example of an MLflow folder, else no card.
+        sign: the private key, or `Signer`, that the artifact is signed with, for servers that ask for that;
+            the signature is stored beside it. Needs ``pip install 'tenantry[signing]'``. None: it is not
+            signed.
         s3_endpoint_url: of an S3 server other than Amazon's; None: TENANTRY_S3_ENDPOINT_URL.
         check: whether to load the model as a server would, and let it predict a trial row, before anything
             is stored. A file then runs its code here. An `example` is always tried.
@@ -78,6 +83,7 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
         ('ann', ['ann.yaml'])
     """
     from tenantry_server.publishing import publisher  # noqa: PLC0415 - pydantic, NumPy and PyYAML
+    from tenantry_server.signing import making  # noqa: PLC0415 - as above
 
     user = publisher.text_of(user_id)
     what = (
@@ -85,5 +91,6 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
     )
     said = publisher.Said(user, name, namespace, model_format, method, spec or {})
     artifact = publisher.artifact_of(model, what)
-    where = publisher.Where(to, None if manifests is None else local_folder(manifests), s3_endpoint_url)
+    folder = None if manifests is None else local_folder(manifests)
+    where = publisher.Where(to, folder, s3_endpoint_url, making.signer_of(sign))
     return publisher.store(artifact, said, where, example=example, check=check)

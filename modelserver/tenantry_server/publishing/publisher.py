@@ -14,13 +14,14 @@ from uuid import UUID
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest, NotPublished
 from tenantry.manifest.spec import API_VERSION, KIND
-from tenantry.model_id import CARD_SUFFIX
+from tenantry.model_id import CARD_SUFFIX, SIGNATURE_SUFFIX
 from tenantry_server.formats import format_of
 from tenantry_server.formats.checks import archive
 from tenantry_server.publishing import replaced, trial
 from tenantry_server.publishing.manifests import manifest_path, object_name, write_manifest
 from tenantry_server.publishing.replaced import Replaced
 from tenantry_server.publishing.stores import place_for
+from tenantry_server.signing.making import Signer
 
 _PICKLED = ".joblib"
 
@@ -50,11 +51,12 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where artifacts go, and manifests and by which S3 server where those are not None."""
+    """Where artifacts go, and manifests, by which S3 server and signed by whom where these are not None."""
 
     to: str | Path
     manifests: Path | None
     s3_endpoint_url: str | None
+    signer: Signer | None = None
 
 
 def store(artifact: Artifact, said: "Said", where: Where, *, example: Any, check: bool) -> TenantModel:
@@ -74,6 +76,7 @@ def store(artifact: Artifact, said: "Said", where: Where, *, example: Any, check
     format_of(exact)
     if example is None and check:
         example = trial.example_in(artifact.data, exact, artifact.what)
+    signature = None if where.signer is None else where.signer.sign(artifact.data)
     if example is not None:
         card = trial.described(artifact.data, exact, artifact.what, example, artifact.model)
         beside = place.beside(CARD_SUFFIX)
@@ -82,6 +85,8 @@ def store(artifact: Artifact, said: "Said", where: Where, *, example: Any, check
         declared = said.over(kept, source)
     elif check:
         trial.try_model(artifact.data, exact, artifact.what)
+    if signature is not None:
+        place.beside(SIGNATURE_SUFFIX).store(signature, s3_endpoint_url=where.s3_endpoint_url)
     place.store(artifact.data, s3_endpoint_url=where.s3_endpoint_url)
     if where.manifests is not None:
         write_manifest(declared, where.manifests, kept.metadata)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from tenantry.errors import NotPublished
-from tenantry.model_id import CARD_SUFFIX
+from tenantry.model_id import CARD_SUFFIX, SIGNATURE_SUFFIX
 from tenantry_server.publishing.stores import USER_SAFE, client_for, local_folder
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ class Version:
     Attributes:
         folder: of its user, as the store names it.
         name: of the file.
-        size_bytes: of it and its card.
-        modified_s: when the store says that the newer of the two was written, seconds since the epoch.
-        card: whether a card lies beside it.
+        size_bytes: of it, its card and its signature.
+        modified_s: when the store says that the newest of them was written, seconds since the epoch.
+        beside: names of its card and its signature, as far as they lie beside it.
     """
 
     folder: str
     name: str
     size_bytes: int
     modified_s: float
-    card: bool
+    beside: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -72,7 +72,7 @@ class Store(Protocol):
         """Read it, and return whether its bytes have the digest that its name says."""
 
     def delete(self, version: Version) -> None:
-        """Delete its card, and then it; what is interrupted between is found again."""
+        """Delete what lies beside it, and then it; what is interrupted between is found again."""
 
     def uri(self, version: Version) -> str:
         """Return how people find it."""
@@ -139,15 +139,13 @@ def _time_in(name: str) -> float:
 
 def _versions(folder: str, files: Sequence[tuple[str, int, float]]) -> list[Version]:
     """Return the versions among the files (name, bytes, time) of one user."""
-    cards = {name: (size, at_s) for name, size, at_s in files if name.endswith(CARD_SUFFIX)}
+    known = {name: (size, at_s) for name, size, at_s in files}
     found = []
-    for name, size_bytes, at_s in files:
-        if _is_version(name):
-            beside = cards.get(name + CARD_SUFFIX)
-            of_card, card_s = beside or (0, 0.0)
-            found.append(
-                Version(folder, name, size_bytes + of_card, max(at_s, card_s), card=beside is not None)
-            )
+    for name in known:
+        if _is_version(name) and not name.endswith(SIGNATURE_SUFFIX):
+            beside = [name + suffix for suffix in (CARD_SUFFIX, SIGNATURE_SUFFIX) if name + suffix in known]
+            sizes, times = zip(*(known[each] for each in (name, *beside)), strict=True)
+            found.append(Version(folder, name, sum(sizes), max(times), tuple(beside)))
     return found
 
 
@@ -190,11 +188,11 @@ class FolderStore:
         return version.stem.endswith(digest.hexdigest()[:12])
 
     def delete(self, version: Version) -> None:
-        """Delete the card, and then the artifact."""
+        """Delete what lies beside it, and then the artifact."""
         with self._opened(version.folder) as folder:
             if folder is None:
                 return
-            for name in (*([version.name + CARD_SUFFIX] if version.card else []), version.name):
+            for name in (*version.beside, version.name):
                 try:
                     os.unlink(name, dir_fd=folder)
                 except FileNotFoundError:
@@ -258,12 +256,13 @@ class S3Store:
         return digest is not None and version.stem.endswith(digest[:12])
 
     def delete(self, version: Version) -> None:
-        """Delete the card, and then the artifact."""
+        """Delete what lies beside it, and then the artifact."""
         from tenantry_server.artifacts import s3  # noqa: PLC0415 - as above
 
-        if version.card:
-            s3.delete(self._client, self.uri(version) + CARD_SUFFIX)
-        s3.delete(self._client, self.uri(version))
+        uri = self.uri(version)
+        for name in version.beside:
+            s3.delete(self._client, uri + name.removeprefix(version.name))
+        s3.delete(self._client, uri)
 
     def uri(self, version: Version) -> str:
         """Return its URI."""

@@ -10,12 +10,18 @@ taken back from ten thousand tenants because of two seconds.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import structlog
 from cachetools import LRUCache
 
-from tenantry.errors import ModelCrashed, ModelQuarantined, RegistryUnavailable, VersionSkew
+from tenantry.errors import (
+    ModelCrashed,
+    ModelQuarantined,
+    RegistryUnavailable,
+    SignatureRefused,
+    VersionSkew,
+)
 from tenantry.processes.logs import OnChange
 from tenantry.registry import Fault, FaultBook, FaultState
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -88,6 +94,15 @@ class Faults:
         write_log("a model was made with another version of its library", model=model_id, skew=words)
         self._skews[model_id] = words
         self._skews_of = -1
+
+    def verify_again(self, model_ids: Iterable[str]) -> None:
+        """Load these soon, and what had no accepted signature: other signers are trusted now."""
+        now_s = self._clock_s()
+        for suspect in self._suspects.values():
+            if isinstance(suspect.error, SignatureRefused):
+                suspect.due_s = now_s
+        for model_id in model_ids:
+            self._suspects.setdefault(model_id, suspects.adopted(now_s))
 
     async def run(self) -> None:
         """Work until cancelled; where the registry does not answer, later."""

@@ -37,6 +37,7 @@ class Kind(enum.IntEnum):
     IMPORTED = 11  # zygote: nothing; it has imported the libraries
     READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
     WRITE = 13  # front: columns, the same
+    CHECK = 14  # front: JSON of a signature, the digest that it should sign, and who is trusted
 
 
 _FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame

@@ -243,3 +243,19 @@ def test_a_bucket_that_refuses_is_said_in_words(tmp_path: Path, s3_bucket: str, 
     done = CliRunner().invoke(command, given)
     assert done.exit_code != 0
     assert json.dumps(str(done.exception)).count(f"{s3_bucket}-none") == 1
+
+
+def test_a_signature_goes_with_its_version_and_is_none_itself(tmp_path: Path, tenants: Path) -> None:
+    """Beside an artifact without a suffix, its name looks like one of a version."""
+    for number in range(3):
+        path = stored(tmp_path / "models", number)
+        bare = path.rename(path.with_suffix(""))
+        for signed in (bare, stored(tmp_path / "models", number, user="bob")):
+            Path(f"{signed}.sig").write_bytes(b"{}")
+            os.utime(f"{signed}.sig", (time.time() - DAY_S, time.time() - DAY_S))
+    (tenants / "ann.yaml").write_text(declares(bare))
+    done = prune(tmp_path / "models", "--keep", "2", "--no-registry", "--manifests", str(tenants), "--yes")
+    assert done.exit_code == 0, done.output
+    for user in ("ann", "bob"):
+        left = sorted(each.name for each in (tmp_path / "models" / user).iterdir())
+        assert (len(left), sum(name.endswith(".sig") for name in left)) == (4, 2), done.output

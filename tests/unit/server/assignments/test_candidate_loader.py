@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from tenantry.errors import ArtifactInvalid, ArtifactUnavailable
+from tenantry.errors import ArtifactInvalid, ArtifactUnavailable, SignatureMissing, SignatureUntrusted
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.memory.model_cache import Resident
@@ -224,3 +224,28 @@ async def test_a_candidate_that_hangs_leaves_a_worker_for_the_others() -> None:
         heard.loader.request(row("bob", "b1"))
         await until_soon(lambda: heard.reports)
     assert heard.reports[0].user_id == "bob"
+
+
+async def test_a_refused_signature_is_told_once_and_tried_again() -> None:
+    """It may be put beside the artifact without a word; a repeated report would be a write in SQL."""
+    store = Store()
+    store.broken["a1"] = SignatureMissing("file:///a1")
+    heard = Heard(store)
+    async with working(heard.loader):
+        heard.loader.request(row("ann", "a1"))
+        await until_soon(lambda: len(store.asked) >= 2)
+        assert [(each.state, each.reason) for each in heard.reports] == [
+            (LoadState.FAILED, "SignatureMissing")
+        ]
+        store.broken["a1"] = SignatureUntrusted("file:///a1", "a stranger's")
+        heard.loader.try_refused()
+        await until_soon(lambda: len(heard.reports) == 2)
+        del store.broken["a1"]
+        heard.loader.try_refused()
+        await until_soon(lambda: len(heard.reports) == 3)
+        asked = len(store.asked)
+        heard.loader.try_refused()
+        heard.loader.request(row("bob", "b1"))
+        await until_soon(lambda: len(heard.reports) == 4)
+    assert [each.state for each in heard.reports[1:]] == [LoadState.FAILED, *[LoadState.LOADED] * 2]
+    assert store.asked[asked:] == ["b1"], "what was loaded is not tried again"
