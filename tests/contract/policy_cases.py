@@ -97,6 +97,7 @@ CASES: dict[str, Case] = {
     "too many at once": Case({"limits": {"concurrency": 2}}, "limits", spec={"limits": {"concurrency": 3}}),
     "too many rows": Case({"limits": {"rows": 2}}, "limits", spec={"limits": {"rows": 3}}),
     "too much memory": Case({"limits": {"cacheBytes": 2}}, "limits", spec={"limits": {"cacheBytes": 3}}),
+    "signatures, which servers verify": Case({"signatures": "required"}, None),
     "an empty selector": _selecting(),
     "selected by its label": _selecting(matchLabels={"tier": "gold"}),
     "another label": _selecting(None, matchLabels={"tier": "iron"}),

@@ -146,6 +146,7 @@ REFUSED = {
     "another scheme": {"uris": ["http://models/"]},
     "another variable": {"uris": ["s3://models/${name}/"]},
     "another method": {"methods": ["fit"]},
+    "optional signatures": {"signatures": "optional"},
     "no replicas": {"maxReplicas": 0},
     "an unknown operator": {"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Gt"}]}},
 }

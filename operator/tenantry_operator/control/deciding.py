@@ -48,7 +48,7 @@ class Decider:
                 bound_elsewhere=self._entries.bound_elsewhere(uid),
                 denied=entry.denied,
                 ceiling=entry.ceiling,
-                artifact=entry.artifact,
+                artifact=entry.wanted,
                 assignment=rows.get(user_id),
                 servers=self._fleet.live,
                 report=reports.get(user_id),

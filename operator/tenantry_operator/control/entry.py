@@ -1,6 +1,6 @@
 """One TenantModel in the operator's memory: as declared, as written, and what stands under its address."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantry import ModelId
 from tenantry.errors import ArtifactError
@@ -24,6 +24,7 @@ class Entry:
         declared_at_s: when `declared` came, by the monotonic clock; None: it was Ready since.
         denied: the policy that does not permit it and the rule, in words; None: all permit it.
         ceiling: the most that policies allow its user.
+        signed: whether a policy lets it have only an artifact that is signed.
     """
 
     declared: Declaration | None
@@ -33,6 +34,14 @@ class Entry:
     declared_at_s: float | None = None
     denied: str | None = None
     ceiling: Limits = NO_LIMITS
+    signed: bool = False
+
+    @property
+    def wanted(self) -> ModelId | ArtifactError | None:
+        """What servers should load: the artifact that was found, as policies demand it now."""
+        if not isinstance(self.artifact, ModelId):
+            return self.artifact
+        return replace(self.artifact, signatures="required" if self.signed else None)
 
     @property
     def source(self) -> ModelSource | None:

@@ -130,12 +130,13 @@ class Entries:
         return self._policies is not None and self._policies.know(self._by_uid[uid].namespace)
 
     def _judge(self, entry: Entry) -> bool:
-        """Find out whether and in which limits the policies permit it; return whether that changed."""
-        before = entry.denied, entry.ceiling
+        """Find out whether and how the policies permit it; return whether that changed."""
+        before = entry.denied, entry.ceiling, entry.signed
         if entry.declared is not None and entry.declared.model is not None and self._policies is not None:
             entry.denied = self._policies.denial(entry.declared.model)
             entry.ceiling = self._policies.ceiling(entry.declared.model.namespace)
-        return (entry.denied, entry.ceiling) != before
+            entry.signed = self._policies.wants_signatures(entry.declared.model.namespace)
+        return (entry.denied, entry.ceiling, entry.signed) != before
 
     def declare(self, uid: str, declared: Declaration) -> set[str]:
         """Remember what a source declares.

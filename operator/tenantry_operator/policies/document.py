@@ -92,6 +92,7 @@ class PolicySpec(_Part):
     isolation: _some(Literal["shared", "dedicated"]) = None  # type: ignore[valid-type]
     max_replicas: Annotated[int, Field(strict=True, ge=1, le=MOST_REPLICAS)] | None = None
     limits: Limits | None = None
+    signatures: Literal["required"] | None = None
 
 
 class _Metadata(BaseModel):

@@ -2,7 +2,8 @@
 
 Each policy that selects a namespace binds it: a TenantModel there has to satisfy every one of them. A
 namespace that no policy selects is not restricted. `manifests/policy/admission.yaml` states the same in
-CEL, and one table of cases in the tests drives both.
+CEL, and one table of cases in the tests drives both. The rule `signatures` denies nothing that is declared:
+servers verify what lies in the store.
 """
 
 import re
@@ -58,6 +59,10 @@ class Policies:
             if policy.spec.limits is not None:
                 allowed = allowed.within(policy.spec.limits)
         return allowed
+
+    def wants_signatures(self, namespace: str) -> bool:
+        """Return whether a policy lets a namespace have only artifacts that are signed."""
+        return any(policy.spec.signatures is not None for policy in self._binding(namespace))
 
     def _binding(self, namespace: str) -> Iterator[TenantPolicy]:
         """Yield the policies that select a namespace."""

@@ -95,3 +95,22 @@ def test_nothing_is_decided_before_policies_and_labels_are_known(rig: Rig, serve
     rig.controller.govern(policies(userIds=["x*"], namespaceSelector={"matchLabels": {"tier": "gold"}}))
     rig.until_ready(server)
     assert rig.reason("ann") == "PolicyDenied"
+
+
+def test_a_rule_about_signatures_is_in_what_servers_are_asked_to_load(rig: Rig, server: Server) -> None:
+    """Also where it comes later: the model in force stays until a signed one has been loaded beside it."""
+    rig.declare("ann", namespace="team-a")
+    rig.until_ready(server)
+    before = ModelId.parse(str(server.answer("ann")))
+    rig.controller.govern(policies(signatures="required"))
+    rig.until_ready(server)
+    after = ModelId.parse(str(server.answer("ann")))
+    assert (before.signatures, after.signatures) == (None, "required")
+    assert after.uri == before.uri
+    rig.restart()
+    rig.controller.govern(policies(signatures="required"))
+    rig.until_ready(server)
+    assert ModelId.parse(str(server.answer("ann"))) == after
+    rig.controller.govern(policies())
+    rig.until_ready(server)
+    assert ModelId.parse(str(server.answer("ann"))) == before

@@ -12,7 +12,7 @@ from tests.support.environments import CHECKOUT, with_signing
 def test_signatures_with_the_library() -> None:
     """The cases in tests/apart; what they print is shown where one fails."""
     plugins = ("-p", "tests.conftest", "-p", "conftest")
-    files = ("tests/apart/signature_cases.py",)
+    files = ("tests/apart/signature_cases.py", "tests/apart/signature_fleet_cases.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--noconftest", *plugins, *files],
         cwd=CHECKOUT,
