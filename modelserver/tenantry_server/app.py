@@ -108,6 +108,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     arriving = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
     metrics.show("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads)
     metrics.show("hung_predictions", "The same of predictions.", lambda: plane.hung_predictions)
+    metrics.show("busy_ratio", "Busy share of this server's core, 0 to 1.", lambda: plane.meter.load)
     metrics.show("arriving_bytes", "What unfinished bodies hold.", lambda: arriving.held_bytes)
     for limit in plane.quotas.refused:
         words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."

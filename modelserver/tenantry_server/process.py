@@ -33,7 +33,7 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
-from tenantry_server.shards.drain import until_handed_over
+from tenantry_server.shards.drain import until_forgotten, until_handed_over
 from tenantry_server.wire import connections
 from tenantry_server.workers.pool import Pool
 
@@ -216,18 +216,26 @@ async def _work(
         await stop.wait()
         log.info("stopping", server=settings.server_id)
         parts.follower.wake()  # to report that it is leaving, while everything goes on
-        await until_handed_over(
-            parts.registry,
-            parts.table,
-            server_id=settings.server_id,
-            limit_s=settings.drain_s,
-            hurried=lambda: stop.asked > 1,
-        )
+        await _drain(parts, settings, lambda: stop.asked > 1)
         for task in (loading, *beside):
             task.cancel()
         # Requests under way end first, with the lease still held.
         await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember(), parts.feed.end())
         following.cancel()
+
+
+async def _drain(parts: Parts, settings: ServerSettings, hurried: Callable[[], bool]) -> None:
+    """Go on answering until others have taken over, and nobody is sent here any more."""
+    await asyncio.gather(
+        until_handed_over(
+            parts.registry,
+            parts.table,
+            server_id=settings.server_id,
+            limit_s=settings.drain_s,
+            hurried=hurried,
+        ),
+        until_forgotten(settings.drain_at_least_s, hurried),
+    )
 
 
 def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:

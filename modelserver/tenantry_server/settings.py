@@ -156,6 +156,12 @@ class ServerSettings(SignatureSettings):
         description="On a stop: how long to go on answering until other servers have taken over; "
         "0: not at all. `tenantry up`, whose servers stop together, sets it to 0.",
     )
+    drain_at_least_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="On a stop: how long to go on answering in any case, while load balancers and the "
+        "Services of Kubernetes take note of it; `manifests` and the chart set it to 5.",
+    )
     shutdown_s: float = Field(default=10.0, ge=0, description="On a stop: time for the requests under way.")
     on_registry_loss: OnRegistryLoss = Field(
         default=OnRegistryLoss.SERVE,

@@ -16,6 +16,20 @@ log = structlog.get_logger(__name__)
 _CHECK_EVERY_S = 0.1
 
 
+async def until_forgotten(at_least_s: float, hurried: Callable[[], bool] = lambda: False) -> None:
+    """Return after `at_least_s`, or when `hurried`: clients may be sent here by what has not seen the stop.
+
+    Kubernetes takes a pod out of its Services when it tells the pod to stop, and nodes follow a moment
+    later. A server that had closed its port by then would refuse the connections of that moment.
+    """
+    until_s = time.monotonic() + at_least_s
+    while not hurried():
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            return
+        await asyncio.sleep(min(_CHECK_EVERY_S, left_s))
+
+
 async def until_handed_over(
     registry: ServerRegistry,
     table: RoutingTable,

@@ -49,8 +49,8 @@ def rendered(folder: Path) -> list[Document]:
 def composed(folder: Path, base: Path, *components: Path) -> list[Document]:
     """Every document of an overlay, written into an empty folder, of `base` with these components."""
     here = folder.resolve()  # kustomize takes no absolute path
-    lines = [f"resources: [{os.path.relpath(base, here)}]", "components:"]
-    lines += [f"  - {os.path.relpath(each, here)}" for each in components]
+    lines = [f"namespace: {NAMESPACE}", f"resources: [{os.path.relpath(base, here)}]"]
+    lines += [f"components: [{', '.join(os.path.relpath(each, here) for each in components)}]"]
     (here / "kustomization.yaml").write_text("\n".join(lines))
     return rendered(here)
 
