@@ -1,6 +1,8 @@
 # One image for both sides: `python -m tenantry_operator`, `python -m tenantry_server`, and the command.
 # Built with all that a model server loads; add what your own models import: see docs/kubernetes.md.
-FROM python:3.11-slim-bookworm AS build
+# `make image` and releases name the base by the digest that this tag has then, and the image's labels say which.
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY core ./core
@@ -11,7 +13,13 @@ COPY integrations ./integrations
 RUN python -m venv /opt/tenantry \
     && /opt/tenantry/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=tenantry \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.base.name=${PYTHON_IMAGE} \
+      org.opencontainers.image.revision=${REVISION}
 COPY --from=build /opt/tenantry /opt/tenantry
 # One process is meant to fill one core: without these, each would start a thread for every core of its node.
 ENV PATH=/opt/tenantry/bin:$PATH \

@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
+.PHONY: help demo test lint types imports prose unit coverage docs install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -63,6 +63,14 @@ $(VENV)/.docs: $(VENV)/.dev pyproject.toml constraints.txt
 
 docs: $(VENV)/.docs ## the site of docs/ and of the docstrings, in site/
 	$(BIN)/mkdocs build --strict
+
+IMAGE ?= tenantry:dev
+image: ## the container image; IMAGE=registry.example.com/tenantry:0.1.0 PLATFORM=linux/amd64,linux/arm64 PUSH=1
+	@$(PYTHON) tools/image.py --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PUSH),--push)
+
+charts: ## what charts/ holds copies of, copied again
+	cp crds/tenantmodel.yaml crds/tenantpolicy.yaml charts/tenantry-crds/templates/
+	cp manifests/components/monitoring/alerts.yaml charts/tenantry/files/
 
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
 	$(BIN)/python -m tests.support.kubernetes.envtest

