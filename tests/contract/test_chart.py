@@ -1,8 +1,10 @@
 """The chart says what manifests/ says, refuses values that it does not know, and installs."""
 
 import base64
+import itertools
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,6 +278,27 @@ def test_where_an_autoscaler_decides_the_chart_sets_no_replicas(case: str) -> No
 
 
 # What helm says and does
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/kubernetes.md"])
+def test_what_the_pages_install_can_be_rendered(page: str) -> None:
+    """Charts, files of values, and values that the schema knows."""
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    lines = [shlex.split(line)[3:] for line in text.splitlines() if line.startswith("$ helm install ")]
+    assert ["tenantry-crds", str(CRDS_CHART.relative_to(ROOT))] in lines
+    installed = [line for line in lines if line[0] == "tenantry"]
+    assert installed
+    for line in installed:
+        assert ROOT / line[1] == CHART
+        values: dict[str, Any] = {}
+        for option, value in itertools.pairwise(line):
+            if option == "--values":
+                values = yaml.safe_load((ROOT / value).read_text())
+            elif option == "--set":
+                path, _, given = value.partition("=")
+                above, _, key = path.partition(".")
+                values.setdefault(above, {})[key] = yaml.safe_load(given)
+        assert helm.manifests(values), line
 
 
 @pytest.mark.parametrize("case", CASES)

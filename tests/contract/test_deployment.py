@@ -386,22 +386,35 @@ def test_each_field_reference_says_its_version(documents: list[Document]) -> Non
 # kind
 
 
-def test_the_laptop_reaches_the_service_and_the_pods_its_models() -> None:
-    """One port and one path, in four places."""
+def _on_a_laptop() -> dict[str, list[Document]]:
+    """The two ways of the page, with the claim that both use."""
+    models = list(yaml.safe_load_all((KIND / "models.yaml").read_text()))
+    values = yaml.safe_load((ROOT / "examples" / "kind" / "values.yaml").read_text())
+    return {"chart": [*helm.manifests(values), *models], "kustomize": rendered(KIND)}
+
+
+@pytest.mark.parametrize("way", ["chart", "kustomize"])
+def test_the_laptop_reaches_the_service_and_the_pods_its_models(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One port and one path, in several places; the operator would otherwise allow no file at all."""
     config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
     (node,) = config["nodes"]
-    documents = rendered(KIND)
+    documents = _on_a_laptop()[way]
     (port,) = the(documents, "Service", "tenantry")["spec"]["ports"]
     assert [each["containerPort"] for each in node["extraPortMappings"]] == [port["nodePort"]]
     assert node["extraPortMappings"][0]["listenAddress"] == "127.0.0.1"
     volume = the(documents, "PersistentVolume", "tenantry-models")
     path = volume["spec"]["hostPath"]["path"]
     assert [(each["hostPath"], each["containerPath"]) for each in node["extraMounts"]] == [(path, path)]
-    for workload in workloads(documents):
-        if title(workload) in OURS:
-            mounts = {each["name"]: each["mountPath"] for each in container_of(workload)["volumeMounts"]}
-            assert mounts["models"] == path
-            assert container_of(workload)["image"] == "tenantry:dev"
+    ours = [each for each in workloads(documents) if title(each) in OURS]
+    assert len(ours) == 2
+    for workload in ours:
+        mounts = {each["name"]: each["mountPath"] for each in container_of(workload)["volumeMounts"]}
+        assert mounts["models"] == path
+        assert container_of(workload)["image"] == "tenantry:dev"
+        _, unknown, loaded = _configured(workload, documents, monkeypatch)
+        assert (unknown, loaded.file_roots) == (set(), path)
 
 
 # The page

@@ -6,11 +6,9 @@ resolves the names of pods.
 
 import json
 import re
-import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,18 +16,16 @@ import pytest
 from tenantry_server.access.tokens import TokenRules, Tokens
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes import manifests
-from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.deployed import OPERATOR, SERVER, Deployed, token
 from tests.support.kubernetes.envtest_assets import provide
-from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
-from tests.support.kubernetes.manifests import NAMESPACE, Document, container_of, environment, of_kind, the
-from tests.support.network.ports import free_ports
-from tests.support.processes.child_process import Child
+from tests.support.kubernetes.home import TENANT_MODELS, install_crd
+from tests.support.kubernetes.manifests import NAMESPACE, Document, container_of
 from tests.support.processes.up import ask
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1800)  # the first run on a machine builds the API server
 
-OPERATOR, SERVER = "tenantry-operator", "tenantry-server"
 # Of the API server's own default roles, for every account: to look at its own rights.
 EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
@@ -66,49 +62,8 @@ RIGHTS = {
 }
 
 
-class Deployed(Home):
-    """The deployment, its processes started with the accounts' own tokens."""
-
-    def __init__(self, plane: ControlPlane, folder: Path, registry_url: str) -> None:
-        super().__init__(plane, folder, registry_url)
-        self.documents = manifests.rendered(manifests.BASE)
-        roles = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-        kinds = ("Namespace", "ServiceAccount", "StatefulSet", *roles)
-        manifests.create(plane, of_kind(self.documents, *kinds))
-        self.tokens = {account: _token(plane, account) for account in (OPERATOR, SERVER)}
-        for account, token in self.tokens.items():
-            write_kubeconfig(self._kubeconfig(account), plane.url, plane.ca_file, token)
-
-    def _kubeconfig(self, account: str) -> Path:
-        return self.folder / f"{account}.kubeconfig"
-
-    def run(self, kind: str, account: str, name: str, **addresses: str) -> Child:
-        """Start the container of a workload as a process."""
-        workload = the(self.documents, kind, account)
-        made = environment(workload, name, {("tenantry-registry", "url"): self.registry_url})
-        python, *arguments = container_of(workload)["command"]
-        assert python == "python"
-        return self.start(
-            name,
-            [sys.executable, *arguments],
-            {**made, **addresses, "KUBECONFIG": str(self._kubeconfig(account))},
-        )
-
-    def run_operator(self, name: str) -> Child:
-        local = {"TENANTRY_PROBE_HOST": "127.0.0.1", "TENANTRY_PROBE_PORT": "0"}
-        return self.run("Deployment", OPERATOR, name, **local)
-
-    def run_server(self, name: str) -> Child:
-        (port,) = free_ports(1)
-        url = f"http://127.0.0.1:{port}"
-        local = {"TENANTRY_HOST": "127.0.0.1", "TENANTRY_PORT": str(port), "TENANTRY_ADVERTISE_URL": url}
-        return self.run("StatefulSet", SERVER, name, **local)
-
-    def probes(self, name: str) -> str:
-        """Where an operator answers the kubelet."""
-        found = re.search(r'"url": "(http://[^"]+)", "event": "probes"', self.log(name))
-        assert found
-        return found[1]
+class Audited(Deployed):
+    """The deployment, and what its accounts asked of the API server."""
 
     def requests(self, account: str) -> list[dict[str, Any]]:
         """Everything that an account asked so far, from the API server's audit log."""
@@ -130,21 +85,13 @@ def _needed(request: dict[str, Any]) -> Right:
     return Right(about.get("apiGroup", ""), resource, request["verb"], name)
 
 
-def _token(plane: ControlPlane, account: str, **spec: Any) -> str:
-    """As a kubelet asks for the token that it puts into a pod."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-    status, body = plane.request("POST", path, request)
-    assert status == 201, body
-    return str(body["status"]["token"])
-
-
 @pytest.fixture(scope="module")
-def deployed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def deployed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
     """On an API server of its own, as the audit log is to hold nobody else's requests."""
     with ControlPlane(provide(), audit=True) as plane:
         install_crd(plane)
-        home = Deployed(plane, tmp_path_factory.mktemp("deployed"), postgres.database())
+        documents = manifests.rendered(manifests.BASE)
+        home = Audited(plane, tmp_path_factory.mktemp("deployed"), postgres.database(), documents)
         try:
             home.restrict("few-replicas", maxReplicas=4)
             home.run_operator("operator-a")
@@ -159,7 +106,7 @@ def deployed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def lived(deployed: Deployed) -> Deployed:
+def lived(deployed: Audited) -> Audited:
     """After an apply, a takeover, a deletion that nobody saw, and a server that came back."""
     deployed.apply(deployed.publish("ann", 1.0))
     deployed.until("ann", "Ready")
@@ -179,14 +126,14 @@ def lived(deployed: Deployed) -> Deployed:
     return deployed
 
 
-def test_a_tenant_model_becomes_ready_and_every_server_answers(lived: Deployed) -> None:
+def test_a_tenant_model_becomes_ready_and_every_server_answers(lived: Audited) -> None:
     assert len(lived.servers()) == 2
     for server in lived.servers():
         assert lived.predict("ann", 4.0, server) == pytest.approx(8.0)
         assert lived.predict("bob", 4.0, server) is None
 
 
-def test_what_the_probes_of_the_manifests_ask_is_answered(lived: Deployed) -> None:
+def test_what_the_probes_of_the_manifests_ask_is_answered(lived: Audited) -> None:
     """A replica that waits for the Lease is as healthy and ready as the one that has it."""
     lived.run_operator("operator-d")
     until(lambda: "waiting for the lease" in lived.log("operator-d"), "the standby waits")
@@ -206,7 +153,7 @@ def test_what_the_probes_of_the_manifests_ask_is_answered(lived: Deployed) -> No
 
 
 @pytest.mark.parametrize("account", RIGHTS)
-def test_every_right_is_used_and_nothing_else_is_tried(lived: Deployed, account: str) -> None:
+def test_every_right_is_used_and_nothing_else_is_tried(lived: Audited, account: str) -> None:
     """In the whole of the audit log. Discovery is open to all."""
     until(lambda: lived.used(account) >= RIGHTS[account], "every right was used")
     assert lived.used(account) == RIGHTS[account]
@@ -214,14 +161,14 @@ def test_every_right_is_used_and_nothing_else_is_tried(lived: Deployed, account:
     assert refused == []
 
 
-def test_nobody_complains_of_what_the_roles_lack(lived: Deployed) -> None:
+def test_nobody_complains_of_what_the_roles_lack(lived: Audited) -> None:
     logs = [lived.log(name) for name in lived.children]
     lines = [json.loads(line) for log in logs for line in log.splitlines()]
     assert [line for line in lines if line["level"] not in ("debug", "info")] == []
 
 
 @pytest.mark.parametrize("account", RIGHTS)
-def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
+def test_nothing_else_is_allowed(deployed: Audited, account: str) -> None:
     """Each verb on each resource that this server knows, in the namespace where the rights are widest."""
     known = _resources(deployed.plane)
     assert {("", "secrets"), ("", "pods/exec"), ("apps", "statefulsets/scale")} < known
@@ -248,7 +195,7 @@ def test_nothing_else_is_allowed(deployed: Deployed, account: str) -> None:
 
 
 @pytest.mark.parametrize("account", RIGHTS)
-def test_the_lease_of_another_namespace_is_nobodys(deployed: Deployed, account: str) -> None:
+def test_the_lease_of_another_namespace_is_nobodys(deployed: Audited, account: str) -> None:
     lease = Right("coordination.k8s.io", "leases", "update", name=OPERATOR)
     assert _may(deployed, account, lease) is (account == OPERATOR)
     assert not _may(deployed, account, lease, namespace="default")
@@ -269,7 +216,7 @@ def _resources(plane: ControlPlane) -> set[tuple[str, str]]:
     }
 
 
-def _may(deployed: Deployed, account: str, right: Right, namespace: str = NAMESPACE) -> bool:
+def _may(deployed: Audited, account: str, right: Right, namespace: str = NAMESPACE) -> bool:
     """What the API server says when the account asks about itself."""
     resource, _, subresource = right.resource.partition("/")
     attributes = {
@@ -337,14 +284,14 @@ TO_SERVERS = {
     ids=[f"{account}: {what}" for account in RIGHTS for what in TO_BOTH]
     + [f"{SERVER}: {what}" for what in TO_SERVERS],
 )
-def test_what_is_not_granted_is_refused(deployed: Deployed, account: str, method: str, path: str) -> None:
+def test_what_is_not_granted_is_refused(deployed: Audited, account: str, method: str, path: str) -> None:
     """403 comes before a look at the body, or whether the object exists."""
     body: Document | None = None if method in ("GET", "DELETE") else {}
     status, answer = deployed.plane.request(method, path, body, token=deployed.tokens[account])
     assert status == 403, answer
 
 
-async def test_a_model_server_accepts_the_token_of_a_service_account(deployed: Deployed) -> None:
+async def test_a_model_server_accepts_the_token_of_a_service_account(deployed: Audited) -> None:
     """With the keys that the API server publishes, for users that begin with the account's namespace."""
     status, jwks = deployed.plane.request("GET", "/openid/v1/jwks")
     assert status == 200
@@ -357,7 +304,7 @@ async def test_a_model_server_accepts_the_token_of_a_service_account(deployed: D
         users=["${1}.*"],
     )
     tokens = Tokens(rules, lambda _: document.encode())
-    grant = await tokens.verify(_token(deployed.plane, SERVER, audiences=["tenantry"]))
+    grant = await tokens.verify(token(deployed.plane, SERVER, audiences=["tenantry"]))
     assert grant is not None
     assert grant.covers(f"{NAMESPACE}.ann")
     assert not grant.covers("other.ann")
