@@ -1,7 +1,7 @@
 """From a user id to a model id: the interface, and its plain SQL form."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Engine, select
 
@@ -40,6 +40,14 @@ class ModelInfoRepository(ABC):
         """Return the same where it is known without I/O; None: the server calls the method above.
 
         Called on the server's event loop for every request, so it must not block.
+        """
+        return None
+
+    def peek_many(self, user_ids: Sequence[str]) -> Sequence[str | None] | None:  # noqa: ARG002 - as above
+        """Return model ids that are known without I/O; None in the place of a user: call `peek`.
+
+        One judgement of what may be trusted holds for all of them. A source that has no quicker way
+        than `peek` returns None.
         """
         return None
 

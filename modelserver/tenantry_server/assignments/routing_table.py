@@ -1,6 +1,6 @@
 """Which model answers for which user: the registry in memory, while this server may trust it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import structlog
@@ -179,6 +179,13 @@ class RoutingTable(ModelInfoRepository):
         if not self.contact.lease_held:
             return None
         return _answer(user_id, self._assignments.get(user_id))
+
+    def peek_many(self, user_ids: Sequence[str]) -> Sequence[str | None] | None:
+        """Return the model ids of users from memory while the lease holds, which is asked once."""
+        if not self.contact.lease_held:
+            return None
+        found = map(self._assignments.get, user_ids)
+        return [None if assignment is None else assignment.model_id for assignment in found]
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """Return what SQL says now; where SQL does not answer, what `on_loss` says."""

@@ -6,8 +6,10 @@ after the product works value by value. Rare values, such as huge ones, are left
 Refuses models of several outputs, whose own call is another routine of BLAS.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,120 @@ _VALUE_BY_VALUE = frozenset(
     {links.positive, links.not_negative, links.sigmoid, links.steep_sigmoid, links.huber, links.exponential}
 )
 _DOUBLE = np.dtype(np.float64)
+
+
+class Placed(Protocol):
+    """What owns a model.
+
+    Attributes:
+        model: a kernel.
+        place: of its numbers among those of its kind; -1: none.
+    """
+
+    model: Any
+    place: int
+
+
+class Kind:
+    """Models that can be computed together; one object for all of them, as long as any of them lives.
+
+    The numbers of a model are laid beside those of the others once, and stay there as long as the model
+    does: to compute with ten thousand of them is then one gather. That is 8 bytes a number, for models
+    that were in a batch. Safe to use from several threads.
+
+    Args:
+        pattern: one of the models. It stays, and with it what the key names by its identity.
+
+    Attributes:
+        names: the columns that all of them take.
+        ignores_extra: whether other columns of a request are left out.
+        several: whether each of several rows of one request has the bits that it has alone.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_free",
+        "_lock",
+        "_pattern",
+        "_rows",
+        "_used",
+        "ignores_extra",
+        "names",
+        "several",
+    )
+
+    def __init__(self, pattern: Compiled) -> None:
+        self.names = pattern.feature_names or ()
+        self.ignores_extra = pattern.ignores_extra
+        self.several = takes_several(pattern)
+        self._pattern: Any = pattern
+        self._rows = np.zeros((0, len(_numbers(pattern))))
+        self._used = 0
+        self._free: list[int] = []
+        self._lock = threading.Lock()
+
+    def add(self, owner: "Placed") -> None:
+        """Lay a model's numbers beside those of the others, and name the place to its owner.
+
+        An owner gives its place back (`drop`) once nobody can compute with it any more.
+        """
+        with self._lock:
+            if owner.place >= 0:
+                return  # another thread was quicker
+            if self._free:
+                place = self._free.pop()
+            else:
+                place = self._used
+                self._used += 1
+                if place >= len(self._rows):  # a batch that computes goes on with the old array
+                    more = np.zeros((max(_FIRST_PLACES, place), self._rows.shape[1]))
+                    self._rows = np.concatenate([self._rows, more])
+            self._rows[place] = _numbers(owner.model)
+            owner.place = place
+
+    def drop(self, place: int) -> None:
+        """Let another model have a place. Takes no lock: it is called while objects are freed."""
+        self._free.append(place)
+
+    def __len__(self) -> int:
+        """The number of models whose numbers are here."""
+        return self._used - len(self._free)
+
+    def predict(self, places: npt.NDArray[np.intp], rows: Rows) -> Made:
+        """Score row i with the model at place i.
+
+        Args:
+            rows: float64, shape (n, features); rows with a number that is not finite come out unsure,
+                or wrong.
+
+        Returns:
+            predictions, shape (n,) or (n, classes); and where they hold, shape (n,): the other rows are to
+            be scored by the model's own call.
+        """
+        pattern = self._pattern
+        numbers = self._rows.take(places, axis=0)
+        with np.errstate(all="ignore"):
+            raw, sure = _RAW[type(pattern)](pattern, numbers[:, :-1], rows)
+            raw += numbers[:, -1]
+            link = getattr(pattern, "link", None)
+            return (raw if link is None else link(raw, pattern.classes)), sure
+
+
+_FIRST_PLACES = 64
+
+
+_KINDS: WeakValueDictionary[Hashable, Kind] = WeakValueDictionary()
+
+
+def kind_of(model: Compiled) -> Kind | None:
+    """Return which models this one can be computed together with; None: with none."""
+    key = None if model.feature_names is None else key_of(model)
+    if key is None:
+        return None
+    kind = _KINDS.get(key)
+    if kind is None:
+        kind = _KINDS[key] = Kind(model)
+    return kind
 
 
 def key_of(model: Compiled) -> Hashable | None:
@@ -80,60 +196,36 @@ def takes_several(model: Compiled) -> bool:
     return type(model) is not Staged
 
 
-def predict(models: Sequence[Compiled], rows: Rows) -> Made:
-    """Score row i with model i; all models have one key.
-
-    Args:
-        rows: float64, shape (n, features), every number finite.
-
-    Returns:
-        predictions, shape (n,) or (n, classes); and where they hold, shape (n,): the other rows are to be
-        scored by the model's own call.
-    """
-    with np.errstate(all="ignore"):
-        raw, sure = _RAW[type(models[0])](models, rows)
-        link = getattr(models[0], "link", None)
-        if link is not None:
-            return link(raw, models[0].classes), sure  # type: ignore[attr-defined]
-        return raw, sure
+def _numbers(model: Any) -> Rows:
+    """Return all numbers of a model in one row, the intercept last."""
+    table = model.weights if isinstance(model, Affine) else model.table
+    return np.append(table, model.intercept)
 
 
-def _affine(models: Sequence[Any], rows: Rows) -> Made:
-    weights = np.concatenate([model.weights for model in models]).reshape(rows.shape)
-    return np.vecdot(rows, weights) + _intercepts(models), np.ones(len(rows), np.bool_)
+def _affine(_pattern: Any, numbers: Rows, rows: Rows) -> Made:
+    return np.vecdot(rows, numbers), np.ones(len(rows), np.bool_)
 
 
-def _guarded(models: Sequence[Any], rows: Rows) -> Made:
-    tables = _tables(models, rows.shape[1])
-    return np.vecdot(rows, tables[:, 0]) + _intercepts(models), _are_usual(rows)
+def _guarded(_pattern: Any, numbers: Rows, rows: Rows) -> Made:
+    return np.vecdot(rows, numbers[:, : rows.shape[1]]), _are_usual(rows)
 
 
-def _staged(models: Sequence[Any], rows: Rows) -> Made:
-    first = models[0]
-    columns = rows if first.columns is None else rows.take(first.columns, axis=1)
-    tables = _tables(models, columns.shape[1])
+def _staged(pattern: Any, numbers: Rows, rows: Rows) -> Made:
+    columns = rows if pattern.columns is None else rows.take(pattern.columns, axis=1)
+    width = columns.shape[1]
     sure = _are_usual(columns)
-    for place, op in enumerate(first.ops):
-        columns = op(columns, tables[:, place])
-    return np.vecdot(columns, tables[:, -1]) + _intercepts(models), sure
+    for place, op in enumerate(pattern.ops):
+        columns = op(columns, numbers[:, place * width : (place + 1) * width])
+    return np.vecdot(columns, numbers[:, -width:] if width else numbers[:, :0]), sure
 
 
-_RAW: dict[type, Callable[[Sequence[Any], Rows], Made]] = {
+_RAW: dict[type, Callable[[Any, Rows, Rows], Made]] = {
     Affine: _affine,
     LinkedAffine: _affine,
     Guarded: _guarded,
     LinkedGuarded: _guarded,
     Staged: _staged,
 }
-
-
-def _tables(models: Sequence[Any], width: int) -> Rows:
-    height = len(models[0].table)
-    return np.concatenate([model.table for model in models]).reshape(len(models), height, width)
-
-
-def _intercepts(models: Sequence[Any]) -> Rows:
-    return np.array([model.intercept for model in models], np.float64).reshape(len(models))
 
 
 def _are_usual(rows: Rows) -> Mask:

@@ -5,7 +5,7 @@ entries end by time (TTLCache, TLRUCache) are left out: a model id names exact b
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
@@ -33,11 +33,11 @@ class OrderedCache(Cache[_K, _V]):
 
     def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
         super().__init__(maxsize, getsizeof)
-        self._order: OrderedDict[_K, None] = OrderedDict()
+        self._order: OrderedDict[_K, _V] = OrderedDict()
 
     def __setitem__(self, key: _K, value: _V) -> None:
         super().__setitem__(key, value)
-        self._order[key] = None
+        self._order[key] = value  # so that many are found without a call of `__getitem__` for each
         self._order.move_to_end(key)
 
     def __delitem__(self, key: _K) -> None:
@@ -82,6 +82,15 @@ class LRU(OrderedCache[_K, _V]):
         value = get(self, key)  # bound at definition: super() costs a fifth of a lookup
         self._order.move_to_end(key)
         return value
+
+    def get_many(self, keys: Sequence[_K]) -> list[_V | None]:
+        """Return the values of keys, None for those that are not here; each found is used now."""
+        values = list(map(self._order.get, keys))
+        move_to_end = self._order.move_to_end
+        for key, value in zip(keys, values, strict=True):
+            if value is not None:
+                move_to_end(key)
+        return values
 
 
 class _Uses:
@@ -181,6 +190,20 @@ def bounded_cache(max_bytes: int, policy: CachePolicy = CachePolicy.LRU) -> Cach
         'LFU'
     """
     return _CLASSES[policy](max_bytes, getsizeof=size_bytes)
+
+
+def get_many(cache: Cache[_K, _V], keys: Sequence[_K]) -> list[_V | None]:
+    """Return the values of keys, None for those that are not there; a use of each that is found.
+
+    Example:
+        >>> cache = LRU(maxsize=3)
+        >>> cache.update(a=1, b=2, c=3)
+        >>> get_many(cache, ["a", "d"]), most_wanted(cache, 3)
+        ([1, None], ['a', 'c', 'b'])
+    """
+    if isinstance(cache, LRU):
+        return cache.get_many(keys)
+    return [cache.get(key) for key in keys]
 
 
 def most_wanted(cache: Cache[_K, Any], limit: int) -> list[_K]:

@@ -1,37 +1,32 @@
 """Predictions for rows of many users: kernels of one kind together, everything else user by user.
 
 A user's rows get the bits that a request of theirs alone gives, and what is wrong with one row or user is
-an error of that row or user alone. No step holds the event loop for long: users are sorted a few hundred at
+an error of that row or user alone. No step holds the event loop for long: users are sorted a thousand at
 a time, and kernels computed in a thread. Knows no HTTP, and no other server.
 """
 
 import asyncio
-import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
-
-import numpy as np
-import orjson
+from typing import TypeAlias, TypeVar
 
 from tenantry import TenantryError
-from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
-from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.kernels import stacked
-from tenantry_server.kernels.base import Compiled
 from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.predicting import together
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.predicting.together import Answers
 from tenantry_server.rows.batch import AT_ONCE, Batch
-from tenantry_server.scoring.calls import contained, contained_in, score
-from tenantry_server.scoring.results import to_json
+from tenantry_server.scoring.calls import contained_in
 
-_USERS_AT_ONCE = 256  # 3 us each
+USERS_AT_ONCE = 1024
+"""Users whose models are found in one turn of the event loop: at 1 us each, a millisecond."""
+
 _ROWS_HERE = 64  # are computed on the event loop: a thread costs as much
 _CALLS = 64  # of other models at once; each has a lane of its own, and workers have queues
 _T = TypeVar("_T")
@@ -39,29 +34,14 @@ _T = TypeVar("_T")
 Users: TypeAlias = Mapping[str, Sequence[int]]
 """The rows of each user."""
 
-Found: TypeAlias = list[tuple[str, Resident, Sequence[int]]]
-"""Users whose model is a kernel in memory, that model, and their rows."""
 
+@dataclass(slots=True)
+class Found:
+    """Users whose model is a kernel in memory, that model, and their rows; equally long."""
 
-class Answers:
-    """What came of each row.
-
-    Args:
-        rows: how many there are.
-
-    Attributes:
-        values: the answer of each row, as JSON has it; None where there is none.
-        errors: by row, why there is none; anything but a TenantryError is a fault of this server.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.values: list[Any] = [None] * rows
-        self.errors: dict[int, Exception] = {}
-
-    def refuse(self, rows: Iterable[int], error: Exception) -> None:
-        """Answer rows with an error."""
-        for row in rows:
-            self.errors[row] = error
+    users: list[str] = field(default_factory=list)
+    residents: list[Resident] = field(default_factory=list)
+    rows: list[Sequence[int]] = field(default_factory=list)
 
 
 class Batches:
@@ -99,41 +79,40 @@ class Batches:
         Args:
             counts_for_all: whether this server counts also for users whose model others hold.
         """
-        found: Found = []
+        found = Found()
         others: list[str] = []
-        following, quotas = iter(users.items()), self._plane.quotas
-        while some := list(islice(following, _USERS_AT_ONCE)):
-            for user_id, rows in some:
-                try:
-                    resident = self._kernel_of(user_id)
-                    if resident is not None and not counts_for_all and quotas.is_elsewhere(user_id):
-                        resident = None
-                    if resident is not None:
-                        quotas.take(user_id, rows=len(rows))
-                except TenantryError as error:
-                    answers.refuse(rows, error)
-                    continue
-                if resident is None:
-                    others.append(user_id)
-                else:
-                    found.append((user_id, resident, rows))
+        following = iter(users)
+        while names := list(islice(following, USERS_AT_ONCE)):
+            residents, refused = self._kernels_of(names)
+            refused |= self._limited(names, residents, users, counts_for_all=counts_for_all)
+            for user_id, error in refused.items():
+                answers.refuse(users[user_id], error)
+            if refused or None in residents:
+                for user_id, resident in zip(names, residents, strict=True):
+                    if user_id in refused:
+                        continue
+                    if resident is None:
+                        others.append(user_id)
+                    else:
+                        found.users.append(user_id)
+                        found.residents.append(resident)
+                        found.rows.append(users[user_id])
+            else:
+                found.users += names
+                found.residents += residents  # type: ignore[arg-type]  # none of them is None
+                found.rows += map(users.__getitem__, names)
             await asyncio.sleep(0)
         return found, others
 
     async def compute(self, batch: Batch, found: Found, answers: Answers) -> None:
         """Answer the rows of kernels."""
-        if not found:
+        if not found.users:
             return
-        rows = sum([len(each) for _, _, each in found])
-        spent_s = await self.aside(partial(_compute, batch, found, answers), rows=rows)
-        for first in range(0, len(found), _USERS_AT_ONCE):
-            some = found[first : first + _USERS_AT_ONCE]
-            self._plane.meter.spent_together(
-                [(user_id, len(theirs)) for user_id, _, theirs in some], spent_s / rows
-            )
-            for _, resident, theirs in some:
-                resident.requests += len(theirs)
-            await asyncio.sleep(0)
+        counts = list(map(len, found.rows))
+        rows = sum(counts)
+        call = partial(together.compute, batch, found.residents, found.rows, answers)
+        spent_s = await self.aside(call, rows=rows)
+        self._plane.meter.spent_together(found.users, counts, spent_s / rows)
 
     async def ask_each(self, batch: Batch, users: Users, answers: Answers, *, timeout_s: float) -> None:
         """Answer the rows of other models, with one call for each user, some users at a time."""
@@ -162,114 +141,71 @@ class Batches:
             payload = batch.payload(rows)
             left_s = max(0.0, ends_s - time.monotonic())
             given = await self._plane.predict(user_id, payload, timeout_s=left_s, counted=False)
-            _keep(batch, rows, given.predictions, answers)
+            together.keep(batch, rows, given.predictions, answers)
         except Exception as error:
-            if len(rows) > 1 and _is_of_a_row(error):
-                for half in _halves(rows):
+            if len(rows) > 1 and together.is_of_a_row(error):
+                for half in together.halves(rows):
                     await self._ask(batch, user_id, half, answers, ends_s)
             else:
-                _refuse(batch, rows, error, answers)
+                together.refuse(batch, rows, error, answers)
 
-    def _kernel_of(self, user_id: str) -> Resident | None:
+    def _kernels_of(self, names: Sequence[str]) -> "tuple[list[Resident | None], dict[str, TenantryError]]":
+        """Return the kernel in memory of each user, None for others; and why users have no model."""
+        refused: dict[str, TenantryError] = {}
         if self._models is None:
+            return [None] * len(names), refused
+        known = self._users.peek_many(names)
+        if known is None or None in known:
+            known = [
+                self._peek(user_id, refused) if model_id is None else model_id
+                for user_id, model_id in zip(names, known or [None] * len(names), strict=True)
+            ]
+            # No model has the empty name, which stands for one that is not known here.
+            known = [model_id or "" for model_id in known]
+        found = self._models.peek_many(known)  # type: ignore[arg-type]  # none of them is None
+        return [each if each is not None and each.compiled else None for each in found], refused
+
+    def _peek(self, user_id: str, refused: dict[str, TenantryError]) -> str | None:
+        try:
+            return self._users.peek(user_id)
+        except TenantryError as error:
+            refused[user_id] = error
             return None
-        model_id = self._users.peek(user_id)
-        resident = None if model_id is None else self._models.peek(model_id)
-        return resident if resident is not None and isinstance(resident.model, Compiled) else None
+
+    def _limited(
+        self,
+        names: Sequence[str],
+        residents: "list[Resident | None]",
+        users: Users,
+        *,
+        counts_for_all: bool,
+    ) -> dict[str, TenantryError]:
+        """Count the rows of those who have limits and a kernel here; return who is beyond one.
+
+        Whose requests others count gets None in the place of the kernel.
+        """
+        quotas, refused = self._plane.quotas, {}
+        limited = quotas.limited(names)
+        if not limited:
+            return {}
+        places = {user_id: place for place, user_id in enumerate(names)}
+        for user_id in limited:
+            place = places[user_id]
+            if residents[place] is None:
+                continue
+            if not counts_for_all and quotas.is_elsewhere(user_id):
+                residents[place] = None
+                continue
+            try:
+                quotas.take(user_id, rows=len(users[user_id]))
+            except TenantryError as error:
+                refused[user_id] = error
+        return refused
 
 
 def turns(users: Iterable[str]) -> Iterator[str | None]:
     """Yield users, and None where others are to have their turn."""
     for place, user_id in enumerate(users):
-        if place and place % _USERS_AT_ONCE == 0:
+        if place and place % USERS_AT_ONCE == 0:
             yield None
         yield user_id
-
-
-def _compute(batch: Batch, found: Found, answers: Answers) -> float:
-    """Answer the rows of kernels; return the CPU seconds of it."""
-    began_s = time.thread_time()
-    kinds: dict[Hashable, list[tuple[Compiled, Sequence[int]]]] = defaultdict(list)
-    alone: list[tuple[Any, Sequence[int]]] = []
-    for _, resident, rows in found:
-        model: Any = resident.model
-        key = None
-        if not batch.one_by_one and (len(rows) == 1 or stacked.takes_several(model)):
-            key = stacked.key_of(model)
-        if key is None or model.feature_names is None:
-            alone.append((model, rows))
-        else:
-            kinds[key].append((model, rows))
-    for pairs in kinds.values():
-        models = [model for model, rows in pairs for _ in rows]
-        rows = [row for _, rows in pairs for row in rows]
-        for first in range(0, len(rows), AT_ONCE):
-            last = first + AT_ONCE
-            _together(batch, models[first:last], rows[first:last], answers)
-    for model, rows in alone:
-        for some in batch.calls(rows):
-            _score(batch, model, some, answers)
-    return time.thread_time() - began_s
-
-
-def _together(batch: Batch, models: Sequence[Compiled], rows: Sequence[int], answers: Answers) -> None:
-    names = models[0].feature_names or ()
-    matrix, odd = batch.matrix(rows, names, extra=models[0].ignores_extra)
-    predictions, sure = stacked.predict(models, matrix)
-    sure &= np.isfinite(matrix).all(axis=1)
-    sure[odd] = False
-    if sure.all():
-        for row, value in zip(rows, _values(predictions), strict=True):
-            answers.values[row] = value
-        return
-    for place, value in zip(np.flatnonzero(sure).tolist(), _values(predictions[sure]), strict=True):
-        answers.values[rows[place]] = value
-    for place in np.flatnonzero(~sure).tolist():
-        _score(batch, models[place], [rows[place]], answers)
-
-
-def _score(batch: Batch, model: Any, rows: Sequence[int], answers: Answers) -> None:
-    try:
-        _keep(batch, rows, contained(lambda: score(model, batch.payload(rows))), answers)
-    except Exception as error:
-        if len(rows) > 1 and _is_of_a_row(error):
-            for half in _halves(rows):
-                _score(batch, model, half, answers)
-        else:
-            _refuse(batch, rows, error, answers)
-
-
-def _keep(batch: Batch, rows: Sequence[int], predictions: Predictions, answers: Answers) -> None:
-    for row, value in zip(rows, batch.answers(rows, _values(predictions)), strict=True):
-        answers.values[row] = value
-
-
-def _values(predictions: Predictions) -> list[Any]:
-    """Return predictions as a reader of a single answer has them."""
-    if predictions.dtype == np.float64 or predictions.dtype.kind in "iubU":
-        values: list[Any] = predictions.tolist()
-        return values
-    return orjson.loads(to_json(predictions, bare=True))  # type: ignore[no-any-return]
-
-
-def _is_of_a_row(error: Exception) -> bool:
-    """Return whether one of several rows may be why a call failed, and another call does no harm."""
-    return isinstance(error, FeatureMismatch | PredictionFailed)
-
-
-def _halves(rows: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    middle = len(rows) // 2
-    return rows[:middle], rows[middle:]
-
-
-_FIRST = re.compile(r"\brow 0\b")
-
-
-def _refuse(batch: Batch, rows: Sequence[int], error: Exception, answers: Answers) -> None:
-    """Answer rows with an error; one that was asked alone, as row 0, gets its own number."""
-    if len(rows) == 1 and isinstance(error, InvalidRequest) and not batch.one_by_one:
-        words = _FIRST.sub(f"row {batch.number(rows[0])}", str(error), count=1)
-        kind = type(error)
-        error = kind.__new__(kind)
-        TenantryError.__init__(error, words)
-    answers.refuse(rows, error)

@@ -8,7 +8,7 @@ A server that was told by a holder that nothing is left refuses by itself until 
 import contextlib
 import enum
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
@@ -89,6 +89,15 @@ class Quotas:
         if declared is None:
             return self._default
         return declared if self._default is None else declared.over(self._defaults)
+
+    def limited(self, user_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the users who have limits."""
+        if self._default is not None:
+            return user_ids
+        if not self._declared:
+            return ()
+        declared = self._declared
+        return [user_id for user_id in user_ids if user_id in declared]
 
     def take(self, user_id: str, *, rows: int) -> None:
         """Count one request that is answered here.

@@ -3,10 +3,9 @@
 Refuses to know where bytes come from (`batch_json`, `table_batch`), users and models.
 """
 
+import struct
 from abc import ABC, abstractmethod
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -147,44 +146,47 @@ class Records(Batch):
         records, width = self.records(rows), len(names)
         if self.user_column in names:
             return np.zeros((len(rows), width)), list(range(len(rows)))
-        pick = itemgetter(*names) if width > 1 else lambda row: [row[name] for name in names]
-        lengths = {*map(len, records)}
-        odd: list[int] = []
-        try:
-            if not width:
-                odd = [place for place, record in enumerate(records) if len(record) > 1 and not extra]
-                return np.empty((len(rows), 0)), odd
-            flat = (
-                array("d", chain.from_iterable(map(pick, records)))
-                if extra or lengths == {width + 1}
-                else None
-            )
-        except (KeyError, TypeError, OverflowError):
-            flat = None
+        if not width:
+            odd = [place for place, record in enumerate(records) if len(record) > 1 and not extra]
+            return np.empty((len(rows), 0)), odd
+        odd = []
+        flat = None
+        if extra or {*map(len, records)} == {width + 1}:
+            flat = _numbers(records, names)
         if flat is None:
-            flat, odd = _slowly(records, pick, width, extra=extra)
+            flat, odd = _slowly(records, names, extra=extra)
         return np.frombuffer(flat, np.float64).reshape(len(rows), width), odd
 
 
+def _numbers(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes | None:
+    """Return the numbers of records, row by row; None: one is missing or is something else.
+
+    A dict finds a key quicker that is the very object that it holds, and `struct` reads numbers twice as
+    quickly as `array`; unlike NumPy, it takes no text for one.
+    """
+    held = {name: name for name in records[0]}
+    names = [held.get(name, name) for name in names]
+    pick = itemgetter(*names) if len(names) > 1 else lambda record: (record[names[0]],)
+    try:
+        return struct.pack(f"{len(records) * len(names)}d", *chain.from_iterable(map(pick, records)))
+    except (KeyError, struct.error):
+        return None
+
+
 def _slowly(
-    records: Sequence[Mapping[str, Any]],
-    pick: Callable[[Any], Sequence[Any]],
-    width: int,
-    *,
-    extra: bool,
-) -> "tuple[array[float], list[int]]":
+    records: Sequence[Mapping[str, Any]], names: Sequence[str], *, extra: bool
+) -> tuple[bytes, list[int]]:
     """Return the numbers of records, and the places of those that have others, which are zeros."""
-    flat, odd = array("d"), []
+    flat, odd = bytearray(), []
     for place, record in enumerate(records):
         numbers = None
-        if extra or len(record) == width + 1:
-            with suppress(KeyError, TypeError, OverflowError):
-                numbers = array("d", pick(record))
+        if extra or len(record) == len(names) + 1:
+            numbers = _numbers([record], names)
         if numbers is None:
             odd.append(place)
-            numbers = array("d", bytes(8 * width))
+            numbers = bytes(8 * len(names))
         flat += numbers
-    return flat, odd
+    return bytes(flat), odd
 
 
 def no_user(number: int, column: str, seen: Any, there: bool) -> InvalidRequest:

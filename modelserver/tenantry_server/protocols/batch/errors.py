@@ -9,7 +9,7 @@ import structlog
 
 from tenantry import TenantryError
 from tenantry.errors import ModelNotReady
-from tenantry_server.predicting.batches import Answers
+from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.rows.batch import Batch
 from tenantry_server.wire import error_responses

@@ -14,7 +14,8 @@ from tenantry.errors import LeaseLost, ServersLost
 from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.forwarder import FINAL
 from tenantry_server.peers.spread import Part, Spread, Target
-from tenantry_server.predicting.batches import Answers, Users, turns
+from tenantry_server.predicting.batches import Users, turns
+from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch.errors import PeerRefusal, Refusal
 from tenantry_server.protocols.batch.inside import Form, Inside
 from tenantry_server.rows.batch import AT_ONCE, Batch
@@ -178,7 +179,7 @@ class Run:
             if row in errors:
                 self._answers.errors[row] = PeerRefusal(errors[row])
             else:
-                self._answers.values[row] = value
+                self._answers.put((row,), (value,))
         return again
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from aiohttp import web
 from tenantry.errors import InvalidRequest, LeaseLost, UnknownMediaType
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
-from tenantry_server.predicting.batches import Answers, turns
+from tenantry_server.predicting.batches import Users, turns
+from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols import admission
 from tenantry_server.protocols.batch import errors, garbage, writing
 from tenantry_server.protocols.batch.inside import FORECAST, PREDICT, Form, Inside
@@ -131,30 +132,33 @@ async def _read(inside: Inside, request: web.Request, asked: Media, body: bytes)
     return await inside.service.read(body, partial(parse, user_column=column, most_rows=inside.max_rows))
 
 
-async def _admitted(
-    inside: Inside, request: web.Request, batch: Batch, answers: Answers
-) -> dict[str, list[int]]:
+async def _admitted(inside: Inside, request: web.Request, batch: Batch, answers: Answers) -> Users:
     """Return the rows of each user that the caller may ask for; all others are refused."""
     users = await inside.batches.aside(partial(_grouped, batch), rows=len(batch))
     answers.errors.update(batch.problems)
     if not admission.judges_users(request):
         return users
-    for user_id in turns(list(users)):
+    allowed = dict(users)
+    for user_id in turns(users):
         if user_id is None:
             await asyncio.sleep(0)
             continue
         refusal = admission.refusal_of(request, user_id)
         if refusal is not None:
-            answers.refuse(users.pop(user_id), refusal)
-    return users
+            answers.refuse(allowed.pop(user_id), refusal)
+    return allowed
 
 
-def _grouped(batch: Batch) -> dict[str, list[int]]:
-    users: dict[str, list[int]] = defaultdict(list)
+def _grouped(batch: Batch) -> Mapping[str, Sequence[int]]:
+    if not batch.problems:
+        users = dict(zip(batch.users, zip(range(len(batch)), strict=True), strict=True))
+        if len(users) == len(batch):  # one row each
+            return users  # type: ignore[return-value]  # who can't be read is a problem
+    several: dict[str, list[int]] = defaultdict(list)
     for row, user_id in enumerate(batch.users):
         if user_id is not None and row not in batch.problems:
-            users[user_id].append(row)
-    return dict(users)
+            several[user_id].append(row)
+    return dict(several)
 
 
 def _count(inside: Inside, rows: int, refusals: dict[int, errors.Refusal]) -> None:

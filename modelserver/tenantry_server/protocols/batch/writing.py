@@ -8,7 +8,7 @@ import numpy.typing as npt
 import orjson
 
 from tenantry.forecaster import MEAN
-from tenantry_server.predicting.batches import Answers
+from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch import errors
 from tenantry_server.protocols.batch.errors import Refusal
 from tenantry_server.protocols.batch.inside import FORECAST, Form
@@ -30,7 +30,8 @@ _NOTHING: dict[str, dict[str, Any]] = {
 
 def as_json(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> bytes:
     """Write ``{"predictions": […], "errors": […]}``."""
-    values = (answers.values[first : first + AT_ONCE] for first in range(0, len(batch), AT_ONCE))
+    listed = answers.values()
+    values = (listed[first : first + AT_ONCE] for first in range(0, len(batch), AT_ONCE))
     refused = list(refusals)
     described = (
         errors.listed(batch, refusals, refused[first : first + AT_ONCE])
@@ -52,7 +53,7 @@ def as_lines(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> 
 def as_records(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> Iterator[dict[str, Any]]:
     """Iterate over the rows of the answer as a table; of forecasts, one for each user and step."""
     column = batch.user_column
-    for row, (user_id, value) in enumerate(zip(batch.users, answers.values, strict=True)):
+    for row, (user_id, value) in enumerate(zip(batch.users, answers.values(), strict=True)):
         refusal = refusals.get(row)
         user = {column: user_id}
         if refusal is not None:
@@ -72,7 +73,7 @@ def as_columns(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -
         table = _by_name(as_records(form, batch, answers, refusals), (column, TIME, MEAN))
     else:
         at = range(len(batch))
-        table = {column: list(batch.users), PREDICTION: answers.values}
+        table = {column: list(batch.users), PREDICTION: answers.values()}
         table[ERROR] = [refusals[row].message if row in refusals else None for row in at]
         table[REASON] = [refusals[row].reason if row in refusals else None for row in at]
         table[STATUS] = [refusals[row].status if row in refusals else 200 for row in at]

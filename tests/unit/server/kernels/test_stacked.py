@@ -1,6 +1,7 @@
 """Kernels computed together give the bits that each gives alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from tenantry_server.kernels import links, stacked
 from tenantry_server.kernels.affine import Affine, Guarded, LinkedAffine, LinkedGuarded, Staged
 from tenantry_server.kernels.base import Compiled, Head, one_array_of
+from tenantry_server.kernels.stacked import Kind
 from tenantry_server.kernels.steps import Steps, fill
+
+
+@dataclass
+class Owner:
+    model: Compiled
+    place: int = -1
+
 
 NAMES = tuple(f"c{n}" for n in range(300))
 LABELS = one_array_of(np.array(["late", "on time"]))
@@ -63,6 +72,21 @@ KINDS: dict[str, Callable[[Random, int], Compiled]] = {
 }
 
 
+def added(kind: Kind, model: Compiled) -> int:
+    owner = Owner(model)
+    kind.add(owner)
+    place = owner.place
+    kind.add(owner)
+    assert owner.place == place, "a second thread that comes late changes nothing"
+    return place
+
+
+def together(models: list[Compiled], rows: Any) -> Any:
+    kind = stacked.kind_of(models[0])
+    assert kind is not None
+    return kind.predict(np.array([added(kind, model) for model in models], np.intp), rows)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     seed=st.integers(0, 2**32), width=st.integers(1, 300), scale=st.sampled_from([1e-9, 1.0, 1e3, 1e140])
@@ -73,7 +97,7 @@ def test_together_is_alone_to_the_last_bit(kind: str, seed: int, width: int, sca
     models = [KINDS[kind](random, width) for _ in range(33)]
     rows = random.normal(size=(33, width)) * scale
     assert len({stacked.key_of(model) for model in models}) == 1
-    predictions, sure = stacked.predict(models, rows)
+    predictions, sure = together(models, rows)
     with np.errstate(over="ignore"):
         alone = np.concatenate(
             [model.predict_rows(rows[place : place + 1]) for place, model in enumerate(models)]
@@ -101,7 +125,7 @@ def test_rare_values_are_left_to_the_models_own_call() -> None:
     random = np.random.default_rng(1)
     for kind in ("guarded", "staged"):
         models = [KINDS[kind](random, 2) for _ in range(3)]
-        _, sure = stacked.predict(models, np.array([[1.0, 2.0], [1e200, 1.0], [np.nan, 1.0]]))
+        _, sure = together(models, np.array([[1.0, 2.0], [1e200, 1.0], [np.nan, 1.0]]))
         assert sure.tolist() == [True, False, False]
 
 
@@ -120,3 +144,23 @@ def test_what_differs_is_not_computed_together() -> None:
     assert len(keys) == len(others) + 1
     assert stacked.key_of(Affine(head(3), random.normal(size=(3, 2)), random.normal(size=2))) is None
     assert stacked.key_of(LinkedAffine(head(3), random.normal(size=3), 0.0, links.softmax, LABELS)) is None
+
+
+def test_places_are_of_models_that_live() -> None:
+    """What leaves makes room for the next, and the array grows under those that stay."""
+    random = np.random.default_rng(3)
+    models = [KINDS["affine"](random, 3) for _ in range(200)]
+    kind = stacked.kind_of(models[0])
+    assert kind is not None
+    assert all(stacked.kind_of(model) is kind for model in models)
+    before = len(kind)
+    places = [added(kind, model) for model in models]
+    rows = random.normal(size=(200, 3))
+    wanted = np.concatenate([m.predict_rows(r[None]) for m, r in zip(models, rows, strict=True)])
+    assert kind.predict(np.array(places), rows)[0].tobytes() == wanted.tobytes()
+    for place in places[:100]:
+        kind.drop(place)
+    assert len(kind) == before + 100
+    again = [added(kind, model) for model in models[:100]]
+    assert sorted(again) == sorted(places[:100])
+    assert kind.predict(np.array(again), rows[:100])[0].tobytes() == wanted[:100].tobytes()
