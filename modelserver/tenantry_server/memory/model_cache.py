@@ -176,7 +176,7 @@ class CachedModelRepository(ModelRepository):
         """Return what `peek` returns for each, for a fraction of the time; the lock is held once."""
         with self._lock:
             found = eviction.get_many(self._cache, model_ids)
-            missing = found.count(None)
+            missing = 0 if all(found) else found.count(None)
             self.counts.hits += len(found) - missing
             if missing and self._near is not None:
                 for place, model_id in enumerate(model_ids):

@@ -87,7 +87,7 @@ class Batches:
             refused |= self._limited(names, residents, users, counts_for_all=counts_for_all)
             for user_id, error in refused.items():
                 answers.refuse(users[user_id], error)
-            if refused or None in residents:
+            if refused or not all(residents):
                 for user_id, resident in zip(names, residents, strict=True):
                     if user_id in refused:
                         continue
@@ -155,7 +155,7 @@ class Batches:
         if self._models is None:
             return [None] * len(names), refused
         known = self._users.peek_many(names)
-        if known is None or None in known:
+        if known is None or not all(known):
             known = [
                 self._peek(user_id, refused) if model_id is None else model_id
                 for user_id, model_id in zip(names, known or [None] * len(names), strict=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +31,31 @@ def columns_of(
         else:
             columns[str(each["name"])] = parts[0]
     return columns
+
+
+def check_user_column(columns: Mapping[str, str], user_column: str) -> None:
+    """Refuse a table whose users can't be read.
+
+    Args:
+        columns: the type of each column, as Arrow names it.
+
+    Raises:
+        InvalidRequest: the column that names them is missing, or is not text.
+    """
+    if user_column not in columns:
+        seen = ", ".join(repr(name[:40]) for name in islice(columns, 20)) or "no columns"
+        raise InvalidRequest(
+            f"column {user_column!r} is missing, which names the user; the table has {seen}: "
+            "name another one with ?user_column="
+        )
+    if columns[user_column] not in _TEXTS:
+        raise InvalidRequest(
+            f"column {user_column!r} is {columns[user_column]}, and must be text, as it names the user; a "
+            "number may have lost leading zeros: write the column as a string"
+        )
+
+
+_TEXTS = frozenset({"string", "large_string", "string_view", "null"})
 
 
 class TableBatch(Batch):
@@ -82,7 +108,10 @@ class TableBatch(Batch):
         everything = list(range(len(rows)))
         if not extra and len(self._columns) != len(names):
             return matrix, everything
-        at = np.array(rows, np.intp)
+        picked = np.array(rows, np.intp)
+        at: Any = picked
+        if len(rows) > 1 and bool(np.all(picked[1:] - picked[:-1] == 1)):
+            at = slice(rows[0], rows[-1] + 1)
         for place, name in enumerate(names):
             column = self._columns.get(name)
             if not isinstance(column, np.ndarray):

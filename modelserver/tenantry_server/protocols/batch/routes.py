@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
@@ -20,6 +19,7 @@ from tenantry_server.protocols.batch.inside import FORECAST, PREDICT, Form, Insi
 from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body
 from tenantry_server.rows import batch_json
+from tenantry_server.rows.arrow import reading as arrow_reading
 from tenantry_server.rows.batch import USER_COLUMN, Batch
 from tenantry_server.rows.forecast_batch import ForecastBatch
 from tenantry_server.rows.payload import short
@@ -76,18 +76,20 @@ async def _of_body(
     return web.Response(body=content, headers={"Content-Type": media.value})
 
 
-_WRITERS: dict[Media, Callable[..., Any]] = {
+_WRITERS: dict[Media, Callable[..., bytes | writing.Columns]] = {
     Media.JSON: writing.as_json,
     Media.NDJSON: writing.as_lines,
-    Media.ARROW: writing.as_columns,
+    Media.ARROW: writing.as_arrow,
     Media.PARQUET: writing.as_columns,
 }
 
 
-async def _written(inside: Inside, media: Media, write: Callable[[], Any], rows: int) -> bytes:
+async def _written(
+    inside: Inside, media: Media, write: Callable[[], bytes | writing.Columns], rows: int
+) -> bytes:
     made = await inside.batches.aside(write, rows=rows)
-    if not media.is_table:
-        return bytes(made)
+    if isinstance(made, bytes):
+        return made
     described, columns = made
     return await _tables(inside).write({"form": _FORMS[media], "columns": described}, columns)
 
@@ -98,13 +100,18 @@ _FORMS = {Media.ARROW: "arrow", Media.PARQUET: "parquet"}
 def _tables(inside: Inside) -> Tables:
     if inside.tables is None:
         raise UnknownMediaType(
-            "Arrow and Parquet are read in worker processes, and TENANTRY_WORKERS=0 allows none; send "
-            "application/json or application/x-ndjson"
+            "Parquet, and Arrow that has more than texts, numbers and truth values, are read in worker "
+            "processes, and TENANTRY_WORKERS=0 allows none; send application/json or application/x-ndjson"
         )
     return inside.tables
 
 
 async def _table(inside: Inside, body: bytes, media: Media, column: str) -> Batch:
+    if media is Media.ARROW:
+        parse = partial(arrow_reading.read, user_column=column, most_rows=inside.max_rows)
+        read = await inside.service.read(body, parse)
+        if read is not None:
+            return await inside.batches.aside(partial(TableBatch, *read, column))
     asked = {
         "form": _FORMS[media],
         "user_column": column,

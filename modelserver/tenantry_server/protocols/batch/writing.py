@@ -12,6 +12,7 @@ from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch import errors
 from tenantry_server.protocols.batch.errors import Refusal
 from tenantry_server.protocols.batch.inside import FORECAST, Form
+from tenantry_server.rows.arrow import writing as arrow_writing
 from tenantry_server.rows.batch import AT_ONCE, Batch
 from tenantry_server.rows.forecast_request import TIME
 
@@ -20,7 +21,7 @@ RESERVED = (PREDICTION, ERROR, REASON, STATUS, TIME, MEAN)
 """Columns of an answer that is a table, beside the column of the user."""
 
 Refusals: TypeAlias = dict[int, Refusal]
-Columns: TypeAlias = "tuple[list[dict[str, Any]], list[npt.NDArray[Any]]]"
+Columns: TypeAlias = tuple[list[dict[str, Any]], list[npt.NDArray[Any]]]
 _ANSWERED = {ERROR: None, REASON: None, STATUS: 200}
 _NOTHING: dict[str, dict[str, Any]] = {
     "predictions": {PREDICTION: None},
@@ -66,17 +67,49 @@ def as_records(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -
             yield {column: user_id, PREDICTION: value, ERROR: None, REASON: None, STATUS: 200}
 
 
+def as_arrow(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> bytes | Columns:
+    """Write predictions as an Arrow stream; what are not all numbers or texts, as columns for a worker."""
+    written = None if form is FORECAST else _stream(batch, answers, refusals)
+    return as_columns(form, batch, answers, refusals) if written is None else written
+
+
+def _stream(batch: Batch, answers: Answers, refusals: Refusals) -> bytes | None:
+    values: Any = answers.numbers()
+    if values is None:
+        listed = answers.values()
+        kinds = {*map(type, listed)} - {type(None)}
+        if kinds == {int}:
+            values = _numbers(listed)
+        elif kinds <= {str}:
+            values = listed
+        elif kinds == {float}:  # some of them from another server
+            values = np.array(listed, np.float64)
+        if values is None:
+            return None
+    table: dict[str, Any] = {batch.user_column: batch.users, PREDICTION: values}
+    table[ERROR], table[REASON], table[STATUS] = _refused(len(batch), refusals)
+    return arrow_writing.write(table, len(batch))
+
+
+def _refused(rows: int, refusals: Refusals) -> tuple[list[str | None], list[str | None], npt.NDArray[Any]]:
+    """Return the columns of errors: messages, reasons and statuses."""
+    messages: list[str | None] = [None] * rows
+    reasons: list[str | None] = [None] * rows
+    statuses = np.full(rows, 200)
+    for row, refusal in refusals.items():
+        messages[row], reasons[row], statuses[row] = refusal.message, refusal.reason, refusal.status
+    return messages, reasons, statuses
+
+
 def as_columns(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> Columns:
     """Return the records as columns for a worker that writes a table: what they are, and the arrays."""
     column = batch.user_column
     if form is FORECAST:
         table = _by_name(as_records(form, batch, answers, refusals), (column, TIME, MEAN))
     else:
-        at = range(len(batch))
         table = {column: list(batch.users), PREDICTION: answers.values()}
-        table[ERROR] = [refusals[row].message if row in refusals else None for row in at]
-        table[REASON] = [refusals[row].reason if row in refusals else None for row in at]
-        table[STATUS] = [refusals[row].status if row in refusals else 200 for row in at]
+        messages, reasons, statuses = _refused(len(batch), refusals)
+        table |= {ERROR: messages, REASON: reasons, STATUS: statuses.tolist()}
     described: list[dict[str, Any]] = []
     made: list[npt.NDArray[Any]] = []
     for name, values in table.items():

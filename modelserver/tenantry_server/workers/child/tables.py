@@ -18,6 +18,7 @@ import orjson
 from tenantry.errors import BatchTooLong, InvalidRequest, UnknownMediaType
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Array, Buffer
+from tenantry_server.rows.table_batch import check_user_column
 
 ARROW, PARQUET = "arrow", "parquet"
 VALUES_AT_ONCE = 8192
@@ -103,8 +104,9 @@ def _pyarrow() -> Any:
         import pyarrow.ipc  # noqa: PLC0415 - as above
     except ImportError:
         raise UnknownMediaType(
-            "Arrow and Parquet are read where pyarrow is installed (pip install 'tenantry[arrow]', on the "
-            "servers); send application/json or application/x-ndjson"
+            "Parquet, and Arrow that has more than texts, numbers and truth values, are read where pyarrow "
+            "is installed (pip install 'tenantry[arrow]', on the servers); send application/json or "
+            "application/x-ndjson"
         ) from None
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + _SPARE_BYTES
@@ -162,26 +164,11 @@ def _check_columns(table: Any, user_column: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 10_000 else None
     if twice is not None:
         raise InvalidRequest(f"column {twice[:40]!r} is there twice")
-    if user_column not in names:
-        seen = ", ".join(repr(name[:40]) for name in names[:20]) or "no columns"
-        raise InvalidRequest(
-            f"column {user_column!r} is missing, which names the user; the table has {seen}: "
-            "name another one with ?user_column="
-        )
-    kind = table.schema.field(user_column).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if not (_is_text(kind) or pa.types.is_null(kind)):
-        raise InvalidRequest(
-            f"column {user_column!r} is {kind}, and must be text, as it names the user; a number may have "
-            "lost leading zeros: write the column as a string"
-        )
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa  # noqa: PLC0415 - as `_pyarrow`
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    kinds = {}
+    for field in table.schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        kinds[field.name] = str(kind)
+    check_user_column(kinds, user_column)
 
 
 def _column(name: str, column: Any) -> list[Array]:

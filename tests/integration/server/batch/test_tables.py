@@ -4,15 +4,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from tenantry_server.rows.arrow import reading, writing
+from tenantry_server.toys import SumModel
 from tenantry_server.workers.pool import Pool
 from tests.support.environments import CHECKOUT, with_pyarrow
 from tests.support.tenants.application import Client, Tenants
 
+ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 PARQUET = {"Content-Type": "application/vnd.apache.parquet"}
-CASES = ("table", "score", "score_batch", "score_local", "score_s3")
+CASES = ("arrow", "table", "score", "score_batch", "score_local", "score_s3")
 
 
 @pytest.mark.timeout(2400)
@@ -51,3 +55,23 @@ async def test_without_pyarrow_or_workers_the_answer_says_what_to_do(client: Cli
     words = error["message"]
     assert "pip install 'tenantry[arrow]'" in words or "TENANTRY_WORKERS=0" in words
     assert "application/x-ndjson" in words
+
+
+async def test_arrow_of_texts_and_numbers_needs_neither(client: Client, tenants: Tenants) -> None:
+    tenants.add("ann", SumModel())
+    table = {"user_id": ["ann", "bob", "ann"], "x": np.array([1.5, 2.0, 4.0]), "n": np.array([1, 2, 3])}
+    async with client.post("/predict", data=writing.write(table, 3), headers=ARROW) as response:
+        assert response.content_type == ARROW["Content-Type"]
+        read = reading.read(await response.read(), "user_id", 3)
+    assert read is not None
+    columns, rows = read
+    assert rows == 3
+    assert columns["user_id"] == ["ann", "bob", "ann"]
+    assert np.asarray(columns["prediction"]).tolist()[::2] == [2.5, 7.0]
+    assert columns["reason"] == [None, "ModelNotAssigned", None]
+    assert np.asarray(columns["status"]).tolist() == [200, 404, 200]
+    users = {"x": table["x"], "user_id": np.array([1, 2, 3])}
+    for body, words in ((users, "is int64, and must be text"), ({"x": table["x"]}, "the table has 'x'")):
+        async with client.post("/predict", data=writing.write(body, 3), headers=ARROW) as response:
+            assert response.status == 422
+            assert words in (await response.json())["error"]["message"]

@@ -238,3 +238,14 @@ def test_a_server_that_never_read_the_registry_does_not_guess(
 
 def test_the_clock_goes_on() -> None:
     assert boot_clock_s() <= boot_clock_s()
+
+
+def test_many_users_are_known_from_memory_while_the_lease_holds(registry: Unsteady, clock: Clock) -> None:
+    """None where `peek` says why; once the lease is over, nothing is claimed of anybody."""
+    table = RoutingTable(registry, clock_s=clock)
+    rows = [Assignment("ann", "uid-1", 1, "file:///1"), Assignment("new", "uid-2", 1, None)]
+    table.apply(Changes(1, complete=True, assignments=rows, shards={}))
+    trusted(table, clock, 10.0)
+    assert table.peek_many(["nobody", "ann", "new"]) == [None, "file:///1", None]
+    clock.now_s += 10.0
+    assert table.peek_many(["ann"]) is None

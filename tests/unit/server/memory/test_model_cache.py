@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, ModelTooLarge
 from tenantry_server.artifacts.repositories import ModelRepository
-from tenantry_server.memory.eviction import bounded_cache
-from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.eviction import LRU, bounded_cache
+from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.near_cache import NearCache
 from tenantry_server.toys import SumModel
 
 ONE_ROW = pd.DataFrame({"a": [1.0]})
@@ -227,3 +228,24 @@ def test_many_threads_agree_on_the_counts(crowd: ThreadPoolExecutor) -> None:
     assert counts.loads == len(source.asked) == counts.evictions + len(cached)
     assert counts.hits + counts.misses == len(names) * 40
     assert cached.used_bytes <= 20
+
+
+def test_many_are_found_as_one_is() -> None:
+    """In order, as a use and a hit of each; near copies are found; what is not here counts as nothing."""
+    near: NearCache[Resident] = NearCache(1 << 20)
+    cached = CachedModelRepository(
+        Source(lambda _: SumModel()), LRU(maxsize=3, getsizeof=lambda _: 1), near
+    )
+    for model_id in "abc":
+        cached.get_model(model_id)
+    near.put("n", Resident(SumModel(), 1))
+    hits = cached.counts.hits
+    found = cached.peek_many(["b", "x", "a", "n"])
+    assert found[0] is cached.glance("b")
+    assert found[2] is cached.glance("a")
+    assert found[1] is None
+    assert found[3] is near.glance("n")
+    assert cached.counts.hits == hits + 2
+    assert cached.most_wanted(3) == ["a", "b", "c"]
+    assert cached.peek_many(["c", "b"]) == [cached.glance("c"), cached.glance("b")]
+    assert cached.most_wanted(3) == ["b", "c", "a"]

@@ -64,3 +64,14 @@ def test_only_a_few_are_named_the_busiest_of_all(clocks: Clocks) -> None:
     clocks.passed(1.0)
     named: Any = list(meter.busiest)
     assert named == [f"user-{number}" for number in range(29, 9, -1)]
+
+
+def test_rows_of_one_request_count_where_a_user_has_many_of_them(clocks: Clocks) -> None:
+    """A user with one row among a thousand could not take 5 % of a core that way."""
+    meter = clocks.meter()
+    users = ["busy", *(f"u{n}" for n in range(999))]
+    meter.spent_together(users, [1000, *[1] * 999], 1e-4)
+    meter.spent_together(users, [1] * 1000, 1e-4)
+    clocks.passed(1.0)
+    assert meter.busiest == {"busy": 0.1}
+    assert meter._spent == {}
