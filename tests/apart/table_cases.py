@@ -1,5 +1,6 @@
 """Arrow and Parquet, in an environment that has pyarrow: real tables, a real server process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from sklearn.linear_model import Ridge
 
+from tenantry.client import Client, batches, blocking
 from tenantry.errors import ModelNotAssigned
 from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
@@ -207,3 +209,34 @@ async def test_a_server_answers_tables_with_tables(url: str) -> None:
         made = read_back(form, body)
         assert made.column_names == ["user_id", "time", "mean", "error", "reason", "status"]
         assert made["reason"].to_pylist() == ["NotAForecaster", "ModelNotAssigned"]
+
+
+async def test_the_client_sends_and_reads_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame goes as Arrow, with categories and missing values, and rows are numbered as the caller's."""
+    sent: list[str] = []
+    whole = blocking.Client._sent
+
+    def seen(self: Any, connection: Any, attempt: Any, question: Any) -> Any:
+        sent.append(question.headers.get("Content-Type", "json"))
+        return whole(self, connection, attempt, question)
+
+    monkeypatch.setattr(blocking.Client, "_sent", seen)
+    monkeypatch.setattr(batches, "_ROWS", 3)
+    frame = pd.DataFrame(ROWS).assign(user_id=lambda rows: rows["user_id"].astype("category"))
+
+    def ask(rows: Any) -> Any:
+        with Client(url.rstrip("/"), timeout_s=120.0) as client:
+            return client.predict_many(rows)
+
+    answer = await asyncio.to_thread(ask, frame)
+    assert sent.count(ARROW) == 2
+    records = pd.DataFrame(ROWS).iloc[[0, 1, 3]].to_dict("records")
+    plain = await asyncio.to_thread(ask, records)
+    assert [answer[0], answer[1]] == plain.values[:2]
+    assert {row: (error.status, error.reason) for row, error in answer.errors.items()} == {
+        2: (422, "FeatureMismatch"),
+        3: (404, "ModelNotAssigned"),
+        4: (422, "InvalidRequest"),
+        5: (422, "FeatureMismatch"),
+    }
+    assert [str(answer[row]).split(",")[0] for row in (2, 4, 5)] == ["row 2", "row 4", "row 5"]

@@ -6,6 +6,7 @@ install does not have; `AsyncClient` needs aiohttp (`pip install 'tenantry[clien
 
 from tenantry.client.answers import Forecast, Predictions
 from tenantry.client.asynchronous import AsyncClient
+from tenantry.client.batches import BatchPredictions
 from tenantry.client.blocking import Client
 from tenantry.client.errors import (
     AnswerLost,
@@ -21,6 +22,7 @@ from tenantry.client.errors import (
 __all__ = [
     "AnswerLost",
     "AsyncClient",
+    "BatchPredictions",
     "Client",
     "ClientError",
     "DeadlineExceeded",

@@ -69,18 +69,9 @@ class Reply:
     def error(self) -> ClientError:
         """Return the error that this answer is, in the server's words."""
         reason, message = self._words()
-        kind = _KINDS.get(self.status)
-        if kind is None:
-            kind = RequestRefused if 400 <= self.status < 500 else ModelFailed
         if self.status < 400:
             return self.odd(f"has the status {self.status}")
-        return kind(
-            message,
-            reason=reason,
-            status=self.status,
-            server=self.server,
-            retry_after_s=self.retry_after_s,
-        )
+        return error_of(self.status, reason, message, server=self.server, retry_after_s=self.retry_after_s)
 
     def _words(self) -> tuple[str, str]:
         reason = self.headers.get("tenantry-reason", f"HTTP{self.status}")
@@ -91,6 +82,16 @@ class Reply:
         if isinstance(error, dict):
             return str(error.get("reason", reason)), str(error.get("message", ""))
         return reason, str(error)
+
+
+def error_of(
+    status: int, reason: str, message: str, *, server: str, retry_after_s: float | None = None
+) -> ClientError:
+    """Return the error that a status stands for, in the server's words."""
+    kind = _KINDS.get(status)
+    if kind is None:
+        kind = RequestRefused if 400 <= status < 500 else ModelFailed
+    return kind(message, reason=reason, status=status, server=server, retry_after_s=retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """The client for programs on asyncio: on aiohttp, which the extra ``tenantry[client]`` brings."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
+from tenantry.client.batches import Batch, BatchPredictions, Part
 from tenantry.client.call import CONNECT_S, Attempt, Call
 from tenantry.client.errors import ClientError
 from tenantry.client.fleet import MAP_S, Fleet
@@ -68,6 +70,38 @@ class AsyncClient:
         question = questions.predict(user_id, rows, class_names=class_names, fresh=fresh)
         return answers.predictions(await self._ask(question, timeout_s))
 
+    async def predict_many(
+        self,
+        rows: Any,
+        *,
+        user_column: str = "user_id",
+        timeout_s: float | None = None,
+        fresh: bool = False,
+    ) -> BatchPredictions:
+        """Return the predictions for rows that each name their user: `Client.predict_many`.
+
+        Raises:
+            RequestRefused: as there.
+        """
+        left_s = self._timeout_s if timeout_s is None else timeout_s
+        ends_s = time.monotonic() + left_s
+        if self._fleet.wants_map():
+            await self._read_map("", left_s)
+        batch = Batch(rows, user_column, lambda user: self._fleet.order(user)[0], fresh=fresh)
+        async with asyncio.TaskGroup() as group:
+            for part in batch.parts:
+                group.create_task(self._ask_part(batch, ends_s, part))
+        return batch.predictions()
+
+    async def _ask_part(self, batch: Batch, ends_s: float, part: Part) -> None:
+        try:
+            left_s = max(0.0, ends_s - time.monotonic())
+            given: Reply | ClientError = await self._ask(part.question, left_s)
+        except ClientError as error:
+            given = error
+        for other in batch.answered(part, given):
+            await self._ask_part(batch, ends_s, other)
+
     async def forecast(
         self,
         user_id: str,
@@ -119,7 +153,7 @@ class AsyncClient:
     async def _ask(self, question: Question, timeout_s: float | None) -> Reply:
         call = Call(question, self._fleet, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
         if self._fleet.wants_map():
-            await self._read_map(call)
+            await self._read_map(call.user_id, call.left_s)
             call.plan()
         return await self._answer(call, question)
 
@@ -143,10 +177,10 @@ class AsyncClient:
             if answer is not None:
                 return answer
 
-    async def _read_map(self, call: Call) -> None:
+    async def _read_map(self, user_id: str, left_s: float) -> None:
         """Read the shard map within a second; without an answer the call goes on by the map as it was."""
-        asked = self._fleet.map_question(call.user_id)
-        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, call.left_s))
+        asked = self._fleet.map_question(user_id)
+        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, left_s))
         with suppress(ClientError):
             self._fleet.map_answered(await self._answer(mapping, asked))
 

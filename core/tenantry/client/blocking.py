@@ -1,22 +1,25 @@
 """The client for programs with threads, or without: on http.client, which Python has."""
 
-import select
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from functools import partial
+from http.client import HTTPException
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
+from tenantry.client.batches import Batch, BatchPredictions, Part
 from tenantry.client.call import CONNECT_S, Attempt, Call
+from tenantry.client.connections import Connection, PlainConnection, SecureConnection, body_of, is_open
 from tenantry.client.errors import ClientError
 from tenantry.client.fleet import MAP_S, Fleet
 from tenantry.client.pool import IdlePool
 from tenantry.client.questions import Question
 
-_READ_BYTES = 1 << 16
+_SIDE_BY_SIDE = 8  # requests of one call
 
 
 class Client:
@@ -55,7 +58,7 @@ class Client:
         self._fleet = Fleet(given, direct=direct)
         self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._idle: IdlePool[_Connection] = IdlePool()
+        self._idle: IdlePool[Connection] = IdlePool()
 
     def predict(
         self,
@@ -86,6 +89,46 @@ class Client:
         """
         question = questions.predict(user_id, rows, class_names=class_names, fresh=fresh)
         return answers.predictions(self._ask(question, timeout_s))
+
+    def predict_many(
+        self,
+        rows: Any,
+        *,
+        user_column: str = "user_id",
+        timeout_s: float | None = None,
+        fresh: bool = False,
+    ) -> BatchPredictions:
+        """Return the predictions for rows that each name their user, each by its user's own model.
+
+        Each server that holds some of the users is asked in a request of its own, at the same time; a
+        DataFrame goes as Arrow where pyarrow is installed. What is wrong with one row, one user or one
+        server is the value of those rows, an error that `predict` would raise.
+
+        Args:
+            rows: a DataFrame, or a list of records (dicts by column).
+            user_column: the column with the user of each row; no model gets it.
+            timeout_s: of all of it; None: that of the client.
+            fresh: as `predict`.
+
+        Raises:
+            RequestRefused: they are not rows, hold what can't be sent, or have no such column.
+        """
+        left_s = self._timeout_s if timeout_s is None else timeout_s
+        ends_s = time.monotonic() + left_s
+        if self._fleet.wants_map():
+            self._read_map("", left_s)
+        batch = Batch(rows, user_column, lambda user: self._fleet.order(user)[0], fresh=fresh)
+        with ThreadPoolExecutor(_SIDE_BY_SIDE, "predict-many") as pool:
+            list(pool.map(partial(self._ask_part, batch, ends_s), batch.parts))
+        return batch.predictions()
+
+    def _ask_part(self, batch: Batch, ends_s: float, part: Part) -> None:
+        try:
+            given: Reply | ClientError = self._ask(part.question, max(0.0, ends_s - time.monotonic()))
+        except ClientError as error:
+            given = error
+        for other in batch.answered(part, given):
+            self._ask_part(batch, ends_s, other)
 
     def forecast(
         self,
@@ -145,7 +188,7 @@ class Client:
     def _ask(self, question: Question, timeout_s: float | None) -> Reply:
         call = Call(question, self._fleet, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
         if self._fleet.wants_map():
-            self._read_map(call)
+            self._read_map(call.user_id, call.left_s)
             call.plan()
         return self._answer(call, question)
 
@@ -170,24 +213,24 @@ class Client:
             if answer is not None:
                 return answer
 
-    def _read_map(self, call: Call) -> None:
+    def _read_map(self, user_id: str, left_s: float) -> None:
         """Read the shard map within a second; without an answer the call goes on by the map as it was."""
-        asked = self._fleet.map_question(call.user_id)
-        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, call.left_s))
+        asked = self._fleet.map_question(user_id)
+        mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, left_s))
         with suppress(ClientError):
             self._fleet.map_answered(self._answer(mapping, asked))
 
-    def _connected(self, attempt: Attempt) -> "_Connection":
+    def _connected(self, attempt: Attempt) -> Connection:
         """Return a connection that was open a moment ago, or a new one."""
         while True:
             connection = self._idle.get(attempt.url)
             if connection is None:
                 break
-            if _is_open(connection):
+            if is_open(connection):
                 return connection
             connection.close()
         parts = urlsplit(attempt.url)
-        kind = _SecureConnection if parts.scheme == "https" else _PlainConnection
+        kind = SecureConnection if parts.scheme == "https" else PlainConnection
         connection = kind(str(parts.hostname), parts.port, timeout=min(CONNECT_S, attempt.left_s))
         try:
             connection.connect()
@@ -196,7 +239,7 @@ class Client:
             raise
         return connection
 
-    def _sent(self, connection: "_Connection", attempt: Attempt, question: Question) -> Reply:
+    def _sent(self, connection: Connection, attempt: Attempt, question: Question) -> Reply:
         """Send a request and read its answer; the connection is kept where the server keeps it.
 
         Raises:
@@ -215,7 +258,7 @@ class Client:
                 connection.flush()
             response = connection.getresponse()
             with response:
-                body = _body(response, sock, ends_s)
+                body = body_of(response, sock, ends_s)
             kept = not response.will_close
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body)
@@ -225,59 +268,3 @@ class Client:
                     old.close()
             else:
                 connection.close()
-
-
-class _Whole:
-    """Sends head and body in one piece, where http.client sends two: servers pass that on quicker."""
-
-    sock: Any
-    _unsent: bytes = b""
-
-    def send(self, data: Any) -> None:
-        """Keep a part of a request until `flush`."""
-        self._unsent += data
-
-    def flush(self) -> None:
-        """Send what is kept."""
-        unsent, self._unsent = self._unsent, b""
-        self.sock.sendall(unsent)
-
-
-class _PlainConnection(_Whole, HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Whole, HTTPSConnection):
-    pass
-
-
-_Connection = _PlainConnection | _SecureConnection
-
-
-def _body(response: HTTPResponse, sock: Any, ends_s: float) -> bytes:
-    """Read a body, however slowly it comes, until `ends_s`.
-
-    Raises:
-        TimeoutError: it did not arrive.
-        HTTPException: it ended early.
-    """
-    parts: list[bytes] = []
-    while part := response.read1(_READ_BYTES):
-        parts.append(part)
-        left_s = ends_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        sock.settimeout(left_s)
-    parts.append(response.read())  # raises where bytes are missing, and ends the answer for the connection
-    return b"".join(parts)
-
-
-def _is_open(connection: HTTPConnection) -> bool:
-    """Whether an idle connection has not been closed: then there is nothing to read."""
-    if connection.sock is None:
-        return False
-    if not hasattr(select, "poll"):  # Windows
-        return not select.select([connection.sock], [], [], 0)[0]
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return not poll.poll(0)

@@ -45,7 +45,7 @@ def predict(user_id: str, rows: Any, *, class_names: bool, fresh: bool) -> Quest
     """
     query = "?classes=names" if class_names else ""
     asked = {"Tenantry-Fresh": "required"} if fresh else {}
-    return Question(user_id, f"/predict/{_checked(user_id)}{query}", _json(_rows(rows)), asked)
+    return Question(user_id, f"/predict/{_checked(user_id)}{query}", written(_rows(rows)), asked)
 
 
 def forecast(user_id: str, horizon: int, **options: Any) -> Question:
@@ -60,8 +60,8 @@ def forecast(user_id: str, horizon: int, **options: Any) -> Question:
     document: dict[str, Any] = {"horizon": horizon}
     for name, value in options.items():
         if value is not None:
-            document[name] = _table(value) if name in ("exog", "history") else value
-    return Question(user_id, f"/forecast/{_checked(user_id)}", _json(document))
+            document[name] = records(value) if name in ("exog", "history") else value
+    return Question(user_id, f"/forecast/{_checked(user_id)}", written(document))
 
 
 def metadata(user_id: str) -> Question:
@@ -76,14 +76,15 @@ def card(user_id: str) -> Question:
 
 def _checked(user_id: str) -> str:
     if _USER.fullmatch(user_id) is None:
-        raise _refused(
+        raise refused(
             f"{user_id!r} is not a user id: 1 to 253 characters of A-Z a-z 0-9 . _ ~ @ : + - that begin "
             "with a letter or a digit"
         )
     return user_id
 
 
-def _refused(message: str) -> RequestRefused:
+def refused(message: str) -> RequestRefused:
+    """Return the error of what can't be sent."""
     return RequestRefused(message, reason="InvalidRequest")
 
 
@@ -93,10 +94,10 @@ def _rows(rows: Any) -> Any:
         return _split(rows)
     if hasattr(rows, "ndim"):
         if rows.ndim != 2:
-            raise _refused(f"an array of rows must have the shape (rows, columns), got {rows.shape}")
+            raise refused(f"an array of rows must have the shape (rows, columns), got {rows.shape}")
         return {"instances": rows.tolist()}
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
-        raise _refused(f"rows must be a DataFrame, an array or a list, got {type(rows).__name__}")
+        raise refused(f"rows must be a DataFrame, an array or a list, got {type(rows).__name__}")
     if all(isinstance(row, Mapping) for row in rows):
         return list(rows)
     return {"instances": [row.tolist() if hasattr(row, "tolist") else row for row in rows]}
@@ -109,15 +110,15 @@ def _split(frame: Any) -> dict[str, Any]:
     return {"columns": names, "data": rows}
 
 
-def _table(rows: Any) -> Any:
-    """Return the exogenous columns or the history as records."""
+def records(rows: Any) -> Any:
+    """Return the rows of a DataFrame as records; anything else as it is."""
     if hasattr(rows, "columns") and hasattr(rows, "dtypes"):
         split = _split(rows)
         return [dict(zip(split["columns"], row, strict=True)) for row in split["data"]]
     return rows
 
 
-def _json(document: Any) -> bytes:
+def written(document: Any) -> bytes:
     """Write JSON; a document of Python's own types needs no second look at each value."""
     try:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -142,12 +143,12 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "tolist"):  # NumPy's arrays and scalars
         return _plain(value.tolist())
-    raise _refused(f"a row holds {value!r} of type {type(value).__name__}, which JSON has not; convert it")
+    raise refused(f"a row holds {value!r} of type {type(value).__name__}, which JSON has not; convert it")
 
 
 def _number(value: float) -> float | None:
     if math.isinf(value):
-        raise _refused(
+        raise refused(
             "a row holds an infinity, which JSON has not; send a number, or None where it is missing"
         )
     return None if math.isnan(value) else value

@@ -19,7 +19,7 @@ from tenantry.client import (
     Predictions,
     RequestRefused,
 )
-from tenantry.client.blocking import _is_open
+from tenantry.client.connections import is_open
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding
 from tenantry_server.toys import ErrorModel, SumModel
@@ -79,7 +79,7 @@ class Both:
         """How many idle connections are open."""
         if self.threads:
             idle = self.client._idle._idle.values()
-            return sum(_is_open(connection) for kept in idle for _, connection in kept)
+            return sum(is_open(connection) for kept in idle for _, connection in kept)
         idle = self.client._session.connector._conns.values()
         return sum(connection.is_connected() for kept in idle for connection, _ in kept)
 

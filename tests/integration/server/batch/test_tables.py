@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,11 @@ async def test_without_pyarrow_or_workers_the_answer_says_what_to_do(client: Cli
 
 async def test_arrow_of_texts_and_numbers_needs_neither(client: Client, tenants: Tenants) -> None:
     tenants.add("ann", SumModel())
-    table = {"user_id": ["ann", "bob", "ann"], "x": np.array([1.5, 2.0, 4.0]), "n": np.array([1, 2, 3])}
+    table: dict[str, Any] = {
+        "user_id": ["ann", "bob", "ann"],
+        "x": np.array([1.5, 2.0, 4.0]),
+        "n": np.array([1, 2, 3]),
+    }
     async with client.post("/predict", data=writing.write(table, 3), headers=ARROW) as response:
         assert response.content_type == ARROW["Content-Type"]
         read = reading.read(await response.read(), "user_id", 3)
@@ -70,7 +75,7 @@ async def test_arrow_of_texts_and_numbers_needs_neither(client: Client, tenants:
     assert np.asarray(columns["prediction"]).tolist()[::2] == [2.5, 7.0]
     assert columns["reason"] == [None, "ModelNotAssigned", None]
     assert np.asarray(columns["status"]).tolist() == [200, 404, 200]
-    users = {"x": table["x"], "user_id": np.array([1, 2, 3])}
+    users: dict[str, Any] = {"x": table["x"], "user_id": np.array([1, 2, 3])}
     for body, words in ((users, "is int64, and must be text"), ({"x": table["x"]}, "the table has 'x'")):
         async with client.post("/predict", data=writing.write(body, 3), headers=ARROW) as response:
             assert response.status == 422
