@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -36,6 +36,9 @@ from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
 from tenantry_server.wire import connections
 from tenantry_server.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from tenantry_server.grpc_v2.service import Port
 
 log = structlog.get_logger(__name__)
 
@@ -128,10 +131,11 @@ async def _serve(
         parts.app[FAST_PATH].install(runner.server)
     with _listening(settings):
         await _accept(runner, own)
+    grpc = await _grpc(settings, runner, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
-        await _work(parts, settings, wake_ups, stop, runner, shared_fd)
+        await _work(parts, settings, wake_ups, stop, runner, shared_fd, grpc)
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
     parts.directory.close()
@@ -173,6 +177,22 @@ async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:
     await web.SockSite(runner, listening, backlog=_BACKLOG).start()
 
 
+async def _grpc(settings: ServerSettings, runner: web.AppRunner, *, shared: bool) -> "Port | None":
+    """Open the port for gRPC, where there is to be one."""
+    if settings.grpc_port is None or runner.server is None:
+        return None
+    try:
+        from tenantry_server.grpc_v2.asking import Application  # noqa: PLC0415 - 20 MiB, for those who use it
+        from tenantry_server.grpc_v2.service import Port  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(
+            f"TENANTRY_GRPC_PORT needs {error.name}: pip install 'tenantry[grpc]'"
+        ) from None
+    port = Port(Application(runner.server), max_bytes=settings.max_body_bytes, shared=shared)
+    await port.open(addresses.shown(settings.host, settings.grpc_port))
+    return port
+
+
 async def _share(parts: Parts, runner: web.AppRunner, shared_fd: int | None) -> None:
     """Accept from the shared socket once this server is ready: other servers do meanwhile."""
     if shared_fd is None:
@@ -194,6 +214,7 @@ async def _work(
     stop: _Stop,
     runner: web.AppRunner,
     shared_fd: int | None,
+    grpc: "Port | None",
 ) -> None:
     """Serve until told to stop, then hand over and end in order."""
     async with asyncio.TaskGroup() as group:
@@ -220,6 +241,8 @@ async def _work(
         for task in (loading, *beside):
             task.cancel()
         # Requests under way end first, with the lease still held.
+        if grpc is not None:
+            await grpc.close(settings.shutdown_s)
         await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember(), parts.feed.end())
         following.cancel()
 

@@ -82,6 +82,14 @@ class ServerSettings(SignatureSettings):
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of the Open Inference Protocol over gRPC (`pip install 'tenantry[grpc]'`), on "
+        "the same host; 0: one that the system chooses, which the log names. Unset: none. The servers of "
+        "`tenantry up` share it.",
+    )
     max_batch_rows: int = Field(
         default=100_000,
         gt=0,

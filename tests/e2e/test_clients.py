@@ -49,10 +49,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         ("cities", CITIES, "predict"),
     ):
         publish(model, user_id=user_id, to=home / "models", manifests=home / "manifests", method=method)
-    opened = {"TENANTRY_OPEN_LISTS": "true", "TENANTRY_OPEN_REPOSITORY": "true"}
+    opened = {"TENANTRY_OPEN_LISTS": "true", "TENANTRY_OPEN_REPOSITORY": "true", "TENANTRY_GRPC_PORT": "0"}
     with up.running(home / "manifests", home / "state", servers=1, env=opened) as running:
         running.until_ready(4)
         yield running
+
+
+def grpc_address(server: Up) -> str:
+    """Where the server answers gRPC, as its log says."""
+    return next(f"127.0.0.1:{line['port']}" for line in server.log if line["event"] == "serving gRPC")
 
 
 def run(python: Path, *argv: str) -> str:
@@ -161,6 +166,147 @@ def test_tritonclient_works_unmodified(server: Up) -> None:
     assert "no model is assigned to user 'nobody'" in errors["stranger"][1]
     assert errors["shape"] == ["422", "row 0 has 1 values, the model takes 2"]
     assert errors["version"][0] == "404"
+
+
+TRITON_GRPC = """
+import json, queue, sys
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+client = triton.InferenceServerClient(sys.argv[1])
+rows = np.array(json.loads(sys.argv[2]))
+cities = np.array(json.loads(sys.argv[3]), dtype=object).reshape(-1, 1)
+
+
+def tensor(name, values, datatype):
+    made = triton.InferInput(name, list(values.shape), datatype)
+    made.set_data_from_numpy(values)
+    return made
+
+
+matrix = [tensor("whatever", rows, "FP64")]
+seen = {
+    "live": client.is_server_live(),
+    "ready": client.is_server_ready(),
+    "server": client.get_server_metadata().name,
+    "model ready": client.is_model_ready("ridge"),
+    "metadata": [each.name for each in client.get_model_metadata("ridge").outputs],
+    "index": sorted(each.name for each in client.get_model_repository_index().models),
+    "raw": client.infer("ridge", matrix).as_numpy("predict").tolist(),
+    "asked": client.infer("ridge", matrix, outputs=[triton.InferRequestedOutput("predict")])
+    .as_numpy("predict")
+    .tolist(),
+    "labels": [text.decode() for text in client.infer("labels", matrix).as_numpy("predict")],
+    "text": client.infer(
+        "cities",
+        [
+            tensor("km", rows[:, :1], "FP64"),
+            tensor("hour", rows[:, 1:], "FP64"),
+            tensor("city", cities, "BYTES"),
+        ],
+    )
+    .as_numpy("predict")
+    .tolist(),
+}
+errors = {}
+for name, ask in {
+    "stranger": lambda: client.infer("nobody", matrix),
+    "shape": lambda: client.infer("ridge", [tensor("x", rows[:, :1], "FP64")]),
+}.items():
+    try:
+        ask()
+    except InferenceServerException as error:
+        errors[name] = [error.status(), error.message()]
+answers = queue.Queue()
+client.start_stream(lambda result, error: answers.put(error.message() if error else result))
+for user_id in ("ridge", "nobody", "ridge"):
+    client.async_stream_infer(user_id, matrix)
+seen["streamed"] = []
+for _ in range(3):
+    given = answers.get(timeout=60)
+    seen["streamed"].append(given if isinstance(given, str) else given.as_numpy("predict").tolist())
+client.stop_stream()
+client.unload_model("ridge")
+client.load_model("ridge")
+print(json.dumps(seen | {"errors": errors}))
+"""
+
+
+def test_tritonclient_for_grpc_works_unmodified(server: Up) -> None:
+    """Metadata, the index, loads, raw tensors, text, a stream in which one request fails, errors."""
+    python = environment("tritonclient-grpc", "tritonclient[grpc]==2.73.0")
+    rows, cities = json.dumps(NUMBERS.to_numpy().tolist()), json.dumps(TRIPS["city"].tolist())
+    seen = json.loads(run(python, "-c", TRITON_GRPC, grpc_address(server), rows, cities))
+    expected = pytest.approx(RIDGE.predict(NUMBERS).tolist())
+    for way in ("raw", "asked"):
+        assert seen[way] == expected, way
+    assert seen["labels"] == LABELS.predict(NUMBERS).tolist()
+    assert seen["text"] == pytest.approx(CITIES.predict(TRIPS).tolist())
+    for truth in ("live", "ready", "model ready"):
+        assert seen[truth] is True, truth
+    assert (seen["server"], seen["metadata"]) == ("tenantry", ["predict"])
+    assert seen["index"] == ["chances", "cities", "labels", "ridge"]
+    first, failed, last = seen["streamed"]
+    assert (first, last) == (expected, expected)
+    assert "no model is assigned to user 'nobody'" in failed
+    assert seen["errors"]["stranger"][0] == "StatusCode.NOT_FOUND"
+    assert seen["errors"]["shape"] == [
+        "StatusCode.INVALID_ARGUMENT",
+        "row 0 has 1 values, the model takes 2",
+    ]
+
+
+KSERVE_GRPC = """
+import asyncio, json, sys
+import grpc
+import numpy as np
+from kserve import InferInput, InferRequest
+from kserve.inference_client import InferenceGRPCClient
+
+rows, seen = json.loads(sys.argv[2]), {}
+
+
+def request(raw):
+    tensor = InferInput("input", [len(rows), 2], "FP64")
+    if raw:
+        tensor.set_data_from_numpy(np.array(rows), binary_data=True)
+    else:
+        tensor.data = [value for row in rows for value in row]
+    return InferRequest("ridge", [tensor], request_id="7")
+
+
+async def main():
+    client = InferenceGRPCClient(sys.argv[1])
+    seen["live"] = await client.is_server_live()
+    seen["ready"] = await client.is_server_ready()
+    seen["model ready"] = await client.is_model_ready("ridge")
+    for way, raw in (("typed", False), ("raw", True)):
+        answer = await client.infer(request(raw))
+        seen[way], seen["id"] = answer.outputs[0].as_numpy().tolist(), answer.id
+    try:
+        await client.infer(InferRequest("nobody", request(True).inputs))
+    except grpc.RpcError as error:
+        seen["error"] = [error.code().name, error.details()]
+
+
+asyncio.run(main())
+print(json.dumps(seen))
+"""
+
+
+def test_kserves_client_for_grpc_works_unmodified(server: Up) -> None:
+    """InferenceGRPCClient, with values in the tensors and with bytes behind them."""
+    python = environment("kserve", "kserve==0.21.0")
+    seen = json.loads(
+        run(python, "-c", KSERVE_GRPC, grpc_address(server), json.dumps(NUMBERS.to_numpy().tolist()))
+    )
+    expected = pytest.approx(RIDGE.predict(NUMBERS).tolist())
+    assert (seen["typed"], seen["raw"], seen["id"]) == (expected, expected, "7")
+    for truth in ("live", "ready", "model ready"):
+        assert seen[truth] is True, truth
+    assert seen["error"][0] == "NOT_FOUND"
+    assert seen["error"][1].startswith("no model is assigned to user 'nobody'")
 
 
 KSERVE = """

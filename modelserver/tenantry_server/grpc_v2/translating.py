@@ -1,0 +1,256 @@
+"""From calls of gRPC to requests of V2 over HTTP, and from answers to messages. Pure: it asks nobody."""
+
+import struct
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import numpy as np
+import orjson
+
+from tenantry.errors import InvalidRequest
+from tenantry_server.grpc_v2.asking import HttpAnswer
+from tenantry_server.grpc_v2.messages import message
+from tenantry_server.rows import datatypes
+from tenantry_server.rows.payload import short
+from tenantry_server.wire import headers
+from tenantry_server.wire.heads import JSON_LENGTH
+from tenantry_server.wire.refusals import is_odd
+
+_TYPED = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_LENGTH = struct.Struct("<I")
+_PASSED_ON = frozenset(
+    name.lower()
+    for name in ("Authorization", headers.TIMEOUT_MS, headers.FRESH, "traceparent", "X-Request-Id")
+)
+_OWN = frozenset({"parameters", "binary_data_size", "binary_data_output", "binary_data"})
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    502: grpc.StatusCode.UNAVAILABLE,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+def code_of(status: int) -> grpc.StatusCode:
+    """Return the gRPC status that stands for a status of HTTP."""
+    return _CODES.get(status, grpc.StatusCode.UNKNOWN)
+
+
+def path_of(name: str, version: str, rest: str) -> str:
+    """Return the path of a model, as V2 over HTTP spells it.
+
+    Example:
+        >>> path_of("a@b", "", "/infer"), path_of("a", "9f86d081", "")
+        ('/v2/models/a%40b/infer', '/v2/models/a/versions/9f86d081')
+
+    Raises:
+        InvalidRequest: the name, or the version, leads to another path.
+    """
+    if not name:
+        raise InvalidRequest("the model name is empty; name the user whose model is asked")
+    for what, value, has in (("name", name, "user id"), ("version", version, "version")):
+        if value in (".", "..") or is_odd(quote(value, safe="")):
+            raise InvalidRequest(f"the model {what} {short(value)} has characters that no {has} has")
+    named = f"/versions/{quote(version, safe='')}" if version else ""
+    return f"/v2/models/{quote(name, safe='')}{named}{rest}"
+
+
+def head_of(
+    method: str,
+    path: str,
+    metadata: Iterable[tuple[str, str | bytes]],
+    *,
+    length: int,
+    timeout_s: float | None,
+) -> bytes:
+    """Return the head of a request: of the call's metadata, what V2 over HTTP knows.
+
+    Args:
+        length: bytes of the body.
+        timeout_s: what the call's deadline leaves; None: it has none.
+    """
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}"]
+    named_timeout = False
+    for name, value in metadata:
+        if name in _PASSED_ON and isinstance(value, str) and value.isprintable():
+            named_timeout = named_timeout or name == headers.TIMEOUT_MS.lower()
+            lines.append(f"{name}: {value}")
+    if timeout_s is not None and not named_timeout:
+        lines.append(f"{headers.TIMEOUT_MS}: {max(0, int(timeout_s * 1e3))}")
+    return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def body_of(asked: Any) -> tuple[bytes, int]:
+    """Return the body of an inference request: JSON, and the bytes of its tensors.
+
+    Returns:
+        the body, and the length of its JSON.
+
+    Raises:
+        InvalidRequest: names the input that is wrong.
+    """
+    raw = asked.raw_input_contents
+    if raw and len(raw) != len(asked.inputs):
+        raise InvalidRequest(
+            f"raw_input_contents has {len(raw)} parts, and there are {len(asked.inputs)} inputs: "
+            "give one for each"
+        )
+    inputs, sections = [], []
+    for at, tensor in enumerate(asked.inputs):
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest(
+                f"input {short(tensor.name)}: give either 'contents' or 'raw_input_contents'"
+            )
+        data = raw[at] if raw else _packed(tensor)
+        sections.append(data)
+        inputs.append(
+            {
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": list(tensor.shape),
+                "parameters": {**_parameters(tensor.parameters), "binary_data_size": len(data)},
+            }
+        )
+    document: dict[str, Any] = {
+        "inputs": inputs,
+        "parameters": {**_parameters(asked.parameters), "binary_data_output": True},
+    }
+    if asked.id:
+        document["id"] = asked.id
+    if asked.outputs:
+        document["outputs"] = [
+            {"name": each.name, "parameters": {**_parameters(each.parameters), "binary_data": True}}
+            for each in asked.outputs
+        ]
+    text = orjson.dumps(document)
+    return b"".join([text, *sections]), len(text)
+
+
+def infer_response(answer: HttpAnswer, *, raw: bool) -> Any:
+    """Return the message for an answered inference request.
+
+    Args:
+        raw: whether the tensors are bytes, as they were in the request.
+    """
+    length = answer.headers.get(JSON_LENGTH.lower())
+    at = len(answer.body) if length is None else int(length)
+    document = orjson.loads(memoryview(answer.body)[:at])
+    given = message("ModelInferResponse")(
+        model_name=document["model_name"],
+        model_version=document["model_version"],
+        id=document.get("id", ""),
+    )
+    for output in document["outputs"]:
+        end = at + output["parameters"]["binary_data_size"]
+        data, at = answer.body[at:end], end
+        tensor = given.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
+        if raw or tensor.datatype not in _TYPED:
+            given.raw_output_contents.append(data)
+        else:
+            _fill(tensor, data)
+    return given
+
+
+def metadata_response(answer: HttpAnswer) -> Any:
+    """Return the message for a model's metadata."""
+    document = orjson.loads(answer.body)
+    given = message("ModelMetadataResponse")(
+        name=document["name"], versions=document["versions"], platform=document["platform"]
+    )
+    for tensors, described in ((given.inputs, document["inputs"]), (given.outputs, document["outputs"])):
+        for tensor in described:
+            tensors.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+    return given
+
+
+def index_response(answer: HttpAnswer) -> Any:
+    """Return the message for the index of models."""
+    models = [
+        {name: model.get(name, "") for name in ("name", "version", "state", "reason")}
+        for model in orjson.loads(answer.body)
+    ]
+    return message("RepositoryIndexResponse")(models=models)
+
+
+def words_of(answer: HttpAnswer) -> str:
+    """Return what an error says."""
+    try:
+        return str(orjson.loads(answer.body)["error"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"this server answered {answer.status}"
+
+
+def _packed(tensor: Any) -> bytes:
+    """Return the bytes of a tensor whose values are in `contents`."""
+    field = _TYPED.get(tensor.datatype)
+    if field is None:
+        known = ", ".join(_TYPED)
+        raise InvalidRequest(
+            f"input {short(tensor.name)}: {short(tensor.datatype)} has no typed contents (those are "
+            f"{known}); send raw_input_contents"
+        )
+    others = [name.name for name, _ in tensor.contents.ListFields() if name.name != field]
+    if others:
+        raise InvalidRequest(
+            f"input {short(tensor.name)}: {tensor.datatype} stands in {field}, and {others[0]} is filled"
+        )
+    values = getattr(tensor.contents, field)
+    if tensor.datatype == datatypes.TEXT:
+        return b"".join([part for item in values for part in (_LENGTH.pack(len(item)), item)])
+    kind = datatypes.NUMERIC[tensor.datatype]
+    if kind.kind in "iu" and kind.itemsize < 4:
+        limits = np.iinfo(kind)
+        beyond = next((value for value in values if not limits.min <= value <= limits.max), None)
+        if beyond is not None:
+            raise InvalidRequest(f"input {short(tensor.name)}: {beyond} is not an {tensor.datatype}")
+    return np.fromiter(values, kind, len(values)).tobytes()
+
+
+def _fill(tensor: Any, data: bytes) -> None:
+    """Write the values of a tensor into its `contents`."""
+    values = getattr(tensor.contents, _TYPED[tensor.datatype])
+    if tensor.datatype != datatypes.TEXT:
+        values.extend(np.frombuffer(data, datatypes.NUMERIC[tensor.datatype]).tolist())
+        return
+    at = 0
+    while at < len(data):
+        begin = at + datatypes.LENGTH_BYTES
+        at = begin + _LENGTH.unpack_from(data, at)[0]
+        values.append(data[begin:at])
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    """Return the parameters of a request, without those that say how tensors are sent over HTTP."""
+    found = {}
+    for name, value in given.items():
+        kind = value.WhichOneof("parameter_choice")
+        if kind is not None and name not in _OWN:
+            found[name] = getattr(value, kind)
+    return found

@@ -1,0 +1,267 @@
+"""The Open Inference Protocol over gRPC, beside the same application over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from aiohttp import web
+from sqlalchemy import create_engine
+
+from tenantry.registry import migrate
+from tenantry_server.app import FAST_PATH
+from tenantry_server.grpc_v2.asking import Application
+from tenantry_server.grpc_v2.messages import SERVICE, message
+from tenantry_server.grpc_v2.service import Port
+from tenantry_server.toys import SumModel
+from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel, Tenants
+from tests.support.tenants.callers import gate_of
+
+ROW = {"name": "a", "datatype": "FP64", "shape": [1, 1], "contents": {"fp64_contents": [1.0]}}
+OTHER = {"name": "b", "datatype": "FP64", "shape": [1, 1], "contents": {"fp64_contents": [2.0]}}
+SUM = 103.0  # what `good` answers to a row of 1 and 2
+
+
+class Stub:
+    """Calls of the protocol over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    def call(self, call: str, **fields: Any) -> Any:
+        return self.send(call, message(f"{call}Request")(**fields))
+
+    def send(self, name: str, asked: Any, **how: Any) -> Any:
+        method: Any = self._channel.unary_unary(
+            f"/{SERVICE}/{name}",
+            request_serializer=lambda each: each.SerializeToString(),
+            response_deserializer=message(f"{name}Response").FromString,
+        )
+        return method(asked, **how)
+
+    def stream(self, asked: Iterable[Any]) -> Any:
+        method: Any = self._channel.stream_stream(
+            f"/{SERVICE}/ModelStreamInfer",
+            request_serializer=lambda each: each.SerializeToString(),
+            response_deserializer=message("ModelStreamInferResponse").FromString,
+        )
+        return method(iter(asked))
+
+
+def infer(user_id: str = "good", *tensors: dict[str, Any], **more: Any) -> Any:
+    return message("ModelInferRequest")(model_name=user_id, inputs=tensors or (ROW, OTHER), **more)
+
+
+@asynccontextmanager
+async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Stub]:
+    """An application behind a port, with a model that answers, one that fails and one that waits."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'registry.db'}")
+    migrate(engine)
+    tenants = Tenants(engine, tmp_path)
+    for user_id, model in (("good", SumModel(100)), ("exits", Exits())):
+        tenants.add(user_id, model)
+    tenants.add("gated", GatedModel())
+    tenants.assign("coming", None)
+    runner = web.AppRunner(
+        tenants.app(server_id="server-7", predict_timeout_s=60.0, **settings), handler_cancellation=True
+    )
+    await runner.setup()
+    assert runner.server is not None
+    runner.app[FAST_PATH].install(runner.server)
+    port = Port(Application(runner.server), max_bytes=BODY_BYTES)
+    number = await port.open("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+        yield Stub(channel)
+    await port.close(1.0)
+    await runner.cleanup()
+    engine.dispose()
+
+
+@pytest.fixture
+async def stub(tmp_path: Path) -> AsyncIterator[Stub]:
+    async with served(tmp_path) as each:
+        yield each
+
+
+async def test_typed_tensors_are_answered_with_typed_ones(stub: Stub) -> None:
+    call = stub.send("ModelInfer", infer(id="7"))
+    answer = await call
+    (output,) = answer.outputs
+    assert (answer.model_name, answer.id, output.name, output.datatype) == ("good", "7", "predict", "FP64")
+    assert (list(output.shape), list(output.contents.fp64_contents)) == ([1], [SUM])
+    assert not answer.raw_output_contents
+    said = dict(await call.trailing_metadata())
+    assert said["tenantry-server"] == "server-7"
+
+
+async def test_raw_tensors_are_answered_with_raw_ones(stub: Stub) -> None:
+    shaped = [{"name": name, "datatype": "INT16", "shape": [2, 1]} for name in "ab"]
+    raw = [np.array([1, 3], "<i2").tobytes(), np.array([2, 4], "<i2").tobytes()]
+    answer = await stub.send("ModelInfer", infer("good", *shaped, raw_input_contents=raw))
+    assert np.frombuffer(answer.raw_output_contents[0], "<f8").tolist() == [SUM, 107.0]
+    assert not answer.outputs[0].HasField("contents")
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT64", "FP32", "BOOL"])
+async def test_each_type_of_numbers_is_read(stub: Stub, datatype: str) -> None:
+    field = {"FP32": "fp32_contents", "BOOL": "bool_contents", "INT64": "int64_contents"}.get(datatype)
+    field = field or {"UINT64": "uint64_contents", "UINT8": "uint_contents"}.get(datatype, "int_contents")
+    tensors = [{"name": n, "datatype": datatype, "shape": [1, 1], "contents": {field: [1]}} for n in "ab"]
+    answer = await stub.send("ModelInfer", infer("good", *tensors))
+    assert list(answer.outputs[0].contents.fp64_contents) == [102.0]
+
+
+async def test_a_stream_is_answered_in_its_order_and_one_failure_ends_nothing(stub: Stub) -> None:
+    asked = [
+        infer(id="1"),
+        infer("nobody", id="2"),
+        infer("good", ROW, {**OTHER, "shape": [2, 1]}, id="3"),
+        infer(id="4"),
+    ]
+    given = [each async for each in stub.stream(asked)]
+    assert [each.infer_response.id for each in given] == ["1", "2", "3", "4"]
+    assert [bool(each.error_message) for each in given] == [False, True, True, False]
+    assert "no model is assigned to user 'nobody'" in given[1].error_message
+    assert list(given[3].infer_response.outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_what_a_server_and_a_model_say_of_themselves(stub: Stub) -> None:
+    assert (await stub.call("ServerLive")).live
+    assert (await stub.call("ServerReady")).ready
+    assert (await stub.call("ServerMetadata")).name == "tenantry"
+    assert (await stub.call("ModelReady", name="good")).ready
+    assert not (await stub.call("ModelReady", name="coming")).ready
+    metadata = await stub.call("ModelMetadata", name="good")
+    assert [each.name for each in metadata.outputs] == ["predict"]
+    assert metadata.platform == "tenantry_sklearn"
+    states = {each.name: each.state for each in (await stub.call("RepositoryIndex")).models}
+    assert states["good"] == "READY"
+    await stub.call("RepositoryModelUnload", model_name="good")
+    states = {each.name: each.state for each in (await stub.call("RepositoryIndex")).models}
+    assert states["good"] == "UNAVAILABLE"
+    await stub.call("RepositoryModelLoad", model_name="good")
+    assert [each.name for each in (await stub.call("RepositoryIndex", ready=True)).models] == ["good"]
+
+
+_BAD = grpc.StatusCode.INVALID_ARGUMENT
+_HALF = {"name": "a", "datatype": "FP64", "shape": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "words"),
+    [
+        (infer("nobody"), grpc.StatusCode.NOT_FOUND, "no model is assigned to user 'nobody'"),
+        (infer("coming"), grpc.StatusCode.UNAVAILABLE, "coming"),
+        (infer(""), _BAD, "the model name is empty"),
+        (infer(".."), _BAD, "the model name '..' has characters that no user id has"),
+        (
+            infer("../../metrics?x="),
+            _BAD,
+            "the model name '../../metrics?x=' has characters that no user id has",
+        ),
+        (infer("good", model_version="0" * 8), grpc.StatusCode.NOT_FOUND, "version"),
+        (infer("exits"), grpc.StatusCode.INTERNAL, "Exits raised SystemExit"),
+        (infer("good", ROW, {**OTHER, "shape": [2, 1]}), _BAD, "shape"),
+        (infer("good", ROW, {**OTHER, "shape": [-1, 1]}), _BAD, "shape"),
+        (infer("good", ROW, {**OTHER, "datatype": "FP16"}), _BAD, "FP16' has no typed contents"),
+        (infer("good", ROW, {**OTHER, "datatype": "INT64"}), _BAD, "INT64 stands in int64_contents"),
+        (
+            infer("good", ROW, {**OTHER, "datatype": "INT8", "contents": {"int_contents": [300]}}),
+            _BAD,
+            "300 is not an INT8",
+        ),
+        (infer(raw_input_contents=[b""]), _BAD, "raw_input_contents has 1 parts, and there are 2 inputs"),
+        (infer(raw_input_contents=[b"", b""]), _BAD, "give either 'contents' or 'raw_input_contents'"),
+        (infer("good", _HALF, raw_input_contents=[b"1234"]), _BAD, "4 bytes"),
+        (infer(outputs=[{"name": "other"}]), _BAD, "there is no output 'other'"),
+        (
+            infer(outputs=[{"name": "predict", "parameters": {"classification": {"int64_param": 2}}}]),
+            _BAD,
+            "'classification' is not offered",
+        ),
+    ],
+)
+async def test_a_request_that_is_wrong_is_refused_in_words(
+    stub: Stub, asked: Any, code: grpc.StatusCode, words: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.send("ModelInfer", asked)
+    assert raised.value.code() == code, raised.value.details()
+    assert words in str(raised.value.details())
+    assert dict(raised.value.trailing_metadata() or ())["tenantry-reason"]
+    assert list((await stub.send("ModelInfer", infer())).outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_a_larger_message_than_a_body_may_be_is_refused(stub: Stub) -> None:
+    raw = [bytes(8 * BODY_BYTES)] * 2
+    shaped = [{"name": name, "datatype": "FP64", "shape": [BODY_BYTES, 1]} for name in "ab"]
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.send("ModelInfer", infer("good", *shaped, raw_input_contents=raw))
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_bytes_that_are_no_message_end_nothing(stub: Stub) -> None:
+    method: Any = stub._channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await method(b"\xff\xff\xff")
+    assert list((await stub.send("ModelInfer", infer())).outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_a_calls_deadline_is_the_requests(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is still waiting when the time is over; the next caller gets a connection that is free."""
+    monkeypatch.setattr(GatedModel, "gate", gate := type(GatedModel.gate)())
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.send("ModelInfer", infer("gated"), timeout=0.3)
+        assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert list((await stub.send("ModelInfer", infer())).outputs[0].contents.fp64_contents) == [SUM]
+    finally:
+        gate.set()
+
+
+async def test_a_call_needs_the_key_that_a_request_needs(tmp_path: Path) -> None:
+    async with served(tmp_path, gate=gate_of({"key": ["good"]})) as stub:
+        await stub.call("ServerLive")
+        for metadata, code in (
+            ((), grpc.StatusCode.UNAUTHENTICATED),
+            ((("authorization", "Bearer other"),), grpc.StatusCode.UNAUTHENTICATED),
+            (
+                (("authorization", "Bearer key"), ("authorization", "Bearer key")),
+                grpc.StatusCode.UNAUTHENTICATED,
+            ),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await stub.send("ModelInfer", infer(), metadata=metadata)
+            assert raised.value.code() == code
+        shown = (("authorization", "Bearer key"),)
+        assert (await stub.send("ModelInfer", infer(), metadata=shown)).model_name == "good"
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.send("ModelInfer", infer("exits"), metadata=shown)
+        assert raised.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_metadata_is_no_way_around_a_hops_proof(stub: Stub) -> None:
+    """What servers say to one another in headers is not passed on from a caller."""
+    metadata = (
+        ("tenantry-hop", "server-1"),
+        ("tenantry-proof", "x"),
+        ("content-length", "0"),
+        ("host", "x"),
+    )
+    answer = await stub.send("ModelInfer", infer(), metadata=metadata)
+    assert list(answer.outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_many_calls_at_once_get_their_own_answers(stub: Stub) -> None:
+    async def one(number: int) -> list[float]:
+        given = {**ROW, "contents": {"fp64_contents": [float(number)]}}
+        answer = await stub.send("ModelInfer", infer("good", given, OTHER, id=str(number)))
+        assert answer.id == str(number)
+        return list(answer.outputs[0].contents.fp64_contents)
+
+    answers = await asyncio.gather(*map(one, range(300)))
+    assert answers == [[SUM - 1 + number] for number in range(300)]
