@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 
 from tenantry.challenges import Challenges
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
-from tenantry_server.access.hops import Hops
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -109,7 +108,12 @@ def assemble(
     quotas.share = view.share
     gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint)
     hops = gatekeeper.hops
-    warmth = _warmth(settings, registry, table, models, plane, view, hops)
+    own, proven = settings.server_id, challenges.proven
+
+    def warm_list_of(hot: HotUsers) -> WarmList:
+        return WarmList(registry, table, hot, server_id=own, hops=hops, proven=proven)
+
+    warmth = _warmth(settings, registry, table, models, plane, view, warm_list_of)
     prewarmer = warmth.prewarmer
     faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
     plane.report_loads(faults.load_ended)
@@ -253,11 +257,11 @@ def _warmth(
     models: CachedModelRepository,
     plane: DataPlane,
     view: FleetView,
-    hops: Hops | None,
+    warm_list_of: Callable[[HotUsers], WarmList],
 ) -> Warmth:
     own = settings.server_id
     hot = HotUsers(registry, table, models, limit=settings.hot_users, every_s=settings.hot_every_s)
-    warm_list = WarmList(registry, table, hot, server_id=own, hops=hops)
+    warm_list = warm_list_of(hot)
     prewarmer = Prewarmer(
         table,
         Warmer(table, models, plane.load, warm_list.in_memory_elsewhere),

@@ -91,7 +91,7 @@ def _read(text: str) -> Limits:
     try:
         given = json.loads(text)
         return _LIMITS.validate_python({n: value for n, value in given.items() if n in _ALIASES.values()})
-    except (ValueError, AttributeError, ValidationError):
+    except (ValueError, AttributeError, ValidationError, RecursionError):
         return NO_LIMITS  # the operator checked what it wrote; a row that was edited by hand limits nothing
 
 

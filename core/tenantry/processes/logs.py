@@ -2,10 +2,13 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import structlog
+
+_MINUTE_S = 60.0
 
 
 def configure(level: str, *, process: str = "") -> None:
@@ -97,6 +100,40 @@ class OnChange:
         if seen != self._last:
             self._last = seen
             write(event, **fields)
+
+
+class OnceAMinute:
+    """Counts what others do wrong, and logs it once a minute: no stranger fills the log.
+
+    Args:
+        log: where it is logged.
+        event: what is logged.
+        clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Example:
+        >>> from structlog.testing import capture_logs
+        >>> with capture_logs() as lines:
+        ...     broken = OnceAMinute(structlog.get_logger(), "broken answers")
+        ...     for _ in range(3):
+        ...         broken.warning(peer="server-1")
+        >>> [(line["event"], line["count"]) for line in lines]
+        [('broken answers', 1)]
+    """
+
+    def __init__(self, log: Any, event: str, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._event = event
+        self._clock_s = clock_s
+        self._logged_s = float("-inf")
+        self._count = 0
+
+    def warning(self, **fields: Any) -> None:
+        """Count one; log how many there were since the last line, where that was a minute ago."""
+        self._count += 1
+        now_s = self._clock_s()
+        if now_s - self._logged_s >= _MINUTE_S:
+            self._log.warning(self._event, count=self._count, **fields)
+            self._logged_s, self._count = now_s, 0
 
 
 def _named(process: str) -> structlog.typing.Processor:

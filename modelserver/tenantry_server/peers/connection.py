@@ -8,111 +8,32 @@ with aiohttp's ClientSession. A small prediction costs about 60 us, its server i
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import cast
 
-from multidict import CIMultiDict
+from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
+from tenantry_server.peers.answers.heads import MAX_HEAD_BYTES, Head, HeadReader
 
-from tenantry_server.wire import headers
-
-MAX_ANSWER_BYTES = 256 << 20
+MAX_ANSWER_BYTES = 64 << 20
 """A larger answer is not passed on: the client gets it from this server itself."""
 
-_MAX_HEAD_BYTES = 1 << 16
 _JOINED_BYTES = 1 << 16  # smaller bodies are copied behind their head: one call of the system
-_LENGTH = b"\r\ncontent-length:"
-_LENGTH_DIGITS = 12
-_ABOUT_CONNECTION = tuple(
-    b"\r\n%b:" % name
-    for name in (b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer", b"te")
-)
-_HOP_BY_HOP = re.compile(
-    rb"(?<=\r\n)(?:connection|keep-alive|transfer-encoding|upgrade|trailer|te)[ \t]*:[^\r]*\r\n",
-    re.IGNORECASE,
-)
-_CLOSE = re.compile(rb"\r\nconnection:[^\r]*close")
-
-
-class PeerLost(Exception):
-    """A peer did not answer: no connection, a broken one, or bytes that no server of ours sends.
-
-    Args:
-        stale: the connection was kept from before, and nothing was received; another one may work.
-
-        broken: it was the other end that closed the connection; the peer may have ended.
-
-    Attributes:
-        sent: the peer may have worked on the request.
-    """
-
-    def __init__(self, message: str, *, stale: bool = False, broken: bool = False) -> None:
-        super().__init__(message)
-        self.stale = stale
-        self.broken = broken
-        self.sent = False
-
-
-class PeerAnswer:
-    """An answer of a peer.
-
-    Attributes:
-        status: the HTTP status.
-        head: the status line and the headers, a line break after each.
-        body: all of it.
-    """
-
-    __slots__ = ("body", "head", "status")
-
-    def __init__(self, status: int, head: bytes, body: bytes) -> None:
-        self.status = status
-        self.head = head
-        self.body = body
-
-    @property
-    def reason(self) -> str:
-        """The reason that the peer gave for an error; else empty."""
-        return self.headers().get(headers.REASON, "")
-
-    def passed_on(self, added: bytes) -> bytes:
-        """Return the bytes for the client.
-
-        Args:
-            added: header lines, a line break after each.
-        """
-        return b"%b%b\r\n%b" % (self._kept(), added, self.body)
-
-    def headers(self) -> CIMultiDict[str]:
-        """Return the headers, without those about the connection and the length of the body."""
-        found: CIMultiDict[str] = CIMultiDict()
-        for line in self._kept().decode("utf-8", "surrogateescape").split("\r\n")[1:-1]:
-            name, _, value = line.partition(":")
-            found.add(name, value.strip())
-        found.popall("Content-Length", None)
-        return found
-
-    def _kept(self) -> bytes:
-        if _is_plain(self.head.lower()):
-            return self.head  # a tenth of the cost: most answers say nothing about the connection
-        return _HOP_BY_HOP.sub(b"", self.head)
 
 
 class PeerConnection(asyncio.Protocol):
     """An open connection, until it is lost.
 
     Args:
-        server_id: the expected server; an answer that names another one is refused.
+        heads: reads the heads of the peer's answers.
     """
 
-    def __init__(self, server_id: str) -> None:
+    def __init__(self, heads: HeadReader) -> None:
         self._loop = asyncio.get_running_loop()
-        self._named = f"\r\n{headers.SERVER}: {server_id}\r\n".encode()
+        self._heads = heads
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[PeerAnswer] | None = None
-        self._head = b""
-        self._status = 0
-        self._missing_bytes = 0
+        self._head: Head | None = None
         self._received = bytearray()
         self._used = False
         self._keeps = True
@@ -191,28 +112,30 @@ class PeerConnection(asyncio.Protocol):
             self.fail(PeerLost("unsolicited data from the peer"))
             return
         self.waits_since_s = time.monotonic()
-        if self._head:
-            self._received += data
-        else:
+        if self._head is None:
             if self._received:
                 self._received += data
                 data = bytes(self._received)
             end = data.find(b"\r\n\r\n")
-            if end < 0:
-                if len(data) > _MAX_HEAD_BYTES:
-                    self.fail(PeerLost("its headers are too long"))
+            if end < 0 or end > MAX_HEAD_BYTES:
+                if len(data) > MAX_HEAD_BYTES:
+                    self.fail(BrokenAnswer("its headers are too long"))
                 elif not self._received:
                     self._received += data
                 return
-            if not self._read_head(data[: end + 2]):
+            head = self._read_head(data[:end])
+            if head is None:
                 return
             body = data[end + 4 :]
-            if len(body) == self._missing_bytes:
-                self._end(body)
+            if len(body) == head.length:
+                self._end(head, body)
                 return
-            self._received = bytearray(body)
-        if len(self._received) >= self._missing_bytes:
-            self._end(bytes(self._received))
+            self._head, self._received = head, bytearray(body)
+        else:
+            head = self._head
+            self._received += data
+        if len(self._received) >= head.length:
+            self._end(head, bytes(self._received))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request under way, if there is one."""
@@ -233,7 +156,7 @@ class PeerConnection(asyncio.Protocol):
 
     def _begin(self) -> asyncio.Future[PeerAnswer]:
         self._answer = self._loop.create_future()
-        self._head = b""
+        self._head = None
         self._received.clear()
         if self._transport is None:
             self.fail(PeerLost("the connection was lost", stale=self._used))
@@ -253,47 +176,26 @@ class PeerConnection(asyncio.Protocol):
         self._write(b"0\r\n\r\n")
         self.waits_since_s = time.monotonic()
 
-    def _read_head(self, head: bytes) -> bool:
-        lowered = head.lower()
-        status, length = head[9:12], _length_in(lowered)
-        if not head.startswith(b"HTTP/1.1 ") or not status.isdigit() or self._named not in head:
-            self.fail(PeerLost("another server answered in its place"))
-            return False
-        if length is None:
-            self.fail(PeerLost("its answer has no Content-Length"))
-            return False
-        self._head = head
-        self._status = int(status)
-        self._missing_bytes = length
-        if self._missing_bytes > MAX_ANSWER_BYTES:
-            self.fail(PeerLost(f"its answer has {self._missing_bytes} bytes"))
-            return False
-        if not _is_plain(lowered):
-            self._keeps = self._keeps and _CLOSE.search(lowered) is None
-        return True
+    def _read_head(self, data: bytes) -> Head | None:
+        try:
+            head = self._heads.read(data)
+        except BrokenAnswer as broken:
+            self.fail(broken)
+            return None
+        if head.length > MAX_ANSWER_BYTES:
+            self.fail(BrokenAnswer(f"its answer has {head.length} bytes"))
+            return None
+        self._keeps = self._keeps and head.keeps
+        return head
 
-    def _end(self, body: bytes) -> None:
-        if len(body) > self._missing_bytes:
-            self.fail(PeerLost("its answer is longer than its Content-Length"))
+    def _end(self, head: Head, body: bytes) -> None:
+        if len(body) > head.length:
+            self.fail(BrokenAnswer("its answer is longer than its Content-Length"))
             return
         answer, self._answer = self._answer, None
         self.waits_since_s = None
         self._used = True
         if answer is not None:
-            answer.set_result(PeerAnswer(self._status, self._head, body))
-        self._head = b""
+            answer.set_result(PeerAnswer(head.status, head.fields, head.lines, body))
+        self._head = None
         self._received = bytearray()
-
-
-def _length_in(lowered_head: bytes) -> int | None:
-    """Return Content-Length; None where it is missing, or not a sane number."""
-    at = lowered_head.find(_LENGTH) + len(_LENGTH)
-    if at < len(_LENGTH):
-        return None
-    digits = lowered_head[at : lowered_head.index(b"\r\n", at)].strip(b" \t")
-    return int(digits) if digits.isdigit() and len(digits) <= _LENGTH_DIGITS else None
-
-
-def _is_plain(lowered_head: bytes) -> bool:
-    """Return whether no header is about the connection."""
-    return not any(name in lowered_head for name in _ABOUT_CONNECTION)

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from tenantry_server.peers.connection import PeerAnswer, PeerConnection, PeerLost
+from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
+from tenantry_server.peers.answers.heads import HeadReader
+from tenantry_server.peers.connection import PeerConnection
 
 _CONNECT_S = 0.5
 _IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may do so after a minute
@@ -59,6 +61,13 @@ class Forwarded(Protocol):
     def head_for(self, host: bytes) -> bytes:
         """Return the request line and headers for the peer at `host`, an empty line at the end."""
 
+    def check(self, answer: PeerAnswer) -> None:
+        """Refuse an answer that has not the form of one to this request.
+
+        Raises:
+            BrokenAnswer: it has not.
+        """
+
 
 class NoConnection(PeerLost):
     """The peer could not be connected to."""
@@ -79,6 +88,7 @@ class ConnectionPool:
     def __init__(self, server_id: str, endpoint: str, up: Callable[[], bool]) -> None:
         url = urlsplit(endpoint)
         self._server_id = server_id
+        self._heads = HeadReader(server_id)
         self._endpoint = endpoint
         self._up = up
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
@@ -164,7 +174,7 @@ class ConnectionPool:
     async def _connected(self) -> PeerConnection:
         host, port = self._address
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: PeerConnection(self._server_id), host, port, ssl=self._tls
+            lambda: PeerConnection(self._heads), host, port, ssl=self._tls
         )
         return connection
 
@@ -173,12 +183,19 @@ class ConnectionPool:
         head = request.head_for(self._host)
         try:
             if request.body.is_whole:
-                return await connection.ask(head, await request.body.whole())
-            return await connection.ask_in_pieces(head, request.body.pieces())
+                answer = await connection.ask(head, await request.body.whole())
+            else:
+                answer = await connection.ask_in_pieces(head, request.body.pieces())
+            request.check(answer)
+        except BrokenAnswer as broken:
+            connection.fail(broken)  # whatever else comes on it would be taken for an answer, too
+            raise
         except PeerLost as lost:
             if lost.sent and (lost.broken or request.may_hold_up):
                 request.lost.add(self._server_id)
             raise
+        else:
+            return answer
         finally:
             del self._busy[connection]
             if connection.reusable:

@@ -27,8 +27,8 @@ from tenantry.errors import (
 from tenantry.processes.logs import OnChange
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers import choice
+from tenantry_server.peers.answers.answer import PeerAnswer, PeerLost
 from tenantry_server.peers.choice import Ask, Here, Route
-from tenantry_server.peers.connection import PeerAnswer, PeerLost
 from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.hop_request import HopRequest

@@ -5,6 +5,8 @@ import time
 from aiohttp import web
 
 from tenantry_server.access.hops import Hops
+from tenantry_server.peers.answers.answer import PeerAnswer
+from tenantry_server.peers.answers.forms import Form
 from tenantry_server.wire import deadlines, headers
 from tenantry_server.wire.bodies import Body
 
@@ -55,6 +57,7 @@ class HopRequest:
 
     __slots__ = (
         "_first",
+        "_form",
         "_hops",
         "_kept",
         "_method",
@@ -79,6 +82,7 @@ class HopRequest:
     ) -> None:
         self._method = request.method.encode()
         self._target = request.raw_path.encode("utf-8", "surrogateescape")
+        self._form = Form(self._target)
         self._first = b"%b %b HTTP/1.1\r\nHost: " % (self._method, self._target)
         self._hops = hops
         self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
@@ -111,6 +115,14 @@ class HopRequest:
             _TIMEOUT_MS,
             max(0, int(left_s * 1e3)),
         )
+
+    def check(self, answer: PeerAnswer) -> None:
+        """Refuse an answer that has not the form of one to this request.
+
+        Raises:
+            BrokenAnswer: it has not.
+        """
+        self._form.check(answer)
 
 
 _FRESH = f"{headers.FRESH}: required\r\n".encode()

@@ -25,7 +25,7 @@ from tenantry_server.kernels import arrays, packing, unpacking
 from tenantry_server.kernels.arrays import Array, Malformed
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.peers.connection import PeerLost
+from tenantry_server.peers.answers.answer import TYPE, BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.directory import Directory
 from tenantry_server.wire import bodies
 
@@ -38,6 +38,7 @@ _MOST_WAITING = 1024  # then nobody is added: who is asked for often comes again
 _MOST_IDS = 4096  # that are remembered to have no kernel
 _LONGEST_ID = 8 << 10
 _ANSWER_S = 5.0
+_ARRAYS = b"application/octet-stream"
 
 
 class NearCopies:
@@ -189,6 +190,10 @@ class _Question:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._body
+
+    def check(self, answer: PeerAnswer) -> None:
+        if answer.status == 200 and answer.fields.get(TYPE) != _ARRAYS:
+            raise BrokenAnswer("its kernels have another Content-Type")
 
     def head_for(self, host: bytes) -> bytes:
         path, length = PATH.encode(), b"%d" % len(self._body)

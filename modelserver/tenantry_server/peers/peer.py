@@ -9,7 +9,8 @@ import time
 
 import structlog
 
-from tenantry_server.peers.connection import PeerAnswer, PeerLost
+from tenantry.processes.logs import OnceAMinute
+from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.connection_pool import ConnectionPool, Forwarded, NoConnection
 from tenantry_server.peers.health import Health, PeerHealth
 
@@ -49,6 +50,9 @@ class Peer:
         self._probing: asyncio.Task[None] | None = None
         self._next_check: asyncio.TimerHandle | None = None
         self._heard_at_s = 0.0
+        self._broken = OnceAMinute(
+            log, "a peer answers what no server of ours does; its answers are dropped"
+        )
         self.prune = self._connections.prune
 
     @property
@@ -88,7 +92,7 @@ class Peer:
         """Pass a request on.
 
         Raises:
-            PeerLost: no answer came; a probe finds out whether this peer lives.
+            PeerLost: no answer came, or none of ours; a probe finds out whether this peer lives.
         """
         self.in_flight += 1
         if self._next_check is None:
@@ -98,12 +102,20 @@ class Peer:
         except NoConnection as lost:
             self._went_down(str(lost))
             raise
+        except BrokenAnswer as broken:
+            self.broke(str(broken))
+            raise
         except PeerLost as lost:
             log.debug("peer lost", peer=self.server_id, error=str(lost))
             self._doubt()
             raise
         finally:
             self.in_flight -= 1
+
+    def broke(self, problem: str) -> None:
+        """Take note of an answer that breaks the rules: the peer has failed, as if there were none."""
+        self._broken.warning(peer=self.server_id, url=self.endpoint, latest=problem)
+        self._doubt()
 
     def close(self) -> None:
         """End every connection, and every probe."""

@@ -12,8 +12,9 @@ from random import getrandbits
 from tenantry.errors import LeaseLost
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers import choice
+from tenantry_server.peers.answers.answer import PeerAnswer, PeerLost
+from tenantry_server.peers.answers.forms import Form
 from tenantry_server.peers.choice import Ask, Route
-from tenantry_server.peers.connection import PeerAnswer, PeerLost
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
 from tenantry_server.quotas.quotas import Left
@@ -129,6 +130,12 @@ class Spread:
             peer.lease_over()
         return answer if answer.status == 200 else None
 
+    def broke(self, target: Target, problem: str) -> None:
+        """Take note that a server's answer is not one to the part that it was sent."""
+        peer = self._directory.peers.get(target.peer_id)
+        if peer is not None:
+            peer.broke(problem)
+
 
 class _Sent:
     """A part as a request to a peer, and its own body."""
@@ -138,6 +145,7 @@ class _Sent:
 
     def __init__(self, part: Part, server_id: str, hops: Hops | None, *, fresh: bool) -> None:
         self._part = part
+        self._form = Form(part.target.encode())
         self._server_id = server_id
         self._hops = hops
         self._fresh = fresh
@@ -150,6 +158,9 @@ class _Sent:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._part.body
+
+    def check(self, answer: PeerAnswer) -> None:
+        self._form.check(answer)
 
     def head_for(self, host: bytes) -> bytes:
         target, length = self._part.target.encode(), b"%d" % len(self._part.body)

@@ -8,19 +8,22 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 from yarl import URL
 
 from tenantry.errors import InvalidRequest
-from tenantry.placement import SHARDS
+from tenantry.placement import SHARDS, shard_of
 from tenantry_server.access.hops import Hops
+from tenantry_server.peers.answers import bounded
 from tenantry_server.wire import headers
 
 log = structlog.get_logger(__name__)
 
 PATH = "/peers/warm"
 _ANSWER_S = 5.0
+_MOST_BYTES = 16 << 20  # a hundred thousand users
 
 
 def routes(warm_users: Callable[[Collection[int]], Awaitable[Sequence[str]]]) -> list[web.RouteDef]:
@@ -50,7 +53,8 @@ async def ask(
         base URL -> users, the most important first; None where the server did not answer.
     """
     timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=jar) as session:
         lists = await asyncio.gather(
             *(_ask_one(session, url, asked, hops) for url, asked in shards.items())
         )
@@ -67,15 +71,27 @@ async def _ask_one(
             urlsplit(url).netloc.encode(), b"GET", target.encode(), b"0"
         ).decode()
     try:
-        async with session.get(URL(url + target, encoded=True), headers=sent) as response:
-            response.raise_for_status()
-            document = await response.json()
-            return [str(user_id) for user_id in document["users"]]
-    except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError) as error:
+        asked = URL(url + target, encoded=True)
+        async with session.get(asked, headers=sent, allow_redirects=False) as response:
+            return _users_in(response.status, await bounded.read(response, most_bytes=_MOST_BYTES), shards)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         log.warning(
             "a server does not say which models are warm there", url=url, error=type(error).__name__
         )
         return None
+
+
+def _users_in(status: int, body: bytes, shards: Collection[int]) -> list[str]:
+    """Return the users of an answer, without those of shards that nobody asked about.
+
+    Raises:
+        ValueError: no server of ours answers so.
+    """
+    document = orjson.loads(body) if status == 200 else None
+    users = document.get("users") if isinstance(document, dict) else None
+    if not isinstance(users, list) or not all(type(user_id) is str for user_id in users):
+        raise ValueError(f"not a list of users (status {status})")
+    return [user_id for user_id in users if shard_of(user_id) in shards]
 
 
 def _shards_of(text: str) -> set[int]:

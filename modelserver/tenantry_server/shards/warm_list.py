@@ -4,12 +4,12 @@ Nothing depends on another server's answer: where it gives none, the list that i
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, zip_longest
 
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
-from tenantry.registry import ServerRegistry
+from tenantry.registry import Server, ServerRegistry
 from tenantry_server.access.hops import Hops
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import warm_query
@@ -25,6 +25,7 @@ class WarmList:
         hot: has what the owners wrote down.
         server_id: this server's.
         hops: proves to the owners that this server asks; None: nothing does.
+        proven: leaves out the servers that have not proved who they are: a row alone is not asked.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class WarmList:
         *,
         server_id: str,
         hops: Hops | None = None,
+        proven: Callable[[Sequence[Server]], Sequence[Server]] = list,
     ) -> None:
         self._registry = registry
         self._table = table
         self._hot = hot
         self._server_id = server_id
         self._hops = hops
+        self._proven = proven
 
     async def users_of(self, shards: Collection[int]) -> Sequence[str]:
         """Return the users of these shards whose models the owners hold in memory.
@@ -85,4 +88,4 @@ class WarmList:
             servers = await asyncio.to_thread(self._registry.servers)
         except RegistryUnavailable:
             return {}
-        return {server.server_id: server.endpoint for server in servers if server.live}
+        return {server.server_id: server.endpoint for server in self._proven(servers) if server.live}

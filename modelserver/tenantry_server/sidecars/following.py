@@ -5,6 +5,7 @@ the answer before it brought; so there is never more than one under way.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
@@ -15,18 +16,22 @@ from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.peers.answers import bounded
 from tenantry_server.sidecars import messages, routes
+from tenantry_server.sidecars.feed import LEASE_S
 
 log = structlog.get_logger(__name__)
 
 _ANSWER_S = 2.5  # within a lease; an answer without news comes after a second
 _AGAIN_S = 0.1
+_MOST_BYTES = 1 << 30  # a million tenants and more
+_CHALLENGE = re.compile("[0-9a-f]{32}")
 
 Fetch = Callable[[str, str], Awaitable[bytes]]
 """From a server's base URL and a cursor to the answer's body.
 
 Raises:
-    OSError, TimeoutError: the server did not answer, or refused.
+    OSError, TimeoutError, ValueError: the server did not answer as servers of ours do, or refused.
 """
 
 
@@ -99,7 +104,7 @@ class ServerFollower:
                 self._discard(model_id)
         self.cursor = answer.cursor
         self._table.contact.answered()
-        self._table.contact.renewed(until_s=began_s + answer.lease_s)
+        self._table.contact.renewed(until_s=began_s + min(answer.lease_s, LEASE_S))
         return True
 
     def _goes_back(self, changes: Changes) -> bool:
@@ -137,9 +142,12 @@ class HttpFetch:
             headers[routes.PROOF] = routes.proof(self._secret.get_secret_value(), self._follower, asked)
         query = {"follower": self._follower, "cursor": cursor}
         try:
-            async with self._session.get(url + routes.PATH, params=query, headers=headers) as response:
+            async with self._session.get(
+                url + routes.PATH, params=query, headers=headers, allow_redirects=False
+            ) as response:
                 if response.status == 401:
-                    self._challenges = {url: response.headers.get(routes.CHALLENGE, "")}
-                return response.status, await response.read()
+                    asked = response.headers.get(routes.CHALLENGE, "")
+                    self._challenges = {url: asked} if _CHALLENGE.fullmatch(asked) else {}
+                return response.status, await bounded.read(response, most_bytes=_MOST_BYTES)
         except aiohttp.ClientError as error:
             raise ConnectionError(f"{type(error).__name__}: {error}") from error

@@ -16,12 +16,12 @@ import orjson
 import structlog
 from aiohttp import http_exceptions, web
 
+from tenantry.processes.logs import OnceAMinute
 from tenantry_server.wire import error_responses
 from tenantry_server.wire.answers import WholeAnswer
 
 log = structlog.get_logger(__name__)
 
-_EVERY_S = 60.0
 # What a user id may hold and clients encode (RFC 3986, section 2.2): @ + and :. Whatever else is encoded
 # needs no encoding, or is not part of a path here.
 _ODD = re.compile(r"%(?!40|2[Bb]|3[Aa])")
@@ -55,17 +55,11 @@ class Minute:
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._clock_s = clock_s
-        self._logged_s = float("-inf")
-        self._count = 0
+        self._log = OnceAMinute(log, "requests refused that are not HTTP", clock_s)
 
     def add(self, kind: str) -> None:
         """Count one, and log all since the last line where that was a minute ago."""
-        self._count += 1
-        now_s = self._clock_s()
-        if now_s - self._logged_s >= _EVERY_S:
-            log.warning("requests refused that are not HTTP", count=self._count, latest=kind)
-            self._logged_s, self._count = now_s, 0
+        self._log.warning(latest=kind)
 
 
 class _Last(WholeAnswer):

@@ -54,7 +54,8 @@ class Exchange:
 
     async def answer(self, body: bytes = b"[1.0]", status: int = 200, **headers: str) -> None:
         """Answer as a server of ours does; `a_b` names the header A-B."""
-        named = {"Tenantry-Server": "peer", "Content-Length": str(len(body))}
+        named = {"Tenantry-Server": "peer", "Content-Type": "application/json"}
+        named["Content-Length"] = str(len(body))
         named |= {key.replace("_", "-"): value for key, value in headers.items()}
         lines = [f"HTTP/1.1 {status} OK", *(f"{key}: {value}" for key, value in named.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)

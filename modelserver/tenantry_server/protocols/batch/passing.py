@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -16,7 +15,8 @@ from tenantry_server.peers.forwarder import FINAL
 from tenantry_server.peers.spread import Part, Spread, Target
 from tenantry_server.predicting.batches import Users, turns
 from tenantry_server.predicting.together import Answers
-from tenantry_server.protocols.batch.errors import PeerRefusal, Refusal
+from tenantry_server.protocols.batch import peer_answers
+from tenantry_server.protocols.batch.errors import PeerRefusal
 from tenantry_server.protocols.batch.inside import Form, Inside
 from tenantry_server.rows.batch import AT_ONCE, Batch
 
@@ -100,11 +100,7 @@ class Run:
             lambda: list(self._bodies(rows)), rows=len(rows)
         ):
             part = Part(self._target(), body, self._ends_s)
-            answer = await spread.ask(target, part)
-            merged = None
-            if answer is not None:
-                merge = partial(self._merge, some, answer.body)
-                merged = await self._inside.batches.aside(merge, rows=len(some))
+            merged = await self._merged(spread, target, part, some)
             if merged is None:
                 lost |= part.lost
                 again.update(str(self._batch.users[row]) for row in some)
@@ -123,6 +119,18 @@ class Run:
                 self._answers.refuse(theirs, ServersLost(sorted(lost)))
             return
         await self._rest(left, tried | {target.peer_id}, lost)
+
+    async def _merged(
+        self, spread: Spread, target: Target, part: Part, rows: Sequence[int]
+    ) -> set[str] | None:
+        """Send a part and keep its answer; return as `_merge`."""
+        answer = await spread.ask(target, part)
+        if answer is None:
+            return None
+        merged = await self._inside.batches.aside(partial(self._merge, rows, answer.body), rows=len(rows))
+        if merged is None:
+            spread.broke(target, "its answer is not one to the rows that it was sent")
+        return merged
 
     def _target(self) -> str:
         return f"{self._form.path}?user_column={quote(self._batch.user_column, safe='')}"
@@ -159,15 +167,11 @@ class Run:
 
     def _merge(self, rows: Sequence[int], body: bytes) -> set[str] | None:
         """Keep what a peer answered; return users that another server may know better, None: no answer."""
-        try:
-            document = orjson.loads(body)
-            values, refused = document[self._form.key], document["errors"]
-            if len(values) != len(rows):
-                return None
-            row_of = {self._batch.number(row): row for row in rows}
-            errors = {row_of[each["row"]]: _refusal(each) for each in refused}
-        except (ValueError, KeyError, TypeError):
+        row_of = {self._batch.number(row): row for row in rows}
+        read = peer_answers.read(body, self._form, row_of, self._batch.user_column)
+        if read is None:
             return None
+        values, errors = read
         again = {
             str(self._batch.users[row])
             for row, refusal in errors.items()
@@ -181,7 +185,3 @@ class Run:
             else:
                 self._answers.put((row,), (value,))
         return again
-
-
-def _refusal(given: dict[str, Any]) -> Refusal:
-    return Refusal(int(given["status"]), str(given["reason"]), str(given["message"]))

@@ -12,6 +12,7 @@ from tests.support.network import scripted_peer
 from tests.support.network.beside_scripted_peer import (
     PLAIN,
     WAYS,
+    answer_to,
     answers,
     ask,
     serving,
@@ -84,7 +85,7 @@ async def says_too_much(exchange: Exchange) -> None:
 
 async def can_not(exchange: Exchange) -> None:
     await exchange.body()
-    await exchange.answer(b"{}", 503, Tenantry_Reason="ArtifactUnavailable")
+    await exchange.answer(b'{"error": {}}', 503, Tenantry_Reason="ArtifactUnavailable")
 
 
 FAILURES = [
@@ -127,7 +128,7 @@ async def test_a_request_that_two_servers_were_lost_on_is_not_tried_on_a_third(
 
     async def cuts(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer() if warm and exchange.number == 0 else exchange.cut()
+        await exchange.answer(answer_to(exchange)) if warm and exchange.number == 0 else exchange.cut()
 
     async with (
         scripted_peer.running(cuts) as peer,
@@ -173,7 +174,7 @@ async def test_two_silent_servers_are_no_reason_to_fail_where_no_model_holds_up_
 async def test_an_answer_that_no_other_server_could_better_is_final(reason: str, way: str) -> None:
     async def waits(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer(b"{}", 503, Tenantry_Reason=reason, Retry_After="1")
+        await exchange.answer(b'{"error": {}}', 503, Tenantry_Reason=reason, Retry_After="1")
 
     async with serving(waits) as (servers, _):
         reply = await ask(servers, way)
@@ -208,7 +209,7 @@ async def test_a_peer_may_answer_before_it_has_read_the_body() -> None:
     answered = asyncio.Event()
 
     async def refuses(exchange: Exchange) -> None:
-        await exchange.answer(b"{}", 422)
+        await exchange.answer(b'{"error": {}}', 422)
         answered.set()
         await exchange.left()
 

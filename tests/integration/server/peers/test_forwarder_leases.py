@@ -60,7 +60,7 @@ async def test_a_peer_whose_lease_is_over_is_not_asked_again_at_once() -> None:
 
     async def has_none(exchange: Exchange) -> None:
         await exchange.body()
-        await exchange.answer(b"{}", 503, Tenantry_Reason="LeaseLost")
+        await exchange.answer(b'{"error": {}}', 503, Tenantry_Reason="LeaseLost")
 
     async with serving(has_none) as (servers, peer):
         for _ in range(3):

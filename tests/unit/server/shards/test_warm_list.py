@@ -122,6 +122,17 @@ async def test_the_holder_tells_what_is_warm_the_most_recently_used_first(fleet:
     assert await new.warm_list.users_of(shards_of("ann", "bob", "cid")) == ["ann", "bob"]
 
 
+async def test_a_row_that_proves_nothing_is_not_asked(fleet: Fleet) -> None:
+    """Anybody who may write a row could otherwise say which models this server loads."""
+    invented, new = await fleet.server("invented"), await fleet.server("new")
+    fleet.place(ann="invented")
+    invented.use("ann")
+    assert await new.warm_list.users_of(shards_of("ann")) == ["ann"]
+    cautious = WarmList(new.registry, new.table, new.hot, server_id="new", proven=lambda _: [])
+    assert await cautious.users_of(shards_of("ann")) == []
+    assert await cautious.in_memory_elsewhere({"ann"}) == set()
+
+
 async def test_several_holders_tell_by_turns(fleet: Fleet) -> None:
     one, two = await fleet.server("one"), await fleet.server("two")
     new = await fleet.server("new")
