@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
+.PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -72,6 +72,21 @@ charts: ## what charts/ holds copies of, copied again
 	cp crds/tenantmodel.yaml crds/tenantpolicy.yaml charts/tenantry-crds/templates/
 	cp manifests/components/monitoring/alerts.yaml charts/tenantry/files/
 
+# In an environment apart: what writes locks and bills of materials has dependencies of its own.
+LOCKING := $(VENV)-lock
+$(LOCKING)/.made: Makefile
+	$(PYTHON) -m venv $(LOCKING)
+	$(LOCKING)/bin/pip install --quiet --disable-pip-version-check 'uv==0.13.9' 'cyclonedx-bom==7.5.0' 'cyclonedx-python-lib[json-validation]==11.12.0'
+	@touch $@
+
+lock: $(LOCKING)/.made ## requirements.lock: every version of constraints.txt that `tenantry[all]` needs, with its hashes
+	$(LOCKING)/bin/uv pip compile --quiet pyproject.toml --extra all --constraint constraints.txt --generate-hashes \
+		--universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock
+
+sbom: $(LOCKING)/.made ## sbom.cdx.json: what an installation by requirements.lock holds (CycloneDX 1.6), valid by its schema
+	$(LOCKING)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --spec-version 1.6 --validate --output-file sbom.cdx.json
+
 envtest: $(VENV)/.dev ## the test API server's binaries, and where they are
 	$(BIN)/python -m tests.support.kubernetes.envtest
 
@@ -112,4 +127,4 @@ soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEE
 	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py
 
 clean: ## the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage site demo-data
+	rm -rf $(VENV) $(LOCKING) sbom.cdx.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage site demo-data
