@@ -47,17 +47,21 @@ class Table:
         at = self._place(field)
         return None if at is None else Table(self._data, at + self._read("I", at))
 
-    def text(self, field: int) -> str:
-        """Return a text; empty where it is left out."""
+    def text(self, field: int, most_bytes: int) -> str:
+        """Return a text; empty where it is left out. Many fields may name one, so it is bounded."""
         at, length = self._vector(field, 1)
+        if length > most_bytes:
+            raise Malformed("a name that is too long")
         try:
             return self._data[at : at + length].decode()
         except UnicodeDecodeError:
             raise Malformed("a name is not UTF-8") from None
 
-    def tables(self, field: int) -> "list[Table]":
-        """Return a vector of tables."""
+    def tables(self, field: int, most: int) -> "list[Table]":
+        """Return a vector of tables. Many of them may be the same one, so their count is bounded."""
         at, length = self._vector(field, 4)
+        if length > most:
+            raise Malformed("too many tables")
         places = [at + 4 * number for number in range(length)]
         return [Table(self._data, place + self._read("I", place)) for place in places]
 
@@ -109,7 +113,7 @@ class Builder:
         >>> builder = Builder()
         >>> (name,) = builder.table(0, OFFSET)
         >>> builder.text(name, "km")
-        >>> Table.root(bytes(builder.data)).text(0)
+        >>> Table.root(bytes(builder.data)).text(0, most_bytes=99)
         'km'
     """
 

@@ -15,6 +15,7 @@ from tenantry_server.rows.arrow.flat import Malformed, Table
 from tenantry_server.rows.table_batch import Column, check_user_column
 
 _MOST_COLUMNS = 10_000
+_LONGEST_NAME = 4096  # bytes
 _Buffers = Sequence[memoryview]
 
 
@@ -95,10 +96,10 @@ def _message(body: bytes, at: int) -> tuple[Table | None, int]:
 
 
 def _schema(schema: Table) -> dict[str, _Kind]:
-    fields = schema.tables(1)
-    if schema.number(0, "h") or len(fields) > _MOST_COLUMNS:
-        raise Malformed("big-endian, or too many columns")
-    kinds = {field.text(0): _kind(field) for field in fields}
+    fields = schema.tables(1, _MOST_COLUMNS)
+    if schema.number(0, "h"):
+        raise Malformed("big-endian")
+    kinds = {field.text(0, _LONGEST_NAME): _kind(field) for field in fields}
     if len(kinds) != len(fields):
         raise Malformed("a name twice")
     return kinds
@@ -106,7 +107,7 @@ def _schema(schema: Table) -> dict[str, _Kind]:
 
 def _kind(field: Table) -> _Kind:
     number, described = field.number(2, "B"), field.table(3)
-    if described is None or field.has(4) or field.tables(5):
+    if described is None or field.has(4) or field.tables(5, 0):
         raise Malformed("a dictionary, or a column of columns")
     dtype: Any = None
     shown = "string"
@@ -133,6 +134,8 @@ def _batch(batch: Table, kinds: dict[str, _Kind], body: memoryview) -> dict[str,
         raise Malformed("compressed, or not the columns of the schema")
     if any(start < 0 or size < 0 or start + size > len(body) for start, size in places):
         raise Malformed("a buffer outside its message")
+    if sum(size for _, size in places) > len(body):  # each column is copied
+        raise Malformed("buffers that overlap")
     following = iter([body[start : start + size] for start, size in places])
     columns: dict[str, Column] = {}
     for (name, kind), (length, nulls), count in zip(kinds.items(), nodes, wanted, strict=True):
