@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,12 @@ def test_a_trust_root_of_sigstore_is_used_without_a_network(
     with pytest.raises(SignatureRefused) as caught:
         check(URI, SHA256, json.dumps(signed).encode(), Trust(sigstore=json.dumps(config), identities=who))
     assert caught.value.reason in ("SignatureUntrusted", "SignatureInvalid")
+
+
+def test_what_the_extra_has_to_name(signers: Signers) -> None:
+    """The library imports pyOpenSSL for keys, too, and does not declare it: our extra does."""
+    declared = " ".join(metadata.requires("model-signing") or []).lower()
+    assert "pyopenssl" not in declared, "it is declared now: take it out of the extra `signing`"
 
 
 def test_what_one_signature_costs(signers: Signers) -> None:

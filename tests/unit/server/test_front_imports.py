@@ -15,6 +15,9 @@ _HEAVY = (
     "xgboost",
     "lightgbm",
     "pyarrow",
+    "model_signing",
+    "sigstore",
+    "OpenSSL",
 )
 
 

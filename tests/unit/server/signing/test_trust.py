@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tenantry.errors import InvalidSetting
+from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust, Trust, TrustSource
+from tenantry_server.supply import trust_of
 
 
 def pem(text: str, kind: str = "PUBLIC KEY") -> str:
@@ -71,3 +73,14 @@ async def test_changes_are_followed_and_a_file_that_is_gone_changes_nothing(tmp_
     file.write_text(pem("b"))
     await trust.read_again()
     assert (heard, trust.now.keys) == ([False, True], (pem("b"),))
+
+
+def test_a_server_that_could_verify_nothing_does_not_start(tmp_path: Path) -> None:
+    """The environment for development lacks the library."""
+    with pytest.raises(InvalidSetting, match="no signer is trusted; set TENANTRY_SIGNATURE_KEYS"):
+        trust_of(ServerSettings.load(signatures="required"))
+    key = tmp_path / "key.pub"
+    key.write_text(pem("a"))
+    with pytest.raises(InvalidSetting, match=r"without model_signing, OpenSSL: pip install 'tenantry"):
+        trust_of(ServerSettings.load(signature_keys=str(key)))
+    assert not trust_of(ServerSettings.load()).now.anybody
