@@ -27,6 +27,7 @@ from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.wire import bodies, error_responses, headers, refusals
 from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
@@ -135,7 +136,12 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     app = web.Application(
         client_max_size=max_body_bytes,
         middlewares=[
-            _errors_as_json(server_id, metrics, registry_age_s, _Way(gate, forwarder, explained, fleet_map))
+            _errors_as_json(
+                server_id,
+                metrics,
+                registry_age_s,
+                _Way(gate, plane.quotas, forwarder, explained, fleet_map),
+            )
         ],
     )
     app[bodies.ARRIVING] = arriving
@@ -243,6 +249,7 @@ class _Way:
     """What a request passes before its handler, and what its answer says of the fleet."""
 
     gate: Gate
+    quotas: Quotas
     forwarder: Forwarder | None
     explained: Explained | None
     fleet_map: FleetMap | None
@@ -250,11 +257,16 @@ class _Way:
 
 async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.StreamResponse:
     await admit(way.gate, request)
-    forwarder = way.forwarder
-    user_id = None if forwarder is None else await protocols.user_id_of(request)
-    if forwarder is None or user_id is None:
+    user_id = await protocols.user_id_of(request)
+    if user_id is None:
         return await handler(request)
-    return await forwarder.handle(request, user_id, handler)
+
+    async def here(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST" and _is_prediction(request.path):
+            way.quotas.check_rate(user_id)
+        return await handler(request)
+
+    return await (here(request) if way.forwarder is None else way.forwarder.handle(request, user_id, here))
 
 
 def _words(error: TenantryError) -> str:

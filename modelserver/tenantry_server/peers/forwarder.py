@@ -21,7 +21,6 @@ from tenantry.errors import (
     ModelQuarantined,
     ModelStalled,
     PredictionTimeout,
-    QuotaExceeded,
     ServersLost,
 )
 from tenantry.processes.logs import OnChange
@@ -146,22 +145,32 @@ class Forwarder:
             passed_on=self._passed_on,
         )
 
+    def check_told(self, user_id: str) -> None:
+        """Refuse a prediction that other servers count and would refuse.
+
+        Raises:
+            QuotaExceeded: the server that counts for this user said so a moment ago.
+        """
+        if self.directory.peers:  # without any, this server answers
+            self._quotas.check_told(user_id)
+
     async def pass_on_plain(self, request: web.Request, user_id: str) -> WholeAnswer | None:
         """Pass on a prediction whose body has arrived, past the application; None: the application answers.
 
         That saves the router, the middleware and the making of headers: the bytes that the peer sent go
         to the client.
+
+        Raises:
+            QuotaExceeded: as `check_told`.
         """
         if not self.directory.peers or not self._view.lease_held:
             return None
         route = choice.choose(choice.Request(user_id, draw=getrandbits(32)), self._view)
         if isinstance(route, Here) or self._body_of(request).length > self._max_body_bytes:
             return None
+        self._quotas.check_told(user_id)
         try:
-            self._quotas.check_told(user_id)
             answer, _ = await self._ask(request, route)
-        except QuotaExceeded:
-            return None  # the application describes it
         except ServersLost as lost:
             request[_LOST] = lost
             return None

@@ -103,6 +103,10 @@ class DataPlane:
             return None
         return model_id, resident
 
+    def knows(self, user_id: str) -> bool:
+        """Return whether it is known, without asking SQL, which model is the user's; raise as `pace`."""
+        return self._info.peek(user_id) is not None
+
     def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
         """Do `predict_now` with the model that `find_quick` found."""
         model_id, resident = found
@@ -190,12 +194,8 @@ class DataPlane:
         Raises:
             ModelNotAssigned, ModelNotReady, RegistryUnavailable: as the model info repository.
         """
-        model_id = self._info.peek(user_id)
-        if model_id is None:
-            model_id = await contained_in(
-                self._info_pool, lambda: self._info.get_model_id_by_user_id(user_id)
-            )
-        return model_id
+        model_id, ask = self._info.peek(user_id), partial(self._info.get_model_id_by_user_id, user_id)
+        return await contained_in(self._info_pool, ask) if model_id is None else model_id
 
     async def card_of(self, user_id: str) -> tuple[Card | None, str]:
         """Return the card of this user's model, read from its store, and the model id.

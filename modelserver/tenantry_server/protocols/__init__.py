@@ -14,6 +14,7 @@ from tenantry_server.protocols import forecast, native, timeseries, v1
 from tenantry_server.protocols.openapi import routes as openapi
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import routes as v2
+from tenantry_server.wire import error_responses
 
 __all__ = ["PREDICTIONS", "Service", "error_words", "routes", "user_id_of"]
 
@@ -53,9 +54,5 @@ def error_words(path: str) -> Callable[[str, str], Any] | None:
     if path.startswith(timeseries.PREFIX):
         return timeseries.error
     if path.startswith(("/v1/", "/v2/")) or path == "/v2":
-        return _kserve_error
+        return error_responses.kserve
     return None
-
-
-def _kserve_error(_reason: str, message: str) -> Any:
-    return {"error": message}  # KServe's and Triton's clients show this text

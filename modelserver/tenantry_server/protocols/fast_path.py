@@ -1,8 +1,9 @@
 """The fast path: answers plain predictions as their bytes arrive, before aiohttp makes a request of them.
 
 A prediction is plain where aiohttp's parser has accepted its headers before, its body is here and small
-(see `wire.plain_connection`), and its model is in memory and quick. Everything else goes to aiohttp
-unchanged, and gets the same answer there, byte for byte but for the date.
+(see `wire.plain_connection`), and its model is in memory and quick; or where its user's rate is used up:
+then its body is not even parsed. Everything else goes to aiohttp unchanged, and gets the same answer there,
+byte for byte but for the date.
 """
 
 import logging
@@ -16,6 +17,7 @@ import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
 from tenantry import TenantryError
+from tenantry.errors import QuotaExceeded
 from tenantry_server.access.gate import Gate
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetMap
@@ -23,7 +25,8 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
-from tenantry_server.wire import headers
+from tenantry_server.wire import error_responses, headers, refusals
+from tenantry_server.wire.answers import WholeAnswer
 from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
 from tenantry_server.wire.plain_connection import PlainServer
 
@@ -35,6 +38,11 @@ _PATHS: dict[int, str] = {
     Form.NATIVE: "/predict/{}",
     Form.V1: "/v1/models/{}:predict",
     Form.V2: "/v2/models/{}/infer",
+}
+_WORDS = {
+    Form.NATIVE: error_responses.native,
+    Form.V1: error_responses.kserve,
+    Form.V2: error_responses.kserve,
 }
 _ROOT = logging.getLogger()
 _NAME = "([A-Za-z0-9._~@:+-]+)"
@@ -86,6 +94,7 @@ class FastPath:
         PlainServer.take_over(server, self)
         if self._forwarder is not None:
             server.request_handler = self._passing_on(server.request_handler, self._forwarder)
+        server.request_handler = refusals.knowing_expectations(server.request_handler)
 
     def _passing_on(self, application: _Handler, forwarder: Forwarder) -> _Handler:
         """Return a handler that has plain predictions answered by peers, past the application."""
@@ -94,14 +103,25 @@ class FastPath:
             if request.method == "POST" and _arrived(request):
                 named = _PREDICTION.fullmatch(request.raw_path)
                 if named is not None and self._may_pass_on(request, named[named.lastindex or 1]):
-                    began_s = time.perf_counter()
-                    passed_on = await forwarder.pass_on_plain(request, named[named.lastindex or 1])
+                    passed_on = await self._passed_on(request, forwarder, named)
                     if passed_on is not None:
-                        self._answered(passed_on.status, time.perf_counter() - began_s)
                         return passed_on
             return await application(request)
 
         return handler
+
+    async def _passed_on(
+        self, request: web.Request, forwarder: Forwarder, named: re.Match[str]
+    ) -> WholeAnswer | None:
+        began_s, form = time.perf_counter(), named.lastindex or 1
+        try:
+            passed_on = await forwarder.pass_on_plain(request, named[form])
+        except QuotaExceeded as error:
+            answer, length = self._refusal(error, form)
+            passed_on = WholeAnswer(answer, length, 429)
+        if passed_on is not None:
+            self._answered(passed_on.status, time.perf_counter() - began_s)
+        return passed_on
 
     def _may_pass_on(self, request: web.Request, user_id: str) -> bool:
         if headers.HOP in request.headers or headers.PROOF in request.headers:
@@ -118,17 +138,31 @@ class FastPath:
     def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
         """Return the whole answer to a plain request; None: the application has to see it."""
         began_s = time.perf_counter()
-        form, user_id, _ = target
-        gate = self._gate
+        user_id, gate, quotas = target.user_id, self._gate, self._plane.quotas
         if gate.required and not (
             gate.admits(block.authorization, user_id)
             if block.proof is None
             else self._is_hop(target, block, block.proof)
         ):
             return None
+        limits = quotas.of(user_id)
+        if limits is None:
+            return self._predicted(target, block, body, began_s)
+        if limits.counts_requests:
+            refusal = None if block.may_be_hop else self._refused(target)
+            if refusal is not None:
+                return self._counted(refusal, 429, user_id, began_s)
+            if quotas.share(user_id) is None:
+                return None
+        mark = quotas.mark(user_id)
+        answer = self._predicted(target, block, body, began_s)
+        if answer is None:
+            quotas.restore(user_id, mark)  # the application counts the request
+        return answer
+
+    def _predicted(self, target: Target, block: Block, body: bytes, began_s: float) -> bytes | None:
+        form, user_id, _ = target
         about = self._json
-        if self._plane.quotas.is_elsewhere(user_id):
-            return None
         try:
             found = self._plane.find_quick(user_id)
             if found is None:
@@ -145,14 +179,42 @@ class FastPath:
             return None  # the application meets the error again, and describes it
         if content is None:
             return None
+        whole = self._whole(f"{about}{headers.value_of(found[0])}", content)
+        return self._counted(whole, 200, user_id, began_s)
+
+    def _refused(self, target: Target) -> bytes | None:
+        """Return the refusal that the application would give by the user's rate; None: ask on."""
+        user_id, quotas = target.user_id, self._plane.quotas
+        try:
+            if not self._plane.knows(user_id):
+                return None
+            share = quotas.share(user_id)
+            if share is None and self._forwarder is not None:
+                self._forwarder.check_told(user_id)
+            elif share is not None and share.count == 1:  # of several holders another one may answer
+                quotas.check_rate(user_id)
+        except QuotaExceeded as error:
+            return self._refusal(error, target.form)[0]
+        except TenantryError:
+            return None
+        return None
+
+    def _refusal(self, error: QuotaExceeded, form: int) -> tuple[bytes, int]:
+        """Return a whole refusal, and the length of its body."""
+        start, content = error_responses.over_rate(error, _WORDS[Form(form)])
+        return self._whole(start, content), len(content)
+
+    def _whole(self, start: str, content: bytes) -> bytes:
         if time.time() >= self._date_until_s:
             self._new_second()
-        head = f"{about}{headers.value_of(found[0])}{self._middle}{len(content)}{self._end}"
+        return f"{start}{self._middle}{len(content)}{self._end}".encode() + content
+
+    def _counted(self, answer: bytes, status: int, user_id: str, began_s: float) -> bytes:
         seconds = time.perf_counter() - began_s
-        self._answered(200, seconds)
+        self._answered(status, seconds)
         if _ROOT.isEnabledFor(logging.DEBUG):
-            log.debug("predict", user=user_id, status=200, ms=round(seconds * 1e3, 2))
-        return head.encode() + content
+            log.debug("predict", user=user_id, status=status, ms=round(seconds * 1e3, 2))
+        return answer
 
     def _v2(self, user_id: str, found: Any, block: Block, body: bytes) -> tuple[bytes | None, str]:
         asked = infer_request.parse(body, block.json_length)

@@ -10,6 +10,7 @@ import enum
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
 from tenantry.manifest.limits import NO_LIMITS, Limits
@@ -35,6 +36,10 @@ class Share:
 
 ALL = Share(0, 1)
 """This server holds it, and no other one."""
+
+
+Mark: TypeAlias = tuple[float, dict[str, int]]
+"""When a user's next request is due, and what was refused, as they stood at one moment."""
 
 
 class Left(enum.Enum):
@@ -116,6 +121,31 @@ class Quotas:
             wait_s = self._rate_of(user_id).take(*self._shared_rate(user_id, limits), now_s=self._clock_s())
             if wait_s:
                 raise self._too_fast(user_id, limits, wait_s)
+
+    def check_rate(self, user_id: str) -> None:
+        """Refuse what `take` would refuse in any case, before the request is read; count nothing.
+
+        Raises:
+            QuotaExceeded: the user's rate is used up here.
+        """
+        rate = self._rates.get(user_id)
+        limits = None if rate is None else self.of(user_id)
+        if rate is None or limits is None or limits.requests_per_second is None:
+            return
+        wait_s = rate.wait_s(*self._shared_rate(user_id, limits), now_s=self._clock_s())
+        if wait_s:
+            raise self._too_fast(user_id, limits, wait_s)
+
+    def mark(self, user_id: str) -> Mark:
+        """Return what was counted so far, for `restore`."""
+        rate = self._rates.get(user_id)
+        return 0.0 if rate is None else rate.due_s, self.refused.copy()
+
+    def restore(self, user_id: str, mark: Mark) -> None:
+        """Forget what was counted since `mark`, in which nothing else was."""
+        if user_id in self._rates:
+            self._rates[user_id].due_s = mark[0]
+        self.refused.update(mark[1])
 
     def check_size(self, user_id: str, size_bytes: int) -> None:
         """Refuse a model that takes more memory than its user may.

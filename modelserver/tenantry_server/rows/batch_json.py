@@ -87,6 +87,10 @@ def _in_pieces(body: bytes, user_column: str) -> tuple[list[Any], Any] | None:
     at = head.end()
     if end < at:
         return None
+    try:
+        numbers = None if head[1] is None else orjson.loads(head[1])
+    except orjson.JSONDecodeError:
+        return None
     rows: list[Any] = []
     while True:
         cut = body.find(b"},", at + _PIECE_BYTES, end)
@@ -96,7 +100,7 @@ def _in_pieces(body: bytes, user_column: str) -> tuple[list[Any], Any] | None:
             return None
         rows += read
         if cut < 0:
-            return rows, None if head[1] is None else orjson.loads(head[1])
+            return rows, numbers
         at = cut + 2
 
 

@@ -41,6 +41,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.WorkersUnavailable, 503),
 )
 _RETRY_AFTER_S = 1
+_OVER_RATE = f"HTTP/1.1 429 Too Many Requests\r\n{REASON}: {errors.QuotaExceeded.reason}\r\n"
 _LONGEST_S = 1e6  # days: a rate may be as small as one request a year
 _STORES = ("s3://", "file://")
 
@@ -48,6 +49,11 @@ _STORES = ("s3://", "file://")
 def native(reason: str, message: str) -> Any:
     """Return the body of Tenantry's own protocol."""
     return {"error": {"reason": reason, "message": message}}
+
+
+def kserve(_reason: str, message: str) -> Any:
+    """Return the body of KServe's protocols, V1 and V2, whose clients show this text."""
+    return {"error": message}
 
 
 def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
@@ -64,6 +70,17 @@ def of_error(error: TenantryError, body: ErrorBody) -> web.Response:
     wait_s = max(1, math.ceil(error.retry_after_s))
     message += f"; the next attempt is in {wait_s} s"
     return response(status, error.reason, message, body, {"Retry-After": str(wait_s)})
+
+
+def over_rate(error: errors.QuotaExceeded, body: ErrorBody) -> tuple[str, bytes]:
+    """Return what `of_error` answers beyond a user's rate: the first lines of a head, and a body.
+
+    The lines end with the content type, without a line break behind it.
+    """
+    lines = "".join(f"{name}: {value}\r\n" for name, value in _in_time(error.wait_s).items())
+    return f"{_OVER_RATE}{lines}Content-Type: application/json", orjson.dumps(
+        body(error.reason, _public(error))
+    )
 
 
 def _in_time(wait_s: float) -> dict[str, str]:

@@ -35,6 +35,7 @@ _OPAQUE = frozenset(
 )
 _OPAQUE_PREFIX = b"x-"
 _AUTHORIZATION, _PROOF = b"authorization", headers.PROOF.lower().encode()
+_HOP = headers.HOP.lower().encode()
 _CREDENTIALS = frozenset({_AUTHORIZATION, _PROOF})  # whose values are judged for each request
 _PRINTABLE = re.compile(rb"[ -~]*")
 _EXCLUDED = (
@@ -78,12 +79,14 @@ class Block(NamedTuple):
         json_length: the value of Inference-Header-Content-Length; None: it is not there.
         authorization: the value of Authorization; None: it is not there.
         proof: that of the header by which servers know one another; None: it is not there.
+        may_be_hop: another server may have passed the request on; False: none has.
     """
 
     body_bytes: int
     json_length: str | None
     authorization: str | None = None
     proof: str | None = None
+    may_be_hop: bool = False
 
 
 def target_of(data: bytes) -> Target | None:
@@ -186,7 +189,9 @@ class Heads:
         found = Block(
             int(numbers[_LENGTH]),
             None if json_length is None else json_length.decode(),
-            *(numbers[name].decode() if name in numbers else None for name in (_AUTHORIZATION, _PROOF)),
+            numbers[_AUTHORIZATION].decode() if _AUTHORIZATION in numbers else None,
+            numbers[_PROOF].decode() if _PROOF in numbers else None,
+            may_be_hop=_HOP in block.lower(),
         )
         if len(self._blocks) >= _KEPT:
             self._blocks.clear()

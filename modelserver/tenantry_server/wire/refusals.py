@@ -1,4 +1,4 @@
-"""What is refused before the application sees it: what its parser refuses, and odd spellings of paths.
+"""What is refused before the application sees it: what its parser refuses, odd paths, unknown expectations.
 
 aiohttp answers the former in plain text with its versions, and logs a traceback with the offending bytes.
 Here the answer is the documented JSON, and a line once a minute says how many there were, without a byte of
@@ -10,11 +10,12 @@ tests/integration/server/test_edges.py fails without them.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 import structlog
-from aiohttp import http_exceptions, web
+from aiohttp import HttpVersion11, hdrs, http_exceptions, web
 
 from tenantry.processes.logs import OnceAMinute
 from tenantry_server.wire import error_responses
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 # needs no encoding, or is not part of a path here.
 _ODD = re.compile(r"%(?!40|2[Bb]|3[Aa])")
 _ODD_V1 = re.compile(r"%(?!40|2[Bb])")  # there a colon ends the user id
+_EXPECTED = "send Expect: 100-continue, or no such header"
+_Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 _MESSAGE = "send the path as it is documented, without percent-encoding; only @ + and : may be encoded"
 
 
@@ -45,6 +48,23 @@ def is_odd(raw_path: str) -> bool:
 def of_odd_path(body: error_responses.ErrorBody) -> web.Response:
     """Return the answer to such a path."""
     return error_responses.response(400, "BadRequest", _MESSAGE, body)
+
+
+def knowing_expectations(handler: _Handler) -> _Handler:
+    """Return a handler that refuses what a client expects and this server does not know (RFC 9110, 10.1.1).
+
+    aiohttp would answer in plain text, quoting the header, and fails where that is not ASCII.
+    """
+
+    async def known(request: Any) -> web.StreamResponse:
+        expected = request.headers.get(hdrs.EXPECT)
+        if expected is None or expected.lower() == "100-continue" or request.version != HttpVersion11:
+            return await handler(request)
+        answer = error_responses.response(417, "ExpectationFailed", _EXPECTED, error_responses.native)
+        answer.force_close()  # the client may leave out the body, or send it
+        return answer
+
+    return known
 
 
 class Minute:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tenantry.manifest.limits import Limits
+from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
@@ -93,6 +94,44 @@ async def test_a_server_that_was_told_refuses_by_itself() -> None:
                 assert int(headers["Tenantry-Retry-After-Ms"]) > 1000
                 assert "0.001 requests a second, 12 at once" in str(document["error"])
         assert three["b"].quotas.refused["requests_per_second"] == before
+
+
+@pytest.mark.parametrize("model", [Quick, SumModel])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/predict/ann", ROWS), ("/v1/models/ann:predict", ROWS), ("/v2/models/ann/infer", V2)],
+)
+async def test_the_fast_path_refuses_in_the_applications_words(
+    path: str, body: object, model: type[SumModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the user's requests are counted, and where that server said so; of models in threads, too."""
+    refused = []
+    whole = FastPath.answer
+
+    def noted(self: FastPath, *given: Any) -> bytes | None:
+        answer = whole(self, *given)
+        if answer is not None and answer[9:12] == b"429":
+            refused.append(answer)
+        return answer
+
+    async with cluster.running({"ann": model}, {"ann": "b"}, limits={"ann": FEW}) as three:
+        await statuses(three, "/predict/ann", 40)
+        for node in three.nodes.values():
+            node.quotas._clock_s = lambda: 5.0
+            node.quotas._told.update(ann=10.0)
+        three["b"].quotas._rates["ann"].due_s = 20_000.0
+        monkeypatch.setattr(FastPath, "answer", noted)
+        for name in "ab":
+            async with aiohttp.ClientSession() as session:
+                url = f"{three[name].url}{path}"
+                expected = await post(session, f"{url}?the=long+way", body)
+                assert (expected[0], refused) == (429, [])
+                await post(session, url, body)  # its head is known then
+                seen = await post(session, url, body)
+                dates = [headers.pop("Date") for headers in (expected[1], seen[1])]  # type: ignore[attr-defined]
+                assert (len(dates), seen) == (2, expected)
+                assert refused
+                refused.clear()
 
 
 async def test_a_stand_in_counts_where_the_holder_is_gone() -> None:

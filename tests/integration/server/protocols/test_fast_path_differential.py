@@ -9,7 +9,8 @@ import asyncio
 import os
 import random
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,14 @@ import orjson
 import pytest
 from aiohttp import web
 
+from tenantry.limits import Limits
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
 from tenantry_server.app import FAST_PATH
+from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.wire import refusals
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
@@ -249,10 +254,19 @@ class Slow(web.Server):
 
 
 @asynccontextmanager
-async def side(*, fast: bool, gate: Gate | None) -> AsyncIterator[Side]:
+async def side(
+    *,
+    fast: bool,
+    gate: Gate | None,
+    users: ModelInfoRepository | None = None,
+    models: Models | None = None,
+    quotas: Quotas | None = None,
+) -> AsyncIterator[Side]:
+    users, cache = users or Users(), CachedModelRepository(models or Models(), bounded_cache(1 << 20))
     app = make_app(
-        Users(),
-        CachedModelRepository(Models(), bounded_cache(1 << 20)),
+        users,
+        cache,
+        data_plane=DataPlane(users, cache, quotas=quotas),
         server_id="server-7",
         max_body_bytes=BODY_BYTES,
         gate=gate,
@@ -264,6 +278,7 @@ async def side(*, fast: bool, gate: Gate | None) -> AsyncIterator[Side]:
         app[FAST_PATH].install(runner.server)
     else:
         runner.server.__class__ = Slow
+        runner.server.request_handler = refusals.knowing_expectations(runner.server.request_handler)
     yielded = Side(runner.server)
     for user_id in ("ann", "bob"):  # warm, and measured to be quick
         for _ in range(2):
@@ -288,35 +303,73 @@ async def _warm(one: Side, user_id: str) -> None:
     transport.close()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
+    """How many answers of each status the fast path has given since."""
+    taken: Counter[bytes] = Counter()
+    answer = FastPath.answer
+
+    def counted(self: FastPath, *given: Any) -> bytes | None:
+        found = answer(self, *given)
+        if found is not None:
+            taken[found[9:12]] += 1
+        return found
+
+    monkeypatch.setattr(FastPath, "answer", counted)
+    return taken
+
+
+async def differ(plain: Side, fast: Side, mutator: Mutator, pass_time: Callable[[], None]) -> int:
+    """Send the same to both; return how many requests there were."""
+    asked = 0
+    while asked < REQUESTS / 3:
+        pieces = mutator.stream()
+        asked += b"".join(pieces).count(b" HTTP/1.1\r\n") or 1
+        at_once = mutator.chance.random() < 0.3
+        expected = await plain.said(pieces, at_once=at_once)
+        seen = await fast.said(pieces, at_once=at_once)
+        assert _like(seen) == _like(expected), pieces
+        pass_time()
+    return asked
+
+
 @pytest.mark.parametrize("auth", ["off", "required"])
 async def test_aiohttp_would_have_answered_the_same(
     auth: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "aiohttp.server")
-    taken = 0
-    answer = FastPath.answer
-
-    def counted(self: FastPath, *given: Any) -> bytes | None:
-        nonlocal taken
-        found = answer(self, *given)
-        taken += found is not None
-        return found
-
-    monkeypatch.setattr(FastPath, "answer", counted)
+    taken = counting(monkeypatch)
     mutator = Mutator(20261129, shown=SHOWN if auth == "required" else ())
     gate = gate_of({"key": ("*",), "anns": ("ann",)}) if auth == "required" else None
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(side(fast=False, gate=gate))
         fast = await stack.enter_async_context(side(fast=True, gate=gate))
-        asked = 0
-        while asked < REQUESTS / 2:
-            pieces = mutator.stream()
-            asked += b"".join(pieces).count(b" HTTP/1.1\r\n") or 1
-            at_once = mutator.chance.random() < 0.3
-            expected = await plain.said(pieces, at_once=at_once)
-            seen = await fast.said(pieces, at_once=at_once)
-            assert _like(seen) == _like(expected), pieces
-    assert taken > asked / 10
+        asked = await differ(plain, fast, mutator, lambda: None)
+    assert taken[b"200"] > asked / 10
+
+
+async def test_it_would_have_refused_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of users with limits: the same are answered, and the rest is told the same time to wait."""
+    caplog.set_level("CRITICAL", "aiohttp.server")
+    taken = counting(monkeypatch)
+    mutator, now_s = Mutator(20261129), 100.0
+    limits = {"ann": Limits(requests_per_second=2.5, burst=4, rows=1), "bob": Limits(rows=1)}
+    both = [Quotas(limits, clock_s=lambda: now_s) for _ in range(2)]
+
+    def pass_time() -> None:
+        nonlocal now_s
+        now_s += mutator.chance.choice((0.0, 0.01, 0.1, 0.4))
+
+    async with AsyncExitStack() as stack:
+        plain = await stack.enter_async_context(side(fast=False, gate=None, quotas=both[0]))
+        fast = await stack.enter_async_context(side(fast=True, gate=None, quotas=both[1]))
+        now_s += 60.0
+        asked = await differ(plain, fast, mutator, pass_time)
+    assert taken[b"429"] > asked / 30
+    assert taken[b"200"] > asked / 30
+    assert both[0].refused == both[1].refused
+    assert both[0].refused["rows"] > 0
 
 
 def _like(said: tuple[bytes, bool]) -> tuple[bytes, bool]:

@@ -71,6 +71,8 @@ def test_what_is_not_json_is_refused_however_it_is_cut(body: str, piece: int) ->
         (b'{"rows": [{"user_id": "a"},]}', "the body is not JSON"),
         (b'{"rows": [{"user_id": "a"}', "the body is not JSON"),
         (b'{"numbers":[1],"rows":[]}', "one for each row"),
+        (b'{"numbers":[03],"rows":[{"user_id":"a"}]}', "not JSON"),
+        (b'{"numbers":[1,],"rows":[{"user_id":"a"}]}', "not JSON"),
     ],
 )
 def test_a_body_of_another_form_is_refused_in_words(body: bytes, words: str) -> None:
