@@ -105,9 +105,8 @@ bench-shards: $(VENV)/.dev ## a server joins, a hundred thousand tenants, the ex
 bench-batch: $(VENV)/.dev ## many users in one request beside one request for each; takes five minutes
 	$(BIN)/python -m benchmarks.batch $(ARGS)
 
-bench-trust: $(VENV)/.dev ## CPU of a request with a key or token, and a tenant beyond its limits; takes four minutes
-	$(BIN)/python -m benchmarks.trust
-	$(BIN)/python -m benchmarks.trust.quotas
+bench-trust: $(VENV)/.dev ## keys, limits, a million attacks and a million fuzzed requests; ARGS="--only keys,quotas"; takes forty minutes
+	$(BIN)/python -m benchmarks.trust $(ARGS)
 
 test-ray: export PYTHONPATH = $(CURDIR)
 test-ray: $(VENV)/.dev ## examples/ray beside `tenantry score` on one fleet; Ray takes a minute to start on a busy machine

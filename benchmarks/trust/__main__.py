@@ -1,86 +1,54 @@
-"""CPU of a request on the fast path, with and without a key or token: ``python -m benchmarks.trust``.
+"""`python -m benchmarks.trust`: what trust costs, and whether it holds against a million requests."""
 
-Each gate stands before the same model in one process, without sockets. Rounds alternate, and each figure is
-the least of its rounds, which other processes of the machine disturb the least.
-"""
-
-import asyncio
-import json
+import argparse
+import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
-from tests.integration.server.protocols.test_fast_path_differential import Side, Transport, side
-from tests.support.tenants.callers import gate_of
+from benchmarks.trust import admission, attacks, fuzz, keys, quotas
+from benchmarks.trust.options import Options
 
-from tenantry_server.access.gate import Gate
-from tenantry_server.access.hops import Hops
-from tenantry_server.access.tokens import TokenRules, Tokens
-
-ROUNDS, REQUESTS = 60, 1_000
-TARGET_US = 3.0
-HOST = "here:80"
-BODY = b'[{"a": 1, "b": 2}]'
+_SECTIONS: dict[str, Callable[[Options], None]] = {
+    "admission": admission.run,
+    "keys": keys.run,
+    "quotas": quotas.run,
+    "attacks": attacks.run,
+    "fuzz": fuzz.run,
+}
 
 
-def request(lines: bytes) -> bytes:
-    head = b"POST /predict/ann HTTP/1.1\r\nHost: here\r\n%bContent-Length: %d\r\n\r\n"
-    return head % (lines, len(BODY)) + BODY
+def main() -> None:
+    """Measure, and print the figures of each section beside their targets."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.trust",
+        description="CPU of keys and tokens; requests a second with keys and without; a tenant at ten "
+        "times its limit beside others; callers that ask for others; fuzzed requests. docs/benchmarks.md "
+        "has the figures.",
+    )
+    parser.add_argument("--only", type=_names, default=list(_SECTIONS), help=", ".join(_SECTIONS))
+    parser.add_argument(
+        "--requests", type=int, default=1_000_000, help="of attacks, and of fuzzed requests"
+    )
+    parser.add_argument("--users", type=int, default=1_000, help="whom attackers ask for; at most 1,000")
+    parser.add_argument("--rounds", type=int, default=5, help="in which what is compared takes turns")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("--seed", type=int, default=20261129, help="of attacks and fuzzed requests")
+    given = parser.parse_args()
+    options = Options(given.requests, given.users, given.rounds, given.seconds, given.seed)
+    for name in given.only:
+        began_s = time.perf_counter()
+        print(f"{name}:", flush=True)
+        _SECTIONS[name](options)
+        print(f"{name}: {time.perf_counter() - began_s:.0f} s", file=sys.stderr, flush=True)
 
 
-def issued() -> tuple[Tokens, str]:
-    """An issuer's keys, and a token of it."""
-    signing = ec.generate_private_key(ec.SECP256R1())
-    jwks = {"keys": [{**ECAlgorithm.to_jwk(signing.public_key(), as_dict=True), "kid": "1"}]}
-    tokens = Tokens(TokenRules("issuer", "tenantry", ""), lambda _: json.dumps(jwks).encode())
-    claims = {"iss": "issuer", "aud": "tenantry", "sub": "ann", "exp": time.time() + 3600}
-    return tokens, jwt.encode(claims, signing, "ES256", headers={"kid": "1"})
-
-
-async def main() -> None:
-    """Measure, and print a line for each way to be admitted."""
-    tokens, token = issued()
-    key = "tnt_0123abcd_" + "k" * 43
-    hops = Hops("secret", HOST)
-    guarded = gate_of({"key": ("*",), key: ("ann", "store-*")}, hops, tokens)
-    ways: dict[str, tuple[Gate | None, bytes]] = {
-        "no gate": (None, b""),
-        "no gate, a header": (None, b"Authorization: Bearer %b\r\n" % key.encode()),
-        "a key": (guarded, b"Authorization: Bearer %b\r\n" % key.encode()),
-        "a token": (guarded, b"Authorization: Bearer %b\r\n" % token.encode()),
-        "a proof of a server": (
-            guarded,
-            hops.line(HOST.encode(), b"POST", b"/predict/ann", b"%d" % len(BODY)),
-        ),
-    }
-    least = dict.fromkeys(ways, float("inf"))
-    async with AsyncExitStack() as stack:
-        gates: dict[Gate | None, Side] = {None: await stack.enter_async_context(side(fast=True, gate=None))}
-        gates[guarded] = await stack.enter_async_context(side(fast=True, gate=guarded))
-        wires = {name: Transport(gates[gate].server()) for name, (gate, _) in ways.items()}
-        for name, (gate, lines) in ways.items():
-            await gates[gate].said([request(lines)], at_once=False)  # verified, and its head known
-            await asyncio.sleep(0)
-            assert wires[name].written == b""
-        for _ in range(ROUNDS):
-            for name, (_, lines) in ways.items():
-                wire, sent = wires[name], request(lines)
-                began_s = time.process_time()
-                for _ in range(REQUESTS):
-                    wire.protocol.data_received(sent)
-                took_s = time.process_time() - began_s
-                answered = wire.written.count(b"HTTP/1.1 200 OK")
-                assert answered == REQUESTS, f"{name}: the fast path answered {answered}"
-                wire.written.clear()
-                least[name] = min(least[name], took_s / REQUESTS * 1e6)
-        for wire in wires.values():
-            wire.close()
-    for name, took_us in least.items():
-        print(f"{name:22} {took_us:6.2f} us  {took_us - least['no gate, a header']:+6.2f} us")
-    print(f"target: at most +{TARGET_US:g} us for a key or a remembered token")
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in _SECTIONS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(_SECTIONS)}")
+    return names
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
