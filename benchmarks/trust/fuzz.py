@@ -7,7 +7,7 @@ from collections import Counter
 from tests.integration.server.protocols import test_fuzzed_requests as fuzzed
 
 from benchmarks.trust.options import Options, met
-from tenantry.logs import configure
+from tenantry.processes.logs import configure
 
 _AT_ONCE = 20_000  # requests of one server
 _SHOWN = 3

@@ -20,7 +20,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tenantry.limits import Limits
+from tenantry.manifest.limits import Limits
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
 from tenantry_server.app import FAST_PATH
