@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import structlog
-from pydantic import SecretStr
 
 from tenantry import proofs
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Server
 
 log = structlog.get_logger(__name__)
@@ -53,21 +53,23 @@ class Challenges:
     """Asks the endpoints of new rows, in threads of its own.
 
     Args:
-        secret: of the fleet; None: every row is believed.
+        secrets: of the fleet; None: every row is believed.
         own: the name of this server, which need not prove itself; empty: this is none.
         ask: as the function of that name.
     """
 
     def __init__(
-        self, secret: SecretStr | None, own: str = "", *, ask: Callable[[str, str], str] = ask
+        self, secrets: FleetSecrets | None, own: str = "", *, ask: Callable[[str, str], str] = ask
     ) -> None:
-        self._secret = "" if secret is None else secret.get_secret_value()
+        self._secrets = secrets
+        self._accepted = () if secrets is None else secrets.accepted
         self._own = own
         self._ask = ask
         self._proven: set[_Row] = set()
+        self._doubted: set[_Row] = set()  # proven by secrets of which one is gone
         self._asked: dict[_Row, Future[bool]] = {}
         self._again_s: dict[_Row, float] = {}
-        self._pool = None if secret is None else ThreadPoolExecutor(_THREADS, "challenge")
+        self._pool = None if secrets is None else ThreadPoolExecutor(_THREADS, "challenge")
 
     def proven(self, servers: Sequence[Server]) -> list[Server]:
         """Return the servers that have proved who they are; ask the others, and do not wait for them."""
@@ -75,14 +77,16 @@ class Challenges:
             return list(servers)
         self._hear()
         rows = {(server.server_id, server.endpoint) for server in servers}
+        self._doubt()
         self._proven &= rows
+        self._doubted &= self._proven
         self._again_s = {row: at_s for row, at_s in self._again_s.items() if row in rows}
         now_s = time.monotonic()
         for server in servers:
             row = (server.server_id, server.endpoint)
             waits = now_s < self._again_s.get(row, now_s)
-            known = server.server_id == self._own or row in self._proven or row in self._asked
-            if server.live and not known and not waits:
+            known = server.server_id == self._own or row in self._proven - self._doubted
+            if server.live and not known and not waits and row not in self._asked:
                 self._asked[row] = self._pool.submit(self._proves, *row)
         return [
             server
@@ -95,20 +99,29 @@ class Challenges:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _doubt(self) -> None:
+        """Ask the proven ones again where a secret is gone: who knew only that one loses its place."""
+        now = () if self._secrets is None else self._secrets.accepted
+        if not {*self._accepted} <= {*now}:
+            self._doubted |= self._proven
+        self._accepted = now
+
     def _hear(self) -> None:
         for row, answer in list(self._asked.items()):
             if answer.done():
                 del self._asked[row]
+                self._doubted.discard(row)
                 if answer.result():
                     self._proven.add(row)
                 else:
+                    self._proven.discard(row)
                     self._again_s[row] = time.monotonic() + _AGAIN_S
 
     def _proves(self, server_id: str, endpoint: str) -> bool:
         asked = proofs.challenge()
         try:
             answer = self._ask(endpoint, proofs.PATH + asked)
-            if proofs.holds(self._secret, server_id, endpoint, asked, answer.strip()):
+            if proofs.known(self._accepted, server_id, endpoint, asked, answer.strip()):
                 return True
             why = "its answer is wrong; give operator and servers one TENANTRY_FLEET_SECRET"
         except Exception as error:  # whatever a stranger's answer breaks

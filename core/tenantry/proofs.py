@@ -5,6 +5,7 @@ endpoint, so a stranger can't pass the challenge on to a real server.
 """
 
 import hmac
+from collections.abc import Iterable
 from secrets import token_hex
 
 PATH = "/challenge/"
@@ -32,3 +33,8 @@ def holds(secret: str, server_id: str, endpoint: str, asked: str, answer: str) -
     """Return whether an answer is this server's, in a time that does not tell how much of it is right."""
     given = answer.encode(errors="backslashreplace")
     return hmac.compare_digest(proof(secret, server_id, endpoint, asked).encode(), given)
+
+
+def known(secrets: Iterable[str], server_id: str, endpoint: str, asked: str, answer: str) -> bool:
+    """Return whether an answer shows that this server knows one of several secrets."""
+    return any(holds(secret, server_id, endpoint, asked, answer) for secret in secrets)

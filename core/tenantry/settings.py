@@ -1,11 +1,14 @@
 """What the settings of every process share: the prefix, the registry and the log level."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tenantry import fleet_secrets
 from tenantry.errors import InvalidSetting
+from tenantry.fleet_secrets import FleetSecrets
 
 
 class CommonSettings(BaseSettings):
@@ -29,6 +32,14 @@ class CommonSettings(BaseSettings):
             if first["type"] == "string_pattern_mismatch":
                 problem = f"must be {cls._form_of(str(first['loc'][0]))}"
             raise InvalidSetting(f"{name}: {problem}, got {first['input']!r}") from None
+
+    def fleet_secrets(self) -> FleetSecrets | None:
+        """Return the secrets of the fleet; None: it has none.
+
+        Raises:
+            InvalidSetting: the two settings contradict each other, or the file can't be used.
+        """
+        return fleet_secrets.of_settings(self.fleet_secret, self.fleet_secret_file)
 
     @classmethod
     def _form_of(cls, name: str) -> str:
@@ -63,6 +74,11 @@ class CommonSettings(BaseSettings):
         description="The same for operator and servers, and known to nobody else: a server gets shards "
         "and requests only after it answered a challenge with it: a row in SQL is not enough. Unset: every "
         "row of the registry is believed.",
+    )
+    fleet_secret_file: Path | None = Field(
+        default=None,
+        description="A file with such secrets instead, one a line, at most 4: the first signs, each is "
+        "accepted. It is read again within a second of a change, so secrets can be rotated while all runs.",
     )
     s3_endpoint_url: str | None = Field(
         default=None,

@@ -103,7 +103,8 @@ def assemble(
     quotas = Quotas(table.limits, settings.limits)
     plane = _plane(settings, table, models, workers, quotas)
     directory = Directory(settings.server_id)
-    challenges = Challenges(settings.fleet_secret, settings.server_id)
+    secrets = settings.fleet_secrets()
+    challenges = Challenges(secrets, settings.server_id)
     view = FleetView(table, directory, plane)
     quotas.share = view.share
     gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint)
@@ -179,9 +180,9 @@ def assemble(
         max_batch_rows=settings.max_batch_rows,
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
-    app.add_routes(challenge.routes(settings.fleet_secret, settings.server_id, endpoint))
-    if settings.fleet_secret is not None:
-        app.add_routes(follow_routes.routes(feed, settings.fleet_secret))
+    app.add_routes(challenge.routes(secrets, settings.server_id, endpoint))
+    if secrets is not None:
+        app.add_routes(follow_routes.routes(feed, secrets))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
     candidates = CandidateLoader(plane.load, settings.server_id, follower.wake, plane.check_size)
     trust.changed = trust_changes.when_changed(

@@ -4,7 +4,6 @@ import asyncio
 import re
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from tenantry.errors import InvalidSetting
@@ -31,7 +30,8 @@ class Gatekeeper:
     """
 
     def __init__(self, settings: ServerSettings, engine: Engine, *, endpoint: str) -> None:
-        self.hops = _hops(settings.fleet_secret, endpoint)
+        secrets = settings.fleet_secrets()
+        self.hops = None if secrets is None else Hops(secrets, urlsplit(endpoint).netloc)
         self._poll_s = settings.poll_s
         self._keys: KeyRing | None = None
         self._tokens: Tokens | None = None
@@ -59,12 +59,6 @@ class Gatekeeper:
                 group.create_task(self._keys.follow(self._poll_s))
             if self._tokens is not None:
                 group.create_task(self._tokens.follow())
-
-
-def _hops(secret: SecretStr | None, endpoint: str) -> Hops | None:
-    if secret is None or not secret.get_secret_value():
-        return None
-    return Hops(secret.get_secret_value(), urlsplit(endpoint).netloc)
 
 
 def _rules(settings: ServerSettings) -> TokenRules | None:

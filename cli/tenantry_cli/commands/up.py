@@ -99,7 +99,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
         url = addresses.url(host, shared.getsockname()[1])
         # A server is one core: OpenMP's threads would spin while they wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        if serving.auth is Auth.REQUIRED and serving.fleet_secret is None:
+        if serving.auth is Auth.REQUIRED and serving.fleet_secrets() is None:
             os.environ["TENANTRY_FLEET_SECRET"] = token_hex(32)  # for these processes, as long as they run
         supervisor = Supervisor()
         base = [sys.executable, "-m", "tenantry_cli"]

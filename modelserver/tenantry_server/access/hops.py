@@ -8,7 +8,9 @@ body, so that a body need not have arrived before its head is sent on.
 import hmac
 import time
 from collections.abc import Callable
+from typing import Any
 
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry_server.wire import headers
 
 _VALID_MS = 30_000  # clocks of a fleet differ by less; a proof that was overheard is worth nothing after it
@@ -20,13 +22,15 @@ class Hops:
     """Signs requests to other servers, and checks those of others.
 
     Args:
-        secret: of the fleet.
+        secrets: of the fleet; a text is one that stays.
         host: of this server, as peers reach it: host and port of its endpoint.
         clock_s: seconds since the epoch; a parameter so that tests can move it.
     """
 
-    def __init__(self, secret: str, host: str, clock_s: Callable[[], float] = time.time) -> None:
-        self._secret = secret.encode()
+    def __init__(
+        self, secrets: FleetSecrets | str, host: str, clock_s: Callable[[], float] = time.time
+    ) -> None:
+        self._secrets = FleetSecrets(secrets) if isinstance(secrets, str) else secrets
         self._host = host.encode()
         self._clock_s = clock_s
 
@@ -39,7 +43,7 @@ class Hops:
             length: the value of Content-Length; `-` where there is none.
         """
         at = b"%d" % (self._clock_s() * 1e3)
-        return b"%b %b" % (at, self._mac(host, method, target, at, length))
+        return b"%b %b" % (at, _mac(self._secrets.current, host, method, target, at, length))
 
     def line(self, host: bytes, method: bytes, target: bytes, length: bytes) -> bytes:
         """Return the header with a line break after it."""
@@ -52,8 +56,16 @@ class Hops:
             return False
         if abs(self._clock_s() * 1e3 - int(at)) > _VALID_MS:
             return False
-        return hmac.compare_digest(self._mac(self._host, method, target, at, length), mac)
+        return any(
+            hmac.compare_digest(_mac(secret, self._host, method, target, at, length), mac)
+            for secret in self._secrets.accepted
+        )
 
-    def _mac(self, host: bytes, method: bytes, target: bytes, at: bytes, length: bytes) -> bytes:
-        message = b"tenantry hop\n%b\n%b %b\n%b\n%b" % (host, method, target, at, length)
-        return hmac.digest(self._secret, message, "sha256").hex().encode()
+
+def _mac(*signed: Any) -> bytes:
+    secret, *parts = signed
+    return (
+        hmac.digest(secret.encode(), b"tenantry hop\n%b\n%b %b\n%b\n%b" % tuple(parts), "sha256")
+        .hex()
+        .encode()
+    )

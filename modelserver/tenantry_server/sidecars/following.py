@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 import structlog
-from pydantic import SecretStr
 
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes
@@ -116,20 +116,20 @@ class HttpFetch:
 
     Args:
         follower: the name of this process; no other one may have it.
-        secret: of the fleet; None: it has none.
+        secrets: of the fleet; None: it has none.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, follower: str, secret: SecretStr | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession, follower: str, secrets: FleetSecrets | None) -> None:
         self._session = session
         self._follower = follower
-        self._secret = secret
+        self._secrets = secrets
         self._challenges: dict[str, str] = {}
 
     async def __call__(self, url: str, cursor: str) -> bytes:
         """Ask one server; see `Fetch`."""
         async with asyncio.timeout(_ANSWER_S):
             status, body = await self._ask(url, cursor)
-            if status == 401 and self._secret is not None:
+            if status == 401 and self._secrets is not None:
                 status, body = await self._ask(url, cursor)
         if status != 200:
             raise ConnectionError(f"it answered {status}: {body[:200].decode(errors='replace')}")
@@ -137,9 +137,9 @@ class HttpFetch:
 
     async def _ask(self, url: str, cursor: str) -> tuple[int, bytes]:
         headers = {}
-        if self._secret is not None and url in self._challenges:
+        if self._secrets is not None and url in self._challenges:
             asked = self._challenges[url]
-            headers[routes.PROOF] = routes.proof(self._secret.get_secret_value(), self._follower, asked)
+            headers[routes.PROOF] = routes.proof(self._secrets.current, self._follower, asked)
         query = {"follower": self._follower, "cursor": cursor}
         try:
             async with self._session.get(

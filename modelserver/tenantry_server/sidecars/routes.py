@@ -10,10 +10,10 @@ from collections.abc import Callable
 from secrets import token_bytes
 
 from aiohttp import web
-from pydantic import SecretStr
 
 from tenantry import proofs
 from tenantry.errors import InvalidRequest, RegistryUnavailable
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.wire import error_responses
 
@@ -30,7 +30,7 @@ def proof(secret: str, follower: str, asked: str) -> str:
     return proofs.proof(secret, follower, _ASKED, asked)
 
 
-def routes(feed: Feed, secret: SecretStr) -> list[web.RouteDef]:
+def routes(feed: Feed, secrets: FleetSecrets) -> list[web.RouteDef]:
     """Make the route, which answers with what came after the cursor, or with nothing after a second."""
     challenge_of = _challenges()
 
@@ -40,7 +40,7 @@ def routes(feed: Feed, secret: SecretStr) -> list[web.RouteDef]:
             raise InvalidRequest("follower must be 1 to 253 letters, digits, '.', '_' and '-'")
         asked = challenge_of(follower)
         given = request.headers.get(PROOF, "")
-        if not proofs.holds(secret.get_secret_value(), follower, _ASKED, asked, given):
+        if not proofs.known(secrets.accepted, follower, _ASKED, asked, given):
             return _refused(asked)
         feed.heard(follower, cursor)
         await feed.until_newer(cursor, _HOLD_S)

@@ -42,7 +42,7 @@ class Fleet:
         self._registry = registry
         self._metrics = metrics
         self._shards = ShardKeeper(registry, settings, metrics, weigh, is_leaving)
-        self._challenges = Challenges(settings.fleet_secret)
+        self._challenges = Challenges(settings.fleet_secrets())
         self._spreading = Spreading(registry.spread())
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()

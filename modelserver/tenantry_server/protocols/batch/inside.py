@@ -23,6 +23,9 @@ class Form:
     key: str
 
 
+DIGEST = "digest"
+"""Of a query: the SHA-256 of the body. A proof of a server covers the query, and so who is named in it."""
+
 PREDICT = Form("/predict", "predictions")
 FORECAST = Form("/forecast", "forecasts")
 

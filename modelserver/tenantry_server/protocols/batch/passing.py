@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
+from hashlib import sha256
 from urllib.parse import quote
 
 import orjson
@@ -17,7 +18,7 @@ from tenantry_server.predicting.batches import Users, turns
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch import peer_answers
 from tenantry_server.protocols.batch.errors import PeerRefusal
-from tenantry_server.protocols.batch.inside import Form, Inside
+from tenantry_server.protocols.batch.inside import DIGEST, Form, Inside
 from tenantry_server.rows.batch import AT_ONCE, Batch
 
 
@@ -99,7 +100,7 @@ class Run:
         for some, body in await self._inside.batches.aside(
             lambda: list(self._bodies(rows)), rows=len(rows)
         ):
-            part = Part(self._target(), body, self._ends_s)
+            part = Part(self._target(await self._digest(body, len(some))), body, self._ends_s)
             merged = await self._merged(spread, target, part, some)
             if merged is None:
                 lost |= part.lost
@@ -132,8 +133,12 @@ class Run:
             spread.broke(target, "its answer is not one to the rows that it was sent")
         return merged
 
-    def _target(self) -> str:
-        return f"{self._form.path}?user_column={quote(self._batch.user_column, safe='')}"
+    async def _digest(self, body: bytes, rows: int) -> str:
+        return await self._inside.batches.aside(lambda: sha256(body).hexdigest(), rows=rows)
+
+    def _target(self, digest: str) -> str:
+        column = quote(self._batch.user_column, safe="")
+        return f"{self._form.path}?user_column={column}&{DIGEST}={digest}"
 
     def _bodies(self, rows: Sequence[int]) -> Iterable[tuple[Sequence[int], bytes]]:
         """Iterate over requests with these rows: one, unless the peer would take it for too large."""

@@ -5,17 +5,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 
 from aiohttp import web
 
-from tenantry.errors import InvalidRequest, LeaseLost, UnknownMediaType
+from tenantry.errors import InvalidRequest, LeaseLost, Unauthenticated, UnknownMediaType
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.predicting.batches import Users, turns
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols import admission
 from tenantry_server.protocols.batch import errors, garbage, writing
-from tenantry_server.protocols.batch.inside import FORECAST, PREDICT, Form, Inside
+from tenantry_server.protocols.batch.inside import DIGEST, FORECAST, PREDICT, Form, Inside
 from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body
 from tenantry_server.rows import batch_json
@@ -52,6 +53,9 @@ async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Res
         raise LeaseLost
     asked = media_types.of_body(request)
     body = await read_body(request)
+    digest = request.query.get(DIGEST)
+    if digest is not None and digest != await inside.batches.aside(lambda: sha256(body).hexdigest()):
+        raise Unauthenticated("the body is not the one that its sender has proved")
     with garbage.spared(len(body)):
         return await _of_body(inside, request, form, asked, body)
 

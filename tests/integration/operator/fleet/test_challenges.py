@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from tenantry import proofs
 from tenantry.challenges import ask
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import SHARDS
 from tenantry.registry import OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
 from tenantry_operator.fleet.view import Fleet
@@ -84,7 +85,7 @@ def real(keeping: Keeping) -> Iterator[str]:
     (port,) = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     app = web.Application()
-    app.add_routes(challenge.routes(SecretStr(SECRET), "real", endpoint))
+    app.add_routes(challenge.routes(FleetSecrets(SECRET), "real", endpoint))
     with serving(app, port):
         keeping.row("real", endpoint)
         until(lambda: keeping.held() == {"real": SHARDS}, "the real server has all shards")
@@ -134,7 +135,7 @@ def test_another_server_of_the_fleet_gets_its_share(keeping: Keeping, real: str)
     (port,) = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     app = web.Application()
-    app.add_routes(challenge.routes(SecretStr(SECRET), "second", endpoint))
+    app.add_routes(challenge.routes(FleetSecrets(SECRET), "second", endpoint))
     with serving(app, port):
         keeping.row("second", endpoint)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -219,3 +220,16 @@ async def test_without_keys_lists_and_repository_calls_are_closed(tenants: Tenan
             assert response.status == 200
         async with client.get("/metrics") as response:
             assert response.status == 200
+
+
+async def test_a_proof_of_a_batch_is_for_its_body_alone(guarded: Client) -> None:
+    """It was overheard, and is repeated with a body of the same length that names another user."""
+    body, other = (b'{"rows": [{"user_id": "%b", "x": 1}]}' % name for name in (b"good", b"mine"))
+    target = f"/predict?digest={sha256(body).hexdigest()}"
+    proof = Hops("secret", "x").proof(HOST.encode(), b"POST", target.encode(), b"%d" % len(body)).decode()
+    sent = {"Tenantry-Proof": proof, "Content-Type": "application/json"}
+    statuses = []
+    for given in (body, other):
+        async with guarded.post(target, data=given, headers=sent) as response:
+            statuses.append(response.status)
+    assert statuses == [200, 401]

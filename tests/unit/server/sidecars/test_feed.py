@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from pydantic import SecretStr
 
 from tenantry.errors import InvalidRequest, RegistryUnavailable
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes, ServerRegistry, migrate, open_engine
 from tenantry_server.assignments.follower import RegistryFollower
@@ -24,7 +24,7 @@ from tests.support.tenants import following
 from tests.support.tenants.following import row, tombstone
 from tests.support.waiting import until_soon
 
-SECRET = SecretStr("correct horse battery staple")
+SECRET = FleetSecrets("correct horse battery staple")
 
 
 class Rig(following.Rig):
@@ -78,7 +78,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 @asynccontextmanager
-async def served(feed: Feed, secret: SecretStr) -> AsyncIterator[str]:
+async def served(feed: Feed, secret: FleetSecrets) -> AsyncIterator[str]:
     @web.middleware
     async def errors(request: web.Request, handler: object) -> web.StreamResponse:
         try:
@@ -207,9 +207,9 @@ async def test_a_server_that_is_behind_takes_nothing_back(rig: Rig) -> None:
     assert follower.take(messages.decode(older), rig.clock.now_s)
 
 
-@pytest.mark.parametrize("secret", [None, SecretStr("another one")], ids=["none", "wrong"])
+@pytest.mark.parametrize("secret", [None, FleetSecrets("another one")], ids=["none", "wrong"])
 async def test_who_does_not_know_the_secret_of_the_fleet_follows_nobody(
-    rig: Rig, secret: SecretStr | None
+    rig: Rig, secret: FleetSecrets | None
 ) -> None:
     rig.assign(row("ann", "a1"))
     async with rig.running(), aiohttp.ClientSession() as session, served(rig.feed, SECRET) as url:

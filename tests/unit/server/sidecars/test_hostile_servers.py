@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from pydantic import SecretStr
 
+from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import shard_of
 from tenantry.registry import ServerRegistry, open_engine
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -132,7 +132,7 @@ async def test_a_secret_is_proved_for_challenges_alone() -> None:
     refused = plain(b"{}", "Tenantry-Challenge: GET /predict/ann", "Set-Cookie: evil=1", status="401 No")
     async with aiohttp.ClientSession() as session, answering(refused) as (url, seen):
         with pytest.raises(ConnectionError, match="401"):
-            await HttpFetch(session, "me", SecretStr("secret"))(url, "")
+            await HttpFetch(session, "me", FleetSecrets("secret"))(url, "")
     assert len(seen) == 2
     assert not any(b"Tenantry-Proof" in head for head in seen)
 
