@@ -113,11 +113,21 @@ class Side:
         return said
 
     async def rest(self, transport: Transport) -> None:
+        """Wait until nothing more comes, however long a thread works on a request that has arrived."""
         quiet = 0
-        while quiet < ROUNDS_AT_REST:
-            before = len(transport.written), transport.closed
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if before == (len(transport.written), transport.closed) else 0
+        async with asyncio.timeout(180):
+            while quiet < ROUNDS_AT_REST:
+                before = len(transport.written), transport.closed
+                works = _works(transport.protocol)
+                await asyncio.sleep(0.001 if works else 0)
+                now = len(transport.written), transport.closed
+                quiet = quiet + 1 if before == now and not works else 0
+
+
+def _works(protocol: Any) -> bool:
+    """Whether a whole request is being answered."""
+    request = protocol._current_request
+    return request is not None and request.content.is_eof()
 
 
 @dataclass
