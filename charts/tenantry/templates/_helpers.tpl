@@ -69,6 +69,9 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
+  {{- if and .root.Values.tls.secretName (eq .component "server") }}
+  fsGroup: 65532 # else the key could be read by root alone
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 topologySpreadConstraints:
