@@ -4,14 +4,16 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml requirements.lock constraints.txt README.md LICENSE ./
 COPY core ./core
 COPY operator ./operator
 COPY modelserver ./modelserver
 COPY cli ./cli
 COPY integrations ./integrations
+# The lock names what tenantry[all] needs, with hashes; the constraints name what builds the wheel.
 RUN python -m venv /opt/tenantry \
-    && /opt/tenantry/bin/pip install --no-cache-dir --constraint constraints.txt '.[all]'
+    && /opt/tenantry/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock \
+    && PIP_CONSTRAINT=constraints.txt /opt/tenantry/bin/pip install --no-cache-dir --no-deps .
 
 FROM ${PYTHON_IMAGE}
 ARG PYTHON_IMAGE

@@ -65,12 +65,14 @@ def test_the_image_can_be_installed_from_what_the_dockerfile_copies(tmp_path: Pa
     assert {f"{module}/__main__.py" for _, _, module in started} <= set(names)
 
 
-def test_the_image_installs_an_extra_that_exists_under_the_constraints() -> None:
-    ((line,),) = ([" ".join(words) for words in _instructions("RUN")],)
-    extra = re.search(r"pip install .*--constraint constraints\.txt \.\[(\w+)\]", line)
-    assert extra, line
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert extra[1] in project["optional-dependencies"]
+def test_the_image_installs_what_the_lock_names_and_nothing_else() -> None:
+    """tests/unit/test_lock.py holds that the lock has all that `tenantry[all]` needs."""
+    ((words, *more),) = (" ".join(words).split(" && ") for words in _instructions("RUN"))
+    assert words == "python -m venv /opt/tenantry"
+    pip = "/opt/tenantry/bin/pip install --no-cache-dir"
+    locked = f"{pip} --require-hashes --requirement requirements.lock"
+    assert more == [locked, f"PIP_CONSTRAINT=constraints.txt {pip} --no-deps ."]
+    assert re.search(r"^hatchling==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 
 
 def test_the_image_runs_a_python_that_is_supported_and_pinned() -> None:
