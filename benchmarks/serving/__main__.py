@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from benchmarks.serving import cold, cores, crowd, flight, profile, races, report, wrk, zipf
+from benchmarks.serving import cold, cores, crowd, flight, grpc_calls, profile, races, report, wrk, zipf
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
@@ -16,6 +16,7 @@ _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "ridge": races.ridge,
     "texts": races.texts,
     "forest": races.forest,
+    "grpc": grpc_calls.grpc_calls,
     "cold": cold.cold,
     "flight": flight.flight,
     "crowd": crowd.crowd,

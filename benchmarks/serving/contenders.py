@@ -96,6 +96,7 @@ def mlserver(tenants: Tenants, folder: Path) -> Iterator[Endpoint]:
             body=json.dumps({"inputs": [tensor]}).encode(),
             pid=child,
             read=lambda answer: float(answer["outputs"][0]["data"][0]),
+            grpc=f"127.0.0.1:{grpc}",
         )
 
 

@@ -35,6 +35,7 @@ class Endpoint:
         pid: of the process that listens; 0: several.
         constant: it answers the same to everybody: nothing to check.
         read: the prediction in a parsed answer.
+        grpc: the address of the same models over gRPC; empty: none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Endpoint:
     pid: int = 0
     constant: bool = False
     read: Callable[[Any], float] = lambda answer: float(answer[0])
+    grpc: str = ""
 
 
 class WrongAnswer(Exception):

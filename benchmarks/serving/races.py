@@ -49,7 +49,7 @@ def texts(options: Options) -> list[Row]:
         rounds = interleaved([own, other], rounds=options.rounds, seconds=options.seconds)
         for endpoint, tenants in ((own, encoded), (other, numbers)):
             check(endpoint, tenants)
-    return [_compared(f"OneHotEncoder, Ridge, {_RIDGE_TENANTS} tenants", rounds, own, other, _TEXTS)]
+    return [compared(f"OneHotEncoder, Ridge, {_RIDGE_TENANTS} tenants", rounds, own, other, _TEXTS)]
 
 
 def forest(options: Options) -> list[Row]:
@@ -95,14 +95,15 @@ def _race(
         for endpoint in everybody:
             check(endpoint, tenants)
     return [
-        _compared(workload, rounds, own, there[name], target)
+        compared(workload, rounds, own, there[name], target)
         if name in there
         else Row(workload, name, target=f"at least {target:g}", note=missing[name])
         for name, target in targets.items()
     ]
 
 
-def _compared(workload: str, rounds: Rounds, own: Endpoint, other: Endpoint, target: float) -> Row:
+def compared(workload: str, rounds: Rounds, own: Endpoint, other: Endpoint, target: float) -> Row:
+    """Return the line of two servers that were asked in turns."""
     mine, theirs = rounds.load(own.name), rounds.load(other.name)
     ratios = rounds.ratios(own.name, other.name)
     return Row(

@@ -1,9 +1,8 @@
-"""Asks this server's own application, over pairs of sockets inside the process: nothing listens."""
+"""Asks this server's own application: requests are given to it as if they had arrived, without a socket."""
 
 import asyncio
-import socket
-from collections.abc import Callable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 _MAX_HEAD_BYTES = 1 << 16
 _IDLE = 64  # connections kept; one more is made where all of them are in use
@@ -35,7 +34,7 @@ class Application:
         protocol: makes the application's end of a connection, as `aiohttp.web.Server` does.
     """
 
-    def __init__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         self._protocol = protocol
         self._idle: list[_Connection] = []
 
@@ -48,9 +47,9 @@ class Application:
         Raises:
             Lost: there will be no answer.
         """
-        connection = await self._free()
+        connection = self._free()
         try:
-            return await connection.ask(head, body)
+            return await connection.ask(head + body)
         finally:
             if connection.reusable and len(self._idle) < _IDLE:
                 self._idle.append(connection)
@@ -62,49 +61,40 @@ class Application:
         while self._idle:
             self._idle.pop().close()
 
-    async def _free(self) -> "_Connection":
+    def _free(self) -> "_Connection":
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
-        loop = asyncio.get_running_loop()
-        mine, other = socket.socketpair()
-        mine.setblocking(False)
-        other.setblocking(False)
-        await loop.connect_accepted_socket(self._protocol, other)
-        _, connection = await loop.create_connection(_Connection, sock=mine)
-        return connection
+        return _Connection(self._protocol())
 
 
-class _Connection(asyncio.Protocol):
-    """One connection: a request at a time, and answers that have a Content-Length."""
+class _Connection(asyncio.Transport):
+    """The application's end of a connection, without a socket: it reads what is asked, and writes here.
 
-    def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
+    One request at a time, and answers that have a Content-Length. The fast path answers before `ask` waits.
+    """
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._protocol = protocol
         self._answer: asyncio.Future[HttpAnswer] | None = None
         self._received = bytearray()
+        self._closed = False
         self._keeps = True
+        protocol.connection_made(self)
 
     @property
     def reusable(self) -> bool:
-        return self._keeps and self._transport is not None and self._answer is None
+        return self._keeps and not self._closed and self._answer is None
 
-    async def ask(self, head: bytes, body: bytes) -> HttpAnswer:
-        if self._transport is None:
-            raise Lost("the connection was closed")
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(head + body)
-        return await self._answer
+    async def ask(self, request: bytes) -> HttpAnswer:
+        self._answer = answer = self._loop.create_future()
+        self._protocol.data_received(request)
+        return await answer
 
-    def close(self) -> None:
-        self._keeps = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self._received += data
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
@@ -122,9 +112,38 @@ class _Connection(asyncio.Protocol):
             del self._received[:whole]
             self._end(_read(head, body))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._end(Lost("the connection was closed" if exc is None else str(exc)))
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.call_soon(self._protocol.connection_lost, None)
+            self._end(Lost("the connection was closed"))
+
+    def abort(self) -> None:
+        self.close()
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002 - asyncio's
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        """Nothing more comes: a request is given whole."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+    def is_reading(self) -> bool:
+        return not self._closed
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
 
     def _end(self, result: HttpAnswer | Lost) -> None:
         answer, self._answer = self._answer, None

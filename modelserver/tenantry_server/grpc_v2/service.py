@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _LARGER = 1 << 16  # what a message has beside its tensors
-_SAID = (headers.REASON, headers.RETRY_AFTER_MS, headers.MODEL_ID, headers.SERVER)
+_SAID = (headers.REASON, headers.RETRY_AFTER_MS, headers.SERVER)
 
 
 class Refused(Exception):
@@ -77,7 +77,6 @@ class Calls:
         answer = await self._ask("POST", path, body, context, f"{JSON_LENGTH}: {json_bytes}\r\n")
         if answer.status != 200:
             raise _refusal(answer)
-        context.set_trailing_metadata(_trailers(answer))
         return translating.infer_response(answer, raw=bool(asked.raw_input_contents) or not asked.inputs)
 
     async def stream(self, asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:

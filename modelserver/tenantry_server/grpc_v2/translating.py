@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 import grpc
-import numpy as np
 import orjson
 
 from tenantry.errors import InvalidRequest
@@ -31,6 +30,19 @@ _TYPED = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
+}
+_FORMS = {
+    "BOOL": "?",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "FP32": "f",
+    "FP64": "d",
 }
 _LENGTH = struct.Struct("<I")
 _PASSED_ON = frozenset(
@@ -216,28 +228,37 @@ def _packed(tensor: Any) -> bytes:
             f"input {short(tensor.name)}: {short(tensor.datatype)} has no typed contents (those are "
             f"{known}); send raw_input_contents"
         )
-    others = [name.name for name, _ in tensor.contents.ListFields() if name.name != field]
+    contents = tensor.contents
+    values = getattr(contents, field)
+    others = [each.name for each, _ in contents.ListFields() if each.name != field]
     if others:
         raise InvalidRequest(
             f"input {short(tensor.name)}: {tensor.datatype} stands in {field}, and {others[0]} is filled"
         )
-    values = getattr(tensor.contents, field)
     if tensor.datatype == datatypes.TEXT:
         return b"".join([part for item in values for part in (_LENGTH.pack(len(item)), item)])
-    kind = datatypes.NUMERIC[tensor.datatype]
-    if kind.kind in "iu" and kind.itemsize < 4:
-        limits = np.iinfo(kind)
-        beyond = next((value for value in values if not limits.min <= value <= limits.max), None)
-        if beyond is not None:
-            raise InvalidRequest(f"input {short(tensor.name)}: {beyond} is not an {tensor.datatype}")
-    return np.fromiter(values, kind, len(values)).tobytes()
+    form = _FORMS[tensor.datatype]
+    try:
+        return struct.pack(f"<{len(values)}{form}", *values)
+    except struct.error:  # a message carries the smaller integers in 32 bits
+        beyond = next(value for value in values if not _fits(value, form))
+        raise InvalidRequest(f"input {short(tensor.name)}: {beyond} is not an {tensor.datatype}") from None
+
+
+def _fits(value: int, form: str) -> bool:
+    try:
+        struct.pack(form, value)
+    except struct.error:
+        return False
+    return True
 
 
 def _fill(tensor: Any, data: bytes) -> None:
     """Write the values of a tensor into its `contents`."""
     values = getattr(tensor.contents, _TYPED[tensor.datatype])
     if tensor.datatype != datatypes.TEXT:
-        values.extend(np.frombuffer(data, datatypes.NUMERIC[tensor.datatype]).tolist())
+        form = _FORMS[tensor.datatype]
+        values.extend(struct.unpack(f"<{len(data) // struct.calcsize(form)}{form}", data))
         return
     at = 0
     while at < len(data):
@@ -248,7 +269,9 @@ def _fill(tensor: Any, data: bytes) -> None:
 
 def _parameters(given: Any) -> dict[str, Any]:
     """Return the parameters of a request, without those that say how tensors are sent over HTTP."""
-    found = {}
+    found: dict[str, Any] = {}
+    if not given:  # most have none, and a map takes a while to be walked
+        return found
     for name, value in given.items():
         kind = value.WhichOneof("parameter_choice")
         if kind is not None and name not in _OWN:
