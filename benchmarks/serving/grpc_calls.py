@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import grpc
 
@@ -72,7 +73,7 @@ async def _run(endpoint: Endpoint, tenants: Tenants, seconds: float) -> Load:
     ]
     took_ms: list[float] = []
     async with grpc.aio.insecure_channel(endpoint.grpc) as channel:
-        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        infer: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
         ends_s = time.monotonic() + seconds
 
         async def caller(first: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,6 +12,8 @@ from typing import Any
 
 import click
 
+from tenantry import tls
+from tenantry.certificates import Unusable
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, overview
@@ -59,7 +62,9 @@ def ask(base: str, path: str, user_id: str, body: bytes | None, timeout_s: float
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(address, data=body, headers=headers)  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(  # noqa: S310 - as above
+            request, timeout=timeout_s, context=trusted(base)
+        ) as answer:
             return Answer(answer.headers, answer.read())
     except urllib.error.HTTPError as error:
         raise Refused(error.code, error.read()) from None
@@ -72,6 +77,20 @@ def credentials() -> dict[str, str]:
     """Return the header that shows who asks: the key or token of TENANTRY_API_KEY, where that is set."""
     key = os.environ.get("TENANTRY_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def trusted(base: str) -> ssl.SSLContext | None:
+    """Return whom to trust of servers with such an address, by TENANTRY_TLS_CA; None: it is plain HTTP.
+
+    Raises:
+        click.ClickException: that file can't be used.
+    """
+    if not base.startswith("https://"):
+        return None
+    try:
+        return tls.trusting().client()
+    except Unusable as error:
+        raise click.ClickException(str(error)) from None
 
 
 def any_server(registry: RegistryReader) -> str | None:

@@ -26,7 +26,9 @@ def of_server(registry: RegistryReader, server_id: str) -> dict[str, Any]:
     endpoint = servers[server_id].endpoint
     try:
         request = urllib.request.Request(f"{endpoint}/workers", headers=asking.credentials())  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=_TIMEOUT_S, context=asking.trusted(endpoint)
+        ) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:

@@ -17,6 +17,7 @@ import structlog
 from tenantry import proofs
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Server
+from tenantry.tls import Tls
 
 log = structlog.get_logger(__name__)
 
@@ -28,17 +29,25 @@ _ANSWER_BYTES = 256
 _Row = tuple[str, str]  # a server's name and endpoint
 
 
-def ask(endpoint: str, path: str) -> str:
+def ask(endpoint: str, path: str, tls: Tls | None = None) -> str:
     """Return what an endpoint answers; no redirect is followed.
+
+    Args:
+        tls: whom this process trusts; None: as the system does.
 
     Raises:
         OSError, ValueError, http.client.HTTPException: it did not answer, or not with 200.
     """
     parts = urlsplit(endpoint)
-    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    if parts.scheme not in kinds or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{endpoint!r} is not an HTTP endpoint")
-    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    tls = tls or Tls()
+    where = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    connection: http.client.HTTPConnection
+    if tls.secures(parts.scheme):
+        connection = http.client.HTTPSConnection(*where, timeout=_TIMEOUT_S, context=tls.client())
+    else:
+        connection = http.client.HTTPConnection(*where, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenantry import fleet_secrets
 from tenantry.errors import InvalidSetting
 from tenantry.fleet_secrets import FleetSecrets
+from tenantry.tls import Mode
 
 
 class CommonSettings(BaseSettings):
@@ -84,4 +85,25 @@ class CommonSettings(BaseSettings):
         default=None,
         description="S3 server other than Amazon's, also for `publish`; unset: AWS_ENDPOINT_URL_S3, or AWS "
         "itself.",
+    )
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate in PEM, with its chain: a server then speaks TLS. Followed with the two "
+        "files below: a change holds for the next connection. Unset: plain HTTP.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Its private key in PEM, without a passphrase; required with it."
+    )
+    tls_ca: Path | None = Field(
+        default=None,
+        description="Certificates in PEM of the CA that signs those of servers: commands, operator and "
+        "servers trust these alone when they connect to a server, and servers with TLS required ask other "
+        "servers for a certificate that one of these signed. Unset: those of the system, and no "
+        "certificate is asked for.",
+    )
+    tls: Mode = Field(
+        default=Mode.REQUIRED,
+        description="With a certificate: whether a server takes TLS alone and connects to others by TLS "
+        "alone (required), or takes plain HTTP as well and asks others as their addresses say (optional, "
+        "for the time of a change-over).",
     )

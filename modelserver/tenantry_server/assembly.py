@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.challenges import Challenges
+from tenantry.challenges import Challenges, ask
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
+from tenantry.tls import Tls
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -82,12 +84,13 @@ class Warmth:
 
 
 def assemble(
-    settings: ServerSettings, engine: Engine, *, endpoint: str, stopping: Callable[[], bool]
+    settings: ServerSettings, engine: Engine, *, endpoint: str, tls: Tls, stopping: Callable[[], bool]
 ) -> Parts:
     """Make the parts of one server and wire them to one another.
 
     Args:
         endpoint: base URL under which its peers reach it.
+        tls: how it connects to them.
         stopping: whether it was told to stop.
     """
     registry = ServerRegistry(
@@ -102,17 +105,18 @@ def assemble(
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     quotas = Quotas(table.limits, settings.limits)
     plane = _plane(settings, table, models, workers, quotas)
-    directory = Directory(settings.server_id)
+    directory = Directory(settings.server_id, tls)
     secrets = settings.fleet_secrets()
-    challenges = Challenges(secrets, settings.server_id)
+    challenges = Challenges(secrets, settings.server_id, ask=partial(ask, tls=tls))
     view = FleetView(table, directory, plane)
     quotas.share = view.share
-    gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint)
+    gatekeeper = Gatekeeper(settings, engine, endpoint=endpoint, wants_certificates=tls.wants_certificates)
     hops = gatekeeper.hops
     own, proven = settings.server_id, challenges.proven
+    ask_warm = partial(warm_query.ask, hops=hops, tls=tls)
 
     def warm_list_of(hot: HotUsers) -> WarmList:
-        return WarmList(registry, table, hot, server_id=own, hops=hops, proven=proven)
+        return WarmList(registry, table, hot, server_id=own, ask=ask_warm, proven=proven)
 
     warmth = _warmth(settings, registry, table, models, plane, view, warm_list_of)
     prewarmer = warmth.prewarmer

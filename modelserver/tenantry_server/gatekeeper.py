@@ -20,6 +20,7 @@ class Gatekeeper:
 
     Args:
         endpoint: base URL under which peers reach this server.
+        wants_certificates: whether they have to show a certificate.
 
     Raises:
         InvalidSetting: the settings contradict each other.
@@ -29,7 +30,9 @@ class Gatekeeper:
         hops: signs requests to peers; None: the fleet has no secret.
     """
 
-    def __init__(self, settings: ServerSettings, engine: Engine, *, endpoint: str) -> None:
+    def __init__(
+        self, settings: ServerSettings, engine: Engine, *, endpoint: str, wants_certificates: bool = False
+    ) -> None:
         secrets = settings.fleet_secrets()
         self.hops = None if secrets is None else Hops(secrets, urlsplit(endpoint).netloc)
         self._poll_s = settings.poll_s
@@ -50,6 +53,7 @@ class Gatekeeper:
             self.hops,
             open_lists=settings.open_lists,
             open_repository=settings.open_repository,
+            wants_certificates=wants_certificates,
         )
 
     async def run(self) -> None:

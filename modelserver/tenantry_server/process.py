@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
+from tenantry import tls
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.processes import addresses
 from tenantry.processes.logs import OnChange
@@ -35,10 +36,11 @@ from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
 from tenantry_server.wire import connections
+from tenantry_server.wire.listening import Port
 from tenantry_server.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from tenantry_server.grpc_v2.service import Port
+    from tenantry_server.grpc_v2.service import Port as GrpcPort
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +50,10 @@ _SWITCH_S = 0.0005
 _IMPORTS_S = 60.0  # for the workers' libraries; longer on no machine that serves
 _THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
-_BACKLOG = 1024  # connections of clients and peers that wait while this process is held up
 
 WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """Calls its argument for each event, until cancelled."""
+_Accept = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
 def _leave_threads() -> None:
@@ -102,16 +104,15 @@ async def _serve(
     settings: ServerSettings, shared_fd: int | None, lifeline: int | None, pulse: int | None
 ) -> None:
     stop = _stop_event(lifeline)
+    secured = tls.of_settings(settings)
     watching = asyncio.create_task(watchdog.watch(pulse))
     wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
-    with _listening(settings):
-        own = _bound(settings)
-    port = own.getsockname()[1]
-    endpoint = settings.advertise_url or addresses.url(settings.host, port)
-    parts = assemble(settings, engine, endpoint=endpoint, stopping=stop.is_set)
+    own = Port(settings.host, settings.port, secured, head_s=settings.read_timeout_s)
+    endpoint = own.endpoint(settings.advertise_url)
+    parts = assemble(settings, engine, endpoint=endpoint, tls=secured, stopping=stop.is_set)
     if parts.workers is not None:
         parts.workers.start()
         await _imported(parts.workers, stop)
@@ -129,13 +130,20 @@ async def _serve(
     await runner.setup()
     if runner.server is not None:
         parts.app[FAST_PATH].install(runner.server)
-    with _listening(settings):
-        await _accept(runner, own)
-    grpc = await _grpc(settings, runner, shared=shared_fd is not None)
+    await own.accept(runner)
+    grpc = await _grpc(settings, runner, secured, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
-        await _work(parts, settings, wake_ups, stop, runner, shared_fd, grpc)
+        await _work(
+            parts,
+            settings,
+            wake_ups,
+            stop,
+            runner,
+            _share(parts, partial(own.accept_from, runner), shared_fd),
+            grpc,
+        )
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
     parts.directory.close()
@@ -158,48 +166,36 @@ async def _imported(workers: Pool, stop: asyncio.Event) -> None:
         each.cancel()
 
 
-def _bound(settings: ServerSettings) -> socket.socket:
-    """Take the port; until this server accepts, a client is refused there and asks another one."""
-    return addresses.bound(settings.host, settings.port)
-
-
-@contextlib.contextmanager
-def _listening(settings: ServerSettings) -> Iterator[None]:
-    """Name the address in an error."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, addresses.shown(settings.host, settings.port)) from error
-
-
-async def _accept(runner: web.AppRunner, listening: socket.socket) -> None:
-    listening.setblocking(False)
-    await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-
-
-async def _grpc(settings: ServerSettings, runner: web.AppRunner, *, shared: bool) -> "Port | None":
+async def _grpc(
+    settings: ServerSettings, runner: web.AppRunner, secured: tls.Tls, *, shared: bool
+) -> "GrpcPort | None":
     """Open the port for gRPC, where there is to be one."""
     if settings.grpc_port is None or runner.server is None:
         return None
+    if secured.required:
+        raise InvalidSetting(
+            "TENANTRY_GRPC_PORT takes no TLS yet, and TLS is required here; unset it, or set "
+            "TENANTRY_TLS=optional"
+        )
     try:
         from tenantry_server.grpc_v2.asking import Application  # noqa: PLC0415 - 20 MiB, for those who use it
-        from tenantry_server.grpc_v2.service import Port  # noqa: PLC0415 - as above
+        from tenantry_server.grpc_v2.service import Port as GrpcPort  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise InvalidSetting(
             f"TENANTRY_GRPC_PORT needs {error.name}: pip install 'tenantry[grpc]'"
         ) from None
-    port = Port(Application(runner.server), max_bytes=settings.max_body_bytes, shared=shared)
+    port = GrpcPort(Application(runner.server), max_bytes=settings.max_body_bytes, shared=shared)
     await port.open(addresses.shown(settings.host, settings.grpc_port))
     return port
 
 
-async def _share(parts: Parts, runner: web.AppRunner, shared_fd: int | None) -> None:
+async def _share(parts: Parts, accept: _Accept, shared_fd: int | None) -> None:
     """Accept from the shared socket once this server is ready: other servers do meanwhile."""
     if shared_fd is None:
         return
     while not parts.ready():  # noqa: ASYNC110 - ready is the state of several parts
         await asyncio.sleep(_READY_EVERY_S)
-    await _accept(runner, socket.socket(fileno=shared_fd))
+    await accept(socket.socket(fileno=shared_fd))
 
 
 async def _close_mute(runner: web.AppRunner, settings: ServerSettings) -> None:
@@ -213,8 +209,8 @@ async def _work(
     wake_ups: WakeUps,
     stop: _Stop,
     runner: web.AppRunner,
-    shared_fd: int | None,
-    grpc: "Port | None",
+    sharing: Coroutine[Any, Any, None],
+    grpc: "GrpcPort | None",
 ) -> None:
     """Serve until told to stop, then hand over and end in order."""
     async with asyncio.TaskGroup() as group:
@@ -229,7 +225,7 @@ async def _work(
             group.create_task(parts.copies.run()),
             group.create_task(parts.gatekeeper.run()),
             group.create_task(parts.trust.run()),
-            group.create_task(_share(parts, runner, shared_fd)),
+            group.create_task(sharing),
             group.create_task(_close_mute(runner, settings)),
         ]
         if parts.strikes is not None:

@@ -38,7 +38,9 @@ class ServerSettings(SignatureSettings):
         default=0, ge=0, le=65535, description="Port to listen on; 0: one that the system chooses."
     )
     advertise_url: str | None = Field(
-        default=None, description="Base URL for peers; unset: made from host and port."
+        default=None,
+        description="Base URL for peers; unset: made from host and port. With TLS required, http:// there "
+        "becomes https://.",
     )
     cache_bytes: int = Field(
         default=512 << 20, gt=0, description="Bound of the model cache, in measured bytes."

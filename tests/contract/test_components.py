@@ -14,6 +14,7 @@ from tests.support.kubernetes.manifests import (
     MANIFESTS,
     PRODUCTION,
     ROOT,
+    Document,
     collection,
     composed,
     container_of,
@@ -108,6 +109,67 @@ def test_alerts_speak_of_metrics_that_exist(tmp_path: Path) -> None:
         assert named, alert["alert"]
         assert named <= known, f"{alert['alert']}: {named - known} is not measured"
         assert {"summary", "action"} == set(alert["annotations"])
+
+
+def test_tls_reaches_every_part_that_asks_a_server(tmp_path: Path) -> None:
+    """What settings name is mounted, and the certificate is for every host that is asked."""
+    components = [MANIFESTS / "components" / name for name in ("monitoring", "tls")]
+    documents = composed(tmp_path, BASE, *components)
+    server, operator = (
+        the(documents, kind, f"tenantry-{name}")
+        for kind, name in (("StatefulSet", "server"), ("Deployment", "operator"))
+    )
+    certificate = the(documents, "Certificate", "tenantry-server")["spec"]
+    assert _mounted(server, certificate["secretName"]) == {
+        "CERT": "tls.crt",
+        "KEY": "tls.key",
+        "CA": "ca.crt",
+    }
+    assert _mounted(operator, certificate["secretName"]) == {"CA": "ca.crt"}
+    (volume,) = [each for each in pod_of(operator)["volumes"] if each["name"] == "tls"]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["ca.crt"], "the key is the servers'"
+    assert pod_of(server)["securityContext"]["fsGroup"] == pod_of(server)["securityContext"]["runAsUser"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container_of(server)[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert "scheme" not in container_of(operator)[probe]["httpGet"]
+    assert {"server auth", "client auth"} <= set(certificate["usages"])
+    names = {"*.tenantry-servers.tenantry.svc", "tenantry.tenantry.svc"}
+    assert names <= set(certificate["dnsNames"])
+    advertised = next(
+        each["value"] for each in container_of(server)["env"] if each["name"] == "TENANTRY_ADVERTISE_URL"
+    )
+    assert advertised == "http://$(TENANTRY_SERVER_ID).tenantry-servers.$(POD_NAMESPACE).svc:8080"
+    ports = the(documents, "Service", "tenantry")["spec"]["ports"]
+    assert {(each["port"], each["targetPort"]) for each in ports} == {(80, "http"), (443, "http")}
+    (monitor,) = of_kind(documents, "PodMonitor")
+    schemes = {each["port"]: each.get("scheme") for each in monitor["spec"]["podMetricsEndpoints"]}
+    assert schemes == {"metrics": None, "http": "https"}
+
+
+def test_each_certificate_has_an_issuer(tmp_path: Path) -> None:
+    documents = composed(tmp_path, BASE, MANIFESTS / "components" / "tls")
+    issuers = {each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "Issuer")}
+    certificates = {each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "Certificate")}
+    assert {each["issuerRef"]["name"] for each in certificates.values()} == set(issuers)
+    authority = issuers[certificates["tenantry-server"]["issuerRef"]["name"]]["ca"]["secretName"]
+    (signing,) = [each for each in certificates.values() if each["secretName"] == authority]
+    assert signing["isCA"] is True
+
+
+def _mounted(workload: Document, secret: str) -> dict[str, str]:
+    """The keys of a Secret that settings name by its mounted files."""
+    pod, container = pod_of(workload), container_of(workload)
+    volumes = {
+        each["name"] for each in pod["volumes"] if each.get("secret", {}).get("secretName") == secret
+    }
+    (folder,) = [each["mountPath"] for each in container["volumeMounts"] if each["name"] in volumes]
+    files = {
+        each["name"].removeprefix("TENANTRY_TLS_"): each["value"]
+        for each in container["env"]
+        if each["name"].startswith("TENANTRY_TLS_")
+    }
+    assert all(path.startswith(f"{folder}/") for path in files.values())
+    return {name: path.removeprefix(f"{folder}/") for name, path in files.items()}
 
 
 def _operators_metrics() -> set[str]:

@@ -15,6 +15,7 @@ from secrets import token_hex
 import click
 import structlog
 
+from tenantry import tls
 from tenantry.errors import RegistryUnavailable
 from tenantry.processes import addresses, files, logs
 from tenantry.registry import RegistryReader, migrate, open_engine
@@ -93,10 +94,11 @@ def command(  # noqa: PLR0913 - click passes each option by name
     settings = options.settings(CommonSettings, registry_url=given, log_level=log_level)
     serving = options.settings(ServerSettings, cache_bytes=cache_bytes)  # refuse what the children would
     options.settings(OperatorSettings)
+    secured = tls.of_settings(serving)
     logs.configure(settings.log_level, process="up")
     with _only_one(state), _listening(host, port) as shared:
         migrate(open_engine(settings.registry_url))
-        url = addresses.url(host, shared.getsockname()[1])
+        url = addresses.url(host, shared.getsockname()[1], secure=secured.required)
         # A server is one core: OpenMP's threads would spin while they wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         if serving.auth is Auth.REQUIRED and serving.fleet_secrets() is None:

@@ -1,11 +1,13 @@
 """The client for programs on asyncio: on aiohttp, which the extra ``tenantry[client]`` brings."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from tenantry import tls
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.batches import Batch, BatchPredictions, Part
@@ -26,10 +28,10 @@ class AsyncClient:
         servers: as `Client`.
         timeout_s: of each call, with everything that it waits for.
         direct: as `Client`.
-        headers: as `Client`.
+        headers, ca: as `Client`.
 
     Raises:
-        ValueError: an address is not http://… or https://….
+        ValueError: an address is not http://… or https://…, or `ca` can't be used.
         ModuleNotFoundError: aiohttp is not installed.
 
     Example:
@@ -45,10 +47,12 @@ class AsyncClient:
         timeout_s: float = 10.0,
         direct: bool = True,
         headers: Mapping[str, str] | None = None,
+        ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self._http = _aiohttp()
         given = [servers] if isinstance(servers, str) else servers
         self._fleet = Fleet(given, direct=direct)
+        self._tls = tls.trusting(ca)
         self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._session: aiohttp.ClientSession | None = None
@@ -200,6 +204,7 @@ class AsyncClient:
             headers={**self._headers, **attempt.headers},
             timeout=limits,
             allow_redirects=False,
+            ssl=self._tls.client() if attempt.url.startswith("https:") else True,
         ) as response:
             body = await response.read()
             headers = {name.lower(): value for name, value in response.headers.items()}

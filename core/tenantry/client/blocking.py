@@ -1,5 +1,6 @@
 """The client for programs with threads, or without: on http.client, which Python has."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from http.client import HTTPException
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tenantry import tls
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.batches import Batch, BatchPredictions, Part
@@ -36,9 +38,11 @@ class Client:
         timeout_s: of each call, with everything that it waits for.
         direct: whether to ask the owner of a user's shard; otherwise only `servers` are asked.
         headers: sent with each request, such as Authorization, to every server of the map.
+        ca: file with the certificates, in PEM, of the CA that signs those of servers; None: the one that
+            TENANTRY_TLS_CA names, else the system's.
 
     Raises:
-        ValueError: an address is not http://… or https://….
+        ValueError: an address is not http://… or https://…, or `ca` can't be used.
 
     Example:
         >>> with Client("http://127.0.0.1:8080") as client:  # doctest: +SKIP
@@ -53,9 +57,11 @@ class Client:
         timeout_s: float = 10.0,
         direct: bool = True,
         headers: Mapping[str, str] | None = None,
+        ca: str | os.PathLike[str] | None = None,
     ) -> None:
         given = [servers] if isinstance(servers, str) else servers
         self._fleet = Fleet(given, direct=direct)
+        self._tls = tls.trusting(ca)
         self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._idle: IdlePool[Connection] = IdlePool()
@@ -230,14 +236,19 @@ class Client:
                 return connection
             connection.close()
         parts = urlsplit(attempt.url)
-        kind = SecureConnection if parts.scheme == "https" else PlainConnection
-        connection = kind(str(parts.hostname), parts.port, timeout=min(CONNECT_S, attempt.left_s))
+        host, wait_s = str(parts.hostname), min(CONNECT_S, attempt.left_s)
+        opened: Connection
+        if parts.scheme == "https":
+            context = self._tls.client()
+            opened = SecureConnection(host, parts.port, timeout=wait_s, context=context)
+        else:
+            opened = PlainConnection(host, parts.port, timeout=wait_s)
         try:
-            connection.connect()
+            opened.connect()
         except BaseException:
-            connection.close()
+            opened.close()
             raise
-        return connection
+        return opened
 
     def _sent(self, connection: Connection, attempt: Attempt, question: Question) -> Reply:
         """Send a request and read its answer; the connection is kept where the server keeps it.

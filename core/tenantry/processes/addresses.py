@@ -6,14 +6,14 @@ import socket
 EVERYWHERE = "::"
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, *, secure: bool = False) -> str:
     """Return the base URL of a server.
 
     Example:
-        >>> url("127.0.0.1", 8080), url("::1", 8080)
-        ('http://127.0.0.1:8080', 'http://[::1]:8080')
+        >>> url("127.0.0.1", 8080), url("::1", 8080, secure=True)
+        ('http://127.0.0.1:8080', 'https://[::1]:8080')
     """
-    return f"http://{shown(host, port)}"
+    return f"{'https' if secure else 'http'}://{shown(host, port)}"
 
 
 def shown(host: str, port: int) -> str:

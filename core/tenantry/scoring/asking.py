@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from tenantry import tls
 from tenantry.client.answers import Reply
 from tenantry.client.errors import ClientError, NoServer, RequestRefused
 from tenantry.client.pool import IdlePool
@@ -46,8 +47,10 @@ class Asker:
         retries: how many times in a row a request is sent again.
         gone: raises where no server will ever answer; called when a connection fails.
 
+    Servers with https are trusted by the certificates that TENANTRY_TLS_CA names, else by the system's.
+
     Raises:
-        ValueError: an address is not one.
+        ValueError: an address is not one, or these certificates can't be used.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Asker:
         self._timeout_s = timeout_s
         self.retries = retries
         self._gone = gone
+        self._tls = tls.trusting()
         self._turns = count()
         self._idle: IdlePool[HTTPConnection] = IdlePool()
         self._takes_arrow = True
@@ -155,7 +159,7 @@ class Asker:
         raise AssertionError("count() ends never")
 
     def _once(self, url: str, path: str, body: bytes, media: str) -> Reply:
-        connection = self._idle.get(url) or _connected(url)
+        connection = self._idle.get(url) or _connected(url, self._tls)
         kept = False
         try:
             if connection.sock is None:
@@ -195,12 +199,14 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _connected(url: str) -> HTTPConnection:
+def _connected(url: str, trusted: tls.Tls | None = None) -> HTTPConnection:
     if url.startswith(UNIX):
         return _UnixConnection(url.removeprefix(UNIX))
     parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return kind(str(parts.hostname), parts.port, timeout=_CONNECT_S)
+    if parts.scheme == "https":
+        context = (trusted or tls.trusting()).client()
+        return HTTPSConnection(str(parts.hostname), parts.port, timeout=_CONNECT_S, context=context)
+    return HTTPConnection(str(parts.hostname), parts.port, timeout=_CONNECT_S)
 
 
 def _shown(url: str) -> str:

@@ -49,10 +49,11 @@ class Gate:
         tokens: JWTs; None: none is accepted.
         hops: checks requests of other servers; None: none is believed.
         open_lists, open_repository: what anyone may ask where `keys` is None.
+        wants_certificates: whether other servers have to show a certificate.
 
     Attributes:
         required: whether callers have to show who they are.
-        hops: as given.
+        hops, wants_certificates: as given.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class Gate:
         *,
         open_lists: bool = False,
         open_repository: bool = False,
+        wants_certificates: bool = False,
     ) -> None:
         self.required = keys is not None
         self.hops = hops
+        self.wants_certificates = wants_certificates
         self._digests: dict[str | None, bytes] = {}
         self._keys = keys
         self._tokens = tokens

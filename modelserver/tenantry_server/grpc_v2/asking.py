@@ -90,7 +90,8 @@ class _Connection(asyncio.Transport):
         return self._keeps and not self._closed and self._answer is None
 
     async def ask(self, request: bytes) -> HttpAnswer:
-        self._answer = answer = self._loop.create_future()
+        answer: asyncio.Future[HttpAnswer] = self._loop.create_future()
+        self._answer = answer
         self._protocol.data_received(request)
         return await answer
 

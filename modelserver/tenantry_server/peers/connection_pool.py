@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from tenantry.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import HeadReader
 from tenantry_server.peers.connection import PeerConnection
 
 _CONNECT_S = 0.5
+_TLS_CONNECT_S = 1.5  # two more turns of the peer's loop, and a signature
 _IDLE_S = 30.0  # our servers close theirs after an hour; a proxy in between may do so after a minute
 _OPENING = 16  # connections at once: a server's backlog holds 128, of all its clients
 
@@ -80,19 +82,21 @@ class ConnectionPool:
         server_id: the peer's name, which every answer of it carries.
         endpoint: its base URL.
         up: whether opening a connection is worth trying.
+        tls: whom this server trusts, and what it shows.
 
     Raises:
         ValueError: `endpoint` is not a URL.
     """
 
-    def __init__(self, server_id: str, endpoint: str, up: Callable[[], bool]) -> None:
+    def __init__(self, server_id: str, endpoint: str, up: Callable[[], bool], tls: Tls) -> None:
         url = urlsplit(endpoint)
         self._server_id = server_id
         self._heads = HeadReader(server_id)
         self._endpoint = endpoint
         self._up = up
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        self._tls = True if url.scheme == "https" else None
+        self._tls = tls if tls.secures(url.scheme) else None
+        self._connect_s = _CONNECT_S if self._tls is None else _TLS_CONNECT_S
         self._host = url.netloc.encode()
         self._idle: list[PeerConnection] = []
         self._busy: dict[PeerConnection, Forwarded] = {}
@@ -165,16 +169,17 @@ class ConnectionPool:
 
     async def _open(self) -> PeerConnection:
         try:
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(self._connect_s):
                 return await self._connected()
         except (OSError, TimeoutError, UnicodeError) as error:  # UnicodeError: not a host name
-            why = str(error) or f"not within {_CONNECT_S:g} s"
+            why = str(error) or f"not within {self._connect_s:g} s"
             raise NoConnection(f"no connection to {self._endpoint}: {why}") from None
 
     async def _connected(self) -> PeerConnection:
         host, port = self._address
+        secured = None if self._tls is None else self._tls.client()
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: PeerConnection(self._heads), host, port, ssl=self._tls
+            lambda: PeerConnection(self._heads), host, port, ssl=secured
         )
         return connection
 

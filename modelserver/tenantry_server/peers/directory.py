@@ -10,6 +10,7 @@ import structlog
 
 from tenantry import placement
 from tenantry.registry import Server
+from tenantry.tls import Tls
 from tenantry_server.peers.peer import Peer
 
 log = structlog.get_logger(__name__)
@@ -20,13 +21,15 @@ class Directory:
 
     Args:
         server_id: this server, which is not one of its own peers.
+        tls: how it connects to them; None: by their addresses, trusting whom the system trusts.
 
     Attributes:
         own_load: busy share of this server's core, as the registry has it.
     """
 
-    def __init__(self, server_id: str) -> None:
+    def __init__(self, server_id: str, tls: Tls | None = None) -> None:
         self.server_id = server_id
+        self._tls = tls
         self.own_load = 0.0
         self._peers: dict[str, Peer] = {}
         self._members: frozenset[str] = frozenset({server_id})
@@ -106,7 +109,7 @@ class Directory:
         if former is not None:
             former.close()
         try:
-            peer = self._peers[server.server_id] = Peer(server.server_id, server.endpoint)
+            peer = self._peers[server.server_id] = Peer(server.server_id, server.endpoint, self._tls)
         except ValueError as error:
             if server.endpoint not in self._unusable:  # once, not every second
                 self._unusable.add(server.endpoint)

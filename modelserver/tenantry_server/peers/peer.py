@@ -10,6 +10,7 @@ import time
 import structlog
 
 from tenantry.processes.logs import OnceAMinute
+from tenantry.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.connection_pool import ConnectionPool, Forwarded, NoConnection
 from tenantry_server.peers.health import Health, PeerHealth
@@ -29,6 +30,7 @@ class Peer:
     Args:
         server_id: its name, which every answer of it carries.
         endpoint: its base URL.
+        tls: how this server connects to it; None: by the address, trusting whom the system trusts.
 
     Raises:
         ValueError: `endpoint` is not a URL.
@@ -39,14 +41,14 @@ class Peer:
         in_flight: requests of this server that it has not answered.
     """
 
-    def __init__(self, server_id: str, endpoint: str) -> None:
+    def __init__(self, server_id: str, endpoint: str, tls: Tls | None = None) -> None:
         self.server_id = server_id
         self.endpoint = endpoint
         self.leaving = False
         self.load = 0.0
         self.in_flight = 0
         self._health = PeerHealth()
-        self._connections = ConnectionPool(server_id, endpoint, lambda: self._health.up)
+        self._connections = ConnectionPool(server_id, endpoint, lambda: self._health.up, tls or Tls())
         self._probing: asyncio.Task[None] | None = None
         self._next_check: asyncio.TimerHandle | None = None
         self._heard_at_s = 0.0

@@ -15,6 +15,7 @@ from yarl import URL
 
 from tenantry.errors import InvalidRequest
 from tenantry.placement import SHARDS, shard_of
+from tenantry.tls import Tls
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers import bounded
 from tenantry_server.wire import headers
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 PATH = "/peers/warm"
 _ANSWER_S = 5.0
 _MOST_BYTES = 16 << 20  # a hundred thousand users
+
+Ask = Callable[[Mapping[str, Collection[int]]], Awaitable[dict[str, list[str] | None]]]
+"""As `ask`, with whatever else that takes."""
 
 
 def routes(warm_users: Callable[[Collection[int]], Awaitable[Sequence[str]]]) -> list[web.RouteDef]:
@@ -41,13 +45,14 @@ def routes(warm_users: Callable[[Collection[int]], Awaitable[Sequence[str]]]) ->
 
 
 async def ask(
-    shards: Mapping[str, Collection[int]], hops: Hops | None = None
+    shards: Mapping[str, Collection[int]], hops: Hops | None = None, tls: Tls | None = None
 ) -> dict[str, list[str] | None]:
     """Ask servers, all at once, each about some shards.
 
     Args:
         shards: base URL of a server -> shards.
         hops: proves to them that this server asks; None: nothing does.
+        tls: how this server connects to them; None: by their addresses.
 
     Returns:
         base URL -> users, the most important first; None where the server did not answer.
@@ -56,13 +61,13 @@ async def ask(
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(timeout=timeout, cookie_jar=jar) as session:
         lists = await asyncio.gather(
-            *(_ask_one(session, url, asked, hops) for url, asked in shards.items())
+            *(_ask_one(session, url, asked, hops, tls or Tls()) for url, asked in shards.items())
         )
     return dict(zip(shards, lists, strict=True))
 
 
 async def _ask_one(
-    session: aiohttp.ClientSession, url: str, shards: Collection[int], hops: Hops | None
+    session: aiohttp.ClientSession, url: str, shards: Collection[int], hops: Hops | None, tls: Tls
 ) -> list[str] | None:
     target = f"{PATH}?shards={','.join(map(str, sorted(shards)))}"
     sent = {}
@@ -70,9 +75,13 @@ async def _ask_one(
         sent[headers.PROOF] = hops.proof(
             urlsplit(url).netloc.encode(), b"GET", target.encode(), b"0"
         ).decode()
+    where = URL(url + target, encoded=True)
+    secure = tls.secures(where.scheme)
+    if secure and where.scheme == "http":
+        where = where.with_scheme("https").with_port(where.port)
     try:
-        asked = URL(url + target, encoded=True)
-        async with session.get(asked, headers=sent, allow_redirects=False) as response:
+        secured = tls.client() if secure else True
+        async with session.get(where, headers=sent, allow_redirects=False, ssl=secured) as response:
             return _users_in(response.status, await bounded.read(response, most_bytes=_MOST_BYTES), shards)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         log.warning(

@@ -6,12 +6,14 @@ as the router decoded them, and never by how it is spelt.
 
 from aiohttp import hdrs, web
 
+from tenantry import tls
 from tenantry.errors import Forbidden, Unauthenticated
 from tenantry_server import protocols
 from tenantry_server.access.gate import Gate, Need
 from tenantry_server.access.grants import Grant
 from tenantry_server.wire import headers
 
+_FOLLOW = "/follow"
 _NEEDS = {
     Need.NOTHING: (
         "/",
@@ -20,7 +22,7 @@ _NEEDS = {
         "/v2/health/live",
         "/v2/health/ready",
         "/challenge/{asked}",
-        "/follow",
+        _FOLLOW,
     ),
     Need.CALLER: ("/v2", "/shards"),
     Need.USER: (
@@ -65,6 +67,8 @@ async def admit(gate: Gate, request: web.Request) -> None:
         TenantryError: a body that names the user did not arrive.
     """
     need = need_of(request)
+    if gate.wants_certificates:
+        _admit_servers(request, need)
     if not gate.required:
         gate.judge_open(need)
         return
@@ -81,6 +85,17 @@ async def admit(gate: Gate, request: web.Request) -> None:
         request[_GRANT] = grant
     user_id = await protocols.user_id_of(request) if need in (Need.USER, Need.OPERATE) else None
     gate.judge(grant, need, user_id)
+
+
+def _admit_servers(request: web.Request, need: Need) -> None:
+    """Refuse what only servers and their followers send where no certificate was shown.
+
+    Raises:
+        Unauthenticated: it is not a server's.
+    """
+    of_servers = need is Need.PEER or headers.PROOF in request.headers or request.path == _FOLLOW
+    if of_servers and not tls.shows_certificate(request.transport):
+        raise Unauthenticated("this is for servers with a certificate of the fleet's CA (TENANTRY_TLS_CA)")
 
 
 def refusal_of(request: web.Request, user_id: str) -> Forbidden | None:

@@ -91,7 +91,7 @@ class FastPath:
 
     def install(self, server: web.Server) -> None:
         """Stand before the application of `server`, which has no connections yet."""
-        PlainServer.take_over(server, self)
+        PlainServer.take_over(server, self, wants_certificates=self._gate.wants_certificates)
         if self._forwarder is not None:
             server.request_handler = self._passing_on(server.request_handler, self._forwarder)
         server.request_handler = refusals.knowing_expectations(server.request_handler)

@@ -10,7 +10,6 @@ from itertools import chain, zip_longest
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import Server, ServerRegistry
-from tenantry_server.access.hops import Hops
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
@@ -24,7 +23,7 @@ class WarmList:
         table: who owns which shard.
         hot: has what the owners wrote down.
         server_id: this server's.
-        hops: proves to the owners that this server asks; None: nothing does.
+        ask: how servers are asked; a parameter as only its maker knows how to connect to them.
         proven: leaves out the servers that have not proved who they are: a row alone is not asked.
     """
 
@@ -35,14 +34,14 @@ class WarmList:
         hot: HotUsers,
         *,
         server_id: str,
-        hops: Hops | None = None,
+        ask: warm_query.Ask = warm_query.ask,
         proven: Callable[[Sequence[Server]], Sequence[Server]] = list,
     ) -> None:
         self._registry = registry
         self._table = table
         self._hot = hot
         self._server_id = server_id
-        self._hops = hops
+        self._ask = ask
         self._proven = proven
 
     async def users_of(self, shards: Collection[int]) -> Sequence[str]:
@@ -61,7 +60,7 @@ class WarmList:
                 by_owner.setdefault(holding.server_id, []).append(shard)
         urls = await self._live_urls()
         asked = {urls[o]: held for o, held in by_owner.items() if o in urls}
-        answers = await warm_query.ask(asked, self._hops)
+        answers = await self._ask(asked)
         answered = {o: users for o in by_owner if (users := answers.get(urls.get(o, ""))) is not None}
         silent = [owner for owner in by_owner if owner not in answered]
         written: Mapping[str, Mapping[str, int]] = await self._hot.recall() if silent else {}
@@ -77,8 +76,8 @@ class WarmList:
         """Return those of these users whose model another live server has in memory, as far as it says."""
         urls = await self._live_urls()
         shards = {shard_of(user_id) for user_id in users}
-        answers = await warm_query.ask(
-            {url: shards for server_id, url in urls.items() if server_id != self._server_id}, self._hops
+        answers = await self._ask(
+            {url: shards for server_id, url in urls.items() if server_id != self._server_id}
         )
         warm = {user_id for found in answers.values() for user_id in found or ()}
         return warm.intersection(users)

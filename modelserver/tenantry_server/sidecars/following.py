@@ -15,6 +15,7 @@ from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes
+from tenantry.tls import Tls
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers.answers import bounded
 from tenantry_server.sidecars import messages, routes
@@ -117,12 +118,20 @@ class HttpFetch:
     Args:
         follower: the name of this process; no other one may have it.
         secrets: of the fleet; None: it has none.
+        tls: whom this process trusts, and what it shows to servers; None: as the system does, and nothing.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, follower: str, secrets: FleetSecrets | None) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        follower: str,
+        secrets: FleetSecrets | None,
+        tls: Tls | None = None,
+    ) -> None:
         self._session = session
         self._follower = follower
         self._secrets = secrets
+        self._tls = tls or Tls()
         self._challenges: dict[str, str] = {}
 
     async def __call__(self, url: str, cursor: str) -> bytes:
@@ -142,8 +151,9 @@ class HttpFetch:
             headers[routes.PROOF] = routes.proof(self._secrets.current, self._follower, asked)
         query = {"follower": self._follower, "cursor": cursor}
         try:
+            secured = self._tls.client() if url.startswith("https:") else True
             async with self._session.get(
-                url + routes.PATH, params=query, headers=headers, allow_redirects=False
+                url + routes.PATH, params=query, headers=headers, allow_redirects=False, ssl=secured
             ) as response:
                 if response.status == 401:
                     asked = response.headers.get(routes.CHALLENGE, "")

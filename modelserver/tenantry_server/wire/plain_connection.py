@@ -10,11 +10,13 @@ of `web.Server`, that its class may be changed, `_loop`, `_kwargs` and `requests
 `_reading_paused`.
 """
 
+import asyncio
 from itertools import islice
 from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
+from tenantry import tls
 from tenantry_server.wire import refusals
 from tenantry_server.wire.heads import END, Block, Heads, Parsed, Target, target_of
 
@@ -42,18 +44,23 @@ class PlainServer(web.Server):
         answering: what answers.
         heads: the headers that are known to be plain.
         holding: the connections whose request has not arrived whole, held back from aiohttp.
+        wants_certificates: whether other servers have to show a certificate.
     """
 
     answering: Answering
     heads: Heads
     holding: "dict[PlainConnection, None]"
+    wants_certificates: bool
 
     @classmethod
-    def take_over(cls, server: web.Server, answering: Answering) -> None:
+    def take_over(
+        cls, server: web.Server, answering: Answering, *, wants_certificates: bool = False
+    ) -> None:
         """Make a server that an application made, and that has no connections yet, one of these."""
         server.__class__ = cls
         if isinstance(server, cls):  # to the type checker it is still what it was
             server.answering, server.heads, server.holding = answering, Heads(), {}
+            server.wants_certificates = wants_certificates
 
     def __call__(self) -> web.RequestHandler:
         """Make a connection."""
@@ -81,7 +88,7 @@ class PlainConnection(refusals.Connection):
     connection for itself.
     """
 
-    __slots__ = ("_following", "_head", "_held", "_left", "_pieces", "_server")
+    __slots__ = ("_following", "_head", "_held", "_left", "_pieces", "_server", "_stranger")
 
     def __init__(self, server: PlainServer, **settings: Any) -> None:
         super().__init__(server, **settings)
@@ -91,6 +98,12 @@ class PlainConnection(refusals.Connection):
         self._left = 0  # bytes of a body that aiohttp waits for
         self._held = b""  # the part of a plain request that aiohttp has not
         self._pieces = 0  # in which that came
+        self._stranger = False  # who has shown no certificate, and a server would have to
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See who connects."""
+        self._stranger = self._server.wants_certificates and not tls.shows_certificate(transport)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer a chunk that ends exactly one plain request, and let aiohttp have any other."""
@@ -128,6 +141,8 @@ class PlainConnection(refusals.Connection):
         at += len(END)
         block = server.heads.find(data[target.block_at : at])
         if block is None or block.body_bytes > server.answering.most_bytes:
+            return False
+        if self._stranger and block.proof is not None:
             return False
         missing = at + block.body_bytes - len(data)
         if missing:

@@ -72,6 +72,7 @@ class Minute:
 
     Args:
         clock_s: seconds, never going back.
+        event: what the line says.
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:

@@ -1,10 +1,12 @@
 """The model servers as the operator sees them: which live, what they report, and what they own."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import structlog
 
-from tenantry.challenges import Challenges
+from tenantry import tls
+from tenantry.challenges import Challenges, ask
 from tenantry.registry import Fault, FaultState, LoadReport, LoadState, OperatorRegistry, Server
 from tenantry_operator.fleet.busy_users import Spreading
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
@@ -42,7 +44,9 @@ class Fleet:
         self._registry = registry
         self._metrics = metrics
         self._shards = ShardKeeper(registry, settings, metrics, weigh, is_leaving)
-        self._challenges = Challenges(settings.fleet_secrets())
+        self._challenges = Challenges(
+            settings.fleet_secrets(), ask=partial(ask, tls=tls.of_settings(settings))
+        )
         self._spreading = Spreading(registry.spread())
         self._names: frozenset[str] | None = None
         self.live: Sequence[Server] = ()

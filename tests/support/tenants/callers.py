@@ -34,12 +34,16 @@ class Keys:
 
 
 def gate_of(
-    keys: Mapping[str, Sequence[str]], hops: Hops | None = None, tokens: Tokens | None = None
+    keys: Mapping[str, Sequence[str]],
+    hops: Hops | None = None,
+    tokens: Tokens | None = None,
+    *,
+    wants_certificates: bool = False,
 ) -> Gate:
     """A gate that asks for one of these keys."""
     ring = KeyRing(Keys(keys))
     ring.read()
-    return Gate(ring, tokens, hops)
+    return Gate(ring, tokens, hops, wants_certificates=wants_certificates)
 
 
 def shown(key: str) -> dict[str, str]:
