@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from tenantry import tls
-from tenantry.certificates import Unusable
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
 from tenantry_cli import console, overview
@@ -83,14 +82,9 @@ def trusted(base: str) -> ssl.SSLContext | None:
     """Return whom to trust of servers with such an address, by TENANTRY_TLS_CA; None: it is plain HTTP.
 
     Raises:
-        click.ClickException: that file can't be used.
+        InvalidSetting: that file can't be used.
     """
-    if not base.startswith("https://"):
-        return None
-    try:
-        return tls.trusting().client()
-    except Unusable as error:
-        raise click.ClickException(str(error)) from None
+    return tls.trusting().client() if base.startswith("https://") else None
 
 
 def any_server(registry: RegistryReader) -> str | None:

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenantry.errors import InvalidSetting
+
 _ROUNDS = 4  # that a handshake takes at most
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: the words about time are ours
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 Signature = tuple[tuple[int, ...] | None, ...]
 """Of each file: device, inode, time of modification in ns and size, or None where it is missing."""
-
-
-class Unusable(ValueError):
-    """Files of certificates can't be used together; says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def read(files: Files) -> Contexts:
     """Make contexts of files.
 
     Raises:
-        Unusable: a file is missing, broken, expired or does not belong to the others.
+        InvalidSetting: a file is missing, broken, expired or does not belong to the others.
     """
     client = _trusting(files)
     if files.cert is None:
@@ -107,9 +105,11 @@ def _trusting(files: Files) -> ssl.SSLContext:
     try:
         context.load_verify_locations(files.ca)
     except OSError as error:  # of ssl too
-        raise Unusable(f"TENANTRY_TLS_CA={files.ca}: {_words(error)}; give certificates in PEM") from None
+        raise InvalidSetting(
+            f"TENANTRY_TLS_CA={files.ca}: {_words(error)}; give certificates in PEM"
+        ) from None
     if not context.cert_store_stats()["x509"]:
-        raise Unusable(f"TENANTRY_TLS_CA={files.ca} holds no certificate; give certificates in PEM")
+        raise InvalidSetting(f"TENANTRY_TLS_CA={files.ca} holds no certificate; give certificates in PEM")
     return context
 
 
@@ -118,7 +118,7 @@ def _show(context: ssl.SSLContext, files: Files) -> None:
     where = f"TENANTRY_TLS_CERT={files.cert}, TENANTRY_TLS_KEY={files.key}"
 
     def refused() -> str:
-        raise Unusable(f"TENANTRY_TLS_KEY={files.key} has a passphrase; give a key without one")
+        raise InvalidSetting(f"TENANTRY_TLS_KEY={files.key} has a passphrase; give a key without one")
 
     try:
         context.load_cert_chain(str(files.cert), files.key, password=refused)
@@ -127,16 +127,16 @@ def _show(context: ssl.SSLContext, files: Files) -> None:
             problem = "the key is not the one of the certificate; give the pair that was issued together"
         else:
             problem = f"not a certificate and its key in PEM ({_words(error)})"
-        raise Unusable(f"{where}: {problem}") from None
+        raise InvalidSetting(f"{where}: {problem}") from None
     except OSError as error:
-        raise Unusable(f"{where}: {_words(error)}") from None
+        raise InvalidSetting(f"{where}: {_words(error)}") from None
 
 
 def _expires(server: ssl.SSLContext, path: Path) -> str:
     """Return when a certificate ends.
 
     Raises:
-        Unusable: it is not in force, or not for servers.
+        InvalidSetting: it is not in force, or not for servers.
     """
     first = _PEM.search(path.read_text(errors="replace"))
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -146,12 +146,18 @@ def _expires(server: ssl.SSLContext, path: Path) -> str:
         client.load_verify_locations(cadata=first.group() if first else "")
         seen = _handshake(server, client)
     except (ssl.SSLError, ValueError) as error:
-        raise Unusable(f"TENANTRY_TLS_CERT={path} is not usable for a server: {_words(error)}") from None
+        raise InvalidSetting(
+            f"TENANTRY_TLS_CERT={path} is not usable for a server: {_words(error)}"
+        ) from None
     now_s = time.time()
     if ssl.cert_time_to_seconds(seen["notAfter"]) <= now_s:
-        raise Unusable(f"TENANTRY_TLS_CERT={path} expired on {seen['notAfter']}; issue a new certificate")
+        raise InvalidSetting(
+            f"TENANTRY_TLS_CERT={path} expired on {seen['notAfter']}; issue a new certificate"
+        )
     if ssl.cert_time_to_seconds(seen["notBefore"]) > now_s:
-        raise Unusable(f"TENANTRY_TLS_CERT={path} is not valid before {seen['notBefore']}; check the clock")
+        raise InvalidSetting(
+            f"TENANTRY_TLS_CERT={path} is not valid before {seen['notBefore']}; check the clock"
+        )
     return str(seen["notAfter"])
 
 
@@ -159,7 +165,7 @@ def _prove(server: ssl.SSLContext, files: Files) -> None:
     """Connect this process with itself, as servers connect to each other.
 
     Raises:
-        Unusable: they would refuse each other.
+        InvalidSetting: they would refuse each other.
     """
     peer = _trusting(files)
     peer.check_hostname = False
@@ -167,7 +173,7 @@ def _prove(server: ssl.SSLContext, files: Files) -> None:
     try:
         _handshake(server, peer)
     except ssl.SSLError as error:
-        raise Unusable(
+        raise InvalidSetting(
             f"other servers would refuse TENANTRY_TLS_CERT={files.cert} ({_words(error)}); it has to be "
             f"signed by TENANTRY_TLS_CA={files.ca}, for the usages server auth and client auth"
         ) from None

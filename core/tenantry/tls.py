@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tenantry.certificates import Contexts, Files, Unusable, read, signature
+from tenantry.certificates import Contexts, Files, read, signature
 from tenantry.errors import InvalidSetting
 from tenantry.processes.logs import OnChange
 
@@ -45,7 +45,7 @@ class Tls:
         clock_s: seconds, never going back.
 
     Raises:
-        Unusable: a file is missing, broken, expired or does not belong to the others.
+        InvalidSetting: a file is missing, broken, expired or does not belong to the others.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Tls:
         self._seen = signature(self.files)
         try:
             contexts = read(self.files)
-        except Unusable as error:
+        except InvalidSetting as error:
             self._again_s = self._clock_s() + _AGAIN_S
             self._failure.warning(
                 "new certificates can't be used; the former ones stay in force",
@@ -136,10 +136,7 @@ def of_settings(settings: "CommonSettings") -> Tls:
     """
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InvalidSetting("TENANTRY_TLS_CERT and TENANTRY_TLS_KEY go together: set both, or neither")
-    try:
-        return Tls(Files(settings.tls_cert, settings.tls_key, settings.tls_ca), settings.tls)
-    except Unusable as error:
-        raise InvalidSetting(str(error)) from None
+    return Tls(Files(settings.tls_cert, settings.tls_key, settings.tls_ca), settings.tls)
 
 
 def trusting(ca: str | os.PathLike[str] | None = None) -> Tls:
@@ -149,7 +146,7 @@ def trusting(ca: str | os.PathLike[str] | None = None) -> Tls:
         ca: file of the certificates that it trusts; None: the one of TENANTRY_TLS_CA, else the system's.
 
     Raises:
-        Unusable: the file is missing or broken.
+        InvalidSetting: the file is missing or broken.
     """
     path = ca or os.environ.get(CA_VARIABLE)
     return Tls(Files(ca=Path(path) if path else None))

@@ -91,27 +91,29 @@ def _ask_by_commands(fleet: ups.Up, folder: Path, env: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Iterator[Servers]:
-    """Two servers without TLS, which believe only who knows their secret."""
+def changing(tmp_path: Path, secret: MountedSecret) -> Iterator[Servers]:
+    """Two servers which believe only who knows their secret; the second has certificates already."""
     env = {"TENANTRY_FLEET_SECRET": FLEET_SECRET, "TENANTRY_WORKERS": "0"}
-    with servers.running(tmp_path, 2, **env) as running:
+    with servers.running(tmp_path, 1, **env) as running:
+        with running.environment(**environment(secret.folder, TENANTRY_TLS="optional")):
+            running.start("server-1")
         for number, user in enumerate(USERS):
             running.add(user, SumModel(number), f"server-{number % 2}")
-        running.until_acknowledged()
         yield running
 
 
-def test_a_running_fleet_changes_over_server_by_server(plain: Servers, secret: MountedSecret) -> None:
+def test_a_running_fleet_changes_over_server_by_server(changing: Servers, secret: MountedSecret) -> None:
     """At each step, each server passes requests on to the other, whatever that one takes."""
-    _until_passed_on(plain)
-    for mode, scheme in (("optional", "http:"), ("required", "https:")):
-        for server_id in ("server-0", "server-1"):
-            plain.restart(server_id, **environment(secret.folder, TENANTRY_TLS=mode))
-            assert plain.url(server_id).startswith(scheme)
-            _until_passed_on(plain)
-    _ask_in_the_clear(plain)
-    _renew(plain, secret)
-    asyncio.run(_follow(plain.url("server-0"), secret))
+    _until_passed_on(changing)
+    for server_id, mode in (("server-0", "optional"), ("server-1", "required"), ("server-0", "required")):
+        changing.stop(server_id)
+        with changing.environment(**environment(secret.folder, TENANTRY_TLS=mode)):
+            changing.start(server_id)
+        assert changing.url(server_id).startswith("https:" if mode == "required" else "http:")
+        _until_passed_on(changing)
+    _ask_in_the_clear(changing)
+    _renew(changing, secret)
+    asyncio.run(_follow(changing.url("server-0"), secret))
 
 
 def _until_passed_on(running: Servers) -> None:

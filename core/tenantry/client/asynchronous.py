@@ -31,7 +31,8 @@ class AsyncClient:
         headers, ca: as `Client`.
 
     Raises:
-        ValueError: an address is not http://… or https://…, or `ca` can't be used.
+        ValueError: an address is not http://… or https://….
+        InvalidSetting: `ca` can't be used.
         ModuleNotFoundError: aiohttp is not installed.
 
     Example:

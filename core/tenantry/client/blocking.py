@@ -42,7 +42,8 @@ class Client:
             TENANTRY_TLS_CA names, else the system's.
 
     Raises:
-        ValueError: an address is not http://… or https://…, or `ca` can't be used.
+        ValueError: an address is not http://… or https://….
+        InvalidSetting: `ca` can't be used.
 
     Example:
         >>> with Client("http://127.0.0.1:8080") as client:  # doctest: +SKIP

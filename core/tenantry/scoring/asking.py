@@ -50,7 +50,8 @@ class Asker:
     Servers with https are trusted by the certificates that TENANTRY_TLS_CA names, else by the system's.
 
     Raises:
-        ValueError: an address is not one, or these certificates can't be used.
+        ValueError: an address is not one.
+        InvalidSetting: these certificates can't be used.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -93,6 +94,11 @@ class SecureServer:
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
         return self
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its thread has used."""
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
     def kept(self, context: ssl.SSLContext) -> http.client.HTTPConnection:
         """A connection with TLS that stays open over requests."""

@@ -44,13 +44,19 @@ class Servers:
         for server_id in server_ids:
             self._wait(server_id)
 
-    def restart(self, server_id: str, **env: str) -> None:
-        """Stop one, and start it again with further variables; the others go on as they are."""
-        self.children[server_id].stop(grace_s=30)
+    def stop(self, server_id: str) -> None:
+        """End one, and wait until its lease is given back; the others go on."""
+        self.children[server_id].stop(grace_s=PATIENCE_S)
         until(lambda: server_id not in self.live(), f"{server_id} has given its lease back")
+
+    @contextmanager
+    def environment(self, **env: str) -> Iterator[None]:
+        """What starts with the block has these variables too."""
         former, self._env = self._env, {**self._env, **env}
-        self.start(server_id)
-        self._env = former
+        try:
+            yield
+        finally:
+            self._env = former
 
     def _spawn(self, server_id: str) -> None:
         env = {**self._env, "TENANTRY_SERVER_ID": server_id}

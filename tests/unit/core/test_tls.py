@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
 from tenantry import tls
-from tenantry.certificates import Files, Unusable
+from tenantry.certificates import Contexts, Files
 from tenantry.errors import InvalidSetting
 from tenantry.settings import CommonSettings
 from tenantry.tls import Mode, Tls
@@ -65,12 +65,12 @@ def test_a_start_with_it_is_an_error_that_names_the_file(
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match=r"TENANTRY_TLS_CERT=.*No such file"):
+    with pytest.raises(InvalidSetting, match=r"TENANTRY_TLS_CERT=.*No such file"):
         Tls(files_in(tmp_path, ca=False))
-    with pytest.raises(Unusable, match=r"TENANTRY_TLS_CA=.*No such file"):
+    with pytest.raises(InvalidSetting, match=r"TENANTRY_TLS_CA=.*No such file"):
         tls.trusting(tmp_path / "ca.crt")
     (tmp_path / "ca.crt").write_text("nothing")
-    with pytest.raises(Unusable, match="TENANTRY_TLS_CA="):
+    with pytest.raises(InvalidSetting, match="TENANTRY_TLS_CA="):
         tls.trusting(tmp_path / "ca.crt")
 
 
@@ -121,16 +121,24 @@ def test_an_expired_renewal_does_not_replace_what_holds(tmp_path: Path) -> None:
     assert "expired on" in lines[0]["error"]
 
 
-def test_what_could_not_be_read_is_tried_again_without_another_change(tmp_path: Path) -> None:
+def test_what_could_not_be_read_is_tried_again_without_another_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file system that had no answer for a moment must not cost the renewal."""
     CA.issue().write(tmp_path, CA)
     clock = Clock()
     secured = Tls(files_in(tmp_path), clock_s=clock)
     former = secured.server()
-    hidden = tmp_path / "hidden"
-    (tmp_path / "ca.crt").rename(hidden)
-    assert secured.server() is former
-    hidden.rename(tmp_path / "ca.crt")
+    CA.issue().write(tmp_path, CA)
+
+    def fails(_files: Files) -> Contexts:
+        raise InvalidSetting("no answer")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(tls, "read", fails)
+        assert secured.server() is former
+    assert secured.server() is former, "not for each connection"
+    clock.now_s += 1
     assert secured.server() is not former
 
 
