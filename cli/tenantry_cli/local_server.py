@@ -9,12 +9,13 @@ import asyncio
 import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 from aiohttp import web
 
-from tenantry import TenantModel, TenantryError
+from tenantry import TenantryError
 from tenantry.errors import InvalidManifest, ModelNotAssigned, ModelNotReady
 from tenantry.manifest.spec import ModelSource
 from tenantry.processes import logs
@@ -60,6 +61,14 @@ class Registered(ModelInfoRepository):
         return self._models.get(user_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The artifact that a manifest declares, and whether a policy asks for a signature of it."""
+
+    source: ModelSource
+    signed: bool = False
+
+
 class Declared(ModelInfoRepository):
     """What the manifests of a folder say now; which bytes that are is found when a user is asked for.
 
@@ -67,7 +76,7 @@ class Declared(ModelInfoRepository):
         sources: user id -> the artifact, or why the user's manifests declare none.
     """
 
-    def __init__(self, sources: Mapping[str, ModelSource | TenantryError], resolve: Resolver) -> None:
+    def __init__(self, sources: Mapping[str, Wanted | TenantryError], resolve: Resolver) -> None:
         self._sources = sources
         self._resolve = resolve
         self._models: dict[str, str] = {}
@@ -80,12 +89,14 @@ class Declared(ModelInfoRepository):
             ArtifactError: the artifact can't be found.
         """
         if user_id not in self._models:
-            source = self._sources.get(user_id)
-            if source is None:
+            wanted = self._sources.get(user_id)
+            if wanted is None:
                 raise ModelNotAssigned(user_id)
-            if isinstance(source, TenantryError):
-                raise source
-            self._models[user_id] = str(self._resolve(source))
+            if isinstance(wanted, TenantryError):
+                raise wanted
+            found = self._resolve(wanted.source)
+            exact = replace(found, signatures="required") if wanted.signed else found
+            self._models[user_id] = str(exact)
         return self._models[user_id]
 
     def peek(self, user_id: str) -> str | None:
@@ -116,7 +127,7 @@ def users_of(source: str) -> ModelInfoRepository:
     return Declared(found, operator_runtime.resolver(settings, beside=folder))
 
 
-def declared_in(folder: Path, settings: OperatorSettings) -> dict[str, ModelSource | TenantryError]:
+def declared_in(folder: Path, settings: OperatorSettings) -> dict[str, Wanted | TenantryError]:
     """Return what the manifests of a folder declare, by user id.
 
     Raises:
@@ -124,7 +135,7 @@ def declared_in(folder: Path, settings: OperatorSettings) -> dict[str, ModelSour
         OSError: it can't be read.
     """
     policies = None if settings.policy_file is None else policy_file.read(settings.policy_file)
-    found: dict[str, ModelSource | TenantryError] = {}
+    found: dict[str, Wanted | TenantryError] = {}
     origins: dict[str, str] = {}
     for declaration in FolderSource(folder, ()).scan().declared.values():
         model = declaration.model
@@ -138,14 +149,10 @@ def declared_in(folder: Path, settings: OperatorSettings) -> dict[str, ModelSour
         elif denied is not None:
             found[user_id] = InvalidManifest("", f"{declaration.origin}: {denied}")
         else:
-            found[user_id] = source_of(model)
+            signed = policies is not None and policies.wants_signatures(model.namespace)
+            found[user_id] = Wanted(model.spec.model, signed)
         origins[user_id] = declaration.origin
     return found
-
-
-def source_of(model: TenantModel) -> ModelSource:
-    """Return the artifact that a TenantModel declares."""
-    return model.spec.model
 
 
 async def serve(users: ModelInfoRepository, listening: socket.socket, lifeline: int) -> None:
