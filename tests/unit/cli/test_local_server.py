@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from tenantry import ModelId, TenantModel
+from tenantry.stores.file_roots import ANYWHERE
 from tenantry_cli.local_server import Declared, declared_in
+from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.publishing import to_yaml
+from tests.support.operator.rig import no_s3
 
 POLICY = """
 apiVersion: tenantry.dev/v1alpha1
@@ -23,14 +26,17 @@ def test_a_policy_about_signatures_holds_for_a_local_server(tmp_path: Path) -> N
     manifests.mkdir()
     policy.write_text(POLICY)
     for user, namespace in (("ann", "shops"), ("bob", "others")):
+        artifact = tmp_path / f"{user}.joblib"
+        artifact.write_bytes(b"a model")
+        model = {"uri": artifact.as_uri()}
         document = {
             "apiVersion": "tenantry.dev/v1alpha1",
             "kind": "TenantModel",
             "metadata": {"name": user, "namespace": namespace},
-            "spec": {"userId": user, "model": {"uri": f"file:///models/{user}.joblib"}},
+            "spec": {"userId": user, "model": model},
         }
         (manifests / f"{user}.yaml").write_text(to_yaml(TenantModel.parse(document)))
     settings = OperatorSettings.load(policy_file=policy)
-    users = Declared(declared_in(manifests, settings), lambda source: source.pinned(sha256="0" * 64))
+    users = Declared(declared_in(manifests, settings), Resolver(no_s3, ANYWHERE))
     demanded = {user: ModelId.parse(users.get_model_id_by_user_id(user)) for user in ("ann", "bob")}
     assert {user: exact.signatures for user, exact in demanded.items()} == {"ann": "required", "bob": None}
