@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.trust import admission, attacks, fuzz, keys, quotas
+from benchmarks.trust import admission, attacks, fuzz, keys, quotas, refusals
 from benchmarks.trust.options import Options
 
 _SECTIONS: dict[str, Callable[[Options], None]] = {
     "admission": admission.run,
     "keys": keys.run,
+    "refusals": refusals.run,
     "quotas": quotas.run,
     "attacks": attacks.run,
     "fuzz": fuzz.run,
