@@ -102,7 +102,8 @@ class Kind:
         """Let another model have a place. Takes no lock: it is called while objects are freed."""
         self._free.append(place)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """The number of models whose numbers are here."""
         return self._used - len(self._free)
 

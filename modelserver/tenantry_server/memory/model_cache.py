@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from cachetools import Cache
 
@@ -13,7 +13,7 @@ from tenantry import Model
 from tenantry.errors import ModelTooLarge
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.kernels.base import Compiled
-from tenantry_server.kernels.stacked import kind_of
+from tenantry_server.kernels.stacked import Kind
 from tenantry_server.memory import eviction
 from tenantry_server.memory.near_cache import NearCache
 
@@ -48,7 +48,7 @@ class Resident:
         requests: that it answered since they were read and reset.
         here: whether it only computes, and in this process: then it may answer on the event loop.
         compiled: whether it is a kernel.
-        kind: of the kernels that it is computed together with; None: with none.
+        kind: of the kernels that it is computed together with; None: with none; False: no batch has asked.
         place: of its numbers among theirs; -1: not there, as no batch has asked for it.
     """
 
@@ -69,11 +69,11 @@ class Resident:
         self.requests = 0
         self.here = not (model.may_block or model.elsewhere)
         self.compiled = isinstance(model, Compiled)
-        self.kind = kind_of(model) if isinstance(model, Compiled) else None
+        self.kind: Kind | Literal[False] | None = False
         self._calls = 0
 
     def __del__(self) -> None:
-        if self.place >= 0 and self.kind is not None:
+        if self.place >= 0 and self.kind:
             self.kind.drop(self.place)
 
     def is_sampled(self) -> bool:

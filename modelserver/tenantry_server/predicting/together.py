@@ -18,7 +18,8 @@ import orjson
 from tenantry import TenantryError
 from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
 from tenantry.model import Predictions
-from tenantry_server.kernels.stacked import Kind
+from tenantry_server.kernels.base import Compiled
+from tenantry_server.kernels.stacked import Kind, kind_of
 from tenantry_server.memory.model_cache import Resident
 from tenantry_server.rows.batch import AT_ONCE, Batch
 from tenantry_server.scoring.calls import contained, score
@@ -105,7 +106,9 @@ def _sorted(
         resident.requests += len(some)
     if batch.one_by_one:
         return {}, list(zip(residents, rows, strict=True))
-    of_each = [resident.kind for resident in residents]
+    of_each: list[Any] = [resident.kind for resident in residents]
+    if not all(of_each):
+        of_each = [_kind_of(resident) for resident in residents]
     first = of_each[0]
     flat = list(chain.from_iterable(rows))
     if first is not None and len(flat) == len(rows) and of_each.count(first) == len(rows):
@@ -120,6 +123,12 @@ def _sorted(
         models += [resident] * len(some)
         numbers += some
     return kinds, alone
+
+
+def _kind_of(resident: Resident) -> Kind | None:
+    if resident.kind is False:
+        resident.kind = kind_of(resident.model) if isinstance(resident.model, Compiled) else None
+    return resident.kind
 
 
 def _together(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 from aiohttp import web
 
@@ -21,7 +22,7 @@ from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body
 from tenantry_server.rows import batch_json
 from tenantry_server.rows.arrow import reading as arrow_reading
-from tenantry_server.rows.batch import USER_COLUMN, Batch
+from tenantry_server.rows.batch import AT_ONCE, USER_COLUMN, Batch
 from tenantry_server.rows.forecast_batch import ForecastBatch
 from tenantry_server.rows.payload import short
 from tenantry_server.rows.table_batch import TableBatch, columns_of
@@ -162,9 +163,12 @@ async def _admitted(inside: Inside, request: web.Request, batch: Batch, answers:
 
 def _grouped(batch: Batch) -> Mapping[str, Sequence[int]]:
     if not batch.problems:
-        users = dict(zip(batch.users, zip(range(len(batch)), strict=True), strict=True))
-        if len(users) == len(batch):  # one row each
-            return users  # type: ignore[return-value]  # who can't be read is a problem
+        one_each: dict[Any, Sequence[int]] = {}
+        for first in range(0, len(batch), AT_ONCE):  # one call for all rows would hold up the event loop
+            some = batch.users[first : first + AT_ONCE]
+            one_each.update(zip(some, zip(range(first, first + len(some)), strict=True), strict=True))
+        if len(one_each) == len(batch):
+            return one_each
     several: dict[str, list[int]] = defaultdict(list)
     for row, user_id in enumerate(batch.users):
         if user_id is not None and row not in batch.problems:

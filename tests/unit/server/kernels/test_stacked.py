@@ -153,14 +153,14 @@ def test_places_are_of_models_that_live() -> None:
     kind = stacked.kind_of(models[0])
     assert kind is not None
     assert all(stacked.kind_of(model) is kind for model in models)
-    before = len(kind)
+    before = kind.count
     places = [added(kind, model) for model in models]
     rows = random.normal(size=(200, 3))
     wanted = np.concatenate([m.predict_rows(r[None]) for m, r in zip(models, rows, strict=True)])
     assert kind.predict(np.array(places), rows)[0].tobytes() == wanted.tobytes()
     for place in places[:100]:
         kind.drop(place)
-    assert len(kind) == before + 100
+    assert kind.count == before + 100
     again = [added(kind, model) for model in models[:100]]
     assert sorted(again) == sorted(places[:100])
     assert kind.predict(np.array(again), rows[:100])[0].tobytes() == wanted[:100].tobytes()
