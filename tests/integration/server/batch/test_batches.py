@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from tenantry_server.rows.arrow import writing
 from tenantry_server.toys import ErrorModel, SumModel
 from tests.support.tenants.application import FRAME, Client, Tenants, metrics
 from tests.support.tenants.callers import gate_of, shown
@@ -200,3 +201,20 @@ async def test_each_user_is_judged_alone(crowd: Tenants) -> None:
         for headers in ({}, shown("unknown"), {"Tenantry-Proof": "1 x"}):
             async with client.post("/predict", json={"rows": rows}, headers=headers) as response:
                 assert response.status == 401
+
+
+async def test_a_missing_number_of_a_table_is_refused_by_a_kernel_too(client: Client) -> None:
+    """It is NaN in the matrix of all rows; the rows beside it are answered."""
+    table: dict[str, Any] = {
+        "user_id": ["ridge-1", "ridge-2"],
+        "a": np.array([np.nan, 1.5]),
+        "b": np.array([1.0, 2.0]),
+    }
+    for _ in range(2):  # cold at first
+        headers = {"Content-Type": "application/vnd.apache.arrow.stream", "Accept": "application/json"}
+        async with client.post("/predict", data=writing.write(table, 2), headers=headers) as response:
+            answer = await response.json()
+        assert [error["row"] for error in answer["errors"]] == [0]
+        assert "column 'a' is missing" in answer["errors"][0]["message"]
+        _, alone = await single(client, "ridge-2", [{"a": 1.5, "b": 2.0}])
+        assert answer["predictions"] == [None, *alone]
