@@ -74,7 +74,8 @@ async def admit(gate: Gate, request: web.Request) -> None:
         return
     if need is Need.NOTHING:
         return
-    if need is Need.PEER or headers.PROOF in request.headers:
+    given = request.headers
+    if need is Need.PEER or headers.PROOF in given or headers.HOP in given:  # else limits hold on no server
         length = request.headers.get(hdrs.CONTENT_LENGTH, "-" if request.body_exists else "0")
         proofs = request.headers.getall(headers.PROOF, ())
         if need in _OF_HOPS and gate.is_hop(request.method, request.raw_path, length, proofs):

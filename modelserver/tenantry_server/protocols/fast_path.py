@@ -140,7 +140,7 @@ class FastPath:
         began_s = time.perf_counter()
         user_id, gate, quotas = target.user_id, self._gate, self._plane.quotas
         if gate.required and not (
-            gate.admits(block.authorization, user_id)
+            gate.admits(block.authorization, user_id) and not block.may_be_hop
             if block.proof is None
             else self._is_hop(target, block, block.proof)
         ):

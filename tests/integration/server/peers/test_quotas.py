@@ -9,13 +9,17 @@ import aiohttp
 import pytest
 
 from tenantry.manifest.limits import Limits
+from tenantry_server.access.gate import Gate
+from tenantry_server.access.hops import Hops
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
+from tests.support.tenants.callers import gate_of, shown
 
 ROWS = {"instances": [[1.0, 2.0]]}
 V2 = {"inputs": [{"name": "input", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}
+SECRET = "of the fleet"  # noqa: S105 - of the test's own
 FEW = Limits(requests_per_second=0.001, burst=12)  # so slow that the clock plays no part
 
 
@@ -79,6 +83,27 @@ async def test_a_copy_of_a_limited_users_model_does_not_answer() -> None:
                     assert response.headers["Tenantry-Server"] == "a"
             async with session.post(f"{three['a'].url}/predict/ann", json=ROWS) as response:
                 assert response.headers["Tenantry-Server"] == "b"
+
+
+@pytest.mark.parametrize("path", ["/predict/ann", "/predict/ann?long=way", "/v1/models/ann:predict"])
+async def test_no_caller_gets_past_a_limit_by_posing_as_a_server(path: str) -> None:
+    """A request that was passed on is answered where it arrives: each server would count for itself."""
+
+    def gate(hops: Hops) -> Gate:
+        return gate_of({"key": ["ann"]}, hops)
+
+    async with cluster.running(
+        {"ann": Quick}, {"ann": "b"}, limits={"ann": FEW}, secret=SECRET, gate=gate
+    ) as three:
+        found: Counter[tuple[int, bool]] = Counter()
+        async with aiohttp.ClientSession(headers=shown("key")) as session:
+            for number in range(60):
+                posing = number % 2 == 0
+                url = f"{three['abc'[number % 3]].url}{path}"
+                sent = {"Tenantry-Hop": "a"} if posing else {}
+                async with session.post(url, json=ROWS, headers=sent) as response:
+                    found[response.status, posing] += 1
+        assert found == {(401, True): 30, (200, False): 12, (429, False): 18}
 
 
 async def test_a_server_that_was_told_refuses_by_itself() -> None:
