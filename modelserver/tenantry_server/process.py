@@ -172,11 +172,6 @@ async def _grpc(
     """Open the port for gRPC, where there is to be one."""
     if settings.grpc_port is None or runner.server is None:
         return None
-    if secured.required:
-        raise InvalidSetting(
-            "TENANTRY_GRPC_PORT takes no TLS yet, and TLS is required here; unset it, or set "
-            "TENANTRY_TLS=optional"
-        )
     try:
         from tenantry_server.grpc_v2.asking import Application  # noqa: PLC0415 - 20 MiB, for those who use it
         from tenantry_server.grpc_v2.service import Port as GrpcPort  # noqa: PLC0415 - as above
@@ -185,7 +180,8 @@ async def _grpc(
             f"TENANTRY_GRPC_PORT needs {error.name}: pip install 'tenantry[grpc]'"
         ) from None
     port = GrpcPort(Application(runner.server), max_bytes=settings.max_body_bytes, shared=shared)
-    await port.open(addresses.shown(settings.host, settings.grpc_port))
+    address = addresses.shown(settings.host, settings.grpc_port)
+    await port.open(address, secured.files if secured.required else None)
     return port
 
 

@@ -9,7 +9,9 @@ import orjson
 import structlog
 
 from tenantry import TenantryError
-from tenantry.errors import InvalidRequest
+from tenantry.certificates import Files, signature
+from tenantry.certificates import read as check
+from tenantry.errors import InvalidRequest, InvalidSetting
 from tenantry_server.grpc_v2 import translating
 from tenantry_server.grpc_v2.asking import Application, HttpAnswer, Lost
 from tenantry_server.grpc_v2.messages import SERVICE, message
@@ -188,6 +190,33 @@ def _written(given: Any) -> bytes:
     return bytes(given.SerializeToString())
 
 
+def _credentials(files: Files) -> grpc.ServerCredentials:
+    """Return what a port shows of itself: what the files say now, or said when they could be read last."""
+    seen = signature(files)
+
+    def read() -> Any:
+        assert files.cert is not None  # noqa: S101 - for the type checker
+        assert files.key is not None  # noqa: S101 - as above
+        return grpc.ssl_server_certificate_configuration(
+            [(files.key.read_bytes(), files.cert.read_bytes())]
+        )
+
+    def changed() -> Any:
+        nonlocal seen
+        now = signature(files)
+        if now == seen:
+            return None
+        try:
+            check(files)
+            given = read()
+        except (InvalidSetting, OSError):
+            return None  # the log says so for HTTP; gRPC goes on with the former ones
+        seen = now
+        return given
+
+    return grpc.dynamic_ssl_server_credentials(read(), changed)
+
+
 class Port:
     """A gRPC server in the event loop of this process.
 
@@ -208,11 +237,13 @@ class Port:
         )
         self._server.add_generic_rpc_handlers((_handlers(Calls(application)),))
 
-    async def open(self, address: str) -> int:
+    async def open(self, address: str, files: Files | None = None) -> int:
         """Listen and answer.
 
         Args:
             address: host and port; port 0: one that the system chooses.
+            files: the certificate and its key, read again for a new connection when they have changed;
+                None: there is no TLS.
 
         Returns:
             the port.
@@ -221,7 +252,10 @@ class Port:
             OSError: the address can't be listened on.
         """
         try:
-            port = self._server.add_insecure_port(address)
+            if files is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(files))
         except RuntimeError as error:
             raise OSError(f"gRPC can't listen on {address}: {error}") from None
         await self._server.start()

@@ -12,12 +12,14 @@ import pytest
 from aiohttp import web
 from sqlalchemy import create_engine
 
+from tenantry.certificates import Files
 from tenantry.registry import migrate
 from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.service import Port
 from tenantry_server.toys import SumModel
+from tests.support.network.certificates import Authority
 from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel, Tenants
 from tests.support.tenants.callers import gate_of
 
@@ -251,6 +253,34 @@ async def test_metadata_is_no_way_around_a_hops_proof(stub: Stub) -> None:
     )
     answer = await stub.send("ModelInfer", infer(), metadata=metadata)
     assert list(answer.outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_the_port_takes_tls_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
+    """Half of a new one changes nothing."""
+    first, second = Authority("first"), Authority("second")
+    first.issue().write(tmp_path)
+    port = Port(Application(web.Server(_unasked)), max_bytes=BODY_BYTES)
+    number = await port.open("127.0.0.1:0", Files(tmp_path / "tls.crt", tmp_path / "tls.key"))
+
+    async def seen_by(ca: Authority) -> grpc.StatusCode:
+        trusted = grpc.ssl_channel_credentials(ca.pem)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{number}", trusted) as channel:
+            call: Any = channel.unary_unary("/nothing/Nothing")
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call(b"", timeout=60)
+            return raised.value.code()
+
+    reached, refused = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE
+    assert (await seen_by(first), await seen_by(second)) == (reached, refused)
+    second.issue().write(tmp_path)
+    assert (await seen_by(first), await seen_by(second)) == (refused, reached)
+    (tmp_path / "tls.crt").write_bytes(b"half of")
+    assert await seen_by(second) == reached
+    await port.close(0.0)
+
+
+async def _unasked(_request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError
 
 
 async def test_many_calls_at_once_get_their_own_answers(stub: Stub) -> None:
