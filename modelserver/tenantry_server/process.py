@@ -40,7 +40,7 @@ from tenantry_server.wire.listening import Port
 from tenantry_server.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from tenantry_server.grpc_v2.service import Port as GrpcPort
+    from tenantry_server.grpc_v2.port import Port as GrpcPort
 
 log = structlog.get_logger(__name__)
 
@@ -174,12 +174,18 @@ async def _grpc(
         return None
     try:
         from tenantry_server.grpc_v2.asking import Application  # noqa: PLC0415 - 20 MiB, for those who use it
-        from tenantry_server.grpc_v2.service import Port as GrpcPort  # noqa: PLC0415 - as above
+        from tenantry_server.grpc_v2.port import Port as GrpcPort  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise InvalidSetting(
             f"TENANTRY_GRPC_PORT needs {error.name}: pip install 'tenantry[grpc]'"
         ) from None
-    port = GrpcPort(Application(runner.server), max_bytes=settings.max_body_bytes, shared=shared)
+    port = GrpcPort(
+        Application(runner.server),
+        max_bytes=settings.max_body_bytes,
+        max_arriving_bytes=settings.max_arriving_bytes,
+        read_timeout_s=settings.read_timeout_s,
+        shared=shared,
+    )
     address = addresses.shown(settings.host, settings.grpc_port)
     await port.open(address, secured.files if secured.required else None)
     return port

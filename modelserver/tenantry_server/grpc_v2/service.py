@@ -1,4 +1,4 @@
-"""The port: calls of the Open Inference Protocol, each answered by this server's application."""
+"""The calls of the Open Inference Protocol, each answered by this server's application."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -6,23 +6,23 @@ from typing import Any, TypeAlias
 
 import grpc
 import orjson
-import structlog
 
 from tenantry import TenantryError
-from tenantry.certificates import Files, signature
-from tenantry.certificates import read as check
-from tenantry.errors import InvalidRequest, InvalidSetting
+from tenantry.errors import BodiesTooMany, BodyTimeout, InvalidRequest
 from tenantry_server.grpc_v2 import translating
+from tenantry_server.grpc_v2.arrivals import Arrivals
 from tenantry_server.grpc_v2.asking import Application, HttpAnswer, Lost
 from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.wire import headers
 from tenantry_server.wire.heads import JSON_LENGTH
 
-log = structlog.get_logger(__name__)
-
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-_LARGER = 1 << 16  # what a message has beside its tensors
+_OWN_CODES: dict[type[TenantryError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    BodyTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    BodiesTooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 _SAID = (headers.REASON, headers.RETRY_AFTER_MS, headers.SERVER)
 
 
@@ -88,9 +88,8 @@ class Calls:
             try:
                 yield answered(infer_response=await self.infer(each, context))
             except (Refused, TenantryError, Lost) as error:
-                yield answered(
-                    error_message=str(error), infer_response={"model_name": each.model_name, "id": each.id}
-                )
+                about = {"model_name": each.model_name, "id": each.id}
+                yield answered(error_message=str(error), infer_response=about)
 
     async def index(self, asked: Any, context: Context) -> Any:
         """RepositoryIndex."""
@@ -141,26 +140,34 @@ def _trailers(answer: HttpAnswer) -> tuple[tuple[str, str], ...]:
 
 
 Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+Handler: TypeAlias = Callable[[AsyncIterator[Any], Context], Awaitable[Any]]
 
 
-def _guarded(call: Call) -> Call:
-    """Have a call end with a status that says what was seen, whatever happens in it."""
+def _guarded(call: Call, arrivals: Arrivals) -> Handler:
+    """Have a call end with a status that says what was seen, whatever happens in it.
 
-    async def guarded(asked: Any, context: Context) -> Any:
+    To gRPC it is one whose requests are a stream: that of one message is written alike, and its handler
+    runs before the message is here, so that it need not be waited for without end.
+    """
+
+    async def guarded(asked: AsyncIterator[Any], context: Context) -> Any:
         try:
-            return await call(asked, context)
+            return await call(await arrivals.whole(anext(asked)), context)
         except Refused as refused:
             await context.abort(refused.code, str(refused), refused.said)
-        except InvalidRequest as error:
+        except (BodyTimeout, BodiesTooMany, InvalidRequest) as error:
             said = ((headers.REASON.lower(), error.reason),)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error), said)
+            await context.abort(_OWN_CODES[type(error)], str(error), said)
+        except StopAsyncIteration:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended before it had a message")
         except Lost:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this server is stopping; ask another one")
 
     return guarded
 
 
-def _handlers(calls: Calls) -> grpc.GenericRpcHandler:
+def handlers(calls: Calls, arrivals: Arrivals) -> grpc.GenericRpcHandler:
+    """Return what gRPC calls for each call of the protocol."""
     load = partial(calls.change, what="load", answered="RepositoryModelLoadResponse")
     unload = partial(calls.change, what="unload", answered="RepositoryModelUnloadResponse")
     unary: dict[str, Call] = {
@@ -174,95 +181,28 @@ def _handlers(calls: Calls) -> grpc.GenericRpcHandler:
         "RepositoryModelLoad": load,
         "RepositoryModelUnload": unload,
     }
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            _guarded(call), message(f"{name}Request").FromString, _written
+
+    async def stream(asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        try:
+            with arrivals.stream():
+                async for answered in calls.stream(arrivals.following(asked), context):
+                    yield answered
+        except BodiesTooMany:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open; send single calls instead"
+            )
+
+    made = {
+        name: grpc.stream_unary_rpc_method_handler(
+            _guarded(call, arrivals), message(f"{name}Request").FromString, _written
         )
         for name, call in unary.items()
     }
-    handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-        calls.stream, message("ModelInferRequest").FromString, _written
+    made["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+        stream, message("ModelInferRequest").FromString, _written
     )
-    return grpc.method_handlers_generic_handler(SERVICE, handlers)
+    return grpc.method_handlers_generic_handler(SERVICE, made)
 
 
 def _written(given: Any) -> bytes:
     return bytes(given.SerializeToString())
-
-
-def _credentials(files: Files) -> grpc.ServerCredentials:
-    """Return what a port shows of itself: what the files say now, or said when they could be read last."""
-    seen = signature(files)
-
-    def read() -> Any:
-        assert files.cert is not None  # noqa: S101 - for the type checker
-        assert files.key is not None  # noqa: S101 - as above
-        return grpc.ssl_server_certificate_configuration(
-            [(files.key.read_bytes(), files.cert.read_bytes())]
-        )
-
-    def changed() -> Any:
-        nonlocal seen
-        now = signature(files)
-        if now == seen:
-            return None
-        try:
-            check(files)
-            given = read()
-        except (InvalidSetting, OSError):
-            return None  # the log says so for HTTP; gRPC goes on with the former ones
-        seen = now
-        return given
-
-    return grpc.dynamic_ssl_server_credentials(read(), changed)
-
-
-class Port:
-    """A gRPC server in the event loop of this process.
-
-    Args:
-        application: answers requests of V2.
-        max_bytes: of one message's tensors; a larger message is refused by gRPC itself.
-        shared: whether other servers of this machine listen on the same port.
-    """
-
-    def __init__(self, application: Application, *, max_bytes: int, shared: bool = False) -> None:
-        self._application = application
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", max_bytes + _LARGER),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", int(shared)),
-            ]
-        )
-        self._server.add_generic_rpc_handlers((_handlers(Calls(application)),))
-
-    async def open(self, address: str, files: Files | None = None) -> int:
-        """Listen and answer.
-
-        Args:
-            address: host and port; port 0: one that the system chooses.
-            files: the certificate and its key, read again for a new connection when they have changed;
-                None: there is no TLS.
-
-        Returns:
-            the port.
-
-        Raises:
-            OSError: the address can't be listened on.
-        """
-        try:
-            if files is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, _credentials(files))
-        except RuntimeError as error:
-            raise OSError(f"gRPC can't listen on {address}: {error}") from None
-        await self._server.start()
-        log.info("serving gRPC", address=address, port=port)
-        return port
-
-    async def close(self, grace_s: float) -> None:
-        """Accept nothing more; calls under way have so many seconds to end."""
-        await self._server.stop(grace_s)
-        self._application.close()

@@ -17,7 +17,7 @@ from tenantry.registry import migrate
 from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE, message
-from tenantry_server.grpc_v2.service import Port
+from tenantry_server.grpc_v2.port import Port
 from tenantry_server.toys import SumModel
 from tests.support.network.certificates import Authority
 from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel, Tenants
@@ -25,6 +25,7 @@ from tests.support.tenants.callers import gate_of
 
 ROW = {"name": "a", "datatype": "FP64", "shape": [1, 1], "contents": {"fp64_contents": [1.0]}}
 OTHER = {"name": "b", "datatype": "FP64", "shape": [1, 1], "contents": {"fp64_contents": [2.0]}}
+STREAMS = 64
 SUM = 103.0  # what `good` answers to a row of 1 and 2
 
 
@@ -59,7 +60,9 @@ def infer(user_id: str = "good", *tensors: dict[str, Any], **more: Any) -> Any:
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Stub]:
+async def served(
+    tmp_path: Path, of_port: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Stub]:
     """An application behind a port, with a model that answers, one that fails and one that waits."""
     engine = create_engine(f"sqlite:///{tmp_path / 'registry.db'}")
     migrate(engine)
@@ -74,7 +77,7 @@ async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Stub]:
     await runner.setup()
     assert runner.server is not None
     runner.app[FAST_PATH].install(runner.server)
-    port = Port(Application(runner.server), max_bytes=BODY_BYTES)
+    port = Port(Application(runner.server), max_bytes=BODY_BYTES, **(of_port or {}))
     number = await port.open("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
         yield Stub(channel)
@@ -277,6 +280,44 @@ async def test_the_port_takes_tls_and_a_certificate_that_is_renewed(tmp_path: Pa
     (tmp_path / "tls.crt").write_bytes(b"half of")
     assert await seen_by(second) == reached
     await port.close(0.0)
+
+
+async def test_a_message_that_does_not_arrive_is_not_waited_for(tmp_path: Path) -> None:
+    """GRPC itself would keep what has come of it, without end. The oldest goes where too many arrive."""
+    few = {"max_arriving_bytes": 5 * BODY_BYTES, "read_timeout_s": 6.0}
+    async with served(tmp_path, of_port=few) as stub:
+        method: Any = stub._channel.stream_unary(f"/{SERVICE}/ModelInfer")
+
+        async def ended(call: Any) -> tuple[grpc.StatusCode, str]:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            said = dict(raised.value.trailing_metadata() or ())
+            return raised.value.code(), str(said["tenantry-reason"])
+
+        silent = [asyncio.create_task(ended(method())) for _ in range(6)]
+        assert list((await stub.send("ModelInfer", infer())).outputs[0].contents.fp64_contents) == [SUM]
+        ways = set(await asyncio.gather(*silent))
+    assert ways == {
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "BodiesTooMany"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "BodyTimeout"),
+    }
+
+
+async def test_streams_are_counted_and_come_back(stub: Stub) -> None:
+    """One more than may be open is told so; once one has ended, there is room."""
+    method: Any = stub._channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+    opened = [method() for _ in range(STREAMS)]
+    for call in opened:
+        await call.write(infer().SerializeToString())
+        await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await method().read()
+    assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    for call in opened:
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    given = [each async for each in stub.stream([infer()])]
+    assert not given[0].error_message
 
 
 async def _unasked(_request: web.BaseRequest) -> web.StreamResponse:
