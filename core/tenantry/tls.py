@@ -14,16 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from tenantry.certificates import Contexts, Files, read, signature
 from tenantry.errors import InvalidSetting
-from tenantry.processes.logs import OnChange
 
 if TYPE_CHECKING:  # a plain install has no library of settings
+    from tenantry.processes.logs import OnChange
     from tenantry.settings import CommonSettings
-
-log = structlog.get_logger(__name__)
 
 CA_VARIABLE = "TENANTRY_TLS_CA"
 _AGAIN_S = 1.0  # between two attempts to read files that can't be used
@@ -59,7 +55,7 @@ class Tls:
         self._mode = mode
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._failure = OnChange(log)
+        self._log: OnChange | None = None  # a client has files that stay, and imports no logging
         self._again_s: float | None = None  # when files that can't be used are read again
         self._seen = signature(self.files)
         self._contexts = read(self.files) if self.files.any else None
@@ -115,7 +111,7 @@ class Tls:
             contexts = read(self.files)
         except InvalidSetting as error:
             self._again_s = self._clock_s() + _AGAIN_S
-            self._failure.warning(
+            self._logged.warning(
                 "new certificates can't be used; the former ones stay in force",
                 key=str(error),
                 error=str(error),
@@ -123,9 +119,19 @@ class Tls:
             )
             return former
         self._again_s = None
-        self._failure.over()
-        log.info("certificates read", expires=contexts.expires)
+        self._logged.over()
+        self._logged.info("certificates read", expires=contexts.expires)
         return contexts
+
+    @property
+    def _logged(self) -> "OnChange":
+        if self._log is None:
+            import structlog  # noqa: PLC0415 - see above
+
+            from tenantry.processes.logs import OnChange  # noqa: PLC0415 - see above
+
+            self._log = OnChange(structlog.get_logger(__name__))
+        return self._log
 
 
 def of_settings(settings: "CommonSettings") -> Tls:
