@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError
 
 from tenantry import TenantryError
 from tenantry.errors import BodiesTooMany, BodyTimeout, InvalidRequest
@@ -84,11 +85,13 @@ class Calls:
     async def stream(self, asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """ModelStreamInfer: answers in the order of the requests; one that fails ends nothing."""
         answered = message("ModelStreamInferResponse")
-        async for each in asked:
+        async for given in asked:
+            about = {}
             try:
+                each = _parsed("ModelInferRequest", given)
+                about = {"model_name": each.model_name, "id": each.id}
                 yield answered(infer_response=await self.infer(each, context))
             except (Refused, TenantryError, Lost) as error:
-                about = {"model_name": each.model_name, "id": each.id}
                 yield answered(error_message=str(error), infer_response=about)
 
     async def index(self, asked: Any, context: Context) -> Any:
@@ -143,7 +146,7 @@ Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Handler: TypeAlias = Callable[[AsyncIterator[Any], Context], Awaitable[Any]]
 
 
-def _guarded(call: Call, arrivals: Arrivals) -> Handler:
+def _guarded(call: Call, name: str, arrivals: Arrivals) -> Handler:
     """Have a call end with a status that says what was seen, whatever happens in it.
 
     To gRPC it is one whose requests are a stream: that of one message is written alike, and its handler
@@ -152,7 +155,7 @@ def _guarded(call: Call, arrivals: Arrivals) -> Handler:
 
     async def guarded(asked: AsyncIterator[Any], context: Context) -> Any:
         try:
-            return await call(await arrivals.whole(anext(asked)), context)
+            return await call(_parsed(name, await arrivals.whole(anext(asked))), context)
         except Refused as refused:
             await context.abort(refused.code, str(refused), refused.said)
         except (BodyTimeout, BodiesTooMany, InvalidRequest) as error:
@@ -192,16 +195,21 @@ def handlers(calls: Calls, arrivals: Arrivals) -> grpc.GenericRpcHandler:
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams are open; send single calls instead"
             )
 
-    made = {
+    made: dict[str, Any] = {
         name: grpc.stream_unary_rpc_method_handler(
-            _guarded(call, arrivals), message(f"{name}Request").FromString, _written
+            _guarded(call, f"{name}Request", arrivals), None, _written
         )
         for name, call in unary.items()
     }
-    made["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-        stream, message("ModelInferRequest").FromString, _written
-    )
+    made["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream, None, _written)
     return grpc.method_handlers_generic_handler(SERVICE, made)
+
+
+def _parsed(name: str, given: bytes) -> Any:
+    try:
+        return message(name).FromString(given)
+    except DecodeError:
+        raise InvalidRequest(f"the message is not a {name}") from None
 
 
 def _written(given: Any) -> bytes:

@@ -1,6 +1,7 @@
 """The Open Inference Protocol over gRPC, beside the same application over HTTP."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -206,11 +207,38 @@ async def test_a_larger_message_than_a_body_may_be_is_refused(stub: Stub) -> Non
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_bytes_that_are_no_message_end_nothing(stub: Stub) -> None:
+async def test_bytes_that_are_no_message_are_refused_in_words(stub: Stub) -> None:
     method: Any = stub._channel.unary_unary(f"/{SERVICE}/ModelInfer")
-    with pytest.raises(grpc.aio.AioRpcError):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
         await method(b"\xff\xff\xff")
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "the message is not a ModelInferRequest"
     assert list((await stub.send("ModelInfer", infer())).outputs[0].contents.fp64_contents) == [SUM]
+
+
+async def test_a_changed_message_is_answered_or_refused_by_a_reason(stub: Stub) -> None:
+    """One to four bytes of a message are others; no status says that something failed in here."""
+    method: Any = stub._channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    draw = random.Random(14)  # noqa: S311 - a test
+    raw = {"name": "a", "datatype": "FP64", "shape": [1, 1]}
+    plain = [
+        infer(outputs=[{"name": "predict", "parameters": {"x": {"int64_param": 1}}}], id="7"),
+        infer("good", raw, raw_input_contents=[bytes(8)]),
+        infer("good", {**raw, "datatype": "BYTES", "contents": {"bytes_contents": [b"x"]}}),
+    ]
+    refused: list[tuple[grpc.aio.AioRpcError, bytes]] = []
+    for _ in range(1500):
+        changed = bytearray(draw.choice(plain).SerializeToString())
+        for _ in range(draw.randint(1, 4)):
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+        try:
+            await method(bytes(changed))
+        except grpc.aio.AioRpcError as error:
+            refused.append((error, bytes(changed)))
+    untold = [each for each in refused if "tenantry-reason" not in dict(each[0].trailing_metadata() or ())]
+    assert not untold
+    codes = {error.code() for error, _ in refused}
+    assert codes >= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 
 
 async def test_a_calls_deadline_is_the_requests(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
