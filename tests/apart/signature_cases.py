@@ -21,7 +21,13 @@ from click.testing import CliRunner
 from sklearn.linear_model import Ridge
 
 from tenantry import Model, ModelId
-from tenantry.errors import SignatureMissing, SignatureRefused, SignatureUntrusted, WorkersUnavailable
+from tenantry.errors import (
+    SignatureInvalid,
+    SignatureMissing,
+    SignatureRefused,
+    SignatureUntrusted,
+    WorkersUnavailable,
+)
 from tenantry.publishing import Signer, publish
 from tenantry_cli.main import cli
 from tenantry_server.artifacts.repositories import FileSystemModelRepository
@@ -30,6 +36,7 @@ from tenantry_server.signing.trust import Trust
 from tenantry_server.workers import usage
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.signature_checks import SignatureChecks
+from tests.support.stores import keyless
 from tests.support.stores.s3 import S3Server
 from tests.support.stores.signers import Certified, Key, certified, make_key
 
@@ -212,7 +219,7 @@ def test_a_trust_root_of_sigstore_is_used_without_a_network(
     config = {
         "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
         "trustedRoot": json.loads((store / "trusted_root.json").read_text()),
-        "signingConfig": json.loads((store / "signing_config.v0.2.json").read_text()),
+        "signingConfig": signing_config(),
     }
     who = (("release@example.com", "https://accounts.example.com"),)
     signed = bundle(by_certificate(certified(signers.folder, "keyless", signers.ca)))
@@ -226,6 +233,40 @@ def test_a_trust_root_of_sigstore_is_used_without_a_network(
     with pytest.raises(SignatureRefused) as caught:
         check(URI, SHA256, json.dumps(signed).encode(), Trust(sigstore=json.dumps(config), identities=who))
     assert caught.value.reason in ("SignatureUntrusted", "SignatureInvalid")
+
+
+def signing_config() -> dict[str, Any]:
+    """Where the library would sign by default."""
+    (store,) = Path(sigstore.__file__).parent.glob("_store/*sigstore.dev")
+    found: dict[str, Any] = json.loads((store / "signing_config.v0.2.json").read_text())
+    return found
+
+
+def test_an_identity_of_sigstore_is_accepted_by_its_trust_root_alone(
+    signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority and logs as of Sigstore; nothing is asked. Another identity or log is not trusted."""
+    key, ours, theirs = signers.ours.key, keyless.Sigstore(), keyless.Sigstore()
+    signed = bundle(Signer(signers.ours.private).sign(ARTIFACT))
+    config = ours.trust_config(signing_config())
+    trusted = Trust(sigstore=config, identities=((keyless.IDENTITY, keyless.ISSUER),))
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("it asks the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    made = ours.bundle(key, signed)
+    assert check(URI, SHA256, made, trusted) == f"{keyless.IDENTITY} of {keyless.ISSUER}"
+    with pytest.raises(SignatureInvalid, match="it signs bytes with sha256"):
+        check(URI, "0" * 64, made, trusted)
+    for other in (ours.bundle(key, signed, "mallory@example.com"), theirs.bundle(key, signed)):
+        with pytest.raises(SignatureUntrusted, match="Sigstore's verification says"):
+            check(URI, SHA256, other, trusted)
+    forged = bundle(made)
+    (entry,) = forged["verificationMaterial"]["tlogEntries"]
+    entry["integratedTime"] = str(int(entry["integratedTime"]) + 1)
+    with pytest.raises(SignatureUntrusted, match="log entry"):
+        check(URI, SHA256, json.dumps(forged).encode(), trusted)
 
 
 def test_what_the_extra_has_to_name(signers: Signers) -> None:
