@@ -353,14 +353,18 @@ def test_uninstalling_the_crds_leaves_every_tenant_model(
 
 
 def test_the_chart_is_installed_upgraded_and_uninstalled(plane: ControlPlane, tmp_path: Path) -> None:
-    """By helm, on an API server; nothing runs pods there. The password outlives an upgrade."""
+    """By helm, on an API server; nothing runs pods there. The password outlives an upgrade.
+
+    Its roles have names of their own: other tests apply the base's to the same server.
+    """
     chart = helm.for_any_version(CHART, tmp_path)
     space = "charted"
     status, answer = plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
     assert status == 201, answer
-    secret = f"/api/v1/namespaces/{space}/secrets/tenantry-postgres"
-    server = f"/apis/apps/v1/namespaces/{space}/statefulsets/tenantry-server"
+    secret = f"/api/v1/namespaces/{space}/secrets/{space}-postgres"
+    server = f"/apis/apps/v1/namespaces/{space}/statefulsets/{space}-server"
     values: dict[str, Any] = {
+        "fullnameOverride": space,
         "postgresql": {"enabled": True},
         "podDisruptionBudgets": False,
     }  # policy/v1: 1.21
@@ -368,7 +372,7 @@ def test_the_chart_is_installed_upgraded_and_uninstalled(plane: ControlPlane, tm
     made = plane.request("GET", secret)[1]["data"]
     password = base64.b64decode(made["password"]).decode()
     assert len(password) == 24
-    assert f":{password}@tenantry-postgres:5432/" in base64.b64decode(made["url"]).decode()
+    assert f":{password}@{space}-postgres:5432/" in base64.b64decode(made["url"]).decode()
     assert plane.request("GET", server)[1]["spec"]["replicas"] == 2
     helm.release("upgrade", chart, plane.kubeconfig, {**values, "server": {"replicas": 3}}, namespace=space)
     assert plane.request("GET", secret)[1]["data"] == made
