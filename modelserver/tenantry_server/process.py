@@ -18,7 +18,6 @@ from sqlalchemy import Engine
 
 from tenantry import tls
 from tenantry.errors import InvalidSetting, RegistryUnavailable
-from tenantry.processes import addresses
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import (
     exit_now,
@@ -32,6 +31,7 @@ from tenantry.registry import is_migrated, open_engine
 from tenantry_server import watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
+from tenantry_server.grpc_v2.opening import grpc_port
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
@@ -131,7 +131,7 @@ async def _serve(
     if runner.server is not None:
         parts.app[FAST_PATH].install(runner.server)
     await own.accept(runner)
-    grpc = await _grpc(settings, runner, secured, shared=shared_fd is not None)
+    grpc = await grpc_port(settings, runner.server, secured, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
@@ -164,31 +164,6 @@ async def _imported(workers: Pool, stop: asyncio.Event) -> None:
     await asyncio.wait(waits, timeout=_IMPORTS_S, return_when=asyncio.FIRST_COMPLETED)
     for each in waits:
         each.cancel()
-
-
-async def _grpc(
-    settings: ServerSettings, runner: web.AppRunner, secured: tls.Tls, *, shared: bool
-) -> "GrpcPort | None":
-    """Open the port for gRPC, where there is to be one."""
-    if settings.grpc_port is None or runner.server is None:
-        return None
-    try:
-        from tenantry_server.grpc_v2.asking import Application  # noqa: PLC0415 - 20 MiB, for those who use it
-        from tenantry_server.grpc_v2.port import Port as GrpcPort  # noqa: PLC0415 - as above
-    except ModuleNotFoundError as error:
-        raise InvalidSetting(
-            f"TENANTRY_GRPC_PORT needs {error.name}: pip install 'tenantry[grpc]'"
-        ) from None
-    port = GrpcPort(
-        Application(runner.server),
-        max_bytes=settings.max_body_bytes,
-        max_arriving_bytes=settings.max_arriving_bytes,
-        read_timeout_s=settings.read_timeout_s,
-        shared=shared,
-    )
-    address = addresses.shown(settings.host, settings.grpc_port)
-    await port.open(address, secured.files if secured.required else None)
-    return port
 
 
 async def _share(parts: Parts, accept: _Accept, shared_fd: int | None) -> None:

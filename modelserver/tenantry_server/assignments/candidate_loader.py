@@ -10,7 +10,7 @@ from tenantry import TenantryError
 from tenantry.errors import ModelCrashed, SignatureRefused
 from tenantry.processes import backoff
 from tenantry.registry import Assignment, LoadReport, LoadState
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 
 log = structlog.get_logger(__name__)
 

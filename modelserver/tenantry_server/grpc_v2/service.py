@@ -77,9 +77,7 @@ class Calls:
         """ModelInfer."""
         path = translating.path_of(asked.model_name, asked.model_version, "/infer")
         body, json_bytes = translating.body_of(asked)
-        answer = await self._ask("POST", path, body, context, f"{JSON_LENGTH}: {json_bytes}\r\n")
-        if answer.status != 200:
-            raise _refusal(answer)
+        answer = await self._answered("POST", path, body, context, f"{JSON_LENGTH}: {json_bytes}\r\n")
         return translating.infer_response(answer, raw=bool(asked.raw_input_contents) or not asked.inputs)
 
     async def stream(self, asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
@@ -97,23 +95,25 @@ class Calls:
     async def index(self, asked: Any, context: Context) -> Any:
         """RepositoryIndex."""
         body = orjson.dumps({"ready": asked.ready})
-        answer = await self._ask("POST", "/v2/repository/index", body, context)
-        if answer.status != 200:
-            raise _refusal(answer)
-        return translating.index_response(answer)
+        return translating.index_response(
+            await self._answered("POST", "/v2/repository/index", body, context)
+        )
 
     async def change(self, asked: Any, context: Context, *, what: str, answered: str) -> Any:
         """RepositoryModelLoad and RepositoryModelUnload."""
         path = translating.path_of(asked.model_name, "", f"/{what}").replace(
             "/models/", "/repository/models/", 1
         )
-        answer = await self._ask("POST", path, b"", context)
-        if answer.status != 200:
-            raise _refusal(answer)
+        await self._answered("POST", path, b"", context)
         return message(answered)()
 
     async def _get(self, path: str, context: Context) -> HttpAnswer:
-        answer = await self._ask("GET", path, b"", context)
+        return await self._answered("GET", path, b"", context)
+
+    async def _answered(
+        self, method: str, path: str, body: bytes, context: Context, more: str = ""
+    ) -> HttpAnswer:
+        answer = await self._ask(method, path, body, context, more)
         if answer.status != 200:
             raise _refusal(answer)
         return answer

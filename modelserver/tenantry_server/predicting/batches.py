@@ -17,7 +17,8 @@ from typing import TypeAlias, TypeVar
 from tenantry import TenantryError
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import together
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.predicting.together import Answers

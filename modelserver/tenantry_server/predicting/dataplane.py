@@ -16,7 +16,8 @@ from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.cards.card import Card, CardInvalid
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import forecasting
 from tenantry_server.predicting.answer import Answer, Pace
 from tenantry_server.predicting.cost_meter import LoadMeter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tenantry import Model, ModelId, TenantryError
 from tenantry_server.kernels.series.table import ForecastTable
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
 

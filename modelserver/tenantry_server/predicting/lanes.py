@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from tenantry.model import Predictions
 from tenantry.processes.threads import Threads
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.calls import Result, contained, score, score_together
 from tenantry_server.workers import remote

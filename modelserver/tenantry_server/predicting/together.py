@@ -20,7 +20,7 @@ from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
 from tenantry.model import Predictions
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.stacked import Kind, kind_of
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.batch import AT_ONCE, Batch
 from tenantry_server.scoring.calls import contained, score
 from tenantry_server.scoring.results import to_json

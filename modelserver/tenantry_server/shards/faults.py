@@ -26,7 +26,8 @@ from tenantry.processes.logs import OnChange
 from tenantry.registry import Fault, FaultBook, FaultState
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.formats.checks.pickled_versions import installed, served_by
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.resident import Resident
 from tenantry_server.shards import suspects
 from tenantry_server.shards.suspects import Suspect
 

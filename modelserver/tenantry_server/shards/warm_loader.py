@@ -9,7 +9,8 @@ import structlog
 from tenantry import TenantryError
 from tenantry.errors import ArtifactUnavailable
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.resident import Resident
 from tenantry_server.shards import regression
 
 log = structlog.get_logger(__name__)

@@ -30,8 +30,8 @@ from tenantry_server.access.hops import Hops
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
-from tenantry_server.memory.model_cache import Resident
 from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.memory.resident import Resident
 from tenantry_server.peers import near_copies
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.forwarder import Forwarder

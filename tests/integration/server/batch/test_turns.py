@@ -14,7 +14,7 @@ from tenantry_server import CachedModelRepository, FileSystemModelRepository, bo
 from tenantry_server.access.gate import Gate
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.kernels.stacked import Kind
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting.batches import USERS_AT_ONCE
 from tenantry_server.rows.batch import AT_ONCE
 from tests.support.tenants.application import FRAME, Client, Tenants

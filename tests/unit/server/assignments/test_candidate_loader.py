@@ -8,7 +8,7 @@ from dataclasses import replace
 from tenantry.errors import ArtifactInvalid, ArtifactUnavailable, SignatureMissing, SignatureUntrusted
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.assignments.candidate_loader import CandidateLoader
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
 

@@ -14,8 +14,9 @@ from tenantry import Model
 from tenantry.errors import ArtifactNotFound, ModelTooLarge
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory.eviction import LRU, bounded_cache
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.memory.resident import Resident
 from tenantry_server.toys import SumModel
 
 ONE_ROW = pd.DataFrame({"a": [1.0]})

@@ -13,7 +13,7 @@ import pytest
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, PredictionFailed
 from tenantry.model import Predictions, Rows
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import lanes as lanes_module
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.rows.json_payload import JsonPayload

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tenantry.errors import ModelTimedOut
-from tenantry_server.memory.model_cache import Resident
+from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting.loads import Loads
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon

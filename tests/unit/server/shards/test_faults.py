@@ -34,7 +34,8 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.formats.checks.pickled_versions import installed
 from tenantry_server.memory.eviction import bounded_cache
-from tenantry_server.memory.model_cache import CachedModelRepository, Resident
+from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.resident import Resident
 from tenantry_server.shards import faults as module
 from tenantry_server.shards import suspects
 from tenantry_server.shards.faults import Faults

@@ -1,0 +1,59 @@
+"""A model in memory, and what is known of it there: its size, what it costs, who asked for it."""
+
+import math
+from typing import Literal
+
+from tenantry import Model
+from tenantry_server.kernels.base import Compiled
+from tenantry_server.kernels.stacked import Kind
+
+
+class Resident:
+    """A model in memory, and what is known of it there.
+
+    Attributes:
+        model: the model.
+        size_bytes: in the cache's own measure.
+        call_s: the cost of a small prediction, in seconds; infinite until one was measured.
+        spent_s: the cost of predictions in threads that was not charged to its user yet, in seconds.
+        requests: that it answered since they were read and reset.
+        here: whether it only computes, and in this process: then it may answer on the event loop.
+        compiled: whether it is a kernel.
+        kind: of the kernels that it is computed together with; None: with none; False: no batch has asked.
+        place: of its numbers among theirs; -1: not there, as no batch has asked for it.
+    """
+
+    # Of a hundred thousand, each dict counts.
+    __slots__ = (
+        *("_calls", "call_s", "compiled", "here", "kind", "model", "place", "requests"),
+        *("size_bytes", "spent_s"),
+    )
+
+    def __init__(self, model: Model, size_bytes: int) -> None:
+        self.place = -1
+        self.model = model
+        self.size_bytes = size_bytes
+        self.call_s = getattr(
+            model, "call_s", math.inf
+        )  # of a kernel that is as quick as any other of its kind
+        self.spent_s = 0.0
+        self.requests = 0
+        self.here = not (model.may_block or model.elsewhere)
+        self.compiled = isinstance(model, Compiled)
+        self.kind: Kind | Literal[False] | None = False
+        self._calls = 0
+
+    def __del__(self) -> None:
+        if self.place >= 0 and self.kind:
+            self.kind.drop(self.place)
+
+    def is_sampled(self) -> bool:
+        """Count a request; return whether to measure it: one of 16, as a clock costs as much as a model."""
+        self.requests += 1
+        self._calls = (self._calls + 1) & 15
+        return self._calls == 0
+
+    def took(self, call_s: float) -> None:
+        """Update `call_s` with one more measured call; a single outlier changes little."""
+        known = self.call_s
+        self.call_s = call_s if known == math.inf else known + (call_s - known) / 8
