@@ -21,6 +21,7 @@ from tests.support.kubernetes.manifests import (
     PRODUCTION,
     ROOT,
     Document,
+    apart,
     collection,
     container_of,
     create,
@@ -67,6 +68,7 @@ def test_a_real_api_server_accepts_each_and_drops_nothing(
     documents: list[Document], plane: ControlPlane
 ) -> None:
     """Server-side dry-run. Before 1.25 an unknown field is dropped in silence, and so is seen here too."""
+    documents = apart(documents)
     create(plane, of_kind(documents, "Namespace"))
     wrong: dict[str, list[str]] = {}
     for document in documents:
@@ -81,7 +83,7 @@ def test_a_real_api_server_accepts_each_and_drops_nothing(
 
 
 def test_what_a_server_drops_would_be_seen(plane: ControlPlane) -> None:
-    base = rendered(BASE)
+    base = apart(rendered(BASE))
     create(plane, of_kind(base, "Namespace"))
     document = the(base, "Deployment", "tenantry-operator")
     container = document["spec"]["template"]["spec"]["containers"][0]

@@ -23,6 +23,7 @@ MANIFESTS = ROOT / "manifests"
 BASE, KIND, PRODUCTION = (MANIFESTS / folder for folder in ("base", "overlays/kind", "overlays/production"))
 CRDS = ROOT / "crds"
 NAMESPACE = "tenantry"
+APART = "dry-run"
 
 # A version, the first server that knows it, and what the same was called before.
 RENAMED = {
@@ -148,8 +149,25 @@ def create(plane: ControlPlane, documents: Iterable[Document]) -> None:
         assert status in (201, 409), f"{title(document)}: {answer}"
 
 
+def apart(documents: Iterable[Document]) -> list[Document]:
+    """The same in a namespace that is theirs, what has no namespace under a name that is.
+
+    So that what another test left on the same API server is no neighbour: a field that may not change,
+    such as the selector of a StatefulSet, would be held against it.
+    """
+    moved = []
+    for document in documents:
+        metadata = dict(document["metadata"])
+        if "namespace" in metadata:
+            metadata["namespace"] = APART
+        else:
+            metadata["name"] = APART if document["kind"] == "Namespace" else f"{metadata['name']}-{APART}"
+        moved.append({**document, "metadata": metadata})
+    return moved
+
+
 def dry_run(plane: ControlPlane, document: Document) -> tuple[int, Any]:
-    """Create it, or replace the one that stands there."""
+    """Create it, or replace the one that stands there, as of a CRD, which has one name everywhere."""
     path, body = collection(plane, document)
     asked = "?dryRun=All&fieldValidation=Strict"
     status, answer = plane.request("POST", path + asked, body)
