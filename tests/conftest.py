@@ -3,14 +3,18 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tenantry_server.workers import fork_server
+from tenantry_server.workers.forking import environment
 from tests.support.kubernetes import modern_assets
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.envtest_assets import provide
 
+_FORKING = ("e2e", "integration")  # tests that start servers
 _HERE = Path(__file__).parent
 # Models of the tests' own are in `tests.support`, which workers read only where this names it.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -39,12 +43,22 @@ def modern() -> Iterator[ControlPlane]:
         yield running
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """End to end first, units last; whatever may have to build the API server has the time for it."""
     items.sort(key=_rank)
+    if any(item.path.is_relative_to(_HERE / folder) for item in items for folder in _FORKING):
+        _share_a_fork_server(config)
     for item in items:
         if {"plane", "modern"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(3600))
+
+
+def _share_a_fork_server(config: pytest.Config) -> None:
+    """As `tenantry up` does for its servers: to import the libraries is a third of what a server costs."""
+    if hasattr(config, "workerinput") or config.getoption("numprocesses", None) is None:
+        sharing = ExitStack()
+        os.environ.update(sharing.enter_context(fork_server.shared(environment(os.environ))))
+        config.add_cleanup(sharing.close)
 
 
 def _rank(item: pytest.Item) -> int:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
@@ -25,6 +25,8 @@ from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.access.gate import Auth
 from tenantry_server.settings import ServerSettings
+from tenantry_server.workers import fork_server
+from tenantry_server.workers.forking import environment
 
 log = structlog.get_logger(__name__)
 
@@ -96,13 +98,18 @@ def command(  # noqa: PLR0913 - click passes each option by name
     options.settings(OperatorSettings)
     secured = tls.of_settings(serving)
     logs.configure(settings.log_level, process="up")
-    with _only_one(state), _listening(host, port) as shared:
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(state))
+        shared = stack.enter_context(_listening(host, port))
         migrate(open_engine(settings.registry_url))
         url = addresses.url(host, shared.getsockname()[1], secure=secured.required)
         # A server is one core: OpenMP's threads would spin while they wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         if serving.auth is Auth.REQUIRED and serving.fleet_secrets() is None:
             os.environ["TENANTRY_FLEET_SECRET"] = token_hex(32)  # for these processes, as long as they run
+        # Its servers' zygotes share one import of the libraries, unless this process was given one.
+        sharing = stack.enter_context(fork_server.shared(environment(os.environ)))
+        os.environ.update(sharing)
         supervisor = Supervisor()
         base = [sys.executable, "-m", "tenantry_cli"]
         common = ["--registry", settings.registry_url, "--log-level", settings.log_level]
@@ -111,6 +118,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             [*base, "operator", str(folder.absolute()), *common]
             + ["--allow-mass-delete"] * allow_mass_delete,
         )
+        inherited = [shared.fileno(), *fork_server.inheritable(os.environ)]
         cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
         if "TENANTRY_DISK_CACHE_DIR" not in os.environ:
             cache += ["--disk-cache-dir", str(state / "disk-cache")]
@@ -118,9 +126,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             name = f"server-{number}"
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             own += ["--drain-s", "0"]  # they stop together: no server is left to take over
-            supervisor.add(
-                name, [*base, "serve", *own, *cache, *common], pass_fds=[shared.fileno()], pulse=True
-            )
+            supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=inherited, pulse=True)
         files.replace(state / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
         _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
         supervisor.run(_Stop(settings.registry_url))

@@ -18,6 +18,7 @@ import structlog
 
 from tenantry.processes import backoff
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.workers import fork_server
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import Kind, memory_file
@@ -86,7 +87,7 @@ class Zygote:
         self._exited = exited
         self._held_in = held_in
         self._folder = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | fork_server.Forked | None = None
         self._control: Channel | None = None
         self._asked: dict[int, asyncio.Future[int]] = {}
         self._number = 0
@@ -101,7 +102,10 @@ class Zygote:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it, unless it runs. It imports the libraries meanwhile, which takes a second or two."""
+        """Start it, unless it runs. It imports the libraries meanwhile, which takes a second or two.
+
+        Where this process was given a fork server, that one makes it, which takes milliseconds.
+        """
         if self._process is not None or self._closed:
             return
         here, there = socket.socketpair()
@@ -110,13 +114,16 @@ class Zygote:
             code = _MAIN.format(
                 path=sys.path, fd=there.fileno(), folder=self._folder, held_in=_as_code(self._held_in)
             )
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-c", code],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for this process, which ends that one
-                env=environment(os.environ),
-            )
+            env = environment(os.environ)
+            self._process = fork_server.ask(there, self._folder, self._held_in, env)
+            if self._process is None:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-c", code],
+                    pass_fds=[there.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for this process, which ends that one
+                    env=env,
+                )
         self._control = Channel(here, self._received, self._lost)
 
     async def until_imported(self) -> None:
@@ -184,10 +191,12 @@ class Zygote:
 
     def _received(self, kind: Kind, body: Buffer) -> None:
         self._failures = 0
+        told = orjson.loads(body)
         if kind is Kind.IMPORTED:
+            if isinstance(self._process, fork_server.Forked):
+                self._process.started(told["pid"])
             self._imported.set()
             return
-        told = orjson.loads(body)
         if kind is Kind.EXITED:
             if told["pid"] in self._pids:
                 self._pids.discard(told["pid"])

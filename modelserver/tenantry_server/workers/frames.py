@@ -17,6 +17,10 @@ PROGRESS = struct.Struct("<Q")  # the call that a worker makes, in a page that b
 SHOW_STACK = signal.SIGUSR1  # makes a worker print where it is, whatever it does
 MOST_BYTES = 1 << 30  # of one frame: a larger one is not an answer to anything that fits a request
 _MOST_FDS = 8
+FORK_SERVER_BYTES, FORK_SERVER_FDS = (
+    128 << 10,
+    3,
+)  # the most of a message to it: the socket, and two outputs
 
 
 class Kind(enum.IntEnum):
@@ -34,7 +38,7 @@ class Kind(enum.IntEnum):
     )
     FORKED = 9  # zygote: JSON of that number and the process id
     EXITED = 10  # zygote: JSON of the process id and the wait status
-    IMPORTED = 11  # zygote: nothing; it has imported the libraries
+    IMPORTED = 11  # zygote: JSON of its process id; it has imported the libraries
     READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
     WRITE = 13  # front: columns, the same
     CHECK = 14  # front: JSON of a signature, the digest that it should sign, and who is trusted

@@ -152,8 +152,8 @@ def create(plane: ControlPlane, documents: Iterable[Document]) -> None:
 def apart(documents: Iterable[Document]) -> list[Document]:
     """The same in a namespace that is theirs, what has no namespace under a name that is.
 
-    So that what another test left on the same API server is no neighbour: a field that may not change,
-    such as the selector of a StatefulSet, would be held against it.
+    What another test left on the same API server may differ in a field that may not change, such as the
+    selector of a StatefulSet.
     """
     moved = []
     for document in documents:

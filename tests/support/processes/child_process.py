@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tenantry_server.workers import fork_server
+
 POLL_S = 0.05
 LOG_TAIL_LINES = 40  # etcd prints 30 of usage after the flag that it refuses
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -131,6 +133,7 @@ def _spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=env,
+            pass_fds=fork_server.inheritable(env),
             start_new_session=True,
             group=gid,  # taken on before the line below: another group would undo it
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it calls the kernel and nothing else

@@ -62,16 +62,27 @@ def main(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
         folder: for temporary files of workers; removed at the end.
         held_in: what workers are held in; None: nothing.
     """
+    import_libraries()
+    serve(control_fd, folder, held_in)
+
+
+def import_libraries() -> None:
+    """Import what most models need, as processes that are forked later share it."""
     for library in _LIBRARIES:
         importlib.import_module(library)
     surroundings.hold_to_one_core()
+    _warm_up()
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page of the libraries
+
+
+def serve(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
+    """Fork workers, in a process that has imported the libraries; see `main`."""
+    surroundings.hold_to_one_core()  # for the environment, which a fork server replaces
     warnings.filterwarnings(
         "ignore", message="Trying to unpickle estimator"
     )  # said once, with both versions
     surroundings.keep()
-    _warm_up()
-    gc.collect()
-    gc.freeze()  # a collection in a worker would copy every page of the libraries
     _Zygote(control_fd, folder, held_in).run()
 
 
@@ -105,7 +116,7 @@ class _Zygote:
         waiting.register(self._control_fd, select.POLLIN)
         waiting.register(self._ended, select.POLLIN)
         with contextlib.suppress(ChannelClosed):
-            self._control.send([(Kind.IMPORTED, [])])
+            self._control.send([(Kind.IMPORTED, [orjson.dumps({"pid": os.getpid()})])])
             while True:
                 ready = {fd for fd, _ in waiting.poll()}
                 if self._ended in ready:

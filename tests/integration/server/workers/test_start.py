@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tenantry.registry import migrate, open_engine
+from tenantry_server.workers import fork_server
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.waiting import PATIENCE_S, until
@@ -25,7 +26,7 @@ def test_a_server_that_can_not_load_models_yet_refuses_connections(tmp_path: Pat
     engine.dispose()
     (port,) = free_ports(1)
     env = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != fork_server.VARIABLE},
         "TENANTRY_REGISTRY_URL": url,
         "TENANTRY_SERVER_ID": "a",
         "TENANTRY_PORT": str(port),
