@@ -1,6 +1,7 @@
 """What supplies models, by its settings: workers, loads, stores and caches. Starts nothing."""
 
 import hashlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
+from tenantry_server.artifacts.on_demand import StoreOnDemand
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     Checker,
@@ -24,7 +26,6 @@ from tenantry_server.artifacts.repositories import (
     ModelRepositoryByScheme,
     load_here,
 )
-from tenantry_server.artifacts.s3 import S3ModelRepository, make_client
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
@@ -129,6 +130,24 @@ def _check_here(trusted: Callable[[], Trust], data: bytes, exact: ModelId, signa
     checking.check(exact.uri, hashlib.sha256(data).hexdigest(), signature, trusted())
 
 
+def _s3(settings: ServerSettings) -> ArtifactRepository:
+    """Return the store of S3, made at once where the surroundings speak of S3.
+
+    Elsewhere, as on a laptop that reads a folder, boto3 would take an eighth of the start for nothing.
+    """
+
+    def make() -> ArtifactRepository:
+        from tenantry_server.artifacts.s3 import S3ModelRepository, make_client  # noqa: PLC0415 - as said above
+
+        client = make_client(settings.s3_endpoint_url)
+        return S3ModelRepository(client, max_bytes=settings.max_artifact_bytes)
+
+    store = StoreOnDemand(make)
+    if settings.s3_endpoint_url or any(name.startswith("AWS_") for name in os.environ):
+        store.made()
+    return store
+
+
 def models_of(
     settings: ServerSettings, disk: DiskCache | None, loader: Loader | None, checker: Checker
 ) -> CachedModelRepository:
@@ -139,8 +158,7 @@ def models_of(
         checker: verifies signatures where they are required.
     """
     limit_bytes = settings.max_artifact_bytes
-    client = make_client(settings.s3_endpoint_url)
-    s3: ArtifactRepository = CircuitBreaker(S3ModelRepository(client, max_bytes=limit_bytes))
+    s3: ArtifactRepository = CircuitBreaker(_s3(settings))
     if disk is not None:
         s3 = DiskCachedRepository(s3, disk)
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)

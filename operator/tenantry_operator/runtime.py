@@ -7,19 +7,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from tenantry.errors import HistoryChanged, RegistryUnavailable
+from tenantry.processes.once import once
 from tenantry.processes.runtime import exit_within, when_closed
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.stores.file_roots import FileRoots
 from tenantry_operator.artifacts.resolver import Resolver
-from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
 from tenantry_operator.settings import OperatorSettings
+
+if TYPE_CHECKING:
+    from tenantry_operator.artifacts.s3 import S3Resolver
 
 log = structlog.get_logger(__name__)
 
@@ -119,11 +123,20 @@ def resolver(settings: OperatorSettings, *, beside: Path | None = None) -> Resol
         beside: the folder of the manifests; artifacts may lie in it and beside it where no setting says
             otherwise. None: nowhere.
     """
-    s3 = S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
+
+    def make() -> "S3Resolver":
+        from tenantry_operator.artifacts.s3 import S3Resolver  # noqa: PLC0415 - a folder needs no boto3
+
+        return S3Resolver(settings.s3_endpoint_url, connections=settings.resolve_threads)
+
+    s3 = once(make)
     default = [] if beside is None else [beside.parent]
     roots = FileRoots(default) if settings.file_roots is None else FileRoots.parse(settings.file_roots)
     return Resolver(
-        s3.resolve, roots, max_bytes=settings.max_artifact_bytes, timeout_s=settings.resolve_timeout_s
+        lambda source: s3().resolve(source),
+        roots,
+        max_bytes=settings.max_artifact_bytes,
+        timeout_s=settings.resolve_timeout_s,
     )
 
 

@@ -353,7 +353,7 @@ def test_killed_at_any_point_it_leaves_nothing_that_is_wrong(opened: Open, tmp_p
     assert list(new.iterdir()) != []
     for left in new.iterdir():
         aged(left, 2)
-    opened(max_bytes=8 * MIB)
+    opened(max_bytes=8 * MIB).flush()
     assert list(new.iterdir()) == []
     with disk_space.alone(tmp_path / "v1" / "lock") as mine:
         assert mine
