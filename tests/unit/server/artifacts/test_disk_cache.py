@@ -267,7 +267,7 @@ def test_what_is_larger_than_the_bound_is_not_kept_and_nothing_goes(opened: Open
 def test_a_smaller_bound_is_in_force_at_the_start(opened: Open, tmp_path: Path) -> None:
     keep(opened(), *(key(number) for number in range(40)))
     assert used_bytes(tmp_path) > MIB
-    opened(max_bytes=MIB)
+    opened(max_bytes=MIB).flush()
     assert used_bytes(tmp_path) <= MIB
 
 
