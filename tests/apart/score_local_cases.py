@@ -12,12 +12,13 @@ from sklearn.linear_model import Ridge
 
 from tenantry import ModelId
 from tenantry.client import NoServer
-from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, migrate, open_engine
 from tenantry.scoring import close, score_batch
 from tenantry_server import publish
 from tests.support.processes.up import tenantry
 from tests.support.tenants.hostile import EndsOnLoad
 from tests.support.tenants.manifest_folder import manifest
+from tests.support.tenants.operator_side import leading
 
 RNG = np.random.default_rng(7)
 ROWS = RNG.normal(size=(60, 2))
@@ -84,8 +85,7 @@ def test_a_registry_from_python(folder: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.db"
     engine = open_engine(url)
     migrate(engine)
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     exact = str(ModelId(f"file://{folder}/ann.joblib"))
     operator.commit(
         Writes(assignments=[Assignment("ann", "u1", 1, exact), Assignment("bob", "u2", 1, None)])

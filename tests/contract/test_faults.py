@@ -12,12 +12,12 @@ from tenantry.registry import (
     Fault,
     FaultBook,
     FaultState,
-    OperatorRegistry,
     RegistryReader,
     Writes,
     migrate,
     open_engine,
 )
+from tests.support.tenants.operator_side import leading
 
 ANN = Fault("ann", "server-0", "file:///a", "ArtifactNotFound", "gone", state=FaultState.RETRYING)
 
@@ -72,8 +72,7 @@ def test_many_are_written_and_removed_and_words_of_strangers_fit(engine: Engine)
 
 
 def test_degraded_are_users_whose_model_in_force_is_broken(engine: Engine) -> None:
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     rows = [Assignment(user, f"uid-{user}", 1, "file:///a", deleted=user == "cid") for user in "ab"]
     operator.commit(Writes(assignments=[*rows, Assignment("cid", "uid-cid", 1, "file:///a", deleted=True)]))
     book = FaultBook(engine)

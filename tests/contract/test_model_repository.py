@@ -22,7 +22,7 @@ from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelR
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.repositories import ModelRepositoryByScheme
 from tenantry_server.artifacts.s3 import make_client
-from tests.support.network import cutting_proxy
+from tests.support.network import valve
 from tests.support.stores.s3 import S3Server
 
 
@@ -222,8 +222,8 @@ def test_s3_without_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch)
 def test_s3_that_ends_the_body_early(s3: S3Server, s3_bucket: str) -> None:
     data = artifact(1.0) + b"\0" * 100_000
     make_client().put_object(Bucket=s3_bucket, Key="a.joblib", Body=data)
-    with cutting_proxy.running(s3.url, cut_after_bytes=50_000) as url:
-        repository = S3ModelRepository(make_client(url))
+    with valve.running(s3.url, answer_bytes=50_000) as cutting:
+        repository = S3ModelRepository(make_client(cutting.url))
         with pytest.raises(errors.ArtifactTruncated, match=rf"of {len(data)} bytes") as raised:
             repository.get_model(f"s3://{s3_bucket}/a.joblib")
     assert raised.value.retryable

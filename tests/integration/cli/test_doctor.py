@@ -11,10 +11,11 @@ from sklearn.linear_model import Ridge
 
 from tenantry import ModelId
 from tenantry.model_id import CARD_SUFFIX
-from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, migrate, open_engine
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.rows.columns import Column, Kind
 from tests.support.processes.up import tenantry
+from tests.support.tenants.operator_side import leading
 
 OLD = Path(__file__).parents[2] / "data" / "sklearn-1.6.1"
 
@@ -36,8 +37,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     engine = open_engine(url)
     migrate(engine)
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     operator.commit(Writes(assignments=rows))
     engine.dispose()
     return url

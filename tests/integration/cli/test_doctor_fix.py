@@ -12,13 +12,14 @@ import yaml
 
 from tenantry import ModelId
 from tenantry.model_id import CARD_SUFFIX
-from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Claim, Writes, migrate, open_engine
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.formats.checks.pickled_versions import trained_with
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.scoring.golden import version_here
 from tests.support.processes.up import tenantry
 from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.tenants.operator_side import leading
 
 DATA = Path(__file__).parents[2] / "data"
 RIDGE = DATA / "sklearn-1.6.1" / "ridge.joblib"
@@ -72,8 +73,7 @@ class Fleet:
         """Write what was added."""
         engine = open_engine(self.url)
         migrate(engine)
-        operator = OperatorRegistry(engine, "test")
-        operator.lead("a test")
+        operator = leading(engine)
         claims, rows = zip(*self._writes, strict=True)
         operator.commit(Writes(claims=claims, assignments=rows))
         engine.dispose()

@@ -13,7 +13,6 @@ from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import (
     Assignment,
     Holding,
-    OperatorRegistry,
     ServerRegistry,
     ServerReport,
     Writes,
@@ -21,6 +20,7 @@ from tenantry.registry import (
     open_engine,
 )
 from tenantry_cli.commands.get import command
+from tests.support.tenants.operator_side import leading
 
 
 class Shown:
@@ -28,8 +28,7 @@ class Shown:
         self.url = f"sqlite:///{folder}/registry.db"
         self.engine: Engine = open_engine(self.url)
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
 
     def server(self, name: str, *, lease_s: float = 60.0, **said: Any) -> None:
         registry = ServerRegistry(self.engine, name, endpoint=f"http://{name}", capacity_bytes=4096)

@@ -5,8 +5,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Claim, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Claim, Writes, migrate, open_engine
 from tenantry_cli.commands.get import command
+from tests.support.tenants.operator_side import leading
 
 LONG = (
     "s3://models/bob/7.joblib is not a usable model: it is [bold]not[/bold] a pickle; "
@@ -23,8 +24,7 @@ def test_each_has_its_message_whole_and_as_it_stands(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.db"
     engine = open_engine(url)
     migrate(engine)
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     claims = [
         _claim("ann", Status(State.READY, "Ready", "fine", 1, "file:///m.joblib#sha256=aaaaaaaa11")),
         _claim("bob", Status(State.STALLED, "ArtifactInvalid", LONG, 1)),

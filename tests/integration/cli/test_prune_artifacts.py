@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 
 from tenantry import TenantModel
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Claim, Writes, migrate, open_engine
 from tenantry_cli.commands.prune_artifacts import command
 from tenantry_server.publishing import publish, to_yaml, versions
 from tenantry_server.toys import SumModel
 from tests.support.stores.s3 import S3Server
+from tests.support.tenants.operator_side import leading
 
 EXAMPLE = pd.DataFrame({"a": [1.0]})
 DAY_S = 86_400.0
@@ -110,8 +111,7 @@ def test_what_the_registry_names_stays(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.db"
     engine = open_engine(url)
     migrate(engine)
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     spec = {"userId": "ann", "model": {"uri": old[0].as_uri()}}
     claim = Claim(
         "1", "default", "ann", "ann", 0.0, 1, spec, Status(State.READY, "Ready", "fine", 1, ids[1])

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from tenantry.registry import migrate, open_engine
 from tenantry_server.app import FAST_PATH
 from tenantry_server.toys import ErrorModel, SumModel
+from tests.support.tenants import application
 from tests.support.tenants.application import (
     FRAME,
     Client,
@@ -21,16 +22,16 @@ from tests.support.tenants.application import (
     GatedModel,
     Large,
     Returns,
-    Tenants,
     WrongCount,
 )
+from tests.support.tenants.registered import Tenants
 
 
 @pytest.fixture
 def tenants(tmp_path: Path) -> Iterator[Tenants]:
     engine = open_engine(f"sqlite:///{tmp_path}/registry.db")
     migrate(engine)
-    tenants = Tenants(engine, tmp_path)
+    tenants = application.tenants(engine, tmp_path)
     tenants.add("good", SumModel(plus=100))
     tenants.add("ridge", Ridge().fit(FRAME, [1.0, 2.0, 3.0]))
     for gated in (GatedModel, GatedLoad):

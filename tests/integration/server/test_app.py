@@ -17,14 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from tenantry_server.toys import SumModel
-from tests.support.tenants.application import (
-    FRAME,
-    Client,
-    Returns,
-    Tenants,
-    ask,
-    refusal,
-)
+from tests.support.tenants.application import FRAME, Client, Returns, ask, refusal
+from tests.support.tenants.registered import Tenants
 
 # What is answered
 

@@ -19,16 +19,15 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.toys import SumModel
 from tests.support.tenants.application import (
-    CACHE_BYTES,
     Client,
     GatedLoad,
     GatedModel,
-    Tenants,
     ask,
     ask_status,
     metrics,
     neighbour_is_well,
 )
+from tests.support.tenants.registered import CACHE_BYTES, Tenants
 from tests.support.waiting import until_soon
 
 # Neighbours

@@ -14,14 +14,8 @@ from tenantry_server import (
     SQLAlchemyModelInfoRepository,
     make_app,
 )
-from tests.support.tenants.application import (
-    BODY_BYTES,
-    POST,
-    Client,
-    Tenants,
-    neighbour_is_well,
-    refusal,
-)
+from tests.support.tenants.application import BODY_BYTES, POST, Client, neighbour_is_well, refusal
+from tests.support.tenants.registered import Tenants
 
 ELSEWHERE = "an admin sees why"  # the message names the artifact, which is not for clients
 BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {

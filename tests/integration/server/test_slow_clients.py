@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from tenantry_server.wire import bodies, connections
-from tests.support.tenants.application import Tenants
+from tests.support.tenants.registered import Tenants
 from tests.support.waiting import until_soon
 
 MIB = 1 << 20

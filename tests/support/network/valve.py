@@ -14,16 +14,21 @@ _LOOK_S = 0.05  # how soon a turn of the handle is noticed
 class Valve:
     """Open at first: everything passes.
 
+    Args:
+        upstream_url: of the server behind it.
+        answer_bytes: of each connection that pass before it is cut, as by a network; None: all.
+
     Attributes:
         url: of the proxy, with the scheme of the server behind it.
         kept_back_bytes: of requests that came while they were held.
     """
 
-    def __init__(self, upstream_url: str) -> None:
+    def __init__(self, upstream_url: str, *, answer_bytes: int | None = None) -> None:
         upstream = urlsplit(upstream_url)
         self._upstream = (str(upstream.hostname), int(upstream.port or 443))
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"{upstream.scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._answer_bytes = answer_bytes
         self.kept_back_bytes = 0
         self._requests_pass = threading.Event()
         self._answers_pass = threading.Event()
@@ -108,6 +113,7 @@ class Valve:
         ended: threading.Event,
     ) -> None:
         """Until either side ends, or the connection is cut."""
+        left = self._answer_bytes if passes is self._answers_pass else None
         with selectors.DefaultSelector() as selector:
             selector.register(source, selectors.EVENT_READ)
             try:
@@ -117,7 +123,9 @@ class Valve:
                     data = source.recv(_CHUNK_BYTES)
                     if not data or not self._may_pass(data, passes, life, ended):
                         break
-                    target.sendall(data)
+                    target.sendall(data if left is None else data[:left])
+                    if left is not None and (left := left - len(data)) <= 0:
+                        break
             except OSError:
                 pass
             finally:
@@ -135,9 +143,9 @@ class Valve:
 
 
 @contextmanager
-def running(upstream_url: str) -> Iterator[Valve]:
+def running(upstream_url: str, *, answer_bytes: int | None = None) -> Iterator[Valve]:
     """A valve before a server on this machine, gone with the block."""
-    valve = Valve(upstream_url)
+    valve = Valve(upstream_url, answer_bytes=answer_bytes)
     try:
         yield valve
     finally:

@@ -11,9 +11,10 @@ from typing import Any
 import joblib
 
 from tenantry.placement import SHARDS, shard_of
-from tenantry.registry import Assignment, Holding, OperatorRegistry, Server, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Holding, Server, Writes, migrate, open_engine
 from tenantry.registry.sql import servers_in
 from tests.support.processes.child_process import Child, stop_all
+from tests.support.tenants.operator_side import leading
 from tests.support.waiting import PATIENCE_S, until
 
 
@@ -30,8 +31,7 @@ class Servers:
         self._url = f"sqlite:///{folder}/registry.db"
         self.engine = open_engine(self._url)
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
         # Nobody would take their shards over, so stopping does not wait for that.
         own = {"TENANTRY_REGISTRY_URL": self._url, "TENANTRY_DRAIN_S": "0"}
         self._env = {**os.environ, **own, **env}

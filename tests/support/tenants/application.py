@@ -1,13 +1,11 @@
 """An application over a registry, whose tenants misbehave in every way that a test needs."""
 
-import io
 import json
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
-import joblib
 import pandas as pd
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
@@ -16,21 +14,10 @@ from sqlalchemy import Engine
 
 from tenantry import Model
 from tenantry.model import Predictions
-from tenantry.registry import Assignment, OperatorRegistry, Writes
-from tenantry_server import (
-    CachedModelRepository,
-    FileSystemModelRepository,
-    SQLAlchemyModelInfoRepository,
-    bounded_cache,
-    make_app,
-)
-from tenantry_server.access.gate import Gate
 from tenantry_server.toys import SumModel
+from tests.support.tenants.registered import CACHE_BYTES, Tenants
 
 Client = TestClient[Request, Application]
-
-
-CACHE_BYTES = 1 << 20
 
 
 BODY_BYTES = 10_000
@@ -109,44 +96,9 @@ class Large(SumModel):
         self.ballast = b"x" * 2 * CACHE_BYTES
 
 
-class Tenants:
-    """A registry and a folder of artifacts, filled by hand."""
-
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self.engine = engine
-        self._operator = OperatorRegistry(engine, "test")
-        self._operator.lead("a test")
-        self._folder = folder
-        self._number = 0
-
-    def add(self, user_id: str, model: Any) -> str:
-        """Assign a model, or the bytes that stand in for one; returns its model id."""
-        buffer = io.BytesIO()
-        if not isinstance(model, bytes):
-            joblib.dump(model, buffer)
-        self._number += 1
-        path = self._folder / f"{self._number}.joblib"
-        path.write_bytes(model if isinstance(model, bytes) else buffer.getvalue())
-        self.assign(user_id, path.as_uri())
-        return path.as_uri()
-
-    def assign(self, user_id: str, model_id: str | None) -> None:
-        row = Assignment(user_id, f"uid-{user_id}", 1, model_id)
-        self._operator.commit(Writes(assignments=[row]))
-
-    def app(self, *, peeks: bool = False, **settings: Any) -> Application:
-        models = CachedModelRepository(FileSystemModelRepository(), bounded_cache(CACHE_BYTES))
-        info = (Peeking if peeks else SQLAlchemyModelInfoRepository)(self.engine)
-        settings.setdefault("gate", Gate(open_lists=True, open_repository=True))
-        given = {"predict_timeout_s": TIMEOUT_S, "max_body_bytes": BODY_BYTES} | settings
-        return make_app(info, models, **given)
-
-
-class Peeking(SQLAlchemyModelInfoRepository):
-    """Knows at once, as the routing table of a real server does."""
-
-    def peek(self, user_id: str) -> str | None:
-        return self.get_model_id_by_user_id(user_id)
+def tenants(engine: Engine, folder: Path) -> Tenants:
+    """Whose applications wait for little and take little."""
+    return Tenants(folder, engine, predict_timeout_s=TIMEOUT_S, max_body_bytes=BODY_BYTES)
 
 
 async def ask(client: Client, user_id: str, body: Any, **how: Any) -> Any:

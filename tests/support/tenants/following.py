@@ -14,11 +14,9 @@ from tenantry.registry import (
     Assignment,
     Changes,
     LoadReport,
-    OperatorRegistry,
     Server,
     ServerRegistry,
     ServerReport,
-    Writes,
 )
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -28,7 +26,7 @@ from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.toys import SumModel
-from tests.support.tenants.shards import held
+from tests.support.tenants.operator_side import OperatorSide
 
 LEASE_S = 10.0
 
@@ -92,12 +90,11 @@ class Models(ModelRepository):
         return SumModel()
 
 
-class Rig:
+class Rig(OperatorSide):
     """One server's parts around a registry, and the operator at the other side of it."""
 
     def __init__(self, engine: Engine) -> None:
-        self.operator = OperatorRegistry(engine, "test")
-        self.operator.lead("a test")
+        super().__init__(engine)
         self.clock = Clock()
         self.registry = Registry(engine, "server-0", endpoint="http://127.0.0.1:1", capacity_bytes=1 << 20)
         self.table = RoutingTable(self.registry, clock_s=self.clock)
@@ -125,12 +122,8 @@ class Rig:
             self.registry.reachable = True
             await self.follower.release()
 
-    def assign(self, *rows: Assignment) -> int:
-        """Returns: the last revision that was given."""
-        return max(self.operator.commit(Writes(assignments=rows)).values())
-
     def own_all(self) -> None:
-        self.operator.assign_shards(held(dict.fromkeys(range(SHARDS), "server-0")))
+        self.hold(dict.fromkeys(range(SHARDS), "server-0"))
 
     @property
     def seen(self) -> Server:

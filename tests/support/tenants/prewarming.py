@@ -13,9 +13,7 @@ from tenantry.placement import shard_of
 from tenantry.registry import (
     Assignment,
     Holding,
-    OperatorRegistry,
     ServerRegistry,
-    Writes,
 )
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -28,7 +26,7 @@ from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.toys import SumModel
-from tests.support.tenants.shards import held
+from tests.support.tenants.operator_side import OperatorSide
 from tests.support.waiting import until_soon
 
 ME, OTHER = "server-0", "server-1"
@@ -77,13 +75,11 @@ class Registry(ServerRegistry):
         return super().hot()
 
 
-class Rig:
+class Rig(OperatorSide):
     """A server's parts on a real registry, and the operator at the other side of it."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.operator = OperatorRegistry(engine, "test")
-        self.operator.lead("a test")
+        super().__init__(engine)
         self.registry = Registry(engine, ME, endpoint="http://me", capacity_bytes=1)
         self.other = ServerRegistry(engine, OTHER, endpoint="http://other", capacity_bytes=1)
         self.source = Models()
@@ -114,13 +110,10 @@ class Rig:
             wait_s=wait_s,
         )
 
-    def assign(self, *rows: Assignment) -> None:
-        self.operator.commit(Writes(assignments=rows))
-
-    def hold(self, *user_ids: str, other: tuple[str, ...] = ()) -> None:
+    def hold_for(self, *user_ids: str, other: tuple[str, ...] = ()) -> None:
         """Give this server the shards of these users, and another one those of others."""
         shards = {shard_of(user_id): ME for user_id in user_ids}
-        self.operator.assign_shards(held(shards | {shard_of(user_id): OTHER for user_id in other}))
+        self.hold(shards | {shard_of(user_id): OTHER for user_id in other})
 
     def read(self) -> None:
         """As the follower does."""

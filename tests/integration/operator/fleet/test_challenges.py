@@ -15,12 +15,13 @@ from tenantry import proofs
 from tenantry.challenges import ask
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import SHARDS
-from tenantry.registry import OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
 from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.peers import challenge
 from tests.support.network.ports import free_ports
+from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until
 
 SECRET = "of the fleet"  # noqa: S105 - of the test's own
@@ -50,8 +51,7 @@ class Keeping:
     def __init__(self, folder: Path, secret: str | None) -> None:
         self._engine = open_engine(f"sqlite:///{folder}/registry.db")
         migrate(self._engine)
-        self.registry = OperatorRegistry(self._engine, "test")
-        self.registry.lead("a test")
+        self.registry = leading(self._engine)
         settings = OperatorSettings(fleet_secret=None if secret is None else SecretStr(secret))
         weights = [100] * SHARDS
         self._fleet = Fleet(self.registry, settings, OperatorMetrics(), lambda: weights, lambda _: False)

@@ -9,11 +9,12 @@ import pytest
 
 from tenantry import placement
 from tenantry.placement import SHARDS
-from tenantry.registry import Holding, OperatorRegistry, ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import Holding, ServerRegistry, ServerReport, migrate, open_engine
 from tenantry.registry import Server as Listed
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
+from tests.support.tenants.operator_side import leading
 
 DEBOUNCE_S, HANDOVER_S = 15.0, 30.0
 
@@ -49,8 +50,7 @@ class Keeping:
         self.url = f"sqlite:///{folder}/registry.db"
         self._engine = open_engine(self.url)
         migrate(self._engine)
-        self.registry = OperatorRegistry(self._engine, "test")
-        self.registry.lead("a test")
+        self.registry = leading(self._engine)
         self.weights = [100] * SHARDS
         self.scaled_away: set[str] = set()
         self.servers: dict[str, Server] = {}

@@ -15,8 +15,9 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tenantry_server.rows.arrow import writing
 from tenantry_server.toys import ErrorModel, SumModel
-from tests.support.tenants.application import FRAME, Client, Tenants, metrics
+from tests.support.tenants.application import FRAME, Client, metrics
 from tests.support.tenants.callers import gate_of, shown
+from tests.support.tenants.registered import Tenants
 
 NDJSON = "application/x-ndjson"
 MANY: dict[str, Any] = {"max_body_bytes": 1 << 20, "predict_timeout_s": 60.0}

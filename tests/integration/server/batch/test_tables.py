@@ -13,7 +13,8 @@ from tenantry_server.rows.arrow import reading, writing
 from tenantry_server.toys import SumModel
 from tenantry_server.workers.pool import Pool
 from tests.support.environments import CHECKOUT, with_pyarrow
-from tests.support.tenants.application import Client, Tenants
+from tests.support.tenants.application import Client
+from tests.support.tenants.registered import Tenants
 
 ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 PARQUET = {"Content-Type": "application/vnd.apache.parquet"}

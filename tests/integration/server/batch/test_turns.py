@@ -17,7 +17,8 @@ from tenantry_server.kernels.stacked import Kind
 from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting.batches import USERS_AT_ONCE
 from tenantry_server.rows.batch import AT_ONCE
-from tests.support.tenants.application import FRAME, Client, Tenants
+from tests.support.tenants.application import FRAME, Client
+from tests.support.tenants.registered import Tenants
 
 ROWS = 3 * AT_ONCE
 

@@ -19,8 +19,7 @@ from tenantry_server.toys import DriftForecaster
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.remote import WorkerModel
-from tests.support.tenants.application import Peeking
-from tests.support.tenants.registered import Tenants
+from tests.support.tenants.registered import Peeking, Tenants
 
 LAST = pd.Timestamp("2026-11-29")
 SHORT = of_document({"horizon": 2})

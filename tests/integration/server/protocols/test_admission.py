@@ -15,8 +15,9 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.peers import challenge, near_copies, warm_query
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols import admission
-from tests.support.tenants.application import Client, Tenants
+from tests.support.tenants.application import Client
 from tests.support.tenants.callers import Keys, gate_of, shown
+from tests.support.tenants.registered import Tenants
 
 KEYS = {"goods": ("goo*",), "admin": ("*",), "admin-goods": ("goo*",), "all": ("*",)}
 HOST = "server-7:80"

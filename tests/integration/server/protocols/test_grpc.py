@@ -21,7 +21,8 @@ from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.port import Port
 from tenantry_server.toys import SumModel
 from tests.support.network.certificates import Authority
-from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel, Tenants
+from tests.support.tenants import application
+from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel
 from tests.support.tenants.callers import gate_of
 
 ROW = {"name": "a", "datatype": "FP64", "shape": [1, 1], "contents": {"fp64_contents": [1.0]}}
@@ -67,7 +68,7 @@ async def served(
     """An application behind a port, with a model that answers, one that fails and one that waits."""
     engine = create_engine(f"sqlite:///{tmp_path / 'registry.db'}")
     migrate(engine)
-    tenants = Tenants(engine, tmp_path)
+    tenants = application.tenants(engine, tmp_path)
     for user_id, model in (("good", SumModel(100)), ("exits", Exits())):
         tenants.add(user_id, model)
     tenants.add("gated", GatedModel())

@@ -15,13 +15,14 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry.manifest.spec import ModelSource
 from tenantry.placement import owners
-from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, migrate, open_engine
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server.artifacts.s3 import make_client
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.up import TENANTRY, Reply, ask
 from tests.support.tenants.hostile import HeldUp
+from tests.support.tenants.operator_side import leading
 from tests.support.tenants.shards import held
 from tests.support.waiting import until
 
@@ -42,8 +43,7 @@ class Served:
         self.url = f"sqlite:///{folder}/registry.db"
         self.engine = open_engine(self.url)
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
         self.operator.assign_shards(held(owners([SERVER])))
         self.child: Child | None = None
 

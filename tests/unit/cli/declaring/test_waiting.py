@@ -12,10 +12,11 @@ from tenantry import TenantModel
 from tenantry.errors import RegistryUnavailable
 from tenantry.manifest import status
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Claim, OperatorRegistry, RegistryReader, Writes, migrate, open_engine
+from tenantry.registry import Claim, RegistryReader, Writes, migrate, open_engine
 from tenantry_cli.commands.publish import command
 from tenantry_cli.declaring import registry as of_registry
 from tenantry_cli.declaring import waiting
+from tests.support.tenants.operator_side import leading
 
 
 def declared(name: str = "ann") -> TenantModel:
@@ -133,8 +134,7 @@ def test_a_row_of_the_registry_is_read_as_an_object(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.db"
     engine = open_engine(url)
     migrate(engine)
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     ours = declared()
     said = Status(State.READY, "Ready", "fine", 1, str(ours.spec.model.pinned()))
     spec = ours.to_manifest()["spec"]

@@ -19,6 +19,7 @@ from tenantry.registry import (
     open_engine,
 )
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tests.support.tenants.operator_side import leading
 from tests.support.tenants.shards import held
 
 
@@ -59,9 +60,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def operator(engine: Engine) -> OperatorRegistry:
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
-    return operator
+    return leading(engine)
 
 
 @pytest.fixture

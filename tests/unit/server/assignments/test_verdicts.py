@@ -12,7 +12,6 @@ from tenantry.manifest.status import State, Status
 from tenantry.registry import (
     Assignment,
     Claim,
-    OperatorRegistry,
     ServerRegistry,
     Writes,
     migrate,
@@ -20,6 +19,7 @@ from tenantry.registry import (
 )
 from tenantry_server.assignments.verdicts import Verdicts
 from tests.support.operator.rig import statements
+from tests.support.tenants.operator_side import leading
 
 STALLED = Status(State.STALLED, "ArtifactInvalid", "s3://b/x is a dict; publish an estimator", 1)
 
@@ -33,8 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def said(engine: Engine, status: Status | None) -> Verdicts:
-    operator = OperatorRegistry(engine, "test")
-    operator.lead("a test")
+    operator = leading(engine)
     claim = Claim("uid-ann", "default", "ann", "ann", 1.0, 1, {}, status)
     operator.commit(Writes(claims=[claim], assignments=[Assignment("ann", "uid-ann", 1, None)]))
     return Verdicts(ServerRegistry(engine, "server-0", endpoint="", capacity_bytes=1))

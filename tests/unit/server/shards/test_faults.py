@@ -24,7 +24,6 @@ from tenantry.registry import (
     FaultBook,
     FaultState,
     Holding,
-    OperatorRegistry,
     ServerRegistry,
     Writes,
     migrate,
@@ -40,6 +39,7 @@ from tenantry_server.shards import faults as module
 from tenantry_server.shards import suspects
 from tenantry_server.shards.faults import Faults
 from tenantry_server.toys import SumModel
+from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon
 
 ME, OTHER = "server-0", "server-1"
@@ -58,8 +58,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.engine = open_engine(f"sqlite:///{folder}/registry.db")
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
         self.operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(ME)))
         self.registry = ServerRegistry(self.engine, ME, endpoint="http://me", capacity_bytes=1)
         self.table = RoutingTable(self.registry)

@@ -66,7 +66,7 @@ async def test_who_is_asked_for_most_often_comes_first_and_old_requests_count_le
 async def test_counts_outlive_a_restart_and_a_new_version(rig: Rig) -> None:
     rig.registry.remember_hot({"ann": 40, "bob": 9})
     rig.assign(row("ann"), row("bob"))
-    rig.hold("ann", "bob")
+    rig.hold_for("ann", "bob")
     await rig.first_round()
     rig.hot._begun = True
     await rig.hot.remember()  # told to stop again, before anybody asked
@@ -100,7 +100,7 @@ async def test_a_store_that_is_away_for_a_moment_costs_no_model(
     monkeypatch.setattr(warm_loader, "_AGAIN_S", 0.001)
     rig.source.away = 3
     rig.assign(*(row(name) for name in ("ann", "bob")))
-    rig.hold("ann", "bob")
+    rig.hold_for("ann", "bob")
     rig.registry.remember_hot({"ann": 1, "bob": 1})
     await rig.first_round()
     assert len(rig.models) == 2
@@ -110,7 +110,7 @@ async def test_a_store_that_is_away_for_a_moment_costs_no_model(
 async def test_requests_at_all_servers_count_together(rig: Rig) -> None:
     names = ("ann", "bob", "cid")
     rig.assign(*map(row, names))
-    rig.hold(*names)
+    rig.hold_for(*names)
     rig.registry.remember_hot({"ann": 5, "bob": 4, "cid": 1})
     rig.other.remember_hot({"bob": 3, "cid": 1})
     await rig.first_round()

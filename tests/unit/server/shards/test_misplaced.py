@@ -11,7 +11,6 @@ from tenantry.registry import (
     Assignment,
     Changes,
     Holding,
-    OperatorRegistry,
     ServerRegistry,
     Writes,
     migrate,
@@ -27,6 +26,7 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.shards import misplaced as straying
 from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.toys import SumModel
+from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon
 
 ME, OTHER = "server-0", "server-1"
@@ -41,8 +41,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.engine = open_engine(f"sqlite:///{folder}/registry.db")
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
         self.registry = ServerRegistry(self.engine, ME, endpoint="http://me", capacity_bytes=1)
         self.table = RoutingTable(self.registry)
         self.models = CachedModelRepository(Models(), bounded_cache(1 << 20))

@@ -67,7 +67,7 @@ async def test_of_a_server_that_died_what_it_answered_last_is_loaded(started: Ri
     """Nobody is left to ask, and nobody waits for it."""
     started.assign(row("ann"), row("bob"), row("cid"))
     started.other.remember_hot(dict.fromkeys(["ann", "cid"], 0))
-    started.hold("ann", "bob")
+    started.hold_for("ann", "bob")
     started.read()
     await until_soon(lambda: "ann/1024" in started.models)
     assert users_of(started.source.asked) == ["ann"]
@@ -79,7 +79,7 @@ async def test_a_shard_that_was_prepared_is_not_warmed_twice(started: Rig) -> No
     started.other.remember_hot(dict.fromkeys(["bob"], 0))
     revision = arriving(started, "ann", "bob")
     await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
-    started.hold("ann", "bob")
+    started.hold_for("ann", "bob")
     started.read()
     await asyncio.sleep(0)
     assert not started.prewarmer._orphans

@@ -10,7 +10,7 @@ from tests.support.waiting import until_soon
 
 def hot(rig: Rig, *users: str) -> None:
     rig.assign(*(row(user) for user in users))
-    rig.hold(*users)
+    rig.hold_for(*users)
     rig.registry.remember_hot(dict.fromkeys(users, 1))
 
 

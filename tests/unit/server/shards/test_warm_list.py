@@ -12,7 +12,6 @@ from tenantry.placement import shard_of
 from tenantry.registry import (
     Assignment,
     Holding,
-    OperatorRegistry,
     ServerRegistry,
     ServerReport,
     Writes,
@@ -28,6 +27,7 @@ from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.toys import SumModel
+from tests.support.tenants.operator_side import leading
 
 USERS = ("ann", "bob", "cid", "dan")
 
@@ -78,8 +78,7 @@ class Fleet:
         self.url = f"sqlite:///{folder}/registry.db"
         self.engine = open_engine(self.url)
         migrate(self.engine)
-        self.operator = OperatorRegistry(self.engine, "test")
-        self.operator.lead("a test")
+        self.operator = leading(self.engine)
         self.operator.commit(
             Writes(assignments=[Assignment(user, f"uid-{user}", 1, f"model-{user}") for user in USERS])
         )
