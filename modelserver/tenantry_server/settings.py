@@ -9,7 +9,7 @@ from tenantry.manifest.limits import Limits
 from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
-from tenantry_server.signing.settings import SignatureSettings
+from tenantry_server.roles import RoleSettings
 from tenantry_server.workers.child.sandbox import Mode
 
 
@@ -20,7 +20,7 @@ class VersionSkewMode(StrEnum):
     REFUSE = "refuse"
 
 
-class ServerSettings(SignatureSettings):
+class ServerSettings(RoleSettings):
     """Settings of `tenantry serve`."""
 
     server_id: str = Field(
