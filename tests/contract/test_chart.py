@@ -43,6 +43,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "priority": {"priorityClass": {"create": True}},
     "monitoring": {"monitoring": {"podMonitor": True, "alerts": True}},
     "tls": {"tls": {"secretName": "tenantry-tls"}},
+    "fleet-secret": {"fleet": {"secretName": "tenantry-fleet"}},
 }
 COMPONENTS = MANIFESTS / "components"
 # Where the chart may differ from the manifests: a pattern of `KIND/NAME.PATH`, and why.
@@ -52,9 +53,11 @@ DIFFERENCES = {
     r".*\.(matchLabels|selector|podSelector)\.app\.kubernetes\.io/instance": "two releases, two fleets",
     r".*\.containers\.\w+\.image": "the chart's appVersion",
     r".*\.containers\.\w+\.imagePullPolicy": "a value",
+    r"Pod/tenantry-test\..*": "what `helm test` runs",
 }
 OF_COMPONENTS = {
-    r"(Certificate|Issuer)/.*": "the chart takes the Secret that cert-manager, or a person, makes"
+    r"(Certificate|Issuer)/.*": "the chart takes the Secret that cert-manager, or a person, makes",
+    r"NetworkPolicy/tenantry-server\.spec\.ingress\.0\.from\.4\..*": "the pod of `helm test`",
 }
 
 
@@ -261,6 +264,24 @@ def test_servers_speak_tls_with_the_certificate_of_a_secret() -> None:
     assert [each["key"] for each in volume["secret"]["items"]] == ["ca.crt"], "the operator gets no key"
     (monitor,) = of_kind(documents, "PodMonitor")
     assert [each.get("scheme") for each in monitor["spec"]["podMetricsEndpoints"]] == [None, "https"]
+
+
+def test_the_fleets_secrets_are_a_file_that_pods_follow() -> None:
+    """One of the two settings, as both are an error; no subPath, as such a file is never renewed."""
+    documents = helm.manifests(CASES["fleet's secret"])
+    for workload in workloads(documents):
+        container, pod = container_of(workload), pod_of(workload)
+        told = {each["name"]: each.get("value") for each in container["env"]}
+        (mount,) = (each for each in container["volumeMounts"] if each["name"] == "fleet")
+        (volume,) = (each["secret"] for each in pod["volumes"] if each["name"] == "fleet")
+        (item,) = volume["items"]
+        assert "TENANTRY_FLEET_SECRET" not in told
+        assert told["TENANTRY_FLEET_SECRET_FILE"] == f"{mount['mountPath']}/{item['path']}"
+        assert (volume["secretName"], item["key"]) == ("tenantry-fleet", "secrets")
+        assert mount["readOnly"]
+        assert "subPath" not in mount
+        # Readable by the group of the process, and by nobody else.
+        assert (volume["defaultMode"], pod["securityContext"]["fsGroup"]) == (0o440, 65532)
 
 
 # Autoscaling

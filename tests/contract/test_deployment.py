@@ -103,11 +103,9 @@ def test_every_pod_keeps_the_rules_that_its_namespace_sets(documents: list[Docum
     """Pod Security "restricted": https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
     (namespace,) = of_kind(documents, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    broken = {
-        title(each): found
-        for each in workloads(documents)
-        if (found := pod_security.breaches(pod_of(each)))
-    }
+    pods = {title(each): pod_of(each) for each in workloads(documents)}
+    pods |= {title(each): each["spec"] for each in of_kind(documents, "Pod")}
+    broken = {name: found for name, pod in pods.items() if (found := pod_security.breaches(pod))}
     assert broken == {}
 
 
@@ -352,6 +350,7 @@ def test_every_secret_that_is_needed_is_made_or_explained(documents: list[Docume
     made = {secret["metadata"]["name"] for secret in of_kind(documents, "Secret")}
     needed = set(re.findall(r"'(?:secretKeyRef|secretRef)': {[^}]*'name': '([\w-]+)'", str(documents)))
     assert {"tenantry-registry", "tenantry-postgres"} & needed
+    needed |= set(re.findall(r"'secretName': '([\w-]+)'", str(workloads(documents))))
     unexplained = [
         name for name in needed - made if f"create secret generic {name}" not in DOCS.read_text()
     ]

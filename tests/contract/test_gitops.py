@@ -8,8 +8,9 @@ import yaml
 
 from tenantry.manifest import status
 from tenantry.manifest.status import State, Status
+from tests.support.kubernetes import helm
 from tests.support.kubernetes.gitops import GITOPS, health
-from tests.support.kubernetes.manifests import ROOT
+from tests.support.kubernetes.manifests import BASE, NAMESPACE, ROOT, Document, of_kind, rendered, the
 
 
 def _live(said: Status | None, *, generation: int = 1) -> dict[str, Any]:
@@ -93,3 +94,62 @@ def test_flux_applies_paths_that_exist_in_order_and_waits() -> None:
     }
     for name in ("tenantry-crds", "tenantry"):
         assert (ROOT / steps[name]["path"] / "kustomization.yaml").exists()
+
+
+# With the charts
+
+
+def _enforced(labels: dict[str, str]) -> str:
+    return labels["pod-security.kubernetes.io/enforce"]
+
+
+def _made(values: dict[str, Any], release: str) -> list[Document]:
+    """What the chart makes of an example's values: names are those that the other pages expect."""
+    documents = helm.manifests(values, name=release)
+    server = the(documents, "StatefulSet", "tenantry-server")
+    assert "replicas" not in server["spec"], "an autoscaler decides, and a sync would undo it"
+    assert of_kind(documents, "Secret") == [], "a password that is made up changes with each rendering"
+    return documents
+
+
+def test_argo_cd_may_take_the_charts_instead() -> None:
+    applications = {
+        each["metadata"]["name"]: each["spec"] for each in _documents(GITOPS / "argocd" / "helm")
+    }
+    assert set(applications) == {"tenantry-crds", "tenantry"}
+    for name, chart in (("tenantry-crds", helm.CRDS_CHART), ("tenantry", helm.CHART)):
+        assert ROOT / applications[name]["source"]["path"] == chart
+        assert applications[name]["destination"]["namespace"] == NAMESPACE
+    assert "prune" not in applications["tenantry-crds"]["syncPolicy"]["automated"]
+    its = applications["tenantry"]
+    assert _made(its["source"]["helm"]["valuesObject"], its["source"]["helm"]["releaseName"])
+    (namespace,) = of_kind(rendered(BASE), "Namespace")
+    assert _enforced(its["syncPolicy"]["managedNamespaceMetadata"]["labels"]) == _enforced(
+        namespace["metadata"]["labels"]
+    )
+
+
+def test_flux_may_take_the_charts_instead_and_tests_each_release() -> None:
+    documents = _documents(GITOPS / "flux" / "helm")
+    releases = {each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "HelmRelease")}
+    sources = {
+        each["metadata"]["name"] for each in _documents(GITOPS / "flux") if each["kind"] == "GitRepository"
+    }
+    charts = {"tenantry-crds": helm.CRDS_CHART, "tenantry": helm.CHART}
+    assert set(releases) == set(charts)
+    for name, spec in releases.items():
+        asked = spec["chart"]["spec"]
+        assert ROOT / asked["chart"] == charts[name]
+        assert asked["sourceRef"]["name"] in sources
+        assert asked["reconcileStrategy"] == "Revision", (
+            "else a commit without a new version is not applied"
+        )
+        assert (spec["targetNamespace"], spec["releaseName"]) == (NAMESPACE, name)
+    its = releases["tenantry"]
+    assert its["dependsOn"] == [{"name": "tenantry-crds"}]
+    made = _made(its["values"], its["releaseName"])
+    assert its["test"]["enable"]
+    assert [each["metadata"]["annotations"]["helm.sh/hook"] for each in of_kind(made, "Pod")] == ["test"]
+    (namespace,) = of_kind(documents, "Namespace")
+    assert namespace["metadata"]["name"] == NAMESPACE
+    assert _enforced(namespace["metadata"]["labels"]) == "restricted"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 import urllib.request
@@ -56,6 +57,16 @@ def test_the_share_that_an_autoscaler_goes_by_is_exported(charted: Deployed) -> 
     text = str(ask(urllib.request.Request(f"{charted.servers()[SERVER_0]}/metrics")).body)
     (line,) = (each for each in text.splitlines() if each.startswith("tenantry_busy_ratio "))
     assert 0.0 <= float(line.split()[1]) <= 1.0
+
+
+def test_helms_test_finds_the_servers_ready(charted: Deployed) -> None:
+    """The command of the chart's test, at the address of a real server."""
+    (pod,) = of_kind(charted.documents, "Pod")
+    _, *script, url, seconds = pod["spec"]["containers"][0]["command"]
+    assert url == "http://tenantry.tenantry.svc:80/readyz"
+    here = [sys.executable, *script, f"{charted.servers()[SERVER_0]}/readyz", seconds]
+    done = subprocess.run(here, capture_output=True, text=True, check=False, timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_server_that_was_told_to_stop_answers_until_services_forget_it(charted: Deployed) -> None:

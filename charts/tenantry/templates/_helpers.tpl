@@ -69,8 +69,8 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
-  {{- if and .root.Values.tls.secretName (eq .component "server") }}
-  fsGroup: 65532 # else the key could be read by root alone
+  {{- if or .root.Values.fleet.secretName (and .root.Values.tls.secretName (eq .component "server")) }}
+  fsGroup: 65532 # else keys and secrets could be read by root alone
   {{- end }}
   seccompProfile:
     type: RuntimeDefault
@@ -118,19 +118,44 @@ resources:
   {{- toYaml .of.resources | nindent 2 }}
 {{- end -}}
 
-{{- /* (dict "secret" NAME) */ -}}
+{{- /* (dict "root" $ "secret" NAME) */ -}}
 {{- define "tenantry.registryEnv" -}}
 - name: TENANTRY_REGISTRY_URL
   valueFrom:
     secretKeyRef:
       name: {{ .secret }}
       key: url
+{{- if .root.Values.fleet.secretName }}
+- name: TENANTRY_FLEET_SECRET_FILE
+  value: /etc/tenantry/fleet/secrets
+{{- else }}
 - name: TENANTRY_FLEET_SECRET # not set: every row of the registry is believed
   valueFrom:
     secretKeyRef:
       name: {{ .secret }}
       key: fleet-secret
       optional: true
+{{- end }}
+{{- end -}}
+
+{{- define "tenantry.fleetMount" -}}
+{{- if .Values.fleet.secretName }}
+- name: fleet
+  mountPath: /etc/tenantry/fleet # no subPath: a file that is mounted alone is never renewed
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "tenantry.fleetVolume" -}}
+{{- with .Values.fleet.secretName }}
+- name: fleet
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: secrets
+        path: secrets
+{{- end }}
 {{- end -}}
 
 {{- define "tenantry.moreEnv" -}}

@@ -46,6 +46,8 @@ CASES: dict[str, dict[str, Any]] = {
         "priorityClass": {"create": True},
         "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
     },
+    "tls": {"tls": {"secretName": "tenantry-tls"}},
+    "fleet's secret": {"fleet": {"secretName": "tenantry-fleet"}},
     "busy": {"autoscaling": {"by": "busy"}, "priorityClass": {"name": "system-cluster-critical"}},
     "keda": {"autoscaling": {"by": "keda", "prometheusUrl": "http://prometheus.monitoring:9090"}},
 }
