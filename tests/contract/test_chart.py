@@ -16,7 +16,7 @@ import yaml
 from tests.support.kubernetes import helm
 from tests.support.kubernetes.chart_values import CASES
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.helm import CHART, CRDS_CHART, HelmRefused
+from tests.support.kubernetes.helm import CHART, CRDS_CHART, SIDECAR_CHART, HelmRefused
 from tests.support.kubernetes.home import CRDS as CRD_OBJECTS
 from tests.support.kubernetes.manifests import (
     BASE,
@@ -57,7 +57,7 @@ DIFFERENCES = {
 }
 OF_COMPONENTS = {
     r"(Certificate|Issuer)/.*": "the chart takes the Secret that cert-manager, or a person, makes",
-    r"NetworkPolicy/tenantry-server\.spec\.ingress\.0\.from\.4\..*": "the pod of `helm test`",
+    r"NetworkPolicy/tenantry-server\.spec\.ingress\.0\.from\.5\..*": "the pod of `helm test`",
 }
 
 
@@ -82,7 +82,8 @@ def test_with_all_components_too(tmp_path: Path) -> None:
 
 
 def test_every_component_is_an_option_of_the_chart() -> None:
-    assert {each.name for each in COMPONENTS.iterdir()} <= set(VALUES)
+    """But for the sidecar, which is a part of an application's chart: see test_sidecar.py."""
+    assert {each.name for each in COMPONENTS.iterdir()} <= {*VALUES, "sidecar", "sidecar-tls"}
 
 
 def _unsaid(manifests: list[Document], chart: list[Document], said: dict[str, str]) -> list[Difference]:
@@ -142,7 +143,7 @@ def test_every_crd_is_in_the_chart_of_crds() -> None:
     assert there == set(listed), "run `make charts`"
 
 
-@pytest.mark.parametrize("chart", [CHART, CRDS_CHART], ids=lambda chart: chart.name)
+@pytest.mark.parametrize("chart", [CHART, CRDS_CHART, SIDECAR_CHART], ids=lambda chart: chart.name)
 def test_chart_and_product_have_one_version(chart: Path) -> None:
     said = yaml.safe_load((chart / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -157,8 +158,9 @@ def test_helm_has_nothing_against_the_chart(case: str) -> None:
     assert helm.lint(CHART, CASES[case]) == []
 
 
-def test_helm_has_nothing_against_the_chart_of_crds() -> None:
-    assert helm.lint(CRDS_CHART) == []
+@pytest.mark.parametrize("chart", [CRDS_CHART, SIDECAR_CHART], ids=lambda chart: chart.name)
+def test_helm_has_nothing_against_the_other_charts(chart: Path) -> None:
+    assert helm.lint(chart) == []
 
 
 @pytest.mark.parametrize(
@@ -179,18 +181,23 @@ def test_a_value_that_the_chart_does_not_know_is_refused(values: dict[str, Any],
         helm.manifests(values)
 
 
-def test_the_schema_has_every_value_and_no_other() -> None:
+@pytest.mark.parametrize("chart", [CHART, SIDECAR_CHART], ids=lambda chart: chart.name)
+def test_the_schema_has_every_value_and_no_other(chart: Path) -> None:
     """A value without a type would be refused, and a type without a default found by nobody."""
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(_paths(defaults)) == set(_paths_of_schema(schema)) - {"global"}
+    schema = json.loads((chart / "values.schema.json").read_text())
+    defaults = yaml.safe_load((chart / "values.yaml").read_text())
+    of_the_chart_above = {"global", "enabled"} if chart == SIDECAR_CHART else {"global"}
+    assert set(_paths(defaults)) == set(_paths_of_schema(schema)) - of_the_chart_above
+
+
+_OF_A_PERSON = {"probes", "resources", "clientNamespaceLabels", "sidecarNamespaceLabels"}
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Of the maps that the chart itself gives keys; the others' keys are a person's."""
     for key, value in values.items():
         yield prefix + key
-        if isinstance(value, dict) and key not in {"probes", "resources", "clientNamespaceLabels"}:
+        if isinstance(value, dict) and key not in _OF_A_PERSON:
             yield from _paths(value, f"{prefix}{key}.")
 
 

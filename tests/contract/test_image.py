@@ -174,7 +174,7 @@ def test_another_engine_builds_where_docker_is_missing(tmp_path: Path) -> None:
 # The release
 
 
-def test_a_release_puts_its_image_into_the_chart(tmp_path: Path) -> None:
+def test_a_release_puts_its_image_into_the_charts(tmp_path: Path) -> None:
     """The very step of the workflow, on a copy."""
     steps = yaml.safe_load(RELEASE.read_text())["jobs"]["charts"]["steps"]
     (step,) = (each for each in steps if "values.yaml" in each.get("run", ""))
@@ -183,8 +183,9 @@ def test_a_release_puts_its_image_into_the_chart(tmp_path: Path) -> None:
     subprocess.run(
         ["/bin/bash", "-eo", "pipefail", "-c", step["run"]], cwd=tmp_path, env=environ, check=True
     )
-    values = yaml.safe_load((tmp_path / "charts" / "tenantry" / "values.yaml").read_text())
-    assert (values["image"]["repository"], values["image"]["digest"]) == (environ["IMAGE"], DIGEST)
+    for chart in ("tenantry", "tenantry-sidecar"):
+        values = yaml.safe_load((tmp_path / "charts" / chart / "values.yaml").read_text())
+        assert (values["image"]["repository"], values["image"]["digest"]) == (environ["IMAGE"], DIGEST)
 
 
 def test_a_release_compares_its_tag_with_the_versions(tmp_path: Path) -> None:

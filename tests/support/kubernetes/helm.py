@@ -17,7 +17,9 @@ import yaml
 from tests.support import environments
 from tests.support.kubernetes.manifests import NAMESPACE, ROOT, Document
 
-CHART, CRDS_CHART = ROOT / "charts" / "tenantry", ROOT / "charts" / "tenantry-crds"
+CHART, CRDS_CHART, SIDECAR_CHART = (
+    ROOT / "charts" / name for name in ("tenantry", "tenantry-crds", "tenantry-sidecar")
+)
 RELEASE = "tenantry"
 _TIMEOUT_S = 300
 # One action in JSON on standard input; {"answer": …} or {"error": …} on standard output.
@@ -65,7 +67,14 @@ def manifests(
     Raises:
         HelmRefused: the values break the schema, or a template fails.
     """
-    texts = _rendered(str(CHART), json.dumps(values or {}), name, namespace)
+    return of_chart(CHART, values, name=name, namespace=namespace)
+
+
+def of_chart(
+    chart: Path, values: Mapping[str, Any] | None = None, *, name: str, namespace: str
+) -> list[Document]:
+    """The same of any chart, whose dependencies are in its folder `charts`."""
+    texts = _rendered(str(chart), json.dumps(values or {}), name, namespace)
     return [
         document
         for path, text in texts.items()
