@@ -14,22 +14,22 @@ from tenantry import TenantryError
 from tenantry.errors import ModelNotReady, PredictionFailed
 from tenantry_server import protocols
 from tenantry_server.access.gate import Gate
+from tenantry_server.accounts.exported import ExportedTenants
+from tenantry_server.accounts.memory_use import sizes_of
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.metrics import CONTENT_TYPE, ServerMetrics
+from tenantry_server.metrics import ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.batches import Batches
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.protocols import shard_map
+from tenantry_server.protocols import probes, shard_map, tenants
 from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
-from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.wire import bodies, error_responses, headers, refusals
-from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.table_calls import Tables
 
@@ -61,6 +61,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     explained: Explained | None = None,
     gate: Gate | None = None,
     max_batch_rows: int = 100_000,
+    top_tenants: int = 10,
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
@@ -90,6 +91,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         gate: says who may ask for what; None: everyone for predictions, nobody for lists of all users or
             to load and unload models.
         max_batch_rows: of a request for many users; more are answered with 413.
+        top_tenants: how many tenants the metrics name by each of requests, errors and CPU, where lists of
+            users are open or for admins alone.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -114,8 +117,10 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     for limit in plane.quotas.refused:
         words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."
         metrics.show(f"refused_by_{limit}", words, partial(plane.quotas.refused.__getitem__, limit))
+    accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
+    metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
     service = protocols.Service(plane, predict_timeout_s, ready)
-    batches = Batches(plane, model_info_repository, model_repository)
+    batches = Batches(plane, model_info_repository, model_repository, error_responses.status_of)
     inside = Inside(
         service,
         batches,
@@ -140,7 +145,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
                 server_id,
                 metrics,
                 registry_age_s,
-                _Way(gate, plane.quotas, forwarder, explained, fleet_map),
+                _Way(gate, plane, forwarder, explained, fleet_map),
             )
         ],
     )
@@ -154,9 +159,8 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         answered=metrics.answered,
         fleet_map=fleet_map,
     )
-    app.add_routes(_probes(ready, metrics))
-    if pool is not None:
-        app.add_routes(_workers(pool))
+    app.add_routes(probes.routes(ready, metrics.fresh, pool))
+    app.add_routes(tenants.routes(server_id, accounts, sizes))
     app.add_routes(protocols.routes(service))
     app.add_routes(batch.routes(inside))
     app.add_routes(shard_map.routes(fleet_map))
@@ -168,37 +172,6 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
     """Leave out the header in which aiohttp names itself: who attacks looks for its version."""
     response.headers.popall(hdrs.SERVER, None)
-
-
-def _probes(ready: Callable[[], bool], metrics: ServerMetrics) -> list[web.RouteDef]:
-    """Make the routes of the kubelet, of a load balancer, and of Prometheus."""
-
-    async def healthz(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
-
-    async def readyz(_request: web.Request) -> web.Response:
-        if ready():
-            return web.json_response({"status": "ready"})
-        return error_responses.response(
-            503,
-            "NotReady",
-            "the registry is being read, models are being loaded, or many can't be that other servers have",
-            error_responses.native,
-        )
-
-    async def show_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
-
-    return [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
-
-
-def _workers(pool: Pool) -> list[web.RouteDef]:
-    """Make the route of `tenantry get server`."""
-
-    async def workers(_request: web.Request) -> web.Response:
-        return web.json_response(state.describe(pool))
-
-    return [web.get("/workers", workers)]
 
 
 def _errors_as_json(
@@ -228,6 +201,8 @@ def _errors_as_json(
                 response.headers[headers.REGISTRY_AGE] = str(int(age_s))
             seconds = time.perf_counter() - began_s
             metrics.answered(response.status, seconds)
+            if not forwarded:
+                tenants.count(way.plane, request, response.status, seconds)
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 ms = round(seconds * 1e3, 2)
                 log.debug("predict", path=request.path, status=response.status, ms=ms)
@@ -249,7 +224,7 @@ class _Way:
     """What a request passes before its handler, and what its answer says of the fleet."""
 
     gate: Gate
-    quotas: Quotas
+    plane: DataPlane
     forwarder: Forwarder | None
     explained: Explained | None
     fleet_map: FleetMap | None
@@ -260,10 +235,11 @@ async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.Stre
     user_id = await protocols.user_id_of(request)
     if user_id is None:
         return await handler(request)
+    request[tenants.USER] = user_id
 
     async def here(request: web.Request) -> web.StreamResponse:
         if request.method == "POST" and _is_prediction(request.path):
-            way.quotas.check_rate(user_id)
+            way.plane.quotas.check_rate(user_id)
         return await handler(request)
 
     return await (here(request) if way.forwarder is None else way.forwarder.handle(request, user_id, here))

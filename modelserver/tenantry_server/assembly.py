@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from tenantry.challenges import Challenges, ask
 from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
 from tenantry.tls import Tls
+from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -182,6 +183,7 @@ def assemble(
         explained=Verdicts(registry).explained,
         gate=gatekeeper.gate,
         max_batch_rows=settings.max_batch_rows,
+        top_tenants=settings.top_tenants,
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(secrets, settings.server_id, endpoint))
@@ -220,22 +222,25 @@ def _plane(
     quotas: Quotas,
 ) -> DataPlane:
     if workers is None:
-        return DataPlane(
+        plane = DataPlane(
             table,
             models,
             load_timeout_s=settings.load_timeout_s,
             predict_timeout_s=settings.predict_timeout_s,
             quotas=quotas,
         )
-    # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
-    return DataPlane(
-        table,
-        models,
-        load_timeout_s=settings.load_timeout_s + _READ_S,
-        predict_timeout_s=settings.predict_timeout_s,
-        loads=_LOADS,
-        quotas=quotas,
-    )
+    else:
+        # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
+        plane = DataPlane(
+            table,
+            models,
+            load_timeout_s=settings.load_timeout_s + _READ_S,
+            predict_timeout_s=settings.predict_timeout_s,
+            loads=_LOADS,
+            quotas=quotas,
+        )
+    plane.meter.accounts = Accounts(settings.tenant_accounts)
+    return plane
 
 
 def _reporting(

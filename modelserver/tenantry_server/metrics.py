@@ -1,4 +1,4 @@
-"""Prometheus metrics of one server; nothing is labelled by user, so their number is bounded."""
+"""Prometheus metrics of one server; only a few tenants are labels, so the number of series is bounded."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tenantry_server.accounts.exported import ExportedTenants
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -15,7 +16,6 @@ from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.workers import usage
 from tenantry_server.workers.pool import Pool
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -37,6 +37,7 @@ class ServerMetrics:
         pool: Pool | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
+        self._tenants: ExportedTenants | None = None
         self._requests = _Requests()
         self.answered = self._requests.answered
         self.rows = self._requests.rows
@@ -53,6 +54,17 @@ class ServerMetrics:
     def show(self, name: str, words: str, read: Callable[[], float]) -> None:
         """Show one more gauge, ``tenantry_`` and `name`, whose value `read` returns."""
         self._registry.register(_Gauge(name, words, read))
+
+    def show_tenants(self, tenants: ExportedTenants) -> None:
+        """Show the first few tenants, too."""
+        self._tenants = tenants
+        self._registry.register(tenants)
+
+    async def fresh(self) -> bytes:
+        """Choose the tenants that are shown again, and return `text`."""
+        if self._tenants is not None:
+            await self._tenants.refresh()
+        return self.text()
 
     def text(self) -> bytes:
         """Prometheus's text format."""

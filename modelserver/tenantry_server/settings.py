@@ -187,7 +187,22 @@ class ServerSettings(RoleSettings):
     open_lists: bool = Field(
         default=False,
         description="With TENANTRY_AUTH=off: whether anyone may list all users (`GET /v1/models`, "
-        "`GET /v1/timeseries/models`, V2's index).",
+        "`GET /v1/timeseries/models`, V2's index), or what they do (`GET /tenants/top`).",
+    )
+    top_tenants: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="How many tenants /metrics names (`tenantry_tenant_*`): the first by requests, as many "
+        "by errors, and as many by CPU; 0: none. With TENANTRY_AUTH=off only where TENANTRY_OPEN_LISTS is "
+        "true, as else nobody may learn who the users are.",
+    )
+    tenant_accounts: int = Field(
+        default=50_000,
+        ge=0,
+        description="Tenants that a server counts one by one in an hour, for `GET /tenants/top`, those "
+        "metrics and costs, at 300 bytes each; with more of them, those that do the least are counted "
+        "together. 0: all are.",
     )
     open_repository: bool = Field(
         default=False,

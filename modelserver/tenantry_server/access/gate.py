@@ -75,6 +75,11 @@ class Gate:
         self._open = {Need.LIST: open_lists, Need.OPERATE: open_repository}
 
     @property
+    def names_users(self) -> bool:
+        """Whether answers may name users: lists are open, or for admins alone, as all that is not named."""
+        return self.required or self._open[Need.LIST]
+
+    @property
     def ready(self) -> bool:
         """Whether it can judge: the keys were read."""
         return self._keys is None or self._keys.was_read

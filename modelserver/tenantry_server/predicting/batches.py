@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from tenantry import TenantryError
+from tenantry.errors import ModelNotAssigned, RegistryUnavailable
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -52,10 +53,18 @@ class Batches:
         plane: answers for models that are not kernels in memory.
         users: from users to models.
         models: the models; kernels are taken from a CachedModelRepository alone.
+        status_of: from an error to the HTTP status that it counts as.
     """
 
-    def __init__(self, plane: DataPlane, users: ModelInfoRepository, models: ModelRepository) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        users: ModelInfoRepository,
+        models: ModelRepository,
+        status_of: Callable[[TenantryError], int] = lambda _: 500,
+    ) -> None:
         self._plane = plane
+        self._status_of = status_of
         self._users = users
         self._models = models if isinstance(models, CachedModelRepository) else None
         self._thread = ThreadPoolExecutor(1, "batches")
@@ -122,6 +131,7 @@ class Batches:
 
         async def ask_some() -> None:
             for user_id, rows in following:
+                began_s = time.monotonic()
                 try:
                     await self._plane.model_id_of(user_id)
                     with self._plane.quotas.entered(user_id, rows=len(rows)):
@@ -130,10 +140,19 @@ class Batches:
                             await asyncio.sleep(0)  # an answer may have taken no turn of the event loop
                 except TenantryError as error:
                     answers.refuse(rows, error)
+                self._count(user_id, rows, answers, time.monotonic() - began_s)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_CALLS, len(users))):
                 group.create_task(ask_some())
+
+    def _count(self, user_id: str, rows: Sequence[int], answers: Answers, seconds: float) -> None:
+        """Count one request of a tenant, by its first error where there are several."""
+        error = next((answers.errors[row] for row in rows if row in answers.errors), None)
+        if isinstance(error, ModelNotAssigned | RegistryUnavailable):
+            return  # nobody says that there is such a tenant
+        status = self._status_of(error) if isinstance(error, TenantryError) else 500 if error else 200
+        self._plane.meter.accounts.ended(user_id, status, seconds)
 
     async def _ask(
         self, batch: Batch, user_id: str, rows: Sequence[int], answers: Answers, ends_s: float

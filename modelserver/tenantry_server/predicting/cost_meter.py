@@ -4,6 +4,8 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tenantry_server.accounts.accounts import Accounts
+
 _REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _WINDOW_S = 1.0
 _WORTH_A_MENTION = 0.05  # of a core
@@ -17,6 +19,9 @@ class LoadMeter:
     Args:
         clock_s: seconds, never going back.
         cpu_s: returns the CPU seconds of this process, and of workers for it.
+
+    Attributes:
+        accounts: to which the models' own seconds are charged; they outlast the second.
     """
 
     def __init__(
@@ -31,21 +36,25 @@ class LoadMeter:
         self._spent: dict[str, float] = {}
         self._load = 0.0
         self._busiest: Mapping[str, float] = {}
+        self.accounts = Accounts()
 
     def spent(self, user_id: str, model_s: float) -> None:
         """Count a request of this user, whose model took so many seconds of a core."""
         self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
+        self.accounts.spent(user_id, model_s)
 
     def spent_together(self, users: Sequence[str], counts: Sequence[int], row_s: float) -> None:
         """Count rows in a request of many users.
 
-        A user with less than a hundredth of the rows is left out: however many such requests follow one
-        another, the user takes less than a hundredth of a core in them, a fifth of what is mentioned.
+        A user with less than a hundredth of the rows is left out of `busiest`: however many such requests
+        follow one another, the user takes less than a hundredth of a core in them, a fifth of what is
+        mentioned. The accounts leave out nobody.
 
         Args:
             counts: the rows of each user.
             row_s: the seconds of a core for one row.
         """
+        self.accounts.together(users, counts, row_s)
         spent, least = self._spent, sum(counts) * _WORTH_COUNTING
         if max(counts, default=0) < least:
             return

@@ -278,10 +278,11 @@ class DataPlane:
         if forecasting.is_table(resident.model, payload):
             self.meter.spent(user_id, resident.call_s)
             return score(resident.model, payload)
-        predictions = await self._lanes.predict(model_id, resident, payload)
-        spent_s, resident.spent_s = resident.spent_s, 0.0
-        self.meter.spent(user_id, spent_s)
-        return predictions
+        try:
+            return await self._lanes.predict(model_id, resident, payload)
+        finally:  # a call that failed has cost as much
+            self.meter.spent(user_id, resident.spent_s)
+            resident.spent_s = 0.0
 
     def _forget(self, model_id: str, resident: Resident) -> None:
         """Drop a model whose worker is gone, or makes others wait; the next load finds another place."""

@@ -141,7 +141,11 @@ class _Lane:
             together = score_together(resident.model, [job.payload for job in jobs])
             self._measured(jobs, time.thread_time() - began_s)
             return together
-        alone = score(resident.model, jobs[0].payload)
+        try:
+            alone = score(resident.model, jobs[0].payload)
+        except Exception:
+            resident.spent_s += time.thread_time() - began_s  # as much as it cost, and no measure of a call
+            raise
         self._measured(jobs, time.thread_time() - began_s)
         return [alone]
 

@@ -41,7 +41,7 @@ _NEEDS = {
     ),
     Need.USERS: ("/predict", "/forecast"),
     Need.OPERATE: ("/v2/repository/models/{user_id}/load", "/v2/repository/models/{user_id}/unload"),
-    Need.LIST: ("/v1/models", "/v1/timeseries/models", "/v2/repository/index"),
+    Need.LIST: ("/v1/models", "/v1/timeseries/models", "/v2/repository/index", "/tenants/top"),
     Need.PEER: ("/peers/warm", "/peers/kernels"),
 }
 _OF = {path: need for need, paths in _NEEDS.items() for path in paths}

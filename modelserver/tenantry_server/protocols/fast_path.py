@@ -82,6 +82,7 @@ class FastPath:
         self._gate = gate
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
+        self._account = plane.meter.accounts.answered
         self._json = _start("application/json")
         self._server = f"\r\n{headers.SERVER}: {server_id}"
         self._fleet_map = fleet_map
@@ -212,6 +213,7 @@ class FastPath:
     def _counted(self, answer: bytes, status: int, user_id: str, began_s: float) -> bytes:
         seconds = time.perf_counter() - began_s
         self._answered(status, seconds)
+        self._account(user_id, status, seconds)
         if _ROOT.isEnabledFor(logging.DEBUG):
             log.debug("predict", user=user_id, status=status, ms=round(seconds * 1e3, 2))
         return answer

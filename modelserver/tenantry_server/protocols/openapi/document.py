@@ -3,7 +3,7 @@
 from typing import Any
 
 import tenantry
-from tenantry_server.protocols.openapi import batches, forecasts
+from tenantry_server.protocols.openapi import batches, forecasts, tenants
 from tenantry_server.protocols.openapi.operations import (
     OF_A_BODY,
     OF_A_MODEL,
@@ -73,10 +73,14 @@ def document() -> dict[str, Any]:
                 "description": "As Triton, KServe and MLServer speak it.",
             },
         ],
-        "paths": {**_own(), **batches.paths(), **forecasts.paths(), **_v1(), **_v2(), **_v2_models()},
+        "paths": {**_own(), **tenants.paths(), **_models()},
         "components": {"schemas": SCHEMAS, "securitySchemes": SECURITY},
         "security": [{}, {"bearer": []}],  # TENANTRY_AUTH says which of them
     }
+
+
+def _models() -> dict[str, Any]:
+    return {**batches.paths(), **forecasts.paths(), **_v1(), **_v2(), **_v2_models()}
 
 
 def _own() -> dict[str, Any]:

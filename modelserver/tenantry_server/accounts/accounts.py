@@ -1,0 +1,194 @@
+"""The accounts of all tenants that this server answers for: two periods, each with a bounded table.
+
+Counts are exact while a period sees no more tenants than the bound. Beyond it, the half of the table that
+did the least is given up, and what it had counted goes to `others`: the totals stay exact, and a tenant's
+own numbers become lower bounds. That is the purge at the median of Anderson et al., "A High-Performance
+Algorithm for Identifying Frequent Items in Data Streams" (IMC 2017, section 3.2), with shares in the place
+of counts, as there are three of these. The shares of one kind add up to 1, so a purge gives up no tenant
+that had more than 6 / `most` of the period's requests, errors or CPU seconds.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import nlargest
+from operator import attrgetter
+from random import randrange
+
+from tenantry_server.accounts.account import Account
+
+MOST = 50_000
+"""Tenants with an account of their own in each of the two periods: 15 MB each where all are used."""
+
+_EVERY = 16  # quick requests, of which one is measured: as many as `Resident.is_sampled` takes
+_DRAWN = 256  # tenants of a request for many, that are charged for all of them
+
+
+class By(StrEnum):
+    """What tenants are put in order by."""
+
+    REQUESTS = "requests"
+    ERRORS = "errors"
+    CPU = "cpu"
+    BYTES = "bytes"
+
+
+_VALUE: dict[By, Callable[[Account], float]] = {
+    By.REQUESTS: attrgetter("requests"),
+    By.ERRORS: attrgetter("errors"),
+    By.CPU: attrgetter("cpu_s"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What was counted between two turns; nothing changes it any more.
+
+    Attributes:
+        began_s: seconds since the epoch.
+        tenants: by user id.
+        others: of tenants that have no account of their own.
+    """
+
+    began_s: float
+    tenants: Mapping[str, Account]
+    others: Account
+
+
+class Accounts:
+    """Counts by tenant; used on the event loop.
+
+    Args:
+        most: tenants with an account of their own in each period; 0: all are counted together.
+        clock_s: seconds since the epoch; a parameter so that tests can move it.
+
+    Attributes:
+        now: the table of the period under way, by user id.
+        others: of that period, of tenants that have no account.
+        forgotten: called with each period that is given up.
+
+    Example:
+        >>> accounts = Accounts()
+        >>> accounts.answered("ann", 200, 0.0004)
+        >>> accounts.spent("ann", 0.0001)
+        >>> [(user_id, found.requests, found.cpu_s) for user_id, found in accounts.heaviest(By.CPU, 10)]
+        [('ann', 1, 0.0001)]
+    """
+
+    def __init__(self, most: int = MOST, *, clock_s: Callable[[], float] = time.time) -> None:
+        self._most = most
+        self._clock_s = clock_s
+        self._began_s = clock_s()
+        self._last = Period(self._began_s, {}, Account())
+        self.now: dict[str, Account] = {}
+        self.others = Account()
+        self.forgotten: Callable[[Period], None] = lambda _: None
+
+    @property
+    def since_s(self) -> float:
+        """When the earlier of the two periods began, in seconds since the epoch."""
+        return self._last.began_s
+
+    def answered(self, user_id: str, status: int, seconds: float) -> None:
+        """Count a quick answer to a request for a tenant: a dict lookup and an addition."""
+        account = self.now.get(user_id)
+        if account is None:
+            account = self._open(user_id)
+        count = account.requests = account.requests + 1
+        if status >= 400:
+            account.failed(status)
+        if count % _EVERY == 1:
+            account.took(seconds, _EVERY)
+
+    def ended(self, user_id: str, status: int, seconds: float) -> None:
+        """Count any other answer, with its latency."""
+        account = self.now.get(user_id) or self._open(user_id)
+        account.requests += 1
+        account.took(seconds)
+        if status >= 400:
+            account.failed(status)
+
+    def spent(self, user_id: str, cpu_s: float) -> None:
+        """Charge CPU seconds of a model to its tenant."""
+        account = self.now.get(user_id)
+        if account is None:
+            account = self._open(user_id)
+        account.cpu_s += cpu_s
+
+    def together(self, users: Sequence[str], counts: Sequence[int], row_s: float) -> None:
+        """Count a request for many tenants as one request of each.
+
+        Of more than 256 tenants, every n-th is counted n times, from a random one on: the expected numbers
+        of each tenant are right, and the time for it is bounded.
+
+        Args:
+            counts: the rows of each user.
+            row_s: the CPU seconds of one row.
+        """
+        step = -(-len(users) // _DRAWN) or 1
+        for place in range(randrange(step), len(users), step):  # noqa: S311 - chance, not a secret
+            user_id = users[place]
+            account = self.now.get(user_id) or self._open(user_id)
+            account.requests += step
+            account.cpu_s += counts[place] * row_s * step
+
+    def turn(self) -> Period:
+        """Begin a new period, forget the one before the last, and return what has just ended."""
+        self.forgotten(self._last)
+        self._last = Period(self._began_s, self.now, self.others)
+        self.now, self.others, self._began_s = {}, Account(), self._clock_s()
+        return self._last
+
+    def heaviest(self, by: By, limit: int) -> list[tuple[str, Account]]:
+        """Return the first tenants by what they did in both periods, the heaviest first.
+
+        Takes 50 ms for a hundred thousand, so call it in a thread where there may be many.
+
+        Args:
+            by: anything but `By.BYTES`, which no account knows.
+        """
+        now, before, value = self.now.copy(), self._last.tenants, _VALUE[by]
+
+        def total(user_id: str) -> float:
+            return sum(value(table[user_id]) for table in (now, before) if user_id in table)
+
+        weighed = ((total(user_id), user_id) for user_id in now.keys() | before.keys())
+        best = nlargest(limit, (each for each in weighed if each[0]))
+        return [(user_id, self.of_user(user_id)) for _, user_id in best]
+
+    def of_user(self, user_id: str) -> Account:
+        """Return what one tenant did in both periods, as a copy; zeros where it is unknown."""
+        return _sum(self.now.get(user_id), self._last.tenants.get(user_id))
+
+    def of_others(self) -> Account:
+        """Return what tenants without an account did in both periods, as a copy."""
+        return _sum(self.others, self._last.others)
+
+    def _open(self, user_id: str) -> Account:
+        if len(self.now) >= self._most:
+            self._purge()
+            if not self._most:
+                return self.others
+        account = self.now[user_id] = Account()
+        return account
+
+    def _purge(self) -> None:
+        """Give up the half that did the least, by the largest of its shares."""
+        total = _sum(*self.now.values())
+        of_all = (total.requests or 1, total.errors or 1, total.cpu_s or 1.0)
+
+        def share(account: Account) -> float:
+            return max(account.requests / of_all[0], account.errors / of_all[1], account.cpu_s / of_all[2])
+
+        weighed = sorted(((share(account), user_id) for user_id, account in self.now.items()), reverse=True)
+        for _, user_id in weighed[len(weighed) // 2 :]:
+            self.others.add(self.now.pop(user_id))
+
+
+def _sum(*accounts: Account | None) -> Account:
+    total = Account()
+    for account in accounts:
+        if account is not None:
+            total.add(account)
+    return total
