@@ -9,9 +9,11 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from tenantry.challenges import Challenges, ask
-from tenantry.registry import Changes, FaultBook, Server, ServerRegistry, ServerReport
+from tenantry.registry import Changes, CostBook, FaultBook, Server, ServerRegistry, ServerReport
 from tenantry.tls import Tls
 from tenantry_server.accounts.accounts import Accounts
+from tenantry_server.accounts.ledger import Ledger
+from tenantry_server.accounts.memory_use import shares_of
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.assignments.candidate_loader import CandidateLoader
@@ -68,6 +70,7 @@ class Parts:
     gatekeeper: Gatekeeper
     feed: Feed
     trust: FollowedTrust
+    ledger: Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,18 @@ def assemble(
         gatekeeper,
         feed,
         trust,
+        _ledger(plane, table, models, engine, own),
     )
+
+
+def _ledger(
+    plane: DataPlane,
+    table: RoutingTable,
+    models: CachedModelRepository,
+    engine: Engine,
+    server_id: str,
+) -> Ledger:
+    return Ledger(plane.meter.accounts, shares_of(table, models), CostBook(engine), server_id=server_id)
 
 
 def _plane(

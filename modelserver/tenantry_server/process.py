@@ -202,6 +202,7 @@ async def _work(
             group.create_task(parts.copies.run()),
             group.create_task(parts.gatekeeper.run()),
             group.create_task(parts.trust.run()),
+            group.create_task(parts.ledger.run()),
             group.create_task(sharing),
             group.create_task(_close_mute(runner, settings)),
         ]
@@ -217,6 +218,7 @@ async def _work(
         if grpc is not None:
             await grpc.close(settings.shutdown_s)
         await asyncio.gather(runner.cleanup(), parts.warmth.hot.remember(), parts.feed.end())
+        await parts.ledger.close()
         following.cancel()
 
 

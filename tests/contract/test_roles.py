@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tenantry.errors import RegistryUnavailable, ServerIdTaken
 from tenantry.registry import (
     Assignment,
     Claim,
+    Cost,
+    CostBook,
     Fault,
     FaultBook,
     Holding,
@@ -132,6 +135,13 @@ def test_a_server_writes_and_removes_faults(server: ServerRegistry, roles: Roles
     assert book.news() == []
 
 
+def test_a_server_adds_to_costs(server: ServerRegistry, roles: Roles) -> None:
+    book, day = CostBook(roles.engine("server")), date(2026, 11, 30)
+    for _ in range(2):
+        book.add("s1", day, [Cost("ann", 1, 0, 0.5, 1.0)])
+    assert book.between(day, day) == [Cost("ann", 2, 0, 1.0, 2.0)]
+
+
 def test_a_server_reads_keys_and_makes_none(server: ServerRegistry, roles: Roles) -> None:
     KeyBook(roles.engine("operator")).create(["ann"], Scope.PREDICT, None)
     book = KeyBook(roles.engine("server"))
@@ -144,7 +154,7 @@ def test_a_server_reads_keys_and_makes_none(server: ServerRegistry, roles: Roles
 FORBIDDEN = [
     table
     for table in schema.metadata.tables.values()
-    if table.name not in ("servers", "loads", "faults", "strikes", "hot")
+    if table.name not in ("servers", "loads", "faults", "strikes", "hot", "costs")
 ]
 
 
@@ -177,6 +187,8 @@ def test_a_server_with_a_role_of_its_own_writes_no_row_of_another(
     for name in ("report", "remember_hot"):
         with pytest.raises(RegistryUnavailable, match="row-level security"):
             CALLS[name](other)
+    with pytest.raises(RegistryUnavailable, match="row-level security"):
+        CostBook(engine).add("s1", date(2026, 11, 30), [Cost("ann", 1, 0, 0.0, 0.0)])
     with pytest.raises(ServerIdTaken):  # it sees the row, and can't change it
         CALLS["renew"](other)
     with writing(engine) as connection:  # to act as the role that servers share is of no use

@@ -6,6 +6,7 @@
 
 from tenantry.registry.access.bindings import BindingBook
 from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
+from tenantry.registry.costs import Cost, CostBook
 from tenantry.registry.engine import is_migrated, migrate, open_engine
 from tenantry.registry.faults import Fault, FaultBook, FaultState
 from tenantry.registry.operating import OperatorRegistry, Writes
@@ -29,6 +30,8 @@ __all__ = [
     "BindingBook",
     "Changes",
     "Claim",
+    "Cost",
+    "CostBook",
     "Fault",
     "FaultBook",
     "FaultState",

@@ -1,6 +1,7 @@
 """The registry as the operator sees it: every write under its epoch, every change with a revision."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import history
+from tenantry.registry import costs, history
 from tenantry.registry import schema as t
 from tenantry.registry.access.bindings import bind
 from tenantry.registry.engine import now_s, reading, writing
@@ -256,7 +257,7 @@ class OperatorRegistry(RegistryReader):
             ]
 
     def sweep(self, *, forget_servers_s: float) -> int:
-        """Remove servers and hot users of long ago, and tombstones that every live server has passed.
+        """Remove servers, hot users and costs of long ago, and tombstones that live servers have passed.
 
         A server whose lease ran out reads everything again, so only live ones hold tombstones back.
 
@@ -274,6 +275,8 @@ class OperatorRegistry(RegistryReader):
                     )
                     connection.execute(delete(t.servers).where(its))
             connection.execute(delete(t.hot).where(t.hot.c.seen_at < hot_until))
+            oldest = costs.oldest_kept(time.time()).isoformat()
+            connection.execute(delete(t.costs).where(t.costs.c.day < oldest))
             seen = min((server.acked_revision for server in servers if server.live), default=write.last)
             connection.execute(
                 delete(t.spread).where(t.spread.c.replicas <= 1, t.spread.c.revision <= seen)

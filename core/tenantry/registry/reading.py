@@ -10,6 +10,7 @@ from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
 from tenantry.registry.access.bindings import BindingBook
 from tenantry.registry.access.keys import KeyBook
+from tenantry.registry.costs import CostBook
 from tenantry.registry.engine import is_migrated, open_engine, reading
 from tenantry.registry.faults import FaultBook, FaultState
 from tenantry.registry.rows import Assignment, Claim, Holding, Server
@@ -98,6 +99,10 @@ class RegistryReader:
     def keys(self) -> KeyBook:
         """Return the table of API keys."""
         return KeyBook(self._engine)
+
+    def costs(self) -> CostBook:
+        """Return the table of what tenants have cost."""
+        return CostBook(self._engine)
 
     def faults(self) -> FaultBook:
         """Return the table of models that servers can't load."""

@@ -202,3 +202,16 @@ hot = Table(
     Column("seen_at", Double, nullable=False),
     Column("requests", JSON),  # of each of the users, lately; null: a server of an older release wrote it
 )
+
+costs = Table(
+    "costs",
+    metadata,
+    # What a tenant has cost on a server on a day; the server adds to it every hour.
+    Column("day", String(10), primary_key=True),  # of UTC, as 2026-11-30
+    Column("user_id", String(253), primary_key=True),  # empty: tenants that were not counted one by one
+    Column("server_id", String(253), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("cpu_s", Double, nullable=False),
+    Column("byte_hours", Double, nullable=False),
+)

@@ -53,6 +53,7 @@ PATHS = (
     "/peers/kernels",
     "/workers",
     "/metrics",
+    "/tenants/top",
 )
 ROWS = b'{"instances": [[0, 0]]}'
 TENSORS = b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [0, 0]}]}'

@@ -24,8 +24,9 @@ _READ = (
     t.api_keys,
     t.key_marks,
 )
-_WRITTEN = (t.servers, t.loads, t.faults, t.strikes, t.hot)
-_OWN = (t.servers, t.loads, t.hot)  # each row is of one server; it removes faults of servers that are gone
+_WRITTEN = (t.servers, t.loads, t.faults, t.strikes, t.hot, t.costs)
+# Each row is of one server; but it removes faults of servers that are gone.
+_OWN = (t.servers, t.loads, t.hot, t.costs)
 _MIGRATIONS = "alembic_version"
 _NAME_BYTES = 63  # PostgreSQL cuts longer ones
 

@@ -211,6 +211,7 @@ async def test_without_keys_lists_and_repository_calls_are_closed(tenants: Tenan
             ("GET", "/v1/models", "TENANTRY_OPEN_LISTS"),
             ("GET", "/v1/timeseries/models", "TENANTRY_OPEN_LISTS"),
             ("POST", "/v2/repository/index", "TENANTRY_OPEN_LISTS"),
+            ("GET", "/tenants/top", "TENANTRY_OPEN_LISTS"),
             ("POST", "/v2/repository/models/good/load", "TENANTRY_OPEN_REPOSITORY"),
             ("POST", "/v2/repository/models/good/unload", "TENANTRY_OPEN_REPOSITORY"),
         ):
