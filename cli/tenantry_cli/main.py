@@ -15,6 +15,8 @@ from tenantry_cli.supervisor import MISCONFIGURED
 _COMMANDS = {
     "up": "Serve a folder of TenantModels on this machine: operator, registry and servers.",
     "get": "Show tenants with their status, one in full, the servers, or their shards.",
+    "top": "Show which tenants ask, fail, compute or fill memory most, over all servers.",
+    "cost": "Show what each tenant has cost, by day or month.",
     "predict": "Ask for a prediction, as a client would.",
     "forecast": "Ask for a forecast, as a client would.",
     "score": "Predict for every row of a table, each with its own user's model.",

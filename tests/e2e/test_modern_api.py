@@ -1,7 +1,9 @@
 """Operator, server, kubectl and its plugin on an API server of today: CEL, selectable fields, versions."""
 
+import json
 import os
 import re
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ def home(modern: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iter
     started = Home(modern, tmp_path_factory.mktemp("modern"))
     try:
         started.start_operator()
-        started.start_server()
+        started.start_server(env={"TENANTRY_OPEN_LISTS": "true"})
         yield started
     finally:
         started.stop()
@@ -133,6 +135,45 @@ def test_the_plugin_counts_reasons_and_reports_missing_pods(
     assert "secretKeyRef" in texts["tenantry-report/deployments.json"]
     assert "hunter2" not in "".join(texts.values())
     assert not any("secret" in name for name in texts)
+
+
+_IN_PODS = """#!{python}
+import os, sys
+if "exec" not in sys.argv:
+    os.execv({kubectl!r}, [{kubectl!r}, *sys.argv[1:]])
+command = sys.argv[sys.argv.index("--") + 1 :]
+os.execve(sys.executable, [sys.executable, *command[1:]], os.environ | {{"TENANTRY_REGISTRY_URL": {url!r}}})
+"""
+
+
+def test_the_plugin_shows_which_tenants_ask_most_and_what_servers_hold(
+    home: Home, kubectl: Kubectl, modern: ControlPlane, tmp_path: Path
+) -> None:
+    """No kubelet is here to run `exec`: what should run in a pod runs beside it, over the same registry."""
+    for user in ("gil", "hal"):
+        kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish(user, 1.0)))
+    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/gil", "tm/hal")
+    for _ in range(40):  # more than any other test here asks
+        home.predict("gil", 2.0)
+    home.predict("hal", 2.0)
+    wrapper = tmp_path / "kubectl"
+    wrapper.write_text(
+        _IN_PODS.format(python=sys.executable, kubectl=str(kubectl.binary), url=home.registry_url)
+    )
+    wrapper.chmod(0o755)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "KUBECONFIG": str(modern.kubeconfig)}
+    done = CliRunner().invoke(cli, ["top"], env=env, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    first, second, *_ = done.stdout.splitlines()
+    assert first.split()[:2] == ["USER", "REQUESTS"]
+    user_id, requests, *_ = second.split()
+    assert (user_id, int(requests) >= 40) == ("gil", True)
+    done = CliRunner().invoke(cli, ["top", "--by", "bytes", "-o", "json"], env=env, catch_exceptions=False)
+    held = {one["userId"]: one["bytes"] for one in json.loads(done.stdout)["tenants"]}
+    assert held["gil"] > 0
+    assert held["hal"] > 0
+    done = CliRunner().invoke(cli, ["top", "servers"], env=env, catch_exceptions=False)
+    assert re.search(r"server-0 +live +1024", done.stdout), done.output
 
 
 def test_v1alpha1_warns_once_it_is_deprecated(home: Home, kubectl: Kubectl, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`kubectl tenantry status | top | why | history | report`."""
 
+import os
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from tenantry import __version__
 from tenantry_cli import console
+from tenantry_cli.fleet_top import ORDERS
 from tenantry_cli.main import run
 from tenantry_cli.plugin import report as bundle
 from tenantry_cli.plugin.kubectl import Kubectl
@@ -62,12 +64,34 @@ def status(kubectl: Kubectl) -> None:
 
 
 @cli.command()
+@click.argument("what", type=click.Choice(["tenants", "servers"]), default="tenants")
+@click.option("--by", type=click.Choice(ORDERS), default="requests", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_obj
-def top(kubectl: Kubectl) -> None:
-    """Show what each server holds, how full and how busy it is: `tenantry get shards` in the operator."""
-    asked = ["python", "-m", "tenantry_cli", "get", "shards"]
-    where = ["--namespace", kubectl.namespace, "deployment/tenantry-operator"]
-    click.echo(kubectl.ok("exec", *where, "--", *asked), nl=False)
+def top(kubectl: Kubectl, what: str, by: str, limit: int, output: str) -> None:
+    """Show which tenants ask, fail, compute or fill memory most, or what each server holds.
+
+    Runs `tenantry top` in a pod of the servers, or `tenantry get shards` in the operator's; --by and
+    --limit are of tenants. Where the servers ask for API keys, an admin's key from TENANTRY_API_KEY here is
+    handed to the pod on standard input.
+    """
+    if what == "servers":
+        _in_pod(kubectl, "deployment/tenantry-operator", ["get", "shards", "-o", output])
+        return
+    key = os.environ.get("TENANTRY_API_KEY")
+    asked = ["top", "--by", by, "--limit", str(limit), "-o", output, *(["--key-stdin"] if key else [])]
+    _in_pod(kubectl, "statefulset/tenantry-server", asked, stdin=f"{key}\n" if key else "")
+
+
+def _in_pod(kubectl: Kubectl, pod_of: str, asked: list[str], stdin: str = "") -> None:
+    """Run a `tenantry` command in a pod, and show all that it says."""
+    where = [*(["--stdin"] if stdin else []), "--namespace", kubectl.namespace, pod_of]
+    done = kubectl.run("exec", *where, "--", "python", "-m", "tenantry_cli", *asked, stdin=stdin)
+    click.echo(done.stdout, nl=False)
+    click.echo(done.stderr, nl=False, err=True)
+    if done.returncode:
+        raise click.exceptions.Exit(done.returncode)
 
 
 @cli.command()

@@ -30,14 +30,26 @@ class Kubectl:
         Raises:
             click.ClickException: kubectl is not there or refused; has its words.
         """
+        done = self.run(*args)
+        if done.returncode != 0:
+            said = done.stderr.strip() or f"exit status {done.returncode}"
+            raise click.ClickException(f"kubectl {' '.join(args[:3])}: {said}")
+        return done.stdout
+
+    def run(self, *args: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run `kubectl ARGS` to its end, whatever its exit status is.
+
+        Raises:
+            click.ClickException: kubectl is not there, or gave no answer in time.
+        """
         binary = shutil.which("kubectl")
         if binary is None:
             raise click.ClickException("kubectl is not on PATH; install it, or call `kubectl tenantry`")
         context = [] if self.context is None else ["--context", self.context]
         try:
-            done = subprocess.run(  # noqa: S603 - kubectl, as the person who called could
+            return subprocess.run(  # noqa: S603 - kubectl, as the person who called could
                 [binary, *context, *args],
-                stdin=subprocess.DEVNULL,
+                input=stdin,
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -47,10 +59,6 @@ class Kubectl:
         except subprocess.TimeoutExpired:
             words = f"kubectl {' '.join(args[:3])} gave no answer within {_TIMEOUT_S:.0f} s"
             raise click.ClickException(words) from None
-        if done.returncode != 0:
-            said = done.stderr.strip() or f"exit status {done.returncode}"
-            raise click.ClickException(f"kubectl {' '.join(args[:3])}: {said}")
-        return done.stdout
 
     def items(self, kind: str, *args: str) -> list[dict[str, Any]]:
         """Return the objects of a kind: `kubectl get KIND ARGS -o json`."""
