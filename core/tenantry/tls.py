@@ -75,6 +75,12 @@ class Tls:
         """Whether other servers have to show a certificate."""
         return self.required and self.files.ca is not None
 
+    @property
+    def expires_s(self) -> float:
+        """When the certificate in force ends, in seconds since 1970; infinite where there is none."""
+        expires = self._contexts.expires if self._contexts is not None else ""
+        return ssl.cert_time_to_seconds(expires) if expires else float("inf")
+
     def secures(self, scheme: str) -> bool:
         """Return whether a server with such an address is connected to by TLS."""
         return scheme == "https" or self.required

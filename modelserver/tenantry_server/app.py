@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
@@ -19,7 +18,7 @@ from tenantry_server.accounts.memory_use import sizes_of
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.metrics import ServerMetrics
+from tenantry_server.metrics import Reading, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.batches import Batches
@@ -62,6 +61,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     gate: Gate | None = None,
     max_batch_rows: int = 100_000,
     top_tenants: int = 10,
+    readings: Iterable[Reading] = (),
 ) -> web.Application:
     """Make the application that serves every user's own model, for `aiohttp.web.run_app`.
 
@@ -93,6 +93,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         max_batch_rows: of a request for many users; more are answered with 413.
         top_tenants: how many tenants the metrics name by each of requests, errors and CPU, where lists of
             users are open or for admins alone.
+        readings: what /metrics shows besides.
 
     Example:
         >>> from tenantry_server import FileSystemModelRepository, SQLAlchemyModelInfoRepository
@@ -107,16 +108,14 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         model_info_repository, model_repository, predict_timeout_s=predict_timeout_s
     )
     gate = gate or Gate()
-    metrics = ServerMetrics(model_repository, disk, forwarder, pool)
-
     arriving = bodies.Arriving(timeout_s=read_timeout_s, max_bytes=max_arriving_bytes)
-    metrics.show("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads)
-    metrics.show("hung_predictions", "The same of predictions.", lambda: plane.hung_predictions)
-    metrics.show("busy_ratio", "Busy share of this server's core, 0 to 1.", lambda: plane.meter.load)
-    metrics.show("arriving_bytes", "What unfinished bodies hold.", lambda: arriving.held_bytes)
-    for limit in plane.quotas.refused:
-        words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."
-        metrics.show(f"refused_by_{limit}", words, partial(plane.quotas.refused.__getitem__, limit))
+    metrics = ServerMetrics(model_repository, disk, forwarder, pool)
+    metrics.show_plane(plane)
+    metrics.show(
+        Reading("ready", "1 while /readyz says 200.", ready),
+        Reading("arriving_bytes", "What unfinished bodies hold.", lambda: arriving.held_bytes),
+        *readings,
+    )
     accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
     metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
     service = protocols.Service(plane, predict_timeout_s, ready)

@@ -41,7 +41,15 @@ from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.sidecars import routes as follow_routes
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.signing.trust import FollowedTrust
-from tenantry_server.supply import checker_of, disk_of, loads_of, models_of, trust_of, workers_of
+from tenantry_server.supply import (
+    checker_of,
+    disk_of,
+    loads_of,
+    models_of,
+    readings_of,
+    trust_of,
+    workers_of,
+)
 from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -187,6 +195,7 @@ def assemble(
         gate=gatekeeper.gate,
         max_batch_rows=settings.max_batch_rows,
         top_tenants=settings.top_tenants,
+        readings=readings_of(table, tls),
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(secrets, settings.server_id, endpoint))

@@ -2,9 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,10 +15,25 @@ from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.workers import usage
 from tenantry_server.workers.pool import Pool
 
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Reading(NamedTuple):
+    """One more gauge of /metrics.
+
+    Attributes:
+        name: what follows ``tenantry_``.
+        words: what it means, for people.
+        read: returns its value now.
+    """
+
+    name: str
+    words: str
+    read: Callable[[], float]
 
 
 class ServerMetrics:
@@ -50,10 +67,24 @@ class ServerMetrics:
             self._registry.register(_ForwardCollector(forwarder))
         if pool is not None:
             self._registry.register(_WorkersCollector(pool))
+        ProcessCollector(registry=self._registry)
 
-    def show(self, name: str, words: str, read: Callable[[], float]) -> None:
-        """Show one more gauge, ``tenantry_`` and `name`, whose value `read` returns."""
-        self._registry.register(_Gauge(name, words, read))
+    def show(self, *readings: Reading) -> None:
+        """Show these too."""
+        for reading in readings:
+            self._registry.register(_Gauge(reading))
+
+    def show_plane(self, plane: DataPlane) -> None:
+        """Show what a data plane knows of itself."""
+        self.show(
+            Reading("hung_loads", "Loads that take longer than they may.", lambda: plane.hung_loads),
+            Reading("hung_predictions", "The same of predictions.", lambda: plane.hung_predictions),
+            Reading("busy_ratio", "Busy share of this server's core, 0 to 1.", lambda: plane.meter.load),
+        )
+        for limit in plane.quotas.refused:
+            words = f"Requests refused by their user's limit: {limit.replace('_', ' ')}."
+            read = partial(plane.quotas.refused.__getitem__, limit)
+            self.show(Reading(f"refused_by_{limit}", words, read))
 
     def show_tenants(self, tenants: ExportedTenants) -> None:
         """Show the first few tenants, too."""
@@ -103,11 +134,12 @@ class _WorkersCollector(Collector):
 
 
 class _Gauge(Collector):
-    def __init__(self, name: str, words: str, read: Callable[[], float]) -> None:
-        self._name, self._words, self._read = name, words, read
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(f"tenantry_{self._name}", self._words, self._read())
+        name, words, read = self._reading
+        yield GaugeMetricFamily(f"tenantry_{name}", words, read())
 
 
 class _Requests(Collector):

@@ -1,10 +1,13 @@
-"""What supplies models, by its settings: workers, loads, stores and caches. Starts nothing."""
+"""What supplies models, by its settings: workers, loads, stores and caches; and what is shown of a server.
+
+Starts nothing.
+"""
 
 import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +17,8 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import InvalidSetting
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
+from tenantry.tls import Tls
+from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
@@ -26,9 +31,11 @@ from tenantry_server.artifacts.repositories import (
     ModelRepositoryByScheme,
     load_here,
 )
+from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.metrics import Reading
 from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust, Trust
 from tenantry_server.workers import pool
@@ -177,3 +184,22 @@ def models_of(
         at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
     )
     return models
+
+
+def readings_of(table: RoutingTable, tls: Tls) -> Iterator[Reading]:
+    """Make what /metrics shows of a server in a fleet."""
+    yield Reading(
+        "lease_held", "1 while this server may trust what it knows.", lambda: table.contact.lease_held
+    )
+    if headroom.machine_available_bytes() is not None:
+        yield Reading(
+            "memory_available_bytes",
+            "What server and workers may still take: of the machine, and of their control group.",
+            lambda: headroom.machine_available_bytes() or 0,
+        )
+    if tls.serves:
+        yield Reading(
+            "certificate_expires_seconds",
+            "When this server's certificate ends, in seconds since 1970.",
+            lambda: tls.expires_s,
+        )

@@ -1,14 +1,25 @@
 """Prometheus metrics of the operator; nothing is labelled by tenant, so their number is bounded."""
 
+import re
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
-from tenantry.manifest.status import State
+from tenantry.manifest.status import State, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READY_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _PREFIX = "tenantry_operator"
+_REASON = re.compile("[A-Z][A-Za-z]{0,63}")
+_MOST_REASONS = 100  # servers report them, and a broken one must not make series without end
+_OTHER_REASON = "Other"
 
 
 class OperatorMetrics:
@@ -17,6 +28,7 @@ class OperatorMetrics:
     Attributes:
         leading: whether this replica leads.
         tenants: TenantModels by state.
+        unready: those that are not Ready, by the reason of their condition.
         servers: whose lease holds.
         shards_moving: shards with a next owner.
         shard_moves: shards that went from one server to another.
@@ -41,6 +53,10 @@ class OperatorMetrics:
         )
         for state in State:
             self.tenants.labels(state.value)
+        self.unready = Gauge(
+            f"{_PREFIX}_unready", "TenantModels that are not Ready.", ["reason"], registry=self._all
+        )
+        self._reasons: set[str] = set()
         self.servers = self._gauge("servers", "Model servers whose lease holds.")
         self._shards = self._by_server("shards", "Shards that a server answers for.")
         self._bytes = self._by_server("assigned_bytes", "Bytes of the models on a server's shards.")
@@ -68,14 +84,24 @@ class OperatorMetrics:
             f"{_PREFIX}_status_writes", "Status writes by result.", ["result"], registry=self._all
         )
         self.status_queue = self._gauge("status_queue", "Objects that may need a status write.")
+        ProcessCollector(registry=self._all)
 
-    def moved(self, before: State | None, after: State | None) -> None:
-        """Count a TenantModel under its new state; None: it is new, or gone."""
-        if before is not after:
-            if before is not None:
-                self.tenants.labels(before.value).dec()
-            if after is not None:
-                self.tenants.labels(after.value).inc()
+    def moved(self, before: Status | None, after: Status | None) -> None:
+        """Count a TenantModel under its new status; None: it is new, or gone."""
+        for status, step in ((before, -1), (after, 1)):
+            if status is None:
+                continue
+            self.tenants.labels(status.state.value).inc(step)
+            if status.state is not State.READY:
+                self.unready.labels(self._reason(status.reason)).inc(step)
+
+    def _reason(self, reason: str) -> str:
+        """Return the label of a reason: itself, as long as there are not too many."""
+        if reason not in self._reasons:
+            if len(self._reasons) >= _MOST_REASONS or not _REASON.fullmatch(reason):
+                return _OTHER_REASON
+            self._reasons.add(reason)
+        return reason
 
     def held(self, shards: Mapping[str, int], assigned_bytes: Mapping[str, int]) -> None:
         """Show what each server holds, and forget the other servers.

@@ -111,7 +111,7 @@ class Committer:
         """Count and log a change between working and not working."""
         before, status = entry.state, after.status
         assert status is not None  # noqa: S101 - for the type checker: it was just decided
-        self._metrics.moved(before, status.state)
+        self._metrics.moved(entry.status, status)
         if status.state is State.READY and entry.declared_at_s is not None:
             self._metrics.ready_s.observe(now_s - entry.declared_at_s)
             entry.declared_at_s = None

@@ -79,7 +79,7 @@ class Controller:
         self._policies = policies
         self._wanted_policies = policies
         for uid in self._entries:
-            metrics.moved(None, self._entries[uid].state)
+            metrics.moved(None, self._entries[uid].status)
         self._dirty: set[str] = set()  # to be decided about; only a commit takes one out
         self._waits = Waits(settings.retry_first_s, settings.retry_last_s)
         self._fleet = Fleet(registry, settings, metrics, self._entries.bytes_by_shard, is_leaving)
@@ -106,7 +106,7 @@ class Controller:
             self._run(stop)
         except HistoryChanged:
             for uid in self._entries:
-                self._metrics.moved(self._entries[uid].state, None)
+                self._metrics.moved(self._entries[uid].status, None)
             raise
         finally:
             self._lookups.close()

@@ -108,7 +108,7 @@ class Removal:
         tombstones = [repair.ended(row) for row in rows if not row.deleted]
         self._registry.commit(Writes(forgotten=uids, assignments=tombstones))
         for uid in uids:
-            self._metrics.moved(self._entries[uid].state, None)
+            self._metrics.moved(self._entries[uid].status, None)
         self._observer.removed(uids)
         log.info("removed", tenants=len(uids), users=sorted(users)[:5])
         return self._entries.remove(uids)

@@ -1,5 +1,6 @@
 """Certificates of a process: what is refused at the start, and when changed files are in force."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +166,13 @@ def test_without_files_addresses_decide() -> None:
     assert not Tls().serves
     assert not Tls().secures("http")
     assert Tls().secures("https")
+
+
+def test_the_end_of_the_certificate_in_force_can_be_watched(tmp_path: Path) -> None:
+    CA.issue(days=10).write(tmp_path, CA)
+    secured = Tls(files_in(tmp_path))
+    assert secured.expires_s == pytest.approx(time.time() + 10 * 86_400, abs=7200)
+    CA.issue(days=20).write(tmp_path, CA)
+    secured.server()  # a connection: files are read again then
+    assert secured.expires_s == pytest.approx(time.time() + 20 * 86_400, abs=7200)
+    assert Tls(Files(ca=tmp_path / "ca.crt")).expires_s == float("inf")

@@ -104,11 +104,13 @@ def test_a_candidate_that_fails_leaves_the_model_that_answers(rig: Rig) -> None:
     claim = rig.registry.claims()[0]
     assert [c["type"] for c in claim.conditions] == ["Ready", "Stalled"]
     assert claim.conditions[0]["message"].endswith("keeps serving")
+    assert b'tenantry_operator_unready{reason="ArtifactInvalid"} 1.0' in rig.metrics.text()
     server.follow()
     assert server.answer("ann") == first
     rig.declare("ann", "3")
     rig.until_ready(server)
     assert rig.reason("ann") == "Ready"
+    assert b'tenantry_operator_unready{reason="ArtifactInvalid"} 0.0' in rig.metrics.text()
 
 
 def test_a_deleted_tenant_leaves_a_tombstone_until_all_have_passed_it(rig: Rig) -> None:

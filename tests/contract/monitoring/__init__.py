@@ -1,0 +1,1 @@
+"""What is watched of a fleet: alerts and the dashboard."""

@@ -1,0 +1,1 @@
+"""What Prometheus and Grafana see of the product: its series, and Prometheus' own checks of expressions."""
