@@ -68,9 +68,10 @@ IMAGE ?= tenantry:dev
 image: ## the container image; IMAGE=registry.example.com/tenantry:0.1.0 PLATFORM=linux/amd64,linux/arm64 PUSH=1
 	@$(PYTHON) tools/image.py --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PUSH),--push)
 
-charts: ## what charts/ holds copies of, copied again
+charts: ## the dashboard, and what charts/ holds copies of, written again
+	@$(PYTHON) tools/dashboard.py
 	cp crds/tenantmodel.yaml crds/tenantpolicy.yaml charts/tenantry-crds/templates/
-	cp manifests/components/monitoring/alerts.yaml charts/tenantry/files/
+	cp manifests/components/monitoring/alerts.yaml manifests/components/monitoring/dashboard.json charts/tenantry/files/
 
 # In an environment apart: what writes locks and bills of materials has dependencies of its own.
 LOCKING := $(VENV)-lock

@@ -41,7 +41,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "autoscaling": {"autoscaling": {"by": "cpu"}},
     "network-policy": {"networkPolicy": {"enabled": True}},
     "priority": {"priorityClass": {"create": True}},
-    "monitoring": {"monitoring": {"podMonitor": True, "alerts": True}},
+    "monitoring": {"monitoring": {"podMonitor": True, "alerts": True, "dashboard": True}},
     "tls": {"tls": {"secretName": "tenantry-tls"}},
     "fleet-secret": {"fleet": {"secretName": "tenantry-fleet"}},
 }
@@ -130,6 +130,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         ("tenantry-crds/templates/tenantmodel.yaml", "crds/tenantmodel.yaml"),
         ("tenantry-crds/templates/tenantpolicy.yaml", "crds/tenantpolicy.yaml"),
         ("tenantry/files/alerts.yaml", "manifests/components/monitoring/alerts.yaml"),
+        ("tenantry/files/dashboard.json", "manifests/components/monitoring/dashboard.json"),
     ],
 )
 def test_what_a_chart_holds_a_copy_of_is_the_same(copy: str, source: str) -> None:
@@ -298,7 +299,8 @@ def test_servers_are_scaled_by_the_busy_share_that_they_export() -> None:
     """Through prometheus-adapter, or KEDA, which asks Prometheus itself."""
     metric = "tenantry_busy_ratio"
     assert (
-        f'"{metric.removeprefix("tenantry_")}"' in (ROOT / "modelserver/tenantry_server/app.py").read_text()
+        f'"{metric.removeprefix("tenantry_")}"'
+        in (ROOT / "modelserver/tenantry_server/metrics.py").read_text()
     )
     (scaler,) = of_kind(helm.manifests(CASES["busy"]), "HorizontalPodAutoscaler")
     (by,) = scaler["spec"]["metrics"]

@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
         "operator": {"env": {"TENANTRY_LOG_LEVEL": "debug"}},
         "autoscaling": {"by": "cpu"},
         "networkPolicy": {"enabled": True},
-        "monitoring": {"podMonitor": True, "alerts": True},
+        "monitoring": {"podMonitor": True, "alerts": True, "dashboard": True},
         "priorityClass": {"create": True},
         "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
     },

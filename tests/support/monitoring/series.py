@@ -69,7 +69,7 @@ async def of_server(folder: Path) -> dict[str, Series]:
     parts = assemble(settings, engine, endpoint="http://127.0.0.1:1", tls=secured, stopping=lambda: False)
     async with TestClient(TestServer(parts.app)) as client:
         await client.post("/predict/nobody", json=[{"a": 1}])
-        await client.post("/predict", json=[{"user_id": "nobody", "a": 1}])
+        await client.post("/predict", json={"rows": [{"user_id": "nobody", "a": 1}]})
         async with client.get("/metrics") as response:
             text = await response.text()
     if parts.disk is not None:
