@@ -7,11 +7,14 @@ secret is against those who hold only that (see `proofs`).
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from pydantic import SecretStr
 
 from tenantry.errors import InvalidSetting
+
+if TYPE_CHECKING:  # a sidecar has read its settings before
+    from pydantic import SecretStr
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +81,7 @@ class FleetSecrets:
         log.info("the fleet's secrets were read again", secrets=len(self._accepted))
 
 
-def of_settings(secret: SecretStr | None, file: Path | None) -> FleetSecrets | None:
+def of_settings(secret: "SecretStr | None", file: Path | None) -> FleetSecrets | None:
     """Return the secrets that the settings name; None: the fleet has none.
 
     Raises:

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 from tenantry.challenges import Challenges, ask
 from tenantry.registry import Changes, CostBook, FaultBook, Server, ServerRegistry, ServerReport
 from tenantry.tls import Tls
-from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.accounts.ledger import Ledger
 from tenantry_server.accounts.memory_use import shares_of
 from tenantry_server.app import make_app
@@ -38,6 +37,7 @@ from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.shards.warm_loader import Warmer
+from tenantry_server.sidecars import messages
 from tenantry_server.sidecars import routes as follow_routes
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.signing.trust import FollowedTrust
@@ -46,6 +46,7 @@ from tenantry_server.supply import (
     disk_of,
     loads_of,
     models_of,
+    plane_of,
     readings_of,
     trust_of,
     workers_of,
@@ -53,9 +54,6 @@ from tenantry_server.supply import (
 from tenantry_server.workers.pool import Pool
 
 log = structlog.get_logger(__name__)
-
-_READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
-_LOADS = 16  # at once, most of them waiting for a store or a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def assemble(
     models = models_of(settings, disk, None if loads is None else loads.load, checker)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     quotas = Quotas(table.limits, settings.limits)
-    plane = _plane(settings, table, models, workers, quotas)
+    plane = plane_of(settings, table, models, workers, quotas)
     directory = Directory(settings.server_id, tls)
     secrets = settings.fleet_secrets()
     challenges = Challenges(secrets, settings.server_id, ask=partial(ask, tls=tls))
@@ -142,7 +140,7 @@ def assemble(
         if directory.update(challenges.proven(servers)):
             prewarmer.servers_changed()
 
-    feed = Feed(table)
+    feed = Feed(table, fleet=partial(_fleet, directory, endpoint, stopping))
 
     def changed(changes: Changes) -> None:
         feed.changed(changes)
@@ -223,47 +221,15 @@ def assemble(
         gatekeeper,
         feed,
         trust,
-        _ledger(plane, table, models, engine, own),
+        Ledger(plane.meter.accounts, shares_of(table, models), CostBook(engine), server_id=own),
     )
 
 
-def _ledger(
-    plane: DataPlane,
-    table: RoutingTable,
-    models: CachedModelRepository,
-    engine: Engine,
-    server_id: str,
-) -> Ledger:
-    return Ledger(plane.meter.accounts, shares_of(table, models), CostBook(engine), server_id=server_id)
-
-
-def _plane(
-    settings: ServerSettings,
-    table: RoutingTable,
-    models: CachedModelRepository,
-    workers: Pool | None,
-    quotas: Quotas,
-) -> DataPlane:
-    if workers is None:
-        plane = DataPlane(
-            table,
-            models,
-            load_timeout_s=settings.load_timeout_s,
-            predict_timeout_s=settings.predict_timeout_s,
-            quotas=quotas,
-        )
-    else:
-        # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
-        plane = DataPlane(
-            table,
-            models,
-            load_timeout_s=settings.load_timeout_s + _READ_S,
-            predict_timeout_s=settings.predict_timeout_s,
-            loads=_LOADS,
-            quotas=quotas,
-        )
-    plane.meter.accounts = Accounts(settings.tenant_accounts)
-    return plane
+def _fleet(directory: Directory, endpoint: str, stopping: Callable[[], bool]) -> bytes:
+    """Return who lives, for those who follow this server."""
+    own = directory.server_id
+    peers = [(p.server_id, p.endpoint, p.load, p.leaving) for p in directory.peers.values() if p.live]
+    return messages.encode_fleet(own, [(own, endpoint, directory.own_load, stopping()), *peers])
 
 
 def _reporting(

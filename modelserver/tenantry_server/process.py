@@ -28,10 +28,11 @@ from tenantry.processes.runtime import (
     when_closed,
 )
 from tenantry.registry import is_migrated, open_engine
-from tenantry_server import watchdog
+from tenantry_server import sidecar, watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.grpc_v2.opening import grpc_port
+from tenantry_server.roles import Role
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
@@ -93,6 +94,10 @@ def run(
         InvalidSetting: the cluster can't be watched, as the client for it is not installed.
         OSError: the address can't be listened on.
     """
+    if settings.role is Role.SIDECAR:
+        if shared_fd is not None:
+            raise InvalidSetting("`tenantry up` starts servers; start a sidecar with `tenantry serve`")
+        sidecar.become(settings)
     # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
     sys.setswitchinterval(_SWITCH_S)
     faulthandler.enable()  # what ends it with SIGABRT, or a fault in C, leaves the stacks in its log

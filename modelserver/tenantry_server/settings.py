@@ -54,7 +54,8 @@ class ServerSettings(RoleSettings):
         default=64 << 20,
         ge=0,
         description="Bound of the near copies, in measured bytes beside the model cache: small models that "
-        "other servers hold and this one is asked for, answered here instead of passed on; 0: none.",
+        "other servers hold and this one is asked for, answered here instead of passed on; 0: none. A "
+        "sidecar that is not told has 16 MiB.",
     )
     disk_cache_dir: Path | None = Field(
         default=None,

@@ -18,6 +18,7 @@ from tenantry import ModelId
 from tenantry.errors import InvalidSetting
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry.tls import Tls
+from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
@@ -36,6 +37,8 @@ from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
 from tenantry_server.metrics import Reading
+from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust, Trust
 from tenantry_server.workers import pool
@@ -47,6 +50,8 @@ from tenantry_server.workers.signature_checks import SignatureChecks
 
 log = structlog.get_logger(__name__)
 
+_READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
+_LOADS = 16  # at once, most of them waiting for a store or a worker
 _READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
 
 
@@ -203,3 +208,37 @@ def readings_of(table: RoutingTable, tls: Tls) -> Iterator[Reading]:
             "When this server's certificate ends, in seconds since 1970.",
             lambda: tls.expires_s,
         )
+
+
+def plane_of(
+    settings: ServerSettings,
+    table: RoutingTable,
+    models: CachedModelRepository,
+    workers: Pool | None,
+    quotas: Quotas,
+) -> DataPlane:
+    """Make what predicts, over these models.
+
+    Args:
+        quotas: how much each user may be asked for.
+    """
+    if workers is None:
+        plane = DataPlane(
+            table,
+            models,
+            load_timeout_s=settings.load_timeout_s,
+            predict_timeout_s=settings.predict_timeout_s,
+            quotas=quotas,
+        )
+    else:
+        # Its threads wait for workers, which are ended in time; theirs is for a store that does not answer.
+        plane = DataPlane(
+            table,
+            models,
+            load_timeout_s=settings.load_timeout_s + _READ_S,
+            predict_timeout_s=settings.predict_timeout_s,
+            loads=_LOADS,
+            quotas=quotas,
+        )
+    plane.meter.accounts = Accounts(settings.tenant_accounts)
+    return plane

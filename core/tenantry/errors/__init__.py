@@ -16,6 +16,7 @@
     │   ├── ArtifactDigestMismatch   the bytes read do not have the pinned sha256
     │   ├── ArtifactTruncated        the body ended early
     │   ├── ArtifactUnavailable      the store did not answer
+    │   │   └── FleetUnreachable      no server answers a sidecar
     │   ├── ArtifactTooLarge         over the limit for one artifact
     │   ├── CardUnusable             the model's card can't be read, or does not fit the model
     │   ├── AnswersDiffer            it answers its card's rows otherwise than where it was trained
@@ -80,6 +81,7 @@ from tenantry.errors.artifacts import (
     ArtifactTruncated,
     ArtifactUnavailable,
     CardUnusable,
+    FleetUnreachable,
     FormatNotInstalled,
     MemoryTaken,
     ModelCrashed,
@@ -159,6 +161,7 @@ __all__ = [
     "CardNotFound",
     "CardUnusable",
     "FeatureMismatch",
+    "FleetUnreachable",
     "Forbidden",
     "FormatNotInstalled",
     "HistoryChanged",

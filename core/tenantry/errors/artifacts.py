@@ -111,6 +111,19 @@ class ArtifactUnavailable(ArtifactError):
         self.tried = tried
 
 
+class FleetUnreachable(ArtifactUnavailable):
+    """A sidecar has nothing to answer with itself, and no server of the fleet answers it."""
+
+    reason: ClassVar[str] = "FleetUnreachable"
+
+    def __init__(self, detail: str) -> None:
+        TenantryError.__init__(
+            self,
+            f"no server of the fleet answers this sidecar ({detail}); check TENANTRY_FLEET_URL, and that "
+            "this pod may reach the servers; it asks them again several times a second",
+        )
+
+
 class ArtifactTooLarge(ArtifactError):
     """The artifact is larger than this process may read."""
 

@@ -1,28 +1,33 @@
 """The SQL tables that say who has which model: how servers and the operator talk to each other.
 
 `ServerRegistry` and `OperatorRegistry` are the views of the two sides, each with the statements of its own;
-`RegistryReader` is for everybody else.
+`RegistryReader` is for everybody else. A name is imported when it is first used: a process that only reads
+rows which another one sends, as a sidecar does, goes without what speaks SQL, which takes 18 MiB.
 """
 
-from tenantry.registry.access.bindings import BindingBook
-from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
-from tenantry.registry.costs import Cost, CostBook
-from tenantry.registry.engine import is_migrated, migrate, open_engine
-from tenantry.registry.faults import Fault, FaultBook, FaultState
-from tenantry.registry.operating import OperatorRegistry, Writes
-from tenantry.registry.reading import RegistryReader
-from tenantry.registry.rows import (
-    Assignment,
-    Changes,
-    Claim,
-    Holding,
-    LoadReport,
-    LoadState,
-    Server,
-    ServerReport,
-    StrikeReport,
-)
-from tenantry.registry.serving import ServerRegistry
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenantry.registry.access.bindings import BindingBook
+    from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
+    from tenantry.registry.costs import Cost, CostBook
+    from tenantry.registry.engine import is_migrated, migrate, open_engine
+    from tenantry.registry.faults import Fault, FaultBook, FaultState
+    from tenantry.registry.operating import OperatorRegistry, Writes
+    from tenantry.registry.reading import RegistryReader
+    from tenantry.registry.rows import (
+        Assignment,
+        Changes,
+        Claim,
+        Holding,
+        LoadReport,
+        LoadState,
+        Server,
+        ServerReport,
+        StrikeReport,
+    )
+    from tenantry.registry.serving import ServerRegistry
 
 __all__ = [
     "ApiKey",
@@ -51,3 +56,43 @@ __all__ = [
     "migrate",
     "open_engine",
 ]
+
+_HOMES = {
+    "ApiKey": "tenantry.registry.access.keys",
+    "Assignment": "tenantry.registry.rows",
+    "BindingBook": "tenantry.registry.access.bindings",
+    "Changes": "tenantry.registry.rows",
+    "Claim": "tenantry.registry.rows",
+    "Cost": "tenantry.registry.costs",
+    "CostBook": "tenantry.registry.costs",
+    "Fault": "tenantry.registry.faults",
+    "FaultBook": "tenantry.registry.faults",
+    "FaultState": "tenantry.registry.faults",
+    "Holding": "tenantry.registry.rows",
+    "KeyBook": "tenantry.registry.access.keys",
+    "LoadReport": "tenantry.registry.rows",
+    "LoadState": "tenantry.registry.rows",
+    "OperatorRegistry": "tenantry.registry.operating",
+    "RegistryReader": "tenantry.registry.reading",
+    "Scope": "tenantry.registry.access.keys",
+    "Server": "tenantry.registry.rows",
+    "ServerRegistry": "tenantry.registry.serving",
+    "ServerReport": "tenantry.registry.rows",
+    "StrikeReport": "tenantry.registry.rows",
+    "Writes": "tenantry.registry.operating",
+    "is_migrated": "tenantry.registry.engine",
+    "migrate": "tenantry.registry.engine",
+    "open_engine": "tenantry.registry.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

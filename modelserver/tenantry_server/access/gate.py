@@ -8,12 +8,15 @@ import time
 from collections.abc import Sequence
 from enum import Enum, StrEnum
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from tenantry.errors import Forbidden, RegistryUnavailable, Unauthenticated
 from tenantry_server.access.grants import Grant
 from tenantry_server.access.hops import Hops
-from tenantry_server.access.keyring import KeyRing
-from tenantry_server.access.tokens import Tokens
+
+if TYPE_CHECKING:
+    from tenantry_server.access.keyring import KeyRing
+    from tenantry_server.access.tokens import Tokens
 
 _SCHEME = "bearer "
 _LONGEST = 8 << 10  # of a credential
@@ -58,8 +61,8 @@ class Gate:
 
     def __init__(
         self,
-        keys: KeyRing | None = None,
-        tokens: Tokens | None = None,
+        keys: "KeyRing | None" = None,
+        tokens: "Tokens | None" = None,
         hops: Hops | None = None,
         *,
         open_lists: bool = False,

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-
-from sqlalchemy import Engine, select
+from typing import TYPE_CHECKING
 
 from tenantry.errors import ModelNotAssigned, ModelNotReady
-from tenantry.registry import schema as t
-from tenantry.registry.engine import reading
+
+if TYPE_CHECKING:  # a sidecar knows no SQL, and goes without its libraries
+    from sqlalchemy import Engine
 
 
 class ModelInfoRepository(ABC):
@@ -78,18 +78,16 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
         'file:///models/ann.joblib'
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: "Engine") -> None:
         self._engine = engine
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """Do one SELECT by primary key."""
         if "\0" in user_id:
             raise ModelNotAssigned(user_id)  # PostgreSQL has no such text, so it holds no such user
-        query = select(t.assignments.c.model_id, t.assignments.c.deleted).where(
-            t.assignments.c.user_id == user_id
-        )
-        with reading(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
+        from tenantry_server.assignments import model_rows  # noqa: PLC0415 - SQL, which a sidecar goes without
+
+        row = model_rows.of(self._engine, user_id)
         if row is None or row.deleted:
             raise ModelNotAssigned(user_id)
         if row.model_id is None:
@@ -98,6 +96,6 @@ class SQLAlchemyModelInfoRepository(ModelInfoRepository):
 
     def assigned(self) -> Mapping[str, str | None]:
         """Do one SELECT of all rows."""
-        query = select(t.assignments.c.user_id, t.assignments.c.model_id).where(~t.assignments.c.deleted)
-        with reading(self._engine) as connection:
-            return {row.user_id: row.model_id for row in connection.execute(query)}
+        from tenantry_server.assignments import model_rows  # noqa: PLC0415 - as above
+
+        return model_rows.every(self._engine)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
-from tenantry.manifest.limits import Limits
 from tenantry.placement import shard_of
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import Assignment, Changes, Holding, ServerRegistry
+from tenantry.registry.rows import Assignment, Changes, Holding
 from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.model_info import ModelInfoRepository
+
+if TYPE_CHECKING:
+    from tenantry.manifest.limits import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +24,17 @@ class OnRegistryLoss(StrEnum):
 
     SERVE = "serve"  # the last known model, with a header that says how old this knowledge is
     REFUSE = "refuse"  # 503
+
+
+class Lookups(Protocol):
+    """What is asked once the lease is over, such as a `ServerRegistry`."""
+
+    def lookup(self, user_id: str) -> Assignment | None:
+        """Return the user's row as it is now; None: there is none.
+
+        Raises:
+            RegistryUnavailable: nobody answers.
+        """
 
 
 class RoutingTable(ModelInfoRepository):
@@ -44,7 +58,7 @@ class RoutingTable(ModelInfoRepository):
 
     def __init__(
         self,
-        registry: ServerRegistry,
+        registry: Lookups,
         *,
         on_loss: OnRegistryLoss = OnRegistryLoss.SERVE,
         clock_s: Callable[[], float] = boot_clock_s,
@@ -118,6 +132,8 @@ class RoutingTable(ModelInfoRepository):
         else:
             self._assignments[user_id] = assignment
         if assignment.limits and not assignment.deleted:
+            from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 10 MiB; in many fleets nobody has any
+
             self.limits[user_id] = Limits.read(assignment.limits)
         else:
             self.limits.pop(user_id, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from tenantry.placement import shard_of
-from tenantry.registry import Holding
+from tenantry.registry.rows import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.predicting.answer import Pace
 from tenantry_server.quotas.quotas import Left

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from tenantry import placement
-from tenantry.registry import Server
+from tenantry.registry.rows import Server
 from tenantry.tls import Tls
 from tenantry_server.peers.peer import Peer
 
@@ -22,17 +22,19 @@ class Directory:
     Args:
         server_id: this server, which is not one of its own peers.
         tls: how it connects to them; None: by their addresses, trusting whom the system trusts.
+        member: whether this server holds shards too; a sidecar does not.
 
     Attributes:
         own_load: busy share of this server's core, as the registry has it.
     """
 
-    def __init__(self, server_id: str, tls: Tls | None = None) -> None:
+    def __init__(self, server_id: str, tls: Tls | None = None, *, member: bool = True) -> None:
         self.server_id = server_id
         self._tls = tls
         self.own_load = 0.0
         self._peers: dict[str, Peer] = {}
-        self._members: frozenset[str] = frozenset({server_id})
+        self._itself = frozenset({server_id} if member else ())
+        self._members = self._itself
         self._orders: dict[int, list[str]] = {}
         self._unusable: set[str] = set()
 
@@ -50,7 +52,7 @@ class Directory:
             else:
                 self._update_one(server)
         members = {peer.server_id for peer in self._peers.values() if peer.live and not peer.leaving}
-        members.add(self.server_id)
+        members |= self._itself
         if members == self._members:
             return False
         self._members = frozenset(members)
@@ -63,7 +65,7 @@ class Directory:
         return self._peers
 
     def order(self, shard: int) -> list[str]:
-        """Return who should hold `shard`, best first: this server and all that live and stay."""
+        """Return who should hold `shard`, best first: all that live and stay, this server among them."""
         order = self._orders.get(shard)
         if order is None:
             order = self._orders[shard] = placement.rendezvous(shard, self._members)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenantry import TenantryError
 from tenantry.placement import SHARDS, shard_of
-from tenantry.registry import Holding
+from tenantry.registry.rows import Holding
 from tenantry_server.assignments.contact import Contact
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import choice

@@ -10,11 +10,13 @@ import enum
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
-from tenantry.manifest.limits import NO_LIMITS, Limits
 from tenantry_server.quotas.rate import Rate
+
+if TYPE_CHECKING:  # 10 MiB, which a sidecar of a fleet without limits goes without
+    from tenantry.manifest.limits import Limits
 
 _FREE = contextlib.nullcontext()  # a context of a generator takes 3 us more, for each call of a worker
 _SWEPT_AT = 10_000  # users, whose rates are looked through for those that asked nothing for a while
@@ -56,7 +58,7 @@ class Quotas:
 
     Args:
         limits: user id -> what was declared, of those users alone who have limits; read at each request.
-        defaults: for everyone, field by field where nothing was declared.
+        defaults: for everyone, field by field where nothing was declared; None: no limits.
         share: returns which share of a user's limits is this server's; None: the user's model is held
             elsewhere.
         clock_s: seconds, never going back; a parameter so that tests can move it.
@@ -65,6 +67,7 @@ class Quotas:
         refused: how many requests were refused, by the field of the limit.
 
     Example:
+        >>> from tenantry.manifest.limits import Limits
         >>> quotas = Quotas({"ann": Limits(rows=10)})
         >>> quotas.take("ann", rows=11)
         Traceback (most recent call last):
@@ -73,15 +76,14 @@ class Quotas:
 
     def __init__(
         self,
-        limits: Mapping[str, Limits] | None = None,
-        defaults: Limits = NO_LIMITS,
+        limits: "Mapping[str, Limits] | None" = None,
+        defaults: "Limits | None" = None,
         share: Callable[[str], Share | None] = lambda _: ALL,
         *,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._declared = {} if limits is None else limits
-        self._default = None if defaults == NO_LIMITS else defaults
-        self._defaults = defaults
+        self._default = defaults if defaults is not None and defaults.to_text() else None
         self.share = share
         self._clock_s = clock_s
         self._rates: dict[str, Rate] = {}
@@ -89,12 +91,12 @@ class Quotas:
         self._told: dict[str, float] = {}  # user id -> until when other servers have nothing left
         self.refused = dict.fromkeys(("requests_per_second", "concurrency", "rows"), 0)
 
-    def of(self, user_id: str) -> Limits | None:
+    def of(self, user_id: str) -> "Limits | None":
         """Return the limits in force; None: there are none."""
         declared = self._declared.get(user_id)
         if declared is None:
             return self._default
-        return declared if self._default is None else declared.over(self._defaults)
+        return declared if self._default is None else declared.over(self._default)
 
     def limited(self, user_ids: Sequence[str]) -> Sequence[str]:
         """Return those of the users who have limits."""
@@ -174,7 +176,7 @@ class Quotas:
         return _FREE if limits is None else self._entered(user_id, limits, rows)
 
     @contextlib.contextmanager
-    def _entered(self, user_id: str, limits: Limits, rows: int) -> Iterator[None]:
+    def _entered(self, user_id: str, limits: "Limits", rows: int) -> Iterator[None]:
         if limits.concurrency is not None and self._is_full(user_id, limits.concurrency):
             self.refused["concurrency"] += 1
             raise QuotaExceeded(
@@ -233,7 +235,7 @@ class Quotas:
         if limits is not None and limits.counts_requests:
             raise self._too_fast(user_id, limits, wait_s)
 
-    def _too_fast(self, user_id: str, limits: Limits, wait_s: float) -> QuotaExceeded:
+    def _too_fast(self, user_id: str, limits: "Limits", wait_s: float) -> QuotaExceeded:
         self.refused["requests_per_second"] += 1
         per_second, burst = _rate_and_burst(limits)
         return QuotaExceeded(user_id, f"{per_second:g} requests a second, {burst:g} at once", wait_s=wait_s)
@@ -247,7 +249,7 @@ class Quotas:
             rate = self._rates[user_id] = Rate()
         return rate
 
-    def _shared_rate(self, user_id: str, limits: Limits) -> tuple[float, float]:
+    def _shared_rate(self, user_id: str, limits: "Limits") -> tuple[float, float]:
         per_second, burst = _rate_and_burst(limits)
         count = (self.share(user_id) or ALL).count  # who holds it is gone: this server stands in
         return per_second / count, max(1.0, burst / count)
@@ -258,7 +260,7 @@ class Quotas:
         return self._under_way.get(user_id, 0) >= own
 
 
-def _rate_and_burst(limits: Limits) -> tuple[float, float]:
+def _rate_and_burst(limits: "Limits") -> tuple[float, float]:
     """Return requests a second and at once; endless where only the requests under way are limited."""
     if limits.requests_per_second is None:
         return float("inf"), float("inf")

@@ -9,20 +9,24 @@ answered; so the follower stops trusting its table first.
 """
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_hex
 
 from tenantry.processes.runtime import boot_clock_s, set_within
-from tenantry.registry import Changes
+from tenantry.registry.rows import Changes
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages
+from tenantry_server.sidecars.pages import Pages
 
 LEASE_S = 3.0
 _MOST_FOLLOWERS = 4096
-_MOST_BATCHES = 256
-_MOST_ROWS = 4096  # in these batches; reading everything costs less than many of them
+_MOST_BATCHES = 1024
+_MOST_ROWS = 16_384  # in these batches: what may come while a follower reads everything else
+_PAGES_S = 30.0  # that a reading of everything is kept for the next follower
+_CURSOR = re.compile(r"([0-9a-f]{16})\.(\d{1,18})(?:\+(\d{1,9})|@(-?\d{1,18})\.([0-9A-Za-z]{0,64}))")
 _ENDING_EVERY_S = 0.02
 _NOTHING = (-1, "")
 
@@ -48,14 +52,22 @@ class Feed:
 
     Args:
         table: of this server; a change is in force in it before it is published here.
+        fleet: returns the servers that live, as `messages.encode_fleet` writes them.
         clock_s: seconds, never going back; a parameter so that tests can move it.
 
     Attributes:
         acknowledged: called once all followers have the newest change in force.
     """
 
-    def __init__(self, table: RoutingTable, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
+    def __init__(
+        self,
+        table: RoutingTable,
+        *,
+        fleet: Callable[[], bytes] = lambda: b"",
+        clock_s: Callable[[], float] = boot_clock_s,
+    ) -> None:
         self._table = table
+        self._fleet = fleet
         self._clock_s = clock_s
         self._name = token_hex(8)  # a cursor of another process means nothing here
         self._newest = 0
@@ -63,7 +75,8 @@ class Feed:
         self._at = _NOTHING
         self._batches: OrderedDict[int, _Batch] = OrderedDict()
         self._rows = 0
-        self._everything: tuple[int, bytes] | None = None
+        self._pages: Pages | None = None
+        self._pages_until_s = 0.0
         self._followers: dict[str, _Follower] = {}
         self._published = asyncio.Event()
         self._ending = False
@@ -84,9 +97,12 @@ class Feed:
             self._whole = self._newest
             self._batches.clear()
             self._rows = 0
+        if changes.complete or self._clock_s() >= self._pages_until_s:
+            self._pages = None
         rows = len(changes.assignments) + len(changes.shards) + len(changes.spread)
         # A reading of everything is written once somebody asks for it.
-        body = b"" if changes.complete or not self._followers else messages.encode(changes)
+        wanted = not changes.complete and (self._followers or self._pages is not None)
+        body = messages.encode(changes) if wanted else b""
         self._batches[self._newest] = _Batch(at, rows, body)
         self._rows += rows
         while len(self._batches) > _MOST_BATCHES or (self._rows > _MOST_ROWS and len(self._batches) > 1):
@@ -125,6 +141,24 @@ class Feed:
         lease_s = min(LEASE_S, self._table.contact.lease_left_s)
         if self._ending or lease_s <= 0 or self._table.revision < 0:
             return None
+        number = self._number(cursor)
+        newer = None if number is None else self._since(number)
+        if newer is not None:
+            return self._granted(follower, lease_s, newer)
+        at, pages, newer = self._paged(cursor)
+        if at + 1 < len(pages):
+            return messages.join(
+                f"{self._name}.{pages.number}+{at + 1}", 0.0, [pages[at]], more=True, fleet=self._fleet()
+            )
+        return self._granted(follower, lease_s, [pages[at], *newer])
+
+    def left(self, follower: str) -> None:
+        """Wait for a follower no more, which trusts nothing from now on."""
+        if self._followers.pop(follower, None) is not None:
+            self.acknowledged()
+
+    def _granted(self, follower: str, lease_s: float, batches: list[bytes]) -> bytes | None:
+        """Return an answer that brings a follower up to the newest change, with a lease."""
         now_s = self._clock_s()
         known = self._known(follower)
         if known is None:
@@ -133,7 +167,8 @@ class Feed:
             # It trusts nothing before it has put this very answer in force.
             known = self._followers[follower] = _Follower(self._newest, self._at, now_s)
         known.until_s = max(known.until_s, now_s + lease_s)
-        return messages.join(f"{self._name}.{self._newest}", lease_s, self._after(cursor))
+        cursor = f"{self._name}.{self._newest}@{self._at[0]}.{self._at[1]}"
+        return messages.join(cursor, lease_s, batches, fleet=self._fleet())
 
     async def end(self) -> None:
         """Grant no more leases, and wait until those that were granted are over.
@@ -145,22 +180,41 @@ class Feed:
         while len(self):  # noqa: ASYNC110 - leases end by the clock alone
             await asyncio.sleep(_ENDING_EVERY_S)
 
-    def _after(self, cursor: str) -> list[bytes]:
-        number = self._number(cursor)
-        if number is not None and number >= self._whole:
-            missing = [self._batches.get(each) for each in range(number + 1, self._newest + 1)]
-            if all(batch is not None and batch.body for batch in missing):
-                return [batch.body for batch in missing if batch is not None]
-        if self._everything is None or self._everything[0] != self._newest:
-            self._everything = self._newest, messages.encode(self._table.everything())
-        return [self._everything[1]]
+    def _since(self, number: int) -> list[bytes] | None:
+        """Return the batches after one; None: they are not here any more."""
+        if number < self._whole:
+            return None
+        missing = [self._batches.get(each) for each in range(number + 1, self._newest + 1)]
+        bodies = [batch.body for batch in missing if batch is not None and batch.body]
+        return bodies if len(bodies) == len(missing) else None
+
+    def _paged(self, cursor: str) -> tuple[int, Pages, list[bytes]]:
+        """Return which piece of which reading a follower gets, and the batches after that reading."""
+        pages, newer, at = self._pages, None, 0
+        if pages is not None:
+            newer = self._since(pages.number)
+        if pages is None or newer is None:
+            pages, newer = Pages(self._newest, self._table.everything()), []
+        else:
+            named = _CURSOR.fullmatch(cursor)
+            if named is not None and named[3] and (named[1], int(named[2])) == (self._name, pages.number):
+                at = min(int(named[3]), len(pages) - 1)
+        self._pages, self._pages_until_s = pages, self._clock_s() + _PAGES_S
+        return at, pages, newer
 
     def _number(self, cursor: str) -> int | None:
-        """Return the number of the batch that a cursor names; None: it is not one of this process."""
-        name, _, number = cursor.partition(".")
-        if name != self._name or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+        """Return the number of the batch that a cursor names; None: this process has none such.
+
+        A follower of another server has the same in force as one of this server's, where revision and token
+        are the same.
+        """
+        named = _CURSOR.fullmatch(cursor)
+        if named is None or named[3]:
             return None
-        return int(number) if int(number) <= self._newest else None
+        if named[1] == self._name:
+            return int(named[2]) if int(named[2]) <= self._newest else None
+        at = int(named[4]), named[5]
+        return next((number for number in reversed(self._batches) if self._batches[number].at == at), None)
 
     def _known(self, follower: str) -> _Follower | None:
         known = self._followers.get(follower)

@@ -14,18 +14,19 @@ import structlog
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import Changes
+from tenantry.registry.rows import Changes
 from tenantry.tls import Tls
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers.answers import bounded
-from tenantry_server.sidecars import messages, routes
+from tenantry_server.sidecars import messages, pages, routes
 from tenantry_server.sidecars.feed import LEASE_S
 
 log = structlog.get_logger(__name__)
 
 _ANSWER_S = 2.5  # within a lease; an answer without news comes after a second
+_LEAVE_S = 0.5
 _AGAIN_S = 0.1
-_MOST_BYTES = 1 << 30  # a million tenants and more
+_MOST_BYTES = 64 << 20  # of one answer: far more than servers send at once
 _CHALLENGE = re.compile("[0-9a-f]{32}")
 
 Fetch = Callable[[str, str], Awaitable[bytes]]
@@ -44,7 +45,14 @@ class ServerFollower:
         servers: base URLs, the preferred one first; read each time.
         fetch: how a server is asked, such as `HttpFetch`.
         discard: called with each model id that no longer answers for any user.
+        met: called with the servers that live whenever one says it; returns the base URL under which to
+            follow the one that answered from now on, None: as before.
         clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Attributes:
+        cursor: to ask with next.
+        url: of the server that is followed.
+        problem: why the one asked last could not be followed; empty: it is followed.
     """
 
     def __init__(
@@ -54,25 +62,33 @@ class ServerFollower:
         fetch: Fetch,
         *,
         discard: Callable[[str], None] = lambda _: None,
+        met: Callable[[messages.Fleet], str | None] = lambda _: None,
         clock_s: Callable[[], float] = boot_clock_s,
     ) -> None:
         self._table = table
         self._servers = servers
         self._fetch = fetch
         self._discard = discard
+        self._met = met
         self._clock_s = clock_s
-        self._tried = 0
         self._loss = OnChange(log)
+        self._pages: list[Changes] = []
         self.cursor = ""
+        self.url = ""
+        self.problem = "no server was asked yet"
 
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
             servers = self._servers()
-            url = servers[self._tried % len(servers)] if servers else ""
-            if not await self.ask(url):
-                self._tried += 1
+            if self.problem or self.url not in servers:
+                self.url = _after(self.url, servers)
+            if not await self.ask(self.url):
                 await asyncio.sleep(_AGAIN_S)
+
+    def stop_trusting(self) -> None:
+        """End the lease: from here on nothing is answered from the table."""
+        self._table.contact.history_changed()
 
     async def ask(self, url: str) -> bool:
         """Ask a server once, and put in force what it answers; return whether that was of use."""
@@ -80,12 +96,18 @@ class ServerFollower:
         try:
             answer = messages.decode(await self._fetch(url, self.cursor))
         except (OSError, TimeoutError, ValueError) as error:
+            self.problem = f"{url}: {type(error).__name__}: {error}"
             self._loss.warning("server lost", url=url, error=f"{type(error).__name__}: {error}")
             self._table.contact.fell_silent()
             return False
         if not self.take(answer, began_s):
+            self.problem = f"{url}: it is behind what is in force here, or its pages don't fit together"
             return False
-        self._loss.over("server found", url=url, revision=self._table.revision)
+        self.problem = ""
+        if answer.fleet is not None:
+            self.url = self._met(answer.fleet) or self.url
+        if not answer.more:
+            self._loss.over("server found", url=url, revision=self._table.revision)
         return True
 
     def take(self, answer: messages.Answer, began_s: float) -> bool:
@@ -98,9 +120,22 @@ class ServerFollower:
             whether it was put in force. A server that is behind what is in force here is refused as long
             as the lease holds.
         """
-        if self._table.lease_held and any(self._goes_back(changes) for changes in answer.changes):
+        if any(changes.complete for changes in answer.changes):
+            self._pages = []  # a reading begins, whatever another server left half done
+        if answer.more or self._pages:
+            try:
+                brought = self._paged(answer)
+            except (ValueError, IndexError):
+                self._pages, self.cursor = [], ""
+                return False
+            if answer.more:
+                self.cursor = answer.cursor
+                return True
+        else:
+            brought = answer.changes
+        if self._table.lease_held and any(self._goes_back(changes) for changes in brought):
             return False
-        for changes in answer.changes:
+        for changes in brought:
             for model_id in self._table.apply(changes)[1]:
                 self._discard(model_id)
         self.cursor = answer.cursor
@@ -108,8 +143,30 @@ class ServerFollower:
         self._table.contact.renewed(until_s=began_s + min(answer.lease_s, LEASE_S))
         return True
 
+    def _paged(self, answer: messages.Answer) -> list[Changes]:
+        """Keep a piece of a reading; return what the whole reading and the changes after it bring.
+
+        Raises:
+            ValueError, IndexError: the pieces don't fit together.
+        """
+        piece, newer = answer.changes[0], answer.changes[1:]
+        pages.check([*self._pages[:1], piece])
+        self._pages.append(piece)
+        if answer.more:
+            return []
+        reading = pages.joined(self._pages)
+        self._pages = []
+        return [reading, *newer]
+
     def _goes_back(self, changes: Changes) -> bool:
         return changes.revision < self._table.revision
+
+
+def _after(url: str, servers: Sequence[str]) -> str:
+    """Return the server after this one."""
+    if not servers:
+        return ""
+    return servers[(servers.index(url) + 1) % len(servers)] if url in servers else servers[0]
 
 
 class HttpFetch:
@@ -140,16 +197,29 @@ class HttpFetch:
             status, body = await self._ask(url, cursor)
             if status == 401 and self._secrets is not None:
                 status, body = await self._ask(url, cursor)
+        if status == 404:
+            raise ConnectionError(
+                "it answered 404: there is no model server, or one without TENANTRY_FLEET_SECRET"
+            )
         if status != 200:
             raise ConnectionError(f"it answered {status}: {body[:200].decode(errors='replace')}")
         return body
 
-    async def _ask(self, url: str, cursor: str) -> tuple[int, bytes]:
+    async def leave(self, url: str) -> None:
+        """Say that this process trusts nothing any more, so that nothing waits for it.
+
+        Raises:
+            OSError, TimeoutError: the server did not answer; it waits until the lease is over.
+        """
+        async with asyncio.timeout(_LEAVE_S):
+            await self._ask(url, "", leaving="1")
+
+    async def _ask(self, url: str, cursor: str, **more: str) -> tuple[int, bytes]:
         headers = {}
         if self._secrets is not None and url in self._challenges:
             asked = self._challenges[url]
             headers[routes.PROOF] = routes.proof(self._secrets.current, self._follower, asked)
-        query = {"follower": self._follower, "cursor": cursor}
+        query = {"follower": self._follower, "cursor": cursor} | more
         try:
             secured = self._tls.client() if url.startswith("https:") else True
             async with self._session.get(

@@ -1,5 +1,7 @@
 """`GET /follow?follower=NAME&cursor=CURSOR`: a process follows this server instead of the registry.
 
+With `leaving` in the query it says that it has stopped to.
+
 Owns the path and who may follow. Only a fleet with a secret has this route, and a follower proves that it
 knows the secret: else a stranger could hold up every Ready, by never acknowledging anything.
 """
@@ -42,6 +44,9 @@ def routes(feed: Feed, secrets: FleetSecrets) -> list[web.RouteDef]:
         given = request.headers.get(PROOF, "")
         if not proofs.known(secrets.accepted, follower, _ASKED, asked, given):
             return _refused(asked)
+        if "leaving" in request.query:
+            feed.left(follower)
+            return web.Response(body=b"{}", content_type="application/json")
         feed.heard(follower, cursor)
         await feed.until_newer(cursor, _HOLD_S)
         body = feed.answer(follower, cursor)

@@ -29,3 +29,22 @@ def test_what_a_server_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sidecar_has_neither_sql_nor_a_library_of_settings_in_memory() -> None:
+    left_out = (
+        *_HEAVY,
+        "sqlalchemy",
+        "pydantic",
+        "pydantic_settings",
+        "boto3",
+        "kubernetes",
+        "jwt",
+        "grpc",
+    )
+    code = (
+        "import sys, tenantry_server.sidecar; "
+        f"print([name for name in {left_out!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

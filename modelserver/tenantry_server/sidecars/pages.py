@@ -1,0 +1,62 @@
+"""Everything in a routing table at one moment, in pieces that are written as they are asked for.
+
+A piece takes about a millisecond to write and is kept, so that many followers that come at the same time
+cost no more than one.
+"""
+
+from dataclasses import replace
+
+from tenantry.registry.rows import Changes
+from tenantry_server.sidecars import messages
+
+ROWS = 1000
+"""Of one piece."""
+
+
+class Pages:
+    """The pieces of one reading of everything.
+
+    Args:
+        number: of the newest change in it.
+        everything: the table at that moment.
+
+    Example:
+        >>> from tenantry.registry.rows import Assignment
+        >>> rows = [Assignment(str(n), "uid", 1, None) for n in range(ROWS + 1)]
+        >>> pages = Pages(7, Changes(42, True, rows, {}))
+        >>> len(pages), b'"complete":true' in pages[0], b'"complete":true' in pages[1]
+        (2, True, False)
+    """
+
+    def __init__(self, number: int, everything: Changes) -> None:
+        self.number = number
+        self._everything = everything
+        self._written: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return max(1, -(-len(self._everything.assignments) // ROWS))
+
+    def __getitem__(self, at: int) -> bytes:
+        if at not in self._written:
+            rows = self._everything.assignments[at * ROWS : (at + 1) * ROWS]
+            part = replace(self._everything, assignments=rows)
+            if at:
+                part = replace(part, complete=False, shards={}, spread={})
+            self._written[at] = messages.encode(part)
+        return self._written[at]
+
+
+def check(pages: list[Changes]) -> None:
+    """Refuse pieces that are not of one reading, the first one first.
+
+    Raises:
+        ValueError: they are not.
+    """
+    first, *rest = pages
+    if not first.complete or any(page.complete or page.revision != first.revision for page in rest):
+        raise ValueError("not the pieces of one reading")
+
+
+def joined(pages: list[Changes]) -> Changes:
+    """Return what the pieces of one reading say together."""
+    return replace(pages[0], assignments=[row for page in pages for row in page.assignments])
