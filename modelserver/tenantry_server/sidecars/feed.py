@@ -33,11 +33,16 @@ _NOTHING = (-1, "")
 
 @dataclass(slots=True)
 class _Follower:
-    """One follower: the number of the batch that it has in force, that batch's revision, and its lease."""
+    """One follower: the number of the batch that it has in force, that batch's revision, and its lease.
+
+    Attributes:
+        given_s: when it was first given what it has not acknowledged; None: it has acknowledged everything.
+    """
 
     number: int
     at: tuple[int, str]
     until_s: float
+    given_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Feed:
             self._whole = self._newest
             self._batches.clear()
             self._rows = 0
-        if changes.complete or self._clock_s() >= self._pages_until_s:
+        if changes.complete:
             self._pages = None
         rows = len(changes.assignments) + len(changes.shards) + len(changes.spread)
         # A reading of everything is written once somebody asks for it.
@@ -127,7 +132,7 @@ class Feed:
         batch = None if number is None else self._batches.get(number)
         if known is None or number is None or batch is None or number <= known.number:
             return  # a question that was held up on its way takes nothing back
-        known.number, known.at = number, batch.at
+        known.number, known.at, known.given_s = number, batch.at, None
         if all(each.number == self._newest for each in self._followers.values()):
             self.acknowledged()
 
@@ -166,6 +171,12 @@ class Feed:
                 return None
             # It trusts nothing before it has put this very answer in force.
             known = self._followers[follower] = _Follower(self._newest, self._at, now_s)
+        if known.number < self._newest:
+            # One that asks and does not hear the answers would hold up every Ready.
+            known.given_s = now_s if known.given_s is None else known.given_s
+            lease_s = min(lease_s, known.given_s + LEASE_S - now_s)
+            if lease_s <= 0:
+                return None
         known.until_s = max(known.until_s, now_s + lease_s)
         cursor = f"{self._name}.{self._newest}@{self._at[0]}.{self._at[1]}"
         return messages.join(cursor, lease_s, batches, fleet=self._fleet())
@@ -224,3 +235,5 @@ class Feed:
         now_s = self._clock_s()
         for name in [name for name, each in self._followers.items() if each.until_s <= now_s]:
             del self._followers[name]
+        if now_s >= self._pages_until_s:
+            self._pages = None

@@ -135,6 +135,26 @@ async def test_a_silent_sidecar_holds_up_ready_for_its_lease_and_no_longer(rig: 
         assert paused.table.peek("ann") == "a2"
 
 
+async def test_a_sidecar_that_asks_and_hears_nothing_holds_up_ready_for_a_lease_and_no_longer(
+    rig: Rig,
+) -> None:
+    """As where a network loses what one side says: its questions come, and acknowledge nothing."""
+    rig.assign(row("ann", "a1"))
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        deaf = rig.sidecar("pod-0")
+        assert await deaf.follower.ask("server")
+        second = rig.assign(row("ann", "a2"))
+        await until_soon(lambda: rig.table.peek("ann") == "a2")
+        for _ in range(3):
+            assert rig.feed.in_force()[0] < second
+            rig.feed.answer("pod-0", deaf.follower.cursor)  # lost on its way
+            rig.clock.now_s += LEASE_S / 3
+        assert rig.feed.answer("pod-0", deaf.follower.cursor) is not None
+        assert deaf.table.peek("ann") is None
+        await until_soon(lambda: rig.acked(second))
+
+
 async def test_a_history_that_changed_acknowledges_nothing_for_those_who_follow_the_old_one(
     rig: Rig,
 ) -> None:
