@@ -10,7 +10,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from tenantry import TenantryError
-from tenantry.errors import ModelNotReady, PredictionFailed
+from tenantry.errors import ModelNotReady
 from tenantry_server import protocols
 from tenantry_server.access.gate import Gate
 from tenantry_server.accounts.exported import ExportedTenants
@@ -23,6 +23,7 @@ from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.predicting.batches import Batches
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.predicting.model_failures import ModelFailures
 from tenantry_server.protocols import probes, shard_map, tenants
 from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.batch import routes as batch
@@ -119,6 +120,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
     metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
     service = protocols.Service(plane, predict_timeout_s, ready)
+    failures = ModelFailures(model_info_repository.peek)
     batches = Batches(plane, model_info_repository, model_repository, error_responses.status_of)
     inside = Inside(
         service,
@@ -129,6 +131,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         max_body_bytes=max_body_bytes,
         explained=explained,
         counted=metrics.rows,
+        failures=failures,
     )
 
     async def closed(_app: web.Application) -> AsyncIterator[None]:
@@ -144,7 +147,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
                 server_id,
                 metrics,
                 registry_age_s,
-                _Way(gate, plane, forwarder, explained, fleet_map),
+                _Way(gate, plane, forwarder, explained, fleet_map, failures),
             )
         ],
     )
@@ -227,6 +230,7 @@ class _Way:
     forwarder: Forwarder | None
     explained: Explained | None
     fleet_map: FleetMap | None
+    failures: ModelFailures
 
 
 async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.StreamResponse:
@@ -244,11 +248,6 @@ async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.Stre
     return await (here(request) if way.forwarder is None else way.forwarder.handle(request, user_id, here))
 
 
-def _words(error: TenantryError) -> str:
-    """Return what to log of an error: what a model raises may quote a row, for the client alone."""
-    return error.reason if isinstance(error, PredictionFailed) else str(error)
-
-
 async def _answered(request: web.Request, handler: Handler, way: _Way) -> web.StreamResponse:
     body = protocols.error_words(request.path) or error_responses.native
     if refusals.is_odd(request.raw_path):
@@ -260,7 +259,7 @@ async def _answered(request: web.Request, handler: Handler, way: _Way) -> web.St
             error = await way.explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
-            log.warning("prediction failed", path=request.path, error=_words(error))
+            way.failures.add(request.get(tenants.USER), error)
         return response
     except web.RequestPayloadError as error:
         return error_responses.of_broken_body(request, error, body)

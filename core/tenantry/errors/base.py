@@ -8,11 +8,13 @@ class TenantryError(Exception):
 
     Attributes:
         retry_after_s: seconds until another try makes sense; None: not known.
+        model_id: the exact model that failed, for logs alone; None: not known, or none did.
     """
 
     reason: ClassVar[str] = "Error"
     retryable: ClassVar[bool] = False
     retry_after_s: float | None = None
+    model_id: str | None = None
 
     def __init__(self, message: str = "") -> None:
         super().__init__(bounded(message))

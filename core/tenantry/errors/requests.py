@@ -118,9 +118,14 @@ class OnlyForecasts(InvalidRequest):
 
 
 class PredictionFailed(TenantryError):
-    """The model raised while it predicted on rows that passed every check."""
+    """The model raised while it predicted on rows that passed every check.
+
+    Attributes:
+        traceback: where in its code, as a worker said; for logs alone. Empty: as this exception says.
+    """
 
     reason: ClassVar[str] = "PredictionFailed"
+    traceback: str = ""
 
 
 class BodyTimeout(TenantryError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from weakref import WeakValueDictionary
 
+from tenantry.errors import ModelCrashed, PredictionFailed
 from tenantry.model import Predictions
 from tenantry.processes.threads import Threads
 from tenantry_server.memory.resident import Resident
@@ -62,7 +63,11 @@ class Lanes:
         lane = self._lanes.get(model_id)
         if lane is None:
             lane = self._lanes[model_id] = _Lane(self)
-        return await lane.enter(resident, payload)
+        try:
+            return await lane.enter(resident, payload)
+        except (PredictionFailed, ModelCrashed) as error:
+            error.model_id = model_id
+            raise
 
     @property
     def hung(self) -> int:

@@ -15,6 +15,7 @@ from tenantry.errors import FeatureMismatch, PredictionFailed, PredictionTimeout
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.arrays import Buffer, Malformed
 from tenantry_server.rows.payload import Payload
+from tenantry_server.scoring import tracebacks
 from tenantry_server.scoring.calls import Result
 from tenantry_server.workers import answers
 from tenantry_server.workers.frames import KEY, SHAPE, Kind
@@ -250,4 +251,6 @@ def failure(body: Buffer) -> tuple[TenantryError, float]:
     kind = _ERRORS.get(reason, PredictionFailed)
     described: TenantryError = kind.__new__(kind)
     TenantryError.__init__(described, message)
+    if isinstance(described, PredictionFailed):
+        described.traceback = tracebacks.text(told.get("raised"))
     return described, spent_s

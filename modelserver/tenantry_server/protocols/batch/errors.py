@@ -47,7 +47,7 @@ class Refusal:
     message: str
 
 
-async def described(inside: Inside, answers: Answers) -> dict[int, Refusal]:
+async def described(inside: Inside, batch: Batch, answers: Answers) -> dict[int, Refusal]:
     """Return why rows have no answer, by row in their order."""
     await _explain(inside, answers)
     known: dict[int, Refusal] = {}  # by the error's identity: one may stand for thousands of rows
@@ -58,8 +58,8 @@ async def described(inside: Inside, answers: Answers) -> dict[int, Refusal]:
         refusal = known.get(id(error))
         if refusal is None:
             refusal = known[id(error)] = _refusal(error)
-            if not failed and refusal.status == 500:
-                _log(error)
+            if refusal.status == 500:
+                _log(inside, batch.users[row], error, is_first=not failed)
         failed += refusal.status == 500
         refusals[row] = refusal
         if place % _AT_ONCE == 0:
@@ -104,7 +104,9 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal(500, "InternalError", "this server failed on this row; its log says why")
 
 
-def _log(error: Exception) -> None:
-    """Log what is a fault of this server; what a model raises may quote a row, for the client alone."""
-    if not isinstance(error, TenantryError | PeerRefusal):
+def _log(inside: Inside, user_id: str | None, error: Exception, *, is_first: bool) -> None:
+    """Log what is a fault of a model, or once of this server; a peer has logged its own."""
+    if isinstance(error, TenantryError):
+        inside.failures.add(user_id, error)
+    elif is_first and not isinstance(error, PeerRefusal):
         log.error("a row of a batch failed", exc_info=error)

@@ -1,11 +1,12 @@
 """What the handlers of batches use, and the two questions that a batch can be."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantry.errors import ModelNotReady
 from tenantry_server.peers.spread import Spread
 from tenantry_server.predicting.batches import Batches
+from tenantry_server.predicting.model_failures import ModelFailures
 from tenantry_server.protocols.service import Service
 from tenantry_server.workers.table_calls import Tables
 
@@ -43,6 +44,7 @@ class Inside:
         max_body_bytes: of one request, also to another server.
         explained: finds out why no version of a model has loaded; None: nobody knows.
         counted: called with a status and how many rows have it.
+        failures: logs which models failed.
     """
 
     service: Service
@@ -53,3 +55,4 @@ class Inside:
     max_body_bytes: int = 8 << 20
     explained: Callable[[ModelNotReady], Awaitable[ModelNotReady]] | None = None
     counted: Callable[[int, int], None] = lambda _status, _rows: None
+    failures: ModelFailures = field(default_factory=lambda: ModelFailures(lambda _: None))

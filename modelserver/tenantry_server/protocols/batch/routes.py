@@ -72,7 +72,7 @@ async def _of_body(
     ends_s = time.monotonic() + inside.service.timeout_s(request)
     run = Run(inside, form, batch, answers, ends_s=ends_s, is_hop=is_hop, wants_fresh=wants_fresh)
     await run.answer(await _admitted(inside, request, batch, answers))
-    refusals = await errors.described(inside, answers)
+    refusals = await errors.described(inside, batch, answers)
     _count(inside, len(batch), refusals)
     media = media_types.of_answer(request, asked)
     content = await _written(

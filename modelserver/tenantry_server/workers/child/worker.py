@@ -30,7 +30,7 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.forest import Forest
 from tenantry_server.kernels.series import wire
 from tenantry_server.memory.model_size import size_bytes
-from tenantry_server.scoring import surroundings
+from tenantry_server.scoring import surroundings, tracebacks
 from tenantry_server.scoring.calls import contained, score, score_rows
 from tenantry_server.workers import answers
 from tenantry_server.workers.frames import (
@@ -243,6 +243,7 @@ def _failure(error: Exception, spent_s: float) -> bytes:
             "reason": error.reason if isinstance(error, TenantryError) else "",
             "message": str(error) if known else f"{type(error).__name__}: {error}"[:2000],
             "spent_s": spent_s,
+            "raised": tracebacks.of(error.__cause__ or error),
         }
     )
 
