@@ -7,7 +7,19 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from benchmarks.serving import cold, cores, crowd, flight, grpc_calls, profile, races, report, wrk, zipf
+from benchmarks.serving import (
+    cold,
+    cores,
+    crowd,
+    flight,
+    grpc_calls,
+    profile,
+    races,
+    report,
+    traces,
+    wrk,
+    zipf,
+)
 from benchmarks.serving.contenders import CONTENDERS
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
@@ -21,6 +33,7 @@ _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "flight": flight.flight,
     "crowd": crowd.crowd,
     "zipf": zipf.zipf,
+    "traces": traces.traces,
 }
 
 

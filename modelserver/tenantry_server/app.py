@@ -30,6 +30,7 @@ from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, error_responses, headers, refusals
+from tenantry_server.wire.asked import USER
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.table_calls import Tables
 
@@ -238,7 +239,7 @@ async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.Stre
     user_id = await protocols.user_id_of(request)
     if user_id is None:
         return await handler(request)
-    request[tenants.USER] = user_id
+    request[USER] = user_id
 
     async def here(request: web.Request) -> web.StreamResponse:
         if request.method == "POST" and _is_prediction(request.path):
@@ -259,7 +260,7 @@ async def _answered(request: web.Request, handler: Handler, way: _Way) -> web.St
             error = await way.explained(error)
         response = error_responses.of_error(error, body)
         if response.status == 500:
-            way.failures.add(request.get(tenants.USER), error)
+            way.failures.add(request.get(USER), error)
         return response
     except web.RequestPayloadError as error:
         return error_responses.of_broken_body(request, error, body)

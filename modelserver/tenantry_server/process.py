@@ -36,6 +36,9 @@ from tenantry_server.roles import Role
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
+from tenantry_server.tracing import requests
+from tenantry_server.tracing.opening import Tracing
+from tenantry_server.tracing.opening import opened as tracing_of
 from tenantry_server.wire import connections
 from tenantry_server.wire.listening import Port
 from tenantry_server.workers.pool import Pool
@@ -49,6 +52,7 @@ _TABLES_EVERY_S = 0.2
 _READY_EVERY_S = 0.05
 _SWITCH_S = 0.0005
 _IMPORTS_S = 60.0  # for the workers' libraries; longer on no machine that serves
+_FLUSH_S = 2.0  # for the last spans to reach their collector
 _THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
 
@@ -110,6 +114,7 @@ async def _serve(
 ) -> None:
     stop = _stop_event(lifeline)
     secured = tls.of_settings(settings)
+    tracing = tracing_of(settings.traces, settings.server_id)
     watching = asyncio.create_task(watchdog.watch(pulse))
     wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)
@@ -135,6 +140,8 @@ async def _serve(
     await runner.setup()
     if runner.server is not None:
         parts.app[FAST_PATH].install(runner.server)
+        if tracing is not None:
+            requests.install(runner.server, tracing.sampler)
     await own.accept(runner)
     grpc = await grpc_port(settings, runner.server, secured, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
@@ -152,7 +159,7 @@ async def _serve(
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
     parts.directory.close()
-    await parts.follower.release()
+    await asyncio.gather(parts.follower.release(), _flushed(tracing))
     if parts.disk is not None:
         parts.disk.close()
     if parts.workers is not None:
@@ -161,6 +168,11 @@ async def _serve(
     await asyncio.wait([watching])
     log.info("stopped", server=settings.server_id)
     exit_within(_END_S)
+
+
+async def _flushed(tracing: Tracing | None) -> None:
+    if tracing is not None:
+        await tracing.export.close(_FLUSH_S)
 
 
 async def _imported(workers: Pool, stop: asyncio.Event) -> None:

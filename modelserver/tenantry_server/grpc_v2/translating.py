@@ -47,7 +47,14 @@ _FORMS = {
 _LENGTH = struct.Struct("<I")
 _PASSED_ON = frozenset(
     name.lower()
-    for name in ("Authorization", headers.TIMEOUT_MS, headers.FRESH, "traceparent", "X-Request-Id")
+    for name in (
+        "Authorization",
+        headers.TIMEOUT_MS,
+        headers.FRESH,
+        "traceparent",
+        "tracestate",
+        "X-Request-Id",
+    )
 )
 _OWN = frozenset({"parameters", "binary_data_size", "binary_data_output", "binary_data"})
 _CODES = {

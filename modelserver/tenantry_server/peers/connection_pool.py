@@ -44,13 +44,19 @@ class Forwarded(Protocol):
 
     Attributes:
         lost: the ids of peers that were lost while they may have worked on it.
+        trace: lines of its head that make it a part of the span that runs; empty: nothing is traced.
     """
 
     lost: set[str]
+    trace: bytes
 
     @property
     def body(self) -> Sent:
         """What follows its head."""
+
+    @property
+    def method(self) -> str:
+        """As in the request line."""
 
     @property
     def may_hold_up(self) -> bool:

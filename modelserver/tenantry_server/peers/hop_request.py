@@ -7,6 +7,8 @@ from aiohttp import web
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers.answer import PeerAnswer
 from tenantry_server.peers.answers.forms import Form
+from tenantry_server.tracing import spans
+from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
 from tenantry_server.wire import deadlines, headers
 from tenantry_server.wire.bodies import Body
 
@@ -33,6 +35,7 @@ _NOT_PASSED_ON = frozenset(
     }
 )
 _DECODED = frozenset({b"gzip", b"deflate", b"br", b"zstd"})  # by aiohttp, before any handler sees the body
+_TRACE = frozenset({TRACEPARENT.encode(), TRACESTATE.encode()})
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
@@ -53,6 +56,7 @@ class HopRequest:
         fresh: whether only a server whose lease holds may answer.
         tried: the ids of the peers that were asked.
         lost: the ids of peers that were lost while they may have worked on it.
+        trace: in the place of the client's ``traceparent``; empty: that is passed on as it is.
     """
 
     __slots__ = (
@@ -67,6 +71,7 @@ class HopRequest:
         "limit_s",
         "lost",
         "may_hold_up",
+        "trace",
         "tried",
     )
 
@@ -85,13 +90,20 @@ class HopRequest:
         self._form = Form(self._target)
         self._first = b"%b %b HTTP/1.1\r\nHost: " % (self._method, self._target)
         self._hops = hops
-        self._kept = _kept(request.raw_headers) + f"{headers.HOP}: {server_id}\r\n".encode()
+        given = request.raw_headers if spans.current() is None else _without_trace(request.raw_headers)
+        self._kept = _kept(given) + f"{headers.HOP}: {server_id}\r\n".encode()
         self.limit_s = deadlines.limit_s(request, timeout_s)
         self.body = body
         self.may_hold_up = may_hold_up
         self.fresh = True
         self.tried: set[str] = set()
         self.lost: set[str] = set()
+        self.trace = b""
+
+    @property
+    def method(self) -> str:
+        """As in the request line."""
+        return self._method.decode()
 
     @property
     def ends_s(self) -> float:
@@ -105,10 +117,11 @@ class HopRequest:
         if self.body.is_whole:
             digits = b"%d" % self.body.length
             length = b"Content-Length: " + digits
-        return b"%b%b\r\n%b%b%b%b\r\n%b: %d\r\n\r\n" % (
+        return b"%b%b\r\n%b%b%b%b%b\r\n%b: %d\r\n\r\n" % (
             self._first,
             host,
             self._kept,
+            self.trace,
             _FRESH if self.fresh else b"",
             b"" if self._hops is None else self._hops.line(host, self._method, self._target, digits),
             length,
@@ -141,6 +154,11 @@ def _kept(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
             continue
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)
+
+
+def _without_trace(raw_headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Leave out whose trace the request continues: the next server continues a span of this one."""
+    return tuple(each for each in raw_headers if each[0].lower() not in _TRACE)
 
 
 def _without_named(

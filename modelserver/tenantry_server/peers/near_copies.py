@@ -177,6 +177,8 @@ class _Question:
 
     is_whole = True
     may_hold_up = False
+    method = "POST"
+    trace = b""
 
     def __init__(self, body: bytes, hops: Hops | None) -> None:
         self._body = body

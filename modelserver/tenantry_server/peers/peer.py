@@ -6,6 +6,7 @@ by `directory.Directory`. Refuses to choose whom to ask.
 
 import asyncio
 import time
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -14,6 +15,8 @@ from tenantry.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.connection_pool import ConnectionPool, Forwarded, NoConnection
 from tenantry_server.peers.health import Health, PeerHealth
+from tenantry_server.tracing import spans
+from tenantry_server.tracing.spans import Kind, Value
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +50,12 @@ class Peer:
         self.leaving = False
         self.load = 0.0
         self.in_flight = 0
+        url = urlsplit(endpoint)
+        self._where: dict[str, Value] = {
+            "tenantry.peer_id": server_id,
+            "server.address": url.hostname or "",
+            "server.port": url.port or 0,
+        }
         self._health = PeerHealth()
         self._connections = ConnectionPool(server_id, endpoint, lambda: self._health.up, tls or Tls())
         self._probing: asyncio.Task[None] | None = None
@@ -96,6 +105,18 @@ class Peer:
         Raises:
             PeerLost: no answer came, or none of ours; a probe finds out whether this peer lives.
         """
+        with spans.part("hop", Kind.CLIENT) as span:
+            if span is None:
+                return await self._ask(request)
+            request.trace = span.lines
+            span.attributes |= {"http.request.method": request.method, **self._where}
+            answer = await self._ask(request)
+            span.attributes["http.response.status_code"] = answer.status
+            if answer.status >= 400:
+                span.fail(answer.reason or str(answer.status))
+            return answer
+
+    async def _ask(self, request: Forwarded) -> PeerAnswer:
         self.in_flight += 1
         if self._next_check is None:
             self._check_soon()

@@ -142,6 +142,8 @@ class _Sent:
 
     is_whole = True
     may_hold_up = False
+    method = "POST"
+    trace = b""
 
     def __init__(self, part: Part, server_id: str, hops: Hops | None, *, fresh: bool) -> None:
         self._part = part
@@ -169,7 +171,7 @@ class _Sent:
         lines = f"{headers.HOP}: {self._server_id}\r\n{headers.TIMEOUT_MS}: {left_ms}\r\n"
         if self._fresh:
             lines += f"{headers.FRESH}: required\r\n"
-        return b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n%b%b%b: %b\r\n\r\n" % (
-            *(target, host, lines.encode(), proof),
+        return b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n%b%b%b%b: %b\r\n\r\n" % (
+            *(target, host, lines.encode(), self.trace, proof),
             *(b"Content-Length", length),
         )

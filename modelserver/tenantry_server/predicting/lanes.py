@@ -16,6 +16,7 @@ from tenantry.processes.threads import Threads
 from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.calls import Result, contained, score, score_together
+from tenantry_server.tracing import spans
 from tenantry_server.workers import remote
 from tenantry_server.workers.remote import WorkerModel
 
@@ -63,8 +64,10 @@ class Lanes:
         lane = self._lanes.get(model_id)
         if lane is None:
             lane = self._lanes[model_id] = _Lane(self)
+        where = "worker" if isinstance(resident.model, WorkerModel) else "thread"
         try:
-            return await lane.enter(resident, payload)
+            with spans.part(f"predict {where}", model_id=model_id):
+                return await lane.enter(resident, payload)
         except (PredictionFailed, ModelCrashed) as error:
             error.model_id = model_id
             raise

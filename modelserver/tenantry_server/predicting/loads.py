@@ -17,6 +17,7 @@ from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting.load_backoff import LoadBackoff
 from tenantry_server.quotas.fair_queue import FairQueue
 from tenantry_server.scoring.calls import contained
+from tenantry_server.tracing import spans
 
 
 class Loads:
@@ -55,7 +56,8 @@ class Loads:
         """
         if model_id not in self._under_way:
             self._backoff.check(model_id)
-        return await self.load(model_id, user_id)
+        with spans.part("load", user_id=user_id, model_id=model_id):
+            return await self.load(model_id, user_id)
 
     async def load(self, model_id: str, user_id: str | None = None) -> Resident:
         """Load a model when it is its turn, or wait for the load that is under way.

@@ -27,6 +27,7 @@ from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
 from tenantry_server.wire import error_responses, headers, refusals
 from tenantry_server.wire.answers import WholeAnswer
+from tenantry_server.wire.asked import USER
 from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
 from tenantry_server.wire.plain_connection import PlainServer
 
@@ -115,6 +116,7 @@ class FastPath:
         self, request: web.Request, forwarder: Forwarder, named: re.Match[str]
     ) -> WholeAnswer | None:
         began_s, form = time.perf_counter(), named.lastindex or 1
+        request[USER] = named[form]
         try:
             passed_on = await forwarder.pass_on_plain(request, named[form])
         except QuotaExceeded as error:

@@ -34,14 +34,12 @@ from tenantry_server.accounts.accounts import Accounts, By
 from tenantry_server.accounts.memory_use import Sizes
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows.payload import short
+from tenantry_server.wire.asked import USER
 
 PATH = "/tenants/top"
 MOST = 1000
 _USUAL = 10
 _NOT_COUNTED = (401, 403, 404)  # the caller is not let in, or no TenantModel has that name
-
-USER = web.RequestKey("user", str)
-"""Whose model a request asks, once its caller was admitted."""
 
 
 def routes(server_id: str, accounts: Accounts, sizes: Sizes) -> list[web.RouteDef]:

@@ -18,6 +18,7 @@ from tenantry_server.rows import columns
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import forecasts, results, surroundings
+from tenantry_server.tracing import spans
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""
@@ -38,6 +39,10 @@ def score(model: Model, payload: Payload) -> Predictions:
         PredictionFailed: the model raised, or gave another number of predictions.
         InvalidRequest: as `forecasts.forecast`.
     """
+    traced = spans.current()
+    if traced is not None:
+        with spans.Active(traced.part("predict kernel"), has_parts=False):
+            return score(model, payload)
     if isinstance(payload, ForecastRequest):
         if isinstance(model, ForecastTable):
             return model.answer(payload)

@@ -26,6 +26,10 @@ class WholeAnswer(web.StreamResponse):
         """Bytes of the body."""
         return self._length
 
+    def header(self, name: str) -> str | None:
+        """Return one of its headers; None: it has none of this name."""
+        return header_of(self._wire, name)
+
     @property
     def keep_alive(self) -> bool | None:
         """Always True: only connections that stay open get such an answer."""
@@ -42,3 +46,13 @@ class WholeAnswer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: the whole answer was sent."""
+
+
+def header_of(wire: bytes, name: str) -> str | None:
+    """Return a header of an answer that is bytes; None: it has none of this name."""
+    head = wire[: wire.find(b"\r\n\r\n") + 2]
+    at = head.lower().find(f"\r\n{name.lower()}: ".encode())
+    if at < 0:
+        return None
+    begin = at + len(name) + 4
+    return head[begin : head.index(b"\r\n", begin)].decode("latin-1")

@@ -36,6 +36,7 @@ _OPAQUE = frozenset(
 _OPAQUE_PREFIX = b"x-"
 _AUTHORIZATION, _PROOF = b"authorization", headers.PROOF.lower().encode()
 _HOP = headers.HOP.lower().encode()
+_TRACE = frozenset({b"traceparent", b"tracestate"})
 _CREDENTIALS = frozenset({_AUTHORIZATION, _PROOF})  # whose values are judged for each request
 _PRINTABLE = re.compile(rb"[ -~]*")
 _EXCLUDED = (
@@ -80,6 +81,7 @@ class Block(NamedTuple):
         authorization: the value of Authorization; None: it is not there.
         proof: that of the header by which servers know one another; None: it is not there.
         may_be_hop: another server may have passed the request on; False: none has.
+        traceparent, tracestate: the values of these headers; None: it is not there.
     """
 
     body_bytes: int
@@ -87,6 +89,8 @@ class Block(NamedTuple):
     authorization: str | None = None
     proof: str | None = None
     may_be_hop: bool = False
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def target_of(data: bytes) -> Target | None:
@@ -192,6 +196,8 @@ class Heads:
             numbers[_AUTHORIZATION].decode() if _AUTHORIZATION in numbers else None,
             numbers[_PROOF].decode() if _PROOF in numbers else None,
             may_be_hop=_HOP in block.lower(),
+            traceparent=numbers[b"traceparent"].decode() if b"traceparent" in numbers else None,
+            tracestate=numbers[b"tracestate"].decode() if b"tracestate" in numbers else None,
         )
         if len(self._blocks) >= _KEPT:
             self._blocks.clear()
@@ -199,7 +205,7 @@ class Heads:
         return found
 
     def _read(self, block: bytes) -> tuple[tuple[bytes, ...], dict[bytes, bytes]] | None:
-        """Return the shape of a block, and by their names its numbers and credentials; None: not plain.
+        """Return a block's shape, and by name its numbers, credentials and trace; None: not plain.
 
         The shape holds each line: without its value where that means nothing, or is a number.
         """
@@ -225,6 +231,9 @@ class Heads:
                 numbers[name] = value.strip(b" ")
                 shape.append(name + b":*")
             elif (name in _OPAQUE or name.startswith(_OPAQUE_PREFIX)) and _PRINTABLE.fullmatch(value):
+                if name in _TRACE:  # one that is sent twice is read as a list
+                    value = value.strip(b" ")
+                    numbers[name] = numbers[name] + b"," + value if name in numbers else value
                 shape.append(name + b":*")
             else:
                 shape.append(line)

@@ -30,7 +30,7 @@ _MAIN = (
     "zygote.main({fd}, {folder!r}, {held_in})"
 )
 # Credentials and settings of the server are not for the code of tenants.
-_NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_")
+_NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_", "OTEL_")
 _FIRST_RETRY_S = 0.2
 _LAST_RETRY_S = 10.0
 _END_S = 2.0  # for the zygote to remove what the workers left

@@ -75,6 +75,10 @@ class Servers:
         """The address of one of them."""
         return self.live()[server_id].endpoint
 
+    def log(self, server_id: str) -> str:
+        """What one of them has written."""
+        return (self._folder / f"{server_id}.log").read_text()
+
     def add(self, user_id: str, model: Any, holder_id: str) -> str:
         """Assign a model to a user whose shard this server holds; returns the model id."""
         path = self._folder / f"{user_id}.joblib"

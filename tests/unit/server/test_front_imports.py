@@ -18,6 +18,7 @@ _HEAVY = (
     "model_signing",
     "sigstore",
     "OpenSSL",
+    "opentelemetry",
 )
 
 
