@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenantry.registry.access.bindings import BindingBook
     from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
+    from tenantry.registry.browsing import TenantBrowser
     from tenantry.registry.costs import Cost, CostBook
     from tenantry.registry.engine import is_migrated, migrate, open_engine
     from tenantry.registry.faults import Fault, FaultBook, FaultState
@@ -51,6 +52,7 @@ __all__ = [
     "ServerRegistry",
     "ServerReport",
     "StrikeReport",
+    "TenantBrowser",
     "Writes",
     "is_migrated",
     "migrate",
@@ -79,6 +81,7 @@ _HOMES = {
     "ServerRegistry": "tenantry.registry.serving",
     "ServerReport": "tenantry.registry.rows",
     "StrikeReport": "tenantry.registry.rows",
+    "TenantBrowser": "tenantry.registry.browsing",
     "Writes": "tenantry.registry.operating",
     "is_migrated": "tenantry.registry.engine",
     "migrate": "tenantry.registry.engine",

@@ -8,6 +8,8 @@ from typing import Any
 from tenantry.manifest import status
 from tenantry.manifest.status import Status
 
+_TITLE, _REASON = 320, 64  # characters of the columns
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -84,6 +86,16 @@ class Claim:
     def conditions(self) -> list[dict[str, Any]]:
         """The status as conditions, written again each time."""
         return [] if self.status is None else status.conditions(self.status, self.since)
+
+    @property
+    def title(self) -> str:
+        """Namespace and name, cut to what an index takes."""
+        return f"{self.namespace}/{self.name}"[:_TITLE]
+
+    @property
+    def reason(self) -> str:
+        """Why it is in its state, in one word; empty: nothing was decided yet."""
+        return "" if self.status is None else self.status.reason[:_REASON]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,14 @@ claims = Table(
     Column("model_id", Text),
     Column("size_bytes", BigInteger),
     Column("conditions", JSON, nullable=False),
+    # For people who look through them (`browsing`), both bounded, so that they fit an index.
+    Column("title", String(320), nullable=False, server_default=text("''")),  # namespace/name
+    Column("reason", String(64), nullable=False, server_default=text("''")),  # of the conditions
 )
 Index(None, claims.c.user_id)
+# With the user id at the end, so that a search reads the index alone.
+Index(None, claims.c.title, claims.c.uid, claims.c.user_id)
+Index(None, claims.c.reason, claims.c.title, claims.c.uid, claims.c.user_id)
 
 assignments = Table(
     "assignments",

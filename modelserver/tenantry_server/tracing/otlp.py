@@ -2,7 +2,7 @@
 
 A span of seven attributes takes 7 us so, 29 as messages of opentelemetry-proto, 84 with OpenTelemetry's
 own encoder: that alone would cost the fast path 5 % where 1 % of requests are sampled. The numbers of
-fields are those of opentelemetry-proto 1.x (trace/v1/trace.proto), which never change; tests decode with it.
+fields are those of opentelemetry-proto 1.x (trace/v1/trace.proto), which never change; tests use it.
 """
 
 import struct

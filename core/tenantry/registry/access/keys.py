@@ -12,7 +12,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
 from tenantry.errors import InvalidSetting
 from tenantry.registry import schema as t
@@ -72,6 +72,17 @@ class KeyBook:
         query = select(t.api_keys).order_by(t.api_keys.c.created_at, t.api_keys.c.key_id)
         with reading(self._engine) as connection:
             return [_key(row) for row in connection.execute(query)]
+
+    def find(self, key: str) -> ApiKey | None:
+        """Return what stands for a key that is neither revoked nor expired; None: it is unknown."""
+        asked = sha256(key.encode(errors="surrogateescape")).hexdigest()
+        query = select(t.api_keys).where(
+            t.api_keys.c.digest == asked,
+            or_(t.api_keys.c.expires_at.is_(None), t.api_keys.c.expires_at > now_s(self._engine)),
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _key(row)
 
     def mark(self) -> int:
         """Return a number that is another one after every change of a key; cheap enough to ask often."""
