@@ -1,19 +1,13 @@
-"""HTTP for the kubelet and Prometheus, in threads of its own: a busy operator still answers."""
+"""HTTP for the kubelet, Prometheus and people, in threads of its own: a busy operator still answers."""
 
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 
-import structlog
-
-from tenantry.processes import addresses
 from tenantry_operator.control.controller import Controller
+from tenantry_operator.listening import Listener
 from tenantry_operator.metrics import CONTENT_TYPE, OperatorMetrics
-
-log = structlog.get_logger(__name__)
+from tenantry_operator.ui.serving import Handler
+from tenantry_operator.ui.site import Site
 
 _STUCK_S = 120.0  # no commit and no reading takes that long; their timeouts are seconds
 
@@ -50,11 +44,12 @@ class Health:
         return "the TenantModels have not been listed yet"
 
 
-class Probes:
-    """Serves /healthz, /readyz and /metrics between `with` and its end.
+class Probes(Listener):
+    """Serves /healthz, /readyz, /metrics and the page at /ui between `with` and its end.
 
     Args:
         port: 0: one that the system chooses.
+        page: at /ui; None: there is none.
 
     Attributes:
         url: where.
@@ -63,44 +58,17 @@ class Probes:
         OSError: the address can't be listened on.
     """
 
-    def __init__(self, host: str, port: int, health: Health, metrics: OperatorMetrics) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # seconds; else a client that connects and sends nothing keeps a thread
-
-            def do_GET(self) -> None:
-                status, kind, body = _answer(self.path, health, metrics)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                log.debug("probe", path=self.path)
-
-        self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
-        self._server.socket.close()  # of IPv4, whatever the host
-        try:
-            self._server.socket = addresses.bound(host, port)
-        except OSError as error:
-            where = addresses.shown(host, port)
-            raise OSError(error.errno, f"{error.strerror}, for the probes", where) from error
-        self._server.server_activate()
-        self.url = addresses.url(host, self._server.socket.getsockname()[1])
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
-        log.info("probes", url=self.url)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+    def __init__(
+        self, host: str, port: int, health: Health, metrics: OperatorMetrics, page: Site | None = None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        class Answering(Handler):
+            site = page
+
+            def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
+                if not self.serves_page():
+                    self.reply(*_answer(self.path, health, metrics))
+
+        super().__init__(host, port, Answering, "probes")
 
 
 def _answer(path: str, health: Health, metrics: OperatorMetrics) -> tuple[int, str, bytes]:

@@ -20,7 +20,9 @@ from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
-from tenantry_operator.settings import OperatorSettings
+from tenantry_operator.settings import OperatorSettings, Ui
+from tenantry_operator.ui import site
+from tenantry_operator.ui.door import mode_of
 
 if TYPE_CHECKING:
     from tenantry_operator.artifacts.s3 import S3Resolver
@@ -35,10 +37,12 @@ _END_S = 15.0  # longer than a lookup in a store, or giving the Lease back
 def probes(
     settings: OperatorSettings, health: Health, metrics: OperatorMetrics
 ) -> AbstractContextManager[object]:
-    """Serve probes and metrics during the block, where a port is set."""
+    """Serve probes, metrics and the page, where that is on, during the block; where a port is set."""
     if settings.probe_port is None:
         return nullcontext()
-    return Probes(settings.probe_host, settings.probe_port, health, metrics)
+    mode = mode_of(settings)
+    page = None if mode is Ui.OFF else site.of_settings(settings, mode)
+    return Probes(settings.probe_host, settings.probe_port, health, metrics, page)
 
 
 def identity() -> str:

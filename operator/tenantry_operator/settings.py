@@ -1,10 +1,20 @@
 """The operator's settings, each with its unit and the reason for its default."""
 
+from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from tenantry.settings import CommonSettings
+
+
+class Ui(StrEnum):
+    """Who sees the page of the fleet at /ui."""
+
+    OFF = "off"
+    KEYS = "keys"
+    OPEN = "open"
 
 
 class OperatorSettings(CommonSettings):
@@ -25,6 +35,16 @@ class OperatorSettings(CommonSettings):
         ge=0,
         le=65535,
         description="Port of /healthz, /readyz and /metrics; 0: one that the system chooses; unset: none.",
+    )
+    ui: Ui | None = Field(
+        default=None,
+        description="The page of the fleet at /ui, on the port of the probes: off; keys: it asks for an "
+        "API key with scope admin for every user; open: for everybody who reaches the port, unless "
+        "TENANTRY_AUTH is required. Unset: off, but for `tenantry up`, which has it on loopback.",
+    )
+    auth: Literal["off", "required"] = Field(
+        default="off",
+        description="The servers' setting of this name: with required, the page at /ui asks for a key.",
     )
     policy_file: Path | None = Field(
         default=None,

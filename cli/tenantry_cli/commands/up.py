@@ -20,7 +20,7 @@ from tenantry.errors import RegistryUnavailable
 from tenantry.processes import addresses, files, logs
 from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options
+from tenantry_cli import console, options, page
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.access.gate import Auth
@@ -51,6 +51,11 @@ _TELL_EVERY_S = 1.0
     help="Port for clients; 0: one that the system chooses.",
 )
 @click.option(
+    "--ui-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the page of the fleet, /ui. [default: the one after --port, or another one]",
+)
+@click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".tenantry"),
@@ -75,6 +80,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
     servers: int,
     host: str,
     port: int,
+    ui_port: int | None,
     state: Path,
     registry_url: str | None,
     cache_bytes: int | None,
@@ -89,6 +95,9 @@ def command(  # noqa: PLR0913 - click passes each option by name
     second, and nothing restarts. One address serves all tenants:
 
       curl -d '[{"a": 1, "b": 2}]' http://127.0.0.1:8080/predict/USER_ID
+
+    A page at /ui of the next port shows the tenants and the servers, on this machine alone unless
+    TENANTRY_UI says otherwise.
     """
     state = state.absolute()
     state.mkdir(parents=True, exist_ok=True)
@@ -127,9 +136,13 @@ def command(  # noqa: PLR0913 - click passes each option by name
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             own += ["--drain-s", "0"]  # they stop together: no server is left to take over
             supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=inherited, pulse=True)
-        files.replace(state / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
-        _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
-        supervisor.run(_Stop(settings.registry_url))
+        with page.beside(settings.registry_url, host, port, ui_port) as ui:
+            known = {"url": url, "ui": ui, "pid": os.getpid()}
+            files.replace(state / "up.json", json.dumps(known).encode())
+            _announce(f"Serving {folder} at {url} with {servers} servers. Ctrl-C ends it.", url=url)
+            if ui is not None:
+                _announce(f"The fleet is shown at {ui}.", ui=ui)
+            supervisor.run(_Stop(settings.registry_url))
         _announce("Stopped.")
 
 
