@@ -18,9 +18,10 @@ from tenantry.registry import (
     TenantBrowser,
     Writes,
     migrate,
+    open_engine,
     schema,
 )
-from tenantry.registry.browsing import Filter, Place
+from tenantry.registry.browsing import Filter, Place, _places
 from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry.registry.faults import Fault
 
@@ -183,3 +184,30 @@ def test_a_registry_of_before_is_filled_in(opened: Callable[[], Engine]) -> None
         (f"a/{'u2' * 159}", ""),
         (f"a/{'u3' * 159}", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (Filter(), "ix_claims_title"),
+        (Filter(after=Place("default/store-050", "u")), "ix_claims_title"),
+        (Filter(before=Place("default/store-050", "u")), "ix_claims_title"),
+        (Filter("no such user"), "ix_claims_title"),
+        (Filter(reasons=("Loading", "ArtifactInvalid"), after=Place("d", "u")), "ix_claims_reason"),
+    ],
+)
+def test_a_page_reads_a_stretch_of_an_index_and_sorts_no_more_than_a_page(
+    asked: Filter, index: str
+) -> None:
+    """Else the first page of 100,000 would read, and sort, all of them."""
+    engine = open_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    statement = _places(asked).compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
+    engine.dispose()
+    reads = [line for line in plan if "claims" in line]
+    assert reads
+    assert all(f"USING COVERING INDEX {index}" in line for line in reads), plan
+    if asked.reasons is None:  # else a page of each reason is merged with the others
+        assert not any("TEMP B-TREE" in line for line in plan), plan

@@ -89,7 +89,7 @@ def read(metrics: str) -> Served:
 
 def of_server(served: Served) -> list[Figure]:
     """Return the requests, errors and times of a server."""
-    codes = ", ".join(f"{count:,.0f} of {code}" for code, count in sorted(served.by_code.items()))
+    codes = ", ".join(f"{code}: {count:,.0f}" for code, count in sorted(served.by_code.items()))
     figures = [Figure("Requests", f"{served.requests:,.0f}", codes)]
     if served.requests:
         figures.append(Figure("Errors", f"{served.errors / served.requests:.2%}", "with a status of 5xx"))

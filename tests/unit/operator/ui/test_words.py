@@ -31,7 +31,7 @@ def test_every_reason_of_the_documents_has_an_advice_and_no_other_has() -> None:
 def test_what_a_server_counted_is_read_from_its_metrics() -> None:
     figures = {each.title: each for each in usage.of_server(usage.read(METRICS))}
     assert figures["Requests"].value == "100"
-    assert figures["Requests"].note == "98 of 200, 2 of 500"
+    assert figures["Requests"].note == "200: 98, 500: 2"
     assert figures["Errors"].value == "2.00%"
     assert figures["Half of them within"].value == "1.00 ms"
     assert figures["99 % within"].value == "more than 250 ms"
