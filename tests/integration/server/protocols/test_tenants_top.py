@@ -13,7 +13,8 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.toys import ErrorModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
-from tests.support.tenants.application import BODY_BYTES, Client, Tenants, metrics
+from tests.support.tenants.application import BODY_BYTES, Client, metrics
+from tests.support.tenants.registered import Tenants
 
 ROWS = [{"a": 1, "b": 2}]
 QUICK_ROWS = {"instances": [[1.0, 2.0]]}

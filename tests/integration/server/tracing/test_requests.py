@@ -10,7 +10,8 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.tracing import requests
 from tenantry_server.tracing.sampling import Sampler
 from tenantry_server.tracing.spans import Kind, Span
-from tests.support.tenants.application import FRAME, Client, Tenants
+from tests.support.tenants.application import FRAME, Client
+from tests.support.tenants.registered import Tenants
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ROW = FRAME[:1].to_dict("records")
