@@ -15,7 +15,8 @@ import click
 from tenantry import tls
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, overview
+from tenantry_cli import console
+from tenantry_cli.views import overview
 
 
 @dataclass(frozen=True, slots=True)

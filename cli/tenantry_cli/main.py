@@ -32,6 +32,11 @@ _COMMANDS = {
     "keys": "Make, list and revoke API keys of callers.",
     "registry": "Check the SQL registry, after a restore, a failover or an upgrade.",
 }
+_ROOMS = {
+    "artifacts": ("publish", "sign", "verify", "validate", "prune-artifacts"),
+    "looking": ("get", "top", "cost", "users"),
+    "processes": ("up", "serve", "operator"),
+}
 _EXTRAS = {
     "aiohttp": "server",
     "alembic": "registry",
@@ -57,7 +62,7 @@ _NEEDS = {"up": tuple(_EXTRAS), "serve": _SERVERS, "doctor": _SERVERS, "operator
 
 
 class _LazyGroup(click.Group):
-    """Loads `tenantry_cli.commands.NAME` on use: `--help` stays quick, and works without the extras."""
+    """Loads the module of a command on use: `--help` stays quick, and works without the extras."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -67,7 +72,7 @@ class _LazyGroup(click.Group):
             return None
         try:
             _find(_NEEDS.get(cmd_name, ()))
-            module = import_module(f"tenantry_cli.commands.{cmd_name.replace('-', '_')}")
+            module = import_module(_module_of(cmd_name))
         except ModuleNotFoundError as error:
             extra = extra_of(error)
             if extra is None:
@@ -79,6 +84,11 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _module_of(name: str) -> str:
+    room = "".join(f"{room}." for room, names in _ROOMS.items() if name in names)
+    return f"tenantry_cli.commands.{room}{name.replace('-', '_')}"
 
 
 def extra_of(error: ModuleNotFoundError) -> str | None:

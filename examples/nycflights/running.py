@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
+from tenantry_cli.views import overview
 
 _PATIENCE_S = 120.0
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from tenantry.registry import Claim, RegistryReader
-from tenantry_cli import shards
+from tenantry_cli.views import shards
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import Home, install_crd
 from tests.support.waiting import until

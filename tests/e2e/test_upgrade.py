@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
+from tenantry_cli.views import overview
 from tenantry_server import publish
 from tests.support.processes.fleet import OPERATOR, Fleet
 from tests.support.waiting import until

@@ -18,7 +18,7 @@ from tenantry_server.checkup import Checked, check
 from tenantry_server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from tenantry_cli.fixes import Fix
+    from tenantry_cli.declaring.fixes import Fix
 
 _SAY_EVERY = 100
 
@@ -89,7 +89,7 @@ def _fixable(
     of_model: Mapping[str, Sequence[str]], rows: Mapping[str, Assignment], claims: Mapping[str, Claim]
 ) -> set[str]:
     """Return the models that some tenant still declares, as of the others a new artifact has no use."""
-    from tenantry_cli import fixes  # noqa: PLC0415 - seconds, for which only --fix waits
+    from tenantry_cli.declaring import fixes  # noqa: PLC0415 - seconds, for which only --fix waits
 
     return {
         model_id
@@ -104,7 +104,7 @@ def _declared(
     claims: Mapping[str, Claim],
     manifests: Path | None,
 ) -> "Mapping[str, Fix]":
-    from tenantry_cli import fixes  # noqa: PLC0415 - as above
+    from tenantry_cli.declaring import fixes  # noqa: PLC0415 - as above
 
     return {user: fixes.declare(result, claims.get(rows[user].uid), manifests) for user, result in found}
 

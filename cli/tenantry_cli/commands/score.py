@@ -146,7 +146,7 @@ def _live(registry_url: str) -> list[str]:
         click.ClickException: there is none.
     """
     from tenantry.registry import RegistryReader  # noqa: PLC0415 - with --url no registry is read
-    from tenantry_cli import overview  # noqa: PLC0415 - as above
+    from tenantry_cli.views import overview  # noqa: PLC0415 - as above
 
     with RegistryReader.of_existing(registry_url) as registry:
         found = [server.endpoint for server in overview.live_servers(registry)]

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from tenantry import __version__
 from tenantry_cli import console
-from tenantry_cli.fleet_top import ORDERS
 from tenantry_cli.main import run
 from tenantry_cli.plugin import report as bundle
 from tenantry_cli.plugin.kubectl import Kubectl
+from tenantry_cli.views.fleet_top import ORDERS
 
 _MOST = 20
 

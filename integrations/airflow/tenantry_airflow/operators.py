@@ -167,7 +167,7 @@ class PublishModelsOperator(BaseOperator):
 def _table(path: Path) -> list[dict[str, Any]]:
     import click  # noqa: PLC0415 - a table only
 
-    from tenantry_cli import tables  # noqa: PLC0415
+    from tenantry_cli.declaring import tables  # noqa: PLC0415
 
     try:
         return tables.read(path)

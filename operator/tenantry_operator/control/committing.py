@@ -9,8 +9,8 @@ import structlog
 from tenantry.manifest.status import State
 from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
 from tenantry_operator.conditions import INVALID_MANIFEST
-from tenantry_operator.control.decision import Outcome
 from tenantry_operator.control.entry import Entry
+from tenantry_operator.control.reconciler.decision import Outcome
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Observer

@@ -7,8 +7,8 @@ import structlog
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadReport
 from tenantry_operator.conditions import INTERNAL_ERROR
-from tenantry_operator.control.decision import Observations, Outcome
-from tenantry_operator.control.reconcile import reconcile
+from tenantry_operator.control.reconciler.decision import Observations, Outcome
+from tenantry_operator.control.reconciler.reconcile import reconcile
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.fleet.view import Fleet
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from tenantry_operator.control.decision import Outcome, Waiting
+from tenantry_operator.control.reconciler.decision import Outcome, Waiting
 from tenantry_operator.control.retry_schedule import Schedule
 
 

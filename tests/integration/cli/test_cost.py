@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tenantry.registry import Cost, CostBook, migrate, open_engine
 from tenantry.registry.costs import OTHERS
-from tenantry_cli.commands.cost import command
+from tenantry_cli.commands.looking.cost import command
 
 LAST, FIRST = date(2026, 11, 30), date(2026, 12, 1)
 

@@ -19,7 +19,7 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry_cli.commands.get import command
+from tenantry_cli.commands.looking.get import command
 from tests.support.tenants.operator_side import leading
 
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Claim, Writes, migrate, open_engine
-from tenantry_cli.commands.get import command
+from tenantry_cli.commands.looking.get import command
 from tests.support.tenants.operator_side import leading
 
 LONG = (

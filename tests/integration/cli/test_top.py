@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
-from tenantry_cli.commands.top import command
+from tenantry_cli.commands.looking.top import command
 from tenantry_cli.plugin.commands import cli
 from tenantry_server.access.gate import Gate
 from tenantry_server.toys import ErrorModel, SumModel

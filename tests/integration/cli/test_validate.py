@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from tenantry_cli.commands.validate import command
+from tenantry_cli.commands.artifacts.validate import command
 from tenantry_server.publishing import publish, publish_many, to_yaml
 from tenantry_server.toys import SumModel
 from tests.support.stores.s3 import S3Server

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from tenantry import TenantModel
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
+from tenantry_cli.views import overview
 from tenantry_server import publish
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.processes.child_process import Child, stop_all

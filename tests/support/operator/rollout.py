@@ -9,8 +9,8 @@ from tenantry.errors import ArtifactError, InvalidManifest
 from tenantry.manifest.limits import NO_LIMITS, Limits
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, Fault, LoadReport, LoadState, Server, ServerReport
-from tenantry_operator.control.decision import Observations, Outcome
-from tenantry_operator.control.reconcile import reconcile
+from tenantry_operator.control.reconciler.decision import Observations, Outcome
+from tenantry_operator.control.reconciler.reconcile import reconcile
 from tenantry_operator.declared import Declaration
 
 USER = "ann"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import overview
-from tenantry_cli.commands.get import as_document
+from tenantry_cli.commands.looking.get import as_document
+from tenantry_cli.views import overview
 from tests.support.processes.child_process import Child
 from tests.support.waiting import PATIENCE_S, until
 

@@ -25,7 +25,7 @@ _HEAVY = (
 def test_what_a_server_imports() -> None:
     code = (
         "import sys, tenantry_server.__main__, tenantry_server.assignments.kubernetes_wakeups, "
-        "tenantry_cli.commands.serve; "
+        "tenantry_cli.commands.processes.serve; "
         f"print([name for name in {_HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

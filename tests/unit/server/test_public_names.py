@@ -22,7 +22,7 @@ def test_another_name_is_refused_as_by_any_module() -> None:
 def test_to_look_at_the_settings_imports_no_scikit_learn() -> None:
     """`tenantry up` reads them, and would take two seconds more and the memory for nothing."""
     program = (
-        "import sys; import tenantry_cli.commands.up; "
+        "import sys; import tenantry_cli.commands.processes.up; "
         "print([name for name in ('sklearn', 'scipy', 'boto3', 'aiohttp') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

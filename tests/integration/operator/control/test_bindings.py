@@ -6,7 +6,7 @@ from sqlalchemy import delete
 
 from tenantry.registry import schema
 from tenantry.registry.engine import writing
-from tenantry_cli.commands.users import command
+from tenantry_cli.commands.looking.users import command
 from tests.support.operator.rig import Rig, Server, resync
 
 

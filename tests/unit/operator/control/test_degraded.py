@@ -5,7 +5,7 @@ from dataclasses import replace
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
 from tenantry.manifest.status import State, Status, conditions, read
 from tenantry.registry import Fault, FaultState
-from tenantry_operator.control.decision import Waiting
+from tenantry_operator.control.reconciler.decision import Waiting
 from tests.support.operator.rollout import (
     URI,
     USER,

@@ -3,7 +3,7 @@
 from tenantry.errors import ArtifactInvalid, ArtifactNotFound
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadState
-from tenantry_operator.control.decision import Waiting
+from tenantry_operator.control.reconciler.decision import Waiting
 from tests.support.operator.rollout import (
     URI,
     USER,

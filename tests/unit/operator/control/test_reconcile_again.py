@@ -7,7 +7,7 @@ import pytest
 from tenantry.errors import ArtifactError, ArtifactInvalid, ArtifactNotFound
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment
-from tenantry_operator.control.decision import Waiting
+from tenantry_operator.control.reconciler.decision import Waiting
 from tenantry_operator.declared import Declaration
 from tests.support.operator.rollout import (
     URI,

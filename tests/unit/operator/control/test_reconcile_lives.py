@@ -17,8 +17,8 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactError, ArtifactNotFound
 from tenantry.manifest.status import State, Status
 from tenantry.registry import Assignment, LoadReport, LoadState, Server
-from tenantry_operator.control.decision import Observations, Waiting
-from tenantry_operator.control.reconcile import reconcile
+from tenantry_operator.control.reconciler.decision import Observations, Waiting
+from tenantry_operator.control.reconciler.reconcile import reconcile
 from tenantry_operator.declared import Declaration
 from tests.support.operator.rollout import URI, USER, A, B, C, declaration, invalid, server
 

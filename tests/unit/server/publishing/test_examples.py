@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 from tenantry import Model
 from tenantry.errors import NotPublished
 from tenantry.model import Predictions
-from tenantry_cli.commands.publish import command
+from tenantry_cli.commands.artifacts.publish import command
 from tenantry_server import publish
 from tenantry_server.cards.card import Card
 from tenantry_server.publishing import read_example

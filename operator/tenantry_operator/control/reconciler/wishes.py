@@ -5,7 +5,7 @@ from dataclasses import replace
 from tenantry.errors import ModelOverLimit
 from tenantry.manifest.limits import NO_LIMITS, Limits
 from tenantry.registry import Assignment
-from tenantry_operator.control.decision import Observations, Outcome
+from tenantry_operator.control.reconciler.decision import Observations, Outcome
 from tenantry_operator.declared import Declaration
 
 

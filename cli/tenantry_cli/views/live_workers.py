@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from tenantry.registry import RegistryReader
-from tenantry_cli import asking, overview
+from tenantry_cli import asking
+from tenantry_cli.views import overview
 
 _TIMEOUT_S = 10.0
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from tenantry.manifest.fields import METHODS
-from tenantry_cli import console, signers, tables
-from tenantry_cli.declaring import afterwards
+from tenantry_cli import console, signers
+from tenantry_cli.declaring import afterwards, tables
 from tenantry_cli.declaring.afterwards import Afterwards
 
 

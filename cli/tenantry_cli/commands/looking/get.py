@@ -13,8 +13,9 @@ from tenantry import ModelId
 from tenantry.model_id import public_name
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
-from tenantry_cli import asking, console, live_workers, options, overview, server_tables, shards
-from tenantry_cli.overview import Tenant
+from tenantry_cli import asking, console, options
+from tenantry_cli.views import live_workers, overview, server_tables, shards
+from tenantry_cli.views.overview import Tenant
 
 _CARD_S = 5.0
 _MOST_COLUMNS = 40

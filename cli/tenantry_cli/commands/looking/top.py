@@ -14,8 +14,9 @@ from rich.table import Table
 
 from tenantry.registry import RegistryReader, Server
 from tenantry.settings import CommonSettings
-from tenantry_cli import asking, console, options, overview
-from tenantry_cli.fleet_top import ORDERS, Top, added
+from tenantry_cli import asking, console, options
+from tenantry_cli.views import overview
+from tenantry_cli.views.fleet_top import ORDERS, Top, added
 
 _ASKED = 16  # servers at once
 _MOST = 1000  # tenants that a server lists at a time

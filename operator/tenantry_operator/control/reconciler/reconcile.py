@@ -23,8 +23,8 @@ from tenantry_operator.conditions import (
     ROLLING_OUT,
     USER_ID_BOUND,
 )
-from tenantry_operator.control import degraded, wishes
-from tenantry_operator.control.decision import Observations, Outcome, Waiting
+from tenantry_operator.control.reconciler import degraded, wishes
+from tenantry_operator.control.reconciler.decision import Observations, Outcome, Waiting
 from tenantry_operator.declared import Declaration
 
 

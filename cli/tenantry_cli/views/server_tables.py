@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tenantry.registry import Holding, Server
 from tenantry_cli import console
-from tenantry_cli.shards import Place, ShardMap, Share
+from tenantry_cli.views.shards import Place, ShardMap, Share
 
 _STYLE = {"live": "green", "leaving": "yellow", "gone": "red"}
 

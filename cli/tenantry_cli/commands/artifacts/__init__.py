@@ -1,0 +1,1 @@
+"""Commands over artifacts and their declarations: publish, check, sign, prune."""

@@ -1,0 +1,1 @@
+"""Commands that go on until they are ended: the whole on one machine, a server, an operator."""
