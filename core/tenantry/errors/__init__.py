@@ -83,11 +83,7 @@ from tenantry.errors.artifacts import (
     CardUnusable,
     FleetUnreachable,
     FormatNotInstalled,
-    MemoryTaken,
-    ModelCrashed,
-    ModelQuarantined,
     ModelTimedOut,
-    ModelTooLarge,
     UnknownFormat,
     VersionSkew,
 )
@@ -102,6 +98,7 @@ from tenantry.errors.declared import (
     ModelStalled,
     VersionNotFound,
 )
+from tenantry.errors.models import MemoryTaken, ModelCrashed, ModelQuarantined, ModelTooLarge
 from tenantry.errors.processes import (
     HistoryChanged,
     InvalidSetting,
