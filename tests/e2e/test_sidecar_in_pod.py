@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,18 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
-from tests.support.kubernetes.manifests import ROOT, Document, environment, pod_of, rendered, the
+from tests.support.kubernetes.manifests import (
+    MANIFESTS,
+    ROOT,
+    Document,
+    composed,
+    environment,
+    pod_of,
+    rendered,
+    the,
+)
+from tests.support.network import certificates
+from tests.support.network.certificates import Authority
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.fleet import Fleet
@@ -25,6 +37,7 @@ from tests.support.waiting import until
 
 pytest.importorskip("tenantry_server.sidecar")
 
+EXAMPLE = ROOT / "examples" / "sidecar"
 USER = "store-042"
 HOST = "127.0.0.1"
 GRACE_S = 60.0
@@ -48,15 +61,15 @@ class Pod:
         sidecar, application: the containers, as the API server would have them.
     """
 
-    def __init__(self, folder: Path, fleet: Fleet, secrets: Path) -> None:
-        self._folder = folder
-        deployment = the(rendered(ROOT / "examples" / "sidecar"), "Deployment", "shop")
+    def __init__(self, fleet: Fleet, documents: list[Document], **of_this_machine: str) -> None:
+        self._folder = folder = fleet.folder
+        deployment = the(documents, "Deployment", "shop")
         (self.sidecar,) = pod_of(deployment)["initContainers"]
         (self.application,) = pod_of(deployment)["containers"]
         port, self._probe_port, self._port = free_ports(3)
         self._of_this_machine = {
             "TENANTRY_FLEET_URL": " ".join(fleet.urls.values()),
-            "TENANTRY_FLEET_SECRET_FILE": str(secrets),
+            "TENANTRY_FLEET_SECRET_FILE": str(folder / "secrets"),
             "TENANTRY_PORT": str(port),
             "TENANTRY_PROBE_HOST": HOST,
             "TENANTRY_PROBE_PORT": str(self._probe_port),
@@ -64,6 +77,7 @@ class Pod:
             "SIDECAR_SOCKET": str(folder / "sidecar.sock"),
             "HOST": HOST,
             "PORT": str(self._port),
+            **of_this_machine,
         }
         self.children: dict[str, Child] = {}
 
@@ -92,6 +106,14 @@ class Pod:
         (line,) = (each for each in text.splitlines() if each.startswith(f"{name} "))
         return float(line.split()[1])
 
+    def price(self) -> float:
+        """What the application says of five km, as soon as it has an answer."""
+        return until(self._price, "an answer")
+
+    def _price(self) -> float:
+        status, said = self.ask(f"/price/{USER}?km=5")
+        return float(said["price"]) if status == 200 else 0.0
+
     def ask(self, path: str) -> tuple[int, Any]:
         """Ask the application."""
         status, text = _get(f"http://{HOST}:{self._port}{path}")
@@ -104,26 +126,39 @@ def _publish(folder: Path, price: float) -> None:
     publish(model, user_id=USER, to=str(folder / "models"), manifests=str(folder / "manifests"))
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pod, Fleet]]:
-    folder = tmp_path_factory.mktemp("shop")
+@contextmanager
+def _fleet(folder: Path, **env: str) -> Iterator[Fleet]:
+    """An operator and a server with the fleet's secrets as a file; neither is started yet."""
     secrets = folder / "secrets"
     secrets.write_text("the fleet's own\n")
     _publish(folder, 4.0)
-    env = {"TENANTRY_FLEET_SECRET_FILE": str(secrets)}
+    env |= {"TENANTRY_FLEET_SECRET_FILE": str(secrets)}
     registry_url = f"sqlite:///{folder}/registry.db"
     with Fleet(folder, registry_url, [str(folder / "manifests")], env=env, servers=1) as fleet:
-        its = Pod(folder, fleet, secrets)
-        try:
-            yield its, fleet
-        finally:
-            for child in its.children.values():
-                child.stop(grace_s=GRACE_S)
+        yield fleet
 
 
-def test_a_pod_from_its_start_to_its_end(pod: tuple[Pod, Fleet]) -> None:
-    its, fleet = pod
-    # The application starts though the fleet is away; the pod is not ready, and says why.
+@contextmanager
+def _pod(fleet: Fleet, documents: list[Document], **of_this_machine: str) -> Iterator[Pod]:
+    pod = Pod(fleet, documents, **of_this_machine)
+    try:
+        yield pod
+    finally:
+        for child in pod.children.values():
+            child.stop(grace_s=GRACE_S)
+
+
+def test_a_pod_from_its_start_to_its_end(tmp_path: Path) -> None:
+    with _fleet(tmp_path) as fleet, _pod(fleet, rendered(EXAMPLE)) as pod:
+        _starts_without_the_fleet(pod)
+        fleet.start()
+        _keeps_the_promise_of_ready(pod, fleet)
+        _bears_an_outage(pod, fleet)
+        _ends_in_order(pod, fleet)
+
+
+def _starts_without_the_fleet(its: Pod) -> None:
+    """The application may start; the pod is not ready, and requests are told why."""
     its.start(its.sidecar)
     until(lambda: its.probe("startup") == 200, "the application may start")
     its.start(its.application)
@@ -132,28 +167,55 @@ def test_a_pod_from_its_start_to_its_end(pod: tuple[Pod, Fleet]) -> None:
     status, said = its.ask(f"/price/{USER}?km=5")
     assert (status, said["error"]["reason"]) == (503, "FleetUnreachable")
 
-    fleet.start()
+
+def _keeps_the_promise_of_ready(its: Pod, fleet: Fleet) -> None:
     until(lambda: its.probe("readiness") == 200, "the pod is ready")
-    until(lambda: its.ask(f"/price/{USER}?km=5")[0] == 200, "the model is served")
-    assert its.ask(f"/price/{USER}?km=5") == (200, {"price": pytest.approx(20.0)})
+    assert its.price() == pytest.approx(20.0)
     assert its.ask("/price/nobody?km=5")[1]["error"]["reason"] == "ModelNotAssigned"
 
     def copied() -> bool:
-        return its.ask(f"/price/{USER}?km=5")[0] == 200 and its.metric("tenantry_near_models") >= 1
+        return its.price() > 0 and its.metric("tenantry_near_models") >= 1
 
     until(copied, "the sidecar has a copy")
     _publish(fleet.folder, 6.0)
     until(lambda: fleet.ready_generation(USER) == 2, "the next version is Ready")
-    assert its.ask(f"/price/{USER}?km=5") == (200, {"price": pytest.approx(30.0)}), "nothing older"
+    assert its.price() == pytest.approx(30.0), "nothing older"
     requested = its.sidecar["resources"]["requests"]["memory"]
     assert its.metric("tenantry_sidecar_resident_bytes") <= int(requested.removesuffix("Mi")) << 20
 
-    # An outage takes no application out of its Service.
+
+def _bears_an_outage(its: Pod, fleet: Fleet) -> None:
+    """It takes no application out of its Service."""
     fleet.kill("server-0")
     until(lambda: its.ask(f"/price/{USER}?km=5")[0] == 503, "the lease is over")
     assert (its.probe("readiness"), its.probe("liveness")) == (200, 200)
+
+
+def _ends_in_order(its: Pod, fleet: Fleet) -> None:
+    """The kubelet ends the application first."""
     its.children["shop"].stop(grace_s=GRACE_S)
     its.children["tenantry-sidecar"].stop(grace_s=GRACE_S)
     log = (fleet.folder / "tenantry-sidecar.log").read_text()
     assert '"stopped"' in log
     assert "Traceback" not in log
+
+
+def test_a_pod_of_a_fleet_that_speaks_tls(tmp_path: Path) -> None:
+    """By the component sidecar-tls: servers ask the sidecar for a certificate; the application has none."""
+    overlay, tls = tmp_path / "overlay", tmp_path / "tls"
+    overlay.mkdir()
+    ca = Authority()
+    ca.issue().write(tls, ca)
+    here = certificates.environment(tls)
+    documents = composed(overlay, EXAMPLE, MANIFESTS / "components" / "sidecar-tls")
+    with _fleet(tmp_path, **here) as fleet:
+        here["TENANTRY_FLEET_URL"] = fleet.urls["server-0"].replace("http://", "https://")
+        with _pod(fleet, documents, **here) as pod:
+            told = {each["name"] for each in pod.sidecar["env"]}
+            assert set(here) <= told, "all of it is what the component sets"
+            fleet.start()
+            pod.start(pod.sidecar)
+            pod.start(pod.application)
+            until(lambda: pod.probe("readiness") == 200, "the pod is ready")
+            assert pod.price() == pytest.approx(20.0)
+            until(lambda: pod.metric("tenantry_sidecar_lease_held") == 1.0, "it follows the server")
