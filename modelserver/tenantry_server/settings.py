@@ -207,10 +207,10 @@ class ServerSettings(RoleSettings):
     )
     tenant_accounts: int = Field(
         default=50_000,
-        ge=0,
+        ge=100,
         description="Tenants that a server counts one by one in an hour, for `GET /tenants/top`, those "
         "metrics and costs, at 300 bytes each; with more of them, those that do the least are counted "
-        "together. 0: all are.",
+        "together.",
     )
     open_repository: bool = Field(
         default=False,

@@ -33,11 +33,12 @@ class Account:
         server_errors: of these, with a status from 500 on but 504: the model raised, or can't be loaded.
         timeouts: of these, with 504: the model took too long.
         cpu_s: CPU seconds of the model: kernels in the serving process, calls in a worker.
+        busy_s: CPU seconds of this second or so, with what the server does for each request.
         latencies: how many requests took how long, by `BOUNDS_S`; of quick ones a sample, weighted.
     """
 
     __slots__ = (
-        *("client_errors", "cpu_s", "latencies", "limited"),
+        *("busy_s", "client_errors", "cpu_s", "latencies", "limited"),
         *("requests", "server_errors", "timeouts"),
     )
 
@@ -48,6 +49,7 @@ class Account:
         self.server_errors = 0
         self.timeouts = 0
         self.cpu_s = 0.0
+        self.busy_s = 0.0
         self.latencies: list[int] | None = None  # most tenants of a large fleet are asked for seldom
 
     @property

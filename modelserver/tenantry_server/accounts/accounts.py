@@ -21,7 +21,8 @@ from tenantry_server.accounts.account import Account
 MOST = 50_000
 """Tenants with an account of their own in each of the two periods: 15 MB each where all are used."""
 
-_EVERY = 16  # quick requests, of which one is measured: as many as `Resident.is_sampled` takes
+_EVERY = 16  # quick requests, of which one is measured: `Resident.is_sampled`
+_REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _DRAWN = 256  # tenants of a request for many, that are charged for all of them
 
 
@@ -60,17 +61,18 @@ class Accounts:
     """Counts by tenant; used on the event loop.
 
     Args:
-        most: tenants with an account of their own in each period; 0: all are counted together.
+        most: tenants with an account of their own in each period; 2 at least.
         clock_s: seconds since the epoch; a parameter so that tests can move it.
 
     Attributes:
         now: the table of the period under way, by user id.
         others: of that period, of tenants that have no account.
+        sampled: whether the quick answer under way is the one of 16 that is measured.
         forgotten: called with each period that is given up.
 
     Example:
         >>> accounts = Accounts()
-        >>> accounts.answered("ann", 200, 0.0004)
+        >>> accounts.ended("ann", 200, 0.0004)
         >>> accounts.spent("ann", 0.0001)
         >>> [(user_id, found.requests, found.cpu_s) for user_id, found in accounts.heaviest(By.CPU, 10)]
         [('ann', 1, 0.0001)]
@@ -82,7 +84,10 @@ class Accounts:
         self._began_s = clock_s()
         self._last = Period(self._began_s, {}, Account())
         self.now: dict[str, Account] = {}
+        self._find = self.now.get
+        self._busy: list[tuple[str, Account]] = []  # of this second
         self.others = Account()
+        self.sampled = False
         self.forgotten: Callable[[Period], None] = lambda _: None
 
     @property
@@ -90,31 +95,46 @@ class Accounts:
         """When the earlier of the two periods began, in seconds since the epoch."""
         return self._last.began_s
 
-    def answered(self, user_id: str, status: int, seconds: float) -> None:
-        """Count a quick answer to a request for a tenant: a dict lookup and an addition."""
-        account = self.now.get(user_id)
+    def spent(self, user_id: str, model_s: float, requests: int = 0) -> None:
+        """Charge CPU seconds of a model to its tenant, and count requests: a dict lookup and additions."""
+        account = self._find(user_id)
         if account is None:
             account = self._open(user_id)
-        count = account.requests = account.requests + 1
-        if status >= 400:
+        if not account.busy_s:
+            self._busy.append((user_id, account))
+        account.busy_s += model_s + _REQUEST_S
+        account.cpu_s += model_s
+        account.requests += requests
+
+    def recorded(self, user_id: str, status: int, seconds: float) -> None:
+        """Record what is not usual of a quick answer: that it is an error, or that it is the sample.
+
+        A request that was answered with 200 is counted by `spent`. A refusal has no latency of interest.
+        """
+        account = self._find(user_id) or self._open(user_id)
+        if status != 200:
+            account.requests += 1
             account.failed(status)
-        if count % _EVERY == 1:
+        else:
+            self.sampled = False
             account.took(seconds, _EVERY)
 
     def ended(self, user_id: str, status: int, seconds: float) -> None:
         """Count any other answer, with its latency."""
-        account = self.now.get(user_id) or self._open(user_id)
+        account = self._find(user_id) or self._open(user_id)
         account.requests += 1
         account.took(seconds)
         if status >= 400:
             account.failed(status)
 
-    def spent(self, user_id: str, cpu_s: float) -> None:
-        """Charge CPU seconds of a model to its tenant."""
-        account = self.now.get(user_id)
-        if account is None:
-            account = self._open(user_id)
-        account.cpu_s += cpu_s
+    def busy_s(self) -> dict[str, float]:
+        """Return the CPU seconds by tenant since the last call, with what the server does for requests."""
+        found: dict[str, float] = {}
+        for user_id, account in self._busy:
+            found[user_id] = found.get(user_id, 0.0) + account.busy_s
+            account.busy_s = 0.0
+        self._busy.clear()
+        return found
 
     def together(self, users: Sequence[str], counts: Sequence[int], row_s: float) -> None:
         """Count a request for many tenants as one request of each.
@@ -129,15 +149,16 @@ class Accounts:
         step = -(-len(users) // _DRAWN) or 1
         for place in range(randrange(step), len(users), step):  # noqa: S311 - chance, not a secret
             user_id = users[place]
-            account = self.now.get(user_id) or self._open(user_id)
+            account = self._find(user_id) or self._open(user_id)
             account.requests += step
             account.cpu_s += counts[place] * row_s * step
 
     def turn(self) -> Period:
         """Begin a new period, forget the one before the last, and return what has just ended."""
         self.forgotten(self._last)
-        self._last = Period(self._began_s, self.now, self.others)
-        self.now, self.others, self._began_s = {}, Account(), self._clock_s()
+        self._last = Period(self._began_s, self.now.copy(), self.others)
+        self.now.clear()
+        self.others, self._began_s = Account(), self._clock_s()
         return self._last
 
     def heaviest(self, by: By, limit: int) -> list[tuple[str, Account]]:
@@ -168,8 +189,6 @@ class Accounts:
     def _open(self, user_id: str) -> Account:
         if len(self.now) >= self._most:
             self._purge()
-            if not self._most:
-                return self.others
         account = self.now[user_id] = Account()
         return account
 
@@ -184,6 +203,8 @@ class Accounts:
         weighed = sorted(((share(account), user_id) for user_id, account in self.now.items()), reverse=True)
         for _, user_id in weighed[len(weighed) // 2 :]:
             self.others.add(self.now.pop(user_id))
+        if len(self._busy) > 2 * self._most:  # nobody asks who is busy
+            self.busy_s()
 
 
 def _sum(*accounts: Account | None) -> Account:

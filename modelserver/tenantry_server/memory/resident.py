@@ -53,6 +53,11 @@ class Resident:
         self._calls = (self._calls + 1) & 15
         return self._calls == 0
 
+    def charged_s(self) -> float:
+        """Return `spent_s`, which is charged to a user now, and start again."""
+        spent_s, self.spent_s = self.spent_s, 0.0
+        return spent_s
+
     def took(self, call_s: float) -> None:
         """Update `call_s` with one more measured call; a single outlier changes little."""
         known = self.call_s

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tenantry_server.accounts.accounts import Accounts
 
-_REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _WINDOW_S = 1.0
 _WORTH_A_MENTION = 0.05  # of a core
 _MENTIONED = 20
@@ -33,14 +32,13 @@ class LoadMeter:
         self._cpu_s = cpu_s
         self._began_s = clock_s()
         self._cpu_began_s = cpu_s()
-        self._spent: dict[str, float] = {}
+        self._together: dict[str, float] = {}
         self._load = 0.0
         self._busiest: Mapping[str, float] = {}
         self.accounts = Accounts()
 
     def spent(self, user_id: str, model_s: float) -> None:
         """Count a request of this user, whose model took so many seconds of a core."""
-        self._spent[user_id] = self._spent.get(user_id, 0.0) + model_s + _REQUEST_S
         self.accounts.spent(user_id, model_s)
 
     def spent_together(self, users: Sequence[str], counts: Sequence[int], row_s: float) -> None:
@@ -55,7 +53,7 @@ class LoadMeter:
             row_s: the seconds of a core for one row.
         """
         self.accounts.together(users, counts, row_s)
-        spent, least = self._spent, sum(counts) * _WORTH_COUNTING
+        spent, least = self._together, sum(counts) * _WORTH_COUNTING
         if max(counts, default=0) < least:
             return
         for user_id, count in zip(users, counts, strict=True):
@@ -81,8 +79,11 @@ class LoadMeter:
             return
         cpu_s = self._cpu_s()
         self._load = round(min(1.0, (cpu_s - self._cpu_began_s) / window_s), 3)
-        shares = ((spent_s / window_s, user_id) for user_id, spent_s in self._spent.items())
+        busy_s = self.accounts.busy_s()
+        for user_id, spent_s in self._together.items():
+            busy_s[user_id] = busy_s.get(user_id, 0.0) + spent_s
+        shares = ((spent_s / window_s, user_id) for user_id, spent_s in busy_s.items())
         top = heapq.nlargest(_MENTIONED, (each for each in shares if each[0] >= _WORTH_A_MENTION))
         self._busiest = {user_id: round(share, 3) for share, user_id in top}
-        self._spent = {}
+        self._together = {}
         self._began_s, self._cpu_began_s = now_s, cpu_s

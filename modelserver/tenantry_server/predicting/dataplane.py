@@ -53,8 +53,7 @@ class DataPlane:
         quotas: of users; None: nobody has any.
 
     Attributes:
-        meter: the cost of its predictions.
-        quotas: as given.
+        meter, quotas: the cost of its predictions; the quotas that were given.
     """
 
     def __init__(
@@ -79,14 +78,16 @@ class DataPlane:
     def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
         """Score without waiting for anything, where possible; None: call `predict`.
 
-        That is possible where the user's model is known and in memory, only computes, was quick before,
-        and the rows are few.
+        Possible where the user's model is in memory, only computes, was quick, and the rows are few.
 
         Raises:
             ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed, QuotaExceeded: as `predict`.
         """
         found = self.find_quick(user_id)
-        return None if found is None else self.score_quick(user_id, found, payload)
+        answer = None if found is None else self.score_quick(user_id, found, payload)
+        if found is not None and answer is not None:
+            self.meter.spent(user_id, found[1].call_s)
+        return answer
 
     def find_quick(self, user_id: str) -> tuple[str, Resident] | None:
         """Return the model that `predict_now` would ask, and its model id; None: there is none.
@@ -109,17 +110,17 @@ class DataPlane:
         return self._info.peek(user_id) is not None
 
     def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
-        """Do `predict_now` with the model that `find_quick` found."""
+        """Do `predict_now` with the model that `find_quick` found, and charge it to nobody."""
         model_id, resident = found
         if not forecasting.is_quick(resident.model, payload):
             return None
         self.quotas.take(user_id, rows=len(payload))
-        self.meter.spent(user_id, resident.call_s)
         if not resident.is_sampled():
             return Answer(score(resident.model, payload), model_id)
         began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
         predictions = score(resident.model, payload)
         resident.took(time.thread_time() - began_s)
+        self.meter.accounts.sampled = True
         return Answer(predictions, model_id)
 
     def pace(self, user_id: str) -> Pace:
@@ -281,8 +282,7 @@ class DataPlane:
         try:
             return await self._lanes.predict(model_id, resident, payload)
         finally:  # a call that failed has cost as much
-            self.meter.spent(user_id, resident.spent_s)
-            resident.spent_s = 0.0
+            self.meter.spent(user_id, resident.charged_s())
 
     def _forget(self, model_id: str, resident: Resident) -> None:
         """Drop a model whose worker is gone, or makes others wait; the next load finds another place."""

@@ -83,7 +83,8 @@ class FastPath:
         self._gate = gate
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
-        self._account = plane.meter.accounts.answered
+        self._accounts = plane.meter.accounts
+        self._spent = plane.meter.accounts.spent
         self._json = _start("application/json")
         self._server = f"\r\n{headers.SERVER}: {server_id}"
         self._fleet_map = fleet_map
@@ -183,6 +184,7 @@ class FastPath:
         if content is None:
             return None
         whole = self._whole(f"{about}{headers.value_of(found[0])}", content)
+        self._spent(user_id, found[1].call_s, 1)
         return self._counted(whole, 200, user_id, began_s)
 
     def _refused(self, target: Target) -> bytes | None:
@@ -215,7 +217,8 @@ class FastPath:
     def _counted(self, answer: bytes, status: int, user_id: str, began_s: float) -> bytes:
         seconds = time.perf_counter() - began_s
         self._answered(status, seconds)
-        self._account(user_id, status, seconds)
+        if status != 200 or self._accounts.sampled:
+            self._accounts.recorded(user_id, status, seconds)
         if _ROOT.isEnabledFor(logging.DEBUG):
             log.debug("predict", user=user_id, status=status, ms=round(seconds * 1e3, 2))
         return answer

@@ -74,8 +74,11 @@ def count(plane: DataPlane, request: web.Request, status: int, seconds: float) -
     user_id = request.get(USER)
     if user_id is None or status in _NOT_COUNTED:
         return
-    if status == 200 or _is_declared(plane, user_id):
-        plane.meter.accounts.ended(user_id, status, seconds)
+    if status != 200:
+        if not _is_declared(plane, user_id):
+            return
+        plane.meter.spent(user_id, 0.0)  # what is answered is charged where it is computed
+    plane.meter.accounts.ended(user_id, status, seconds)
 
 
 def _is_declared(plane: DataPlane, user_id: str) -> bool:

@@ -19,7 +19,7 @@ def test_below_the_bound_every_count_is_exact() -> None:
     asked = Counter(f"user-{int(dice.paretovariate(0.5)) % 100}" for _ in range(5000))
     for user_id, times in asked.items():
         for _ in range(times):
-            accounts.answered(user_id, 200, 0.0003)
+            accounts.spent(user_id, 1e-6, 1)
     assert counted(accounts) == {**asked, "": 0}
     best = [user_id for user_id, _ in accounts.heaviest(By.REQUESTS, 5)]
     assert [asked[user_id] for user_id in best] == [times for _, times in asked.most_common(5)]
@@ -28,7 +28,7 @@ def test_below_the_bound_every_count_is_exact() -> None:
 def test_each_order_has_its_own_first() -> None:
     accounts = Accounts()
     for _ in range(9):
-        accounts.answered("asks", 200, 0.001)
+        accounts.spent("asks", 0.0, 1)
     for status in (500, 504, 422, 429):
         accounts.ended("fails", status, 0.1)
     accounts.ended("computes", 200, 0.1)
@@ -41,7 +41,7 @@ def test_each_order_has_its_own_first() -> None:
 def test_beyond_the_bound_the_table_stays_small_and_the_totals_stay_true() -> None:
     accounts, dice = Accounts(most=100), random.Random(2)  # noqa: S311 - the same each time
     for _ in range(20_000):
-        accounts.answered(f"user-{dice.randrange(5000)}", 200, 0.001)
+        accounts.spent(f"user-{dice.randrange(5000)}", 1e-6, 1)
         assert len(accounts.now) <= 100
     assert sum(counted(accounts).values()) == 20_000
     assert counted(accounts)[""] > 0
@@ -62,25 +62,22 @@ def test_who_does_more_than_six_parts_of_the_bound_is_never_given_up(heavy: By) 
     assert account.requests == 3000
 
 
-def test_no_table_at_all_counts_everybody_together() -> None:
-    accounts = Accounts(most=0)
-    accounts.answered("ann", 200, 0.001)
-    accounts.ended("bob", 500, 0.001)
-    accounts.spent("bob", 0.5)
-    accounts.together(["ann", "bob"], [1, 1], 0.25)
-    assert accounts.heaviest(By.REQUESTS, 10) == []
-    others = accounts.of_others()
-    assert (others.requests, others.errors, others.cpu_s) == (4, 1, 1.0)
-
-
 def test_of_quick_answers_a_sixteenth_is_measured_and_stands_for_all() -> None:
     accounts = Accounts()
-    for _ in range(160):
-        accounts.answered("ann", 200, 0.0003)
+    for number in range(160):
+        accounts.sampled = number % 16 == 0
+        accounts.spent("ann", 1e-6, 1)
+        if accounts.sampled:
+            accounts.recorded("ann", 200, 0.0003)
+            assert not accounts.sampled
     accounts.ended("ann", 200, 0.3)
     latencies = accounts.of_user("ann").latencies
     assert latencies is not None
     assert sorted(latencies)[-2:] == [1, 160]
+    assert accounts.of_user("ann").requests == 161
+    accounts.recorded("ann", 429, 0.0003)
+    assert accounts.of_user("ann").limited == 1
+    assert accounts.of_user("ann").requests == 162
 
 
 def test_a_request_for_few_tenants_is_exact() -> None:
@@ -109,11 +106,11 @@ def test_two_periods_are_shown_and_the_one_before_is_handed_out() -> None:
     accounts = Accounts(clock_s=lambda: now_s)
     gone: list[float] = []
     accounts.forgotten = lambda period: gone.append(period.began_s)
-    accounts.answered("ann", 200, 0.001)
+    accounts.spent("ann", 1e-6, 1)
     now_s = 2000.0
     first = accounts.turn()
     assert (first.began_s, first.tenants["ann"].requests) == (1000.0, 1)
-    accounts.answered("ann", 200, 0.001)
+    accounts.spent("ann", 1e-6, 1)
     assert (accounts.since_s, accounts.of_user("ann").requests) == (1000.0, 2)
     now_s = 3000.0
     assert accounts.turn().tenants["ann"].requests == 1

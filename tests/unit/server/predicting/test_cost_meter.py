@@ -74,4 +74,4 @@ def test_rows_of_one_request_count_where_a_user_has_many_of_them(clocks: Clocks)
     meter.spent_together(users, [1] * 1000, 1e-4)
     clocks.passed(1.0)
     assert meter.busiest == {"busy": 0.1}
-    assert meter._spent == {}
+    assert meter._together == {}
