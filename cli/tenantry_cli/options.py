@@ -43,7 +43,7 @@ def log_level(command: _F) -> _F:
     return click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
-        help="Requests are logged at debug. [TENANTRY_LOG_LEVEL; default: info]",
+        help="debug, info, warning or error. [TENANTRY_LOG_LEVEL; default: info]",
     )(command)
 
 

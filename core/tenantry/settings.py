@@ -53,7 +53,9 @@ class CommonSettings(BaseSettings):
         description="SQL registry: sqlite:///PATH for one machine, postgresql://… for several.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Requests are logged at debug, one line each."
+        default="info",
+        description="What is logged: debug, info, warning or error. Requests have a log of their own, "
+        "TENANTRY_ACCESS_LOG.",
     )
     namespace: str | None = Field(
         default=None,

@@ -1,6 +1,5 @@
 """The aiohttp application: its routes, and what all answers have in common."""
 
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -206,9 +205,6 @@ def _errors_as_json(
             metrics.answered(response.status, seconds)
             if not forwarded:
                 tenants.count(way.plane, request, response.status, seconds)
-            if logging.getLogger().isEnabledFor(logging.DEBUG):
-                ms = round(seconds * 1e3, 2)
-                log.debug("predict", path=request.path, status=response.status, ms=ms)
         return response
 
     return middleware

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from tenantry import tls
 from tenantry.errors import InvalidSetting, RegistryUnavailable
+from tenantry.processes import logs
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import (
     exit_now,
@@ -39,7 +40,7 @@ from tenantry_server.shards.drain import until_forgotten, until_handed_over
 from tenantry_server.tracing import requests
 from tenantry_server.tracing.opening import Tracing
 from tenantry_server.tracing.opening import opened as tracing_of
-from tenantry_server.wire import connections
+from tenantry_server.wire import access_log, connections
 from tenantry_server.wire.listening import Port
 from tenantry_server.workers.pool import Pool
 
@@ -129,17 +130,18 @@ async def _serve(
     else:
         surroundings.hold_to_one_core()
         surroundings.keep()
+    logged = access_log.of_setting(settings.access_log, logs.quick_writer("request"))
     # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
     runner = web.AppRunner(
         parts.app,
-        access_log=None,
+        **access_log.for_aiohttp(logged),
         handler_cancellation=True,
         shutdown_timeout=settings.shutdown_s,
         keepalive_timeout=connections.KEEPALIVE_S,
     )
     await runner.setup()
     if runner.server is not None:
-        parts.app[FAST_PATH].install(runner.server)
+        parts.app[FAST_PATH].install(runner.server, logged)
         if tracing is not None:
             requests.install(runner.server, tracing.sampler)
     await own.accept(runner)

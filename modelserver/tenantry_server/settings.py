@@ -11,6 +11,7 @@ from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
 from tenantry_server.roles import RoleSettings
 from tenantry_server.tracing.opening import Traces
+from tenantry_server.wire.access_log import FORM as ACCESS_LOG
 from tenantry_server.workers.child.sandbox import Mode
 
 
@@ -93,6 +94,12 @@ class ServerSettings(RoleSettings):
         description="Port of the Open Inference Protocol over gRPC (`pip install 'tenantry[grpc]'`), on "
         "the same host; 0: one that the system chooses, which the log names. Unset: none. The servers of "
         "`tenantry up` share it.",
+    )
+    access_log: str = Field(
+        default="off",
+        description="The access log, one line for each request: off, as the proxies before a fleet log "
+        "already; errors: of 400 and more; sample:0.01: these, and that share of the others; all.",
+        **ACCESS_LOG,
     )
     max_batch_rows: int = Field(
         default=100_000,

@@ -1,6 +1,6 @@
 """A model that can't be kept or called here: memory, and processes that it ended."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tenantry.errors.base import TenantryError
 

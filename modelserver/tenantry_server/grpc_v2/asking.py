@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from tenantry_server.wire import access_log
+
 _MAX_HEAD_BYTES = 1 << 16
 _IDLE = 64  # connections kept; one more is made where all of them are in use
 _LENGTH = b"\r\ncontent-length:"
@@ -128,8 +130,8 @@ class _Connection(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._closed
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002 - asyncio's
-        return default
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return "grpc" if name == access_log.PROTOCOL else default
 
     def get_write_buffer_size(self) -> int:
         return 0

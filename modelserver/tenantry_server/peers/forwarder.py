@@ -177,7 +177,8 @@ class Forwarder:
         if answer is None:
             return None
         self._learn(user_id, answer)
-        return WholeAnswer(answer.passed_on(self._hop_line), len(answer.body), answer.status)
+        wire = answer.passed_on(self._hop_line)
+        return WholeAnswer(wire, len(answer.body), answer.status, passed_on=True)
 
     def _learn(self, user_id: str, answer: PeerAnswer) -> None:
         if answer.status == 429:

@@ -6,14 +6,12 @@ then its body is not even parsed. Everything else goes to aiohttp unchanged, and
 byte for byte but for the date.
 """
 
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
 
-import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
 from tenantry import TenantryError
@@ -26,12 +24,11 @@ from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
 from tenantry_server.wire import error_responses, headers, refusals
+from tenantry_server.wire.access_log import AccessLog
 from tenantry_server.wire.answers import WholeAnswer
 from tenantry_server.wire.asked import USER
 from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
 from tenantry_server.wire.plain_connection import PlainServer
-
-log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others
 _NATIVE, _V2 = int(Form.NATIVE), int(Form.V2)  # an enum's members take longer to get at than to compare
@@ -45,7 +42,6 @@ _WORDS = {
     Form.V1: error_responses.kserve,
     Form.V2: error_responses.kserve,
 }
-_ROOT = logging.getLogger()
 _NAME = "([A-Za-z0-9._~@:+-]+)"
 _PREDICTION = re.compile(f"/predict/{_NAME}|/v1/models/{_NAME}:predict|/v2/models/{_NAME}/infer")
 _Handler = Callable[[Any], Awaitable[web.StreamResponse]]
@@ -92,9 +88,18 @@ class FastPath:
         self._end = ""  # the same with its date
         self._date_until_s = 0.0
 
-    def install(self, server: web.Server) -> None:
-        """Stand before the application of `server`, which has no connections yet."""
-        PlainServer.take_over(server, self, wants_certificates=self._gate.wants_certificates)
+    def install(self, server: web.Server, access_log: AccessLog | None = None) -> None:
+        """Stand before the application of `server`, which has no connections yet.
+
+        Args:
+            access_log: gets the requests that are answered here; aiohttp has those of the application.
+        """
+        PlainServer.take_over(
+            server,
+            self,
+            wants_certificates=self._gate.wants_certificates,
+            connecting=None if access_log is None else access_log.connection,
+        )
         if self._forwarder is not None:
             server.request_handler = self._passing_on(server.request_handler, self._forwarder)
         server.request_handler = refusals.knowing_expectations(server.request_handler)
@@ -219,8 +224,6 @@ class FastPath:
         self._answered(status, seconds)
         if status != 200 or self._accounts.sampled:
             self._accounts.recorded(user_id, status, seconds)
-        if _ROOT.isEnabledFor(logging.DEBUG):
-            log.debug("predict", user=user_id, status=status, ms=round(seconds * 1e3, 2))
         return answer
 
     def _v2(self, user_id: str, found: Any, block: Block, body: bytes) -> tuple[bytes | None, str]:

@@ -11,6 +11,7 @@ of `web.Server`, that its class may be changed, `_loop`, `_kwargs` and `requests
 """
 
 import asyncio
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Protocol
 
@@ -42,29 +43,37 @@ class PlainServer(web.Server):
 
     Attributes:
         answering: what answers.
+        connecting: makes a connection, as PlainConnection does.
         heads: the headers that are known to be plain.
         holding: the connections whose request has not arrived whole, held back from aiohttp.
         wants_certificates: whether other servers have to show a certificate.
     """
 
     answering: Answering
+    connecting: "Callable[..., PlainConnection]"
     heads: Heads
     holding: "dict[PlainConnection, None]"
     wants_certificates: bool
 
     @classmethod
     def take_over(
-        cls, server: web.Server, answering: Answering, *, wants_certificates: bool = False
+        cls,
+        server: web.Server,
+        answering: Answering,
+        *,
+        wants_certificates: bool = False,
+        connecting: "Callable[..., PlainConnection] | None" = None,
     ) -> None:
         """Make a server that an application made, and that has no connections yet, one of these."""
         server.__class__ = cls
         if isinstance(server, cls):  # to the type checker it is still what it was
             server.answering, server.heads, server.holding = answering, Heads(), {}
             server.wants_certificates = wants_certificates
+            server.connecting = connecting or PlainConnection
 
     def __call__(self) -> web.RequestHandler:
         """Make a connection."""
-        return PlainConnection(self, loop=self._loop, **self._kwargs)
+        return self.connecting(self, loop=self._loop, **self._kwargs)
 
     def hold(self, connection: "PlainConnection") -> None:
         """Let a request that has not arrived whole go to aiohttp soon, unless its rest comes first."""
@@ -88,11 +97,12 @@ class PlainConnection(refusals.Connection):
     connection for itself.
     """
 
-    __slots__ = ("_following", "_head", "_held", "_left", "_pieces", "_server", "_stranger")
+    __slots__ = ("_answering", "_following", "_head", "_held", "_left", "_pieces", "_server", "_stranger")
 
     def __init__(self, server: PlainServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._server = server
+        self._answering = server.answering
         self._following = True
         self._head = b""  # the part of a head that aiohttp has
         self._left = 0  # bytes of a body that aiohttp waits for
@@ -140,14 +150,14 @@ class PlainConnection(refusals.Connection):
             return False
         at += len(END)
         block = server.heads.find(data[target.block_at : at])
-        if block is None or block.body_bytes > server.answering.most_bytes:
+        if block is None or block.body_bytes > self._answering.most_bytes:
             return False
         if self._stranger and block.proof is not None:
             return False
         missing = at + block.body_bytes - len(data)
         if missing:
             return missing > 0 and self._hold(data)
-        answer = server.answering.answer(target, block, data[at:])
+        answer = self._answering.answer(target, block, data[at:])
         if answer is None:
             return False
         self._write(answer)

@@ -39,6 +39,7 @@ from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
+from tenantry_server.wire.access_log import AccessLog, for_aiohttp
 
 
 class Silent(ServerRegistry):
@@ -99,6 +100,7 @@ class Node:
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
         view = FleetView(self.table, self.peers, self.plane)
         self.quotas.share = view.share
+        self.access_log: AccessLog | None = settings.get("access_log", lambda _: None)(server_id)
         self.forwarder = Forwarder(
             view,
             self.peers,
@@ -131,16 +133,25 @@ class Node:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def server(self) -> web.Server:
+        """What makes its end of a connection."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        return self._runner.server
+
+    @property
     def counts(self) -> dict[str, int]:
         """What became of the requests that it passed on."""
         return {str(result): count for result, count in self.forwarder.counts.items() if count}
 
     async def start(self) -> None:
         """Listen; on the same port again where it was stopped before."""
-        runner = web.AppRunner(self.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            self.app, **for_aiohttp(self.access_log), handler_cancellation=True, shutdown_timeout=0.1
+        )
         await runner.setup()
         assert runner.server is not None
-        self.app[FAST_PATH].install(runner.server)
+        self.app[FAST_PATH].install(runner.server, self.access_log)
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
         self.port = runner.addresses[0][1]
         self.fleet_map.endpoint = self.url
