@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tenantry.errors.artifacts import ModelTooLarge
 from tenantry.errors.base import TenantryError
+from tenantry.errors.models import ModelTooLarge
 
 
 class InvalidRequest(TenantryError):
