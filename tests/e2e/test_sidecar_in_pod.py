@@ -35,8 +35,6 @@ from tests.support.processes.child_process import Child
 from tests.support.processes.fleet import Fleet
 from tests.support.waiting import until
 
-pytest.importorskip("tenantry_server.sidecar")
-
 EXAMPLE = ROOT / "examples" / "sidecar"
 USER = "store-042"
 HOST = "127.0.0.1"
