@@ -1,4 +1,4 @@
-"""`python -m benchmarks.shards`: a server joins, very many tenants, the extra hop, and more servers."""
+"""`python -m benchmarks.shards`: a server joins, very many tenants, extra hops, more servers, sidecars."""
 
 import argparse
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.operator.report import Row, show
 from benchmarks.serving.report import heading
-from benchmarks.shards import crowd, hop, join, locality
+from benchmarks.shards import beside, crowd, hop, join, locality
 
 
 def main() -> None:
@@ -23,13 +23,16 @@ def main() -> None:
     parser.add_argument(
         "--crowd", type=int, default=100_000, help="of the map and the start; default 100000"
     )
-    parser.add_argument("--only", choices=["join", "crowd", "hop", "locality"], help="one part of it")
+    parser.add_argument(
+        "--only", choices=["join", "crowd", "hop", "locality", "beside"], help="one part of it"
+    )
     given = parser.parse_args()
     parts: dict[str, Callable[[Path], list[Row]]] = {
         "join": lambda folder: join.join(folder, given.tenants),
         "crowd": lambda folder: crowd.crowd(folder, given.crowd),
         "hop": hop.hop,
         "locality": lambda folder: locality.locality(folder, given.tenants),
+        "beside": lambda folder: beside.beside(folder, given.tenants),
     }
     print(heading(), flush=True)
     for name, part in parts.items():
