@@ -30,6 +30,8 @@ def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"tenantry", "tenantry_operator", "tenantry_server", "tenantry_cli", "tenantry_airflow"}
     assert "tenantry/registry/migrations/versions/0001_first_tables.py" in names
+    page = "tenantry_operator/ui"
+    assert {f"{page}/assets/page.css", f"{page}/templates/page.html"} <= set(names)
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 
 

@@ -12,7 +12,7 @@ from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
 from tenantry_operator.settings import Ui
 from tenantry_operator.ui.door import Door
-from tenantry_operator.ui.serving import serving
+from tenantry_operator.ui.serving import _is_there, serving
 from tenantry_operator.ui.site import Site
 from tenantry_operator.ui.stream import Streams
 from tests.support.operator.page_rig import PageRig
@@ -118,6 +118,19 @@ def test_streams_tell_of_changes_are_bounded_and_end_with_their_clients(port: in
         return b" 200 " in head
 
     until(follows_again, "a place is free again")
+
+
+def test_a_client_is_there_until_it_closes_whatever_else_it_sends() -> None:
+    """Else a quiet stream would keep its place until the next heartbeat."""
+    ours, client = socket.socketpair()
+    assert _is_there(ours)
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert _is_there(ours)
+    assert ours.recv(100).startswith(b"GET"), "it is left to be read"
+    client.close()
+    assert not _is_there(ours)
+    ours.close()
+    assert not _is_there(ours)
 
 
 def test_a_stream_ends_with_the_page(rig: PageRig) -> None:
