@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tenantry import challenges, proofs
 from tenantry.fleet_secrets import FleetSecrets
@@ -68,6 +68,11 @@ class Asker:
     def metrics(self, server: Server, key: str | None) -> Reply:
         """Ask for what a server counted since it started."""
         return self._ask(server, "GET", "/metrics", None, key, _SHORT_S)
+
+    def tenant(self, server: Server, user_id: str, key: str | None) -> Reply:
+        """Ask for what a server counted of one tenant."""
+        asked = quote(_named(user_id), safe="")
+        return self._ask(server, "GET", f"/tenants/top?user_id={asked}", None, key, _SHORT_S)
 
     def predict(
         self, server: Server, user_id: str, body: bytes, key: str | None, *, forecast: bool = False

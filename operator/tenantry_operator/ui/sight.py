@@ -3,19 +3,22 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import Claim, RegistryReader, Server, TenantBrowser, open_engine
-from tenantry_operator.ui.asking import Asker
+from tenantry_operator.ui.asking import Asker, NotAnswered, Reply
 
 _T = TypeVar("_T")
 _COUNTS_S = 2.0  # 10 to 50 ms of SQL at 100,000 tenants
 _VERSION_S = 1.0
 _MOST_CARDS, _LARGEST_CARD = 64, 128 << 10
+MOST_ASKED = 8
+"""Servers that are asked at once for what they counted of one tenant."""
 
 
 class Recent(Generic[_T]):
@@ -65,6 +68,7 @@ class Sight:
         self._version = Recent(self._look, _VERSION_S)
         self._cards: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(MOST_ASKED, "page")
 
     def counts(self) -> Mapping[str, int]:
         """Return how many TenantModels have each reason, of the last two seconds."""
@@ -105,8 +109,20 @@ class Sight:
                 self._cards.popitem(last=False)
         return reply.body
 
+    def counted(self, user_id: str, servers: Sequence[Server], key: str | None) -> list[Reply]:
+        """Return what servers counted of a tenant, of those that answered; all are asked at once."""
+
+        def ask(server: Server) -> Reply | None:
+            try:
+                return self.asker.tenant(server, user_id, key)
+            except NotAnswered:
+                return None
+
+        return [reply for reply in self._threads.map(ask, servers) if reply is not None]
+
     def close(self) -> None:
         """Close the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
     def _look(self) -> str:

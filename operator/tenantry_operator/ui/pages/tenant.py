@@ -1,7 +1,7 @@
 """One tenant: what answers, why it is not Ready and what to do, where it is, and a prediction to try."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tenantry import ModelId
 from tenantry.manifest.status import READY
@@ -12,7 +12,7 @@ from tenantry_operator.ui.asking import NotAnswered, Reply, order
 from tenantry_operator.ui.door import TOKEN
 from tenantry_operator.ui.messages import Refusal, address, pretty
 from tenantry_operator.ui.pages import tenants, trial, usage, words
-from tenantry_operator.ui.sight import Sight
+from tenantry_operator.ui.sight import MOST_ASKED, Sight
 from tenantry_operator.ui.templating import NOTHING, Html, joined, render
 
 _LONGEST_ANSWER = 20_000  # characters
@@ -26,7 +26,7 @@ def page(sight: Sight, claim: Claim, key: str | None, token: str) -> Html:
         token: proves that the form is this page's.
     """
     form, problem = _form(sight, claim, key)
-    return _page(sight, claim, _trial(claim, form, token, problem, NOTHING))
+    return _page(sight, claim, key, _trial(claim, form, token, problem, NOTHING))
 
 
 def answered(
@@ -47,7 +47,7 @@ def answered(
             answer = _answer(*_ask(sight, claim, body, key, is_forecast=form.is_forecast))
         except (trial.Unfit, NotAnswered) as error:
             answer = _failed(str(error))
-    return _page(sight, claim, _trial(claim, trial.filled(form, given), token, problem, answer))
+    return _page(sight, claim, key, _trial(claim, trial.filled(form, given), token, problem, answer))
 
 
 def find(sight: Sight, uid: str) -> Claim:
@@ -62,14 +62,14 @@ def find(sight: Sight, uid: str) -> Claim:
     return claim
 
 
-def _page(sight: Sight, claim: Claim, attempt: Html) -> Html:
+def _page(sight: Sight, claim: Claim, key: str | None, attempt: Html) -> Html:
     return render(
         "tenant.page",
         user=claim.user_id or f"{claim.namespace}/{claim.name}",
         title=f"{claim.namespace}/{claim.name}",
         state=_state(claim),
         versions=_versions(sight, claim),
-        figures=_figures(sight, claim),
+        figures=_figures(sight, claim, key),
         attempt=attempt,
     )
 
@@ -162,17 +162,39 @@ def _reports(sight: Sight, user_id: str) -> list[Html]:
     ]
 
 
-def _figures(sight: Sight, claim: Claim) -> Html:
+def _figures(sight: Sight, claim: Claim, key: str | None) -> Html:
     if claim.user_id is None:
         return NOTHING
     owner = sight.owner(claim.user_id)
     servers = sight.registry.servers()
     figures = [usage.Figure("Shard", str(shard_of(claim.user_id)))]
-    shown = joined(figure(each) for each in [*figures, *usage.of_tenant(claim.user_id, servers)])
+    figures += usage.of_tenant(claim.user_id, servers)
+    figures += _counted(sight, claim.user_id, order(servers, owner), key)
+    shown = joined(figure(each) for each in figures)
     if owner is None:
         return render("tenant.figures", owner=render("tenant.no_owner"), figures=shown)
     link = render("tenant.owner", href=address("servers", owner), server=owner)
     return render("tenant.figures", owner=link, figures=shown)
+
+
+def _counted(sight: Sight, user_id: str, servers: Sequence[Server], key: str | None) -> list[usage.Figure]:
+    """Return what servers counted of the tenant, or why that is not known."""
+    asked = servers[:MOST_ASKED]
+    try:
+        replies = sight.counted(user_id, asked, key)
+        known = [reply.body for reply in replies if reply.status == 200]
+        if any(reply.status == 403 for reply in replies):
+            return [
+                usage.Figure(
+                    "Requests", "not shown", "servers tell it with TENANTRY_OPEN_LISTS, or to a key"
+                )
+            ]
+        figures = usage.counted(user_id, known)
+    except ValueError as error:
+        return [usage.Figure("Requests", "not known", str(error))]
+    if len(known) < len(servers):
+        figures.append(usage.Figure("Counted by", f"{len(known)} of {len(servers)} servers"))
+    return figures
 
 
 def figure(shown: usage.Figure) -> Html:

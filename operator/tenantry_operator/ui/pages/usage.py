@@ -1,16 +1,20 @@
-"""How much a tenant, and a server, is asked for: what servers tell today.
+"""How much a tenant, and a server, is asked for: what servers tell.
 
-The one place to add to where servers learn to tell more of a tenant: `of_tenant` returns what the page
-shows, a title and a value each, whatever the source is.
+What an answer of a server holds is read by its types: it may be of another release, or a stranger's.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry.registry import Server
 from tenantry_operator.ui.pages import words
+
+_COUNTED = ("requests", "errors", "clientErrors", "serverErrors", "timeouts", "limited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,49 @@ def of_tenant(user_id: str, servers: Sequence[Server]) -> list[Figure]:
         return []
     where = ", ".join(f"{share:.1%} on {server_id}" for server_id, share in sorted(busy.items()))
     return [Figure("Processor", f"{sum(busy.values()):.1%} of a core", where)]
+
+
+def counted(user_id: str, answers: Sequence[bytes]) -> list[Figure]:
+    """Return requests, errors and times of a tenant, added up over servers; empty: none was counted.
+
+    Args:
+        answers: to `GET /tenants/top?user_id=…`, of one server each.
+
+    Raises:
+        ValueError: one is something else.
+    """
+    sums = dict.fromkeys(_COUNTED, 0.0)
+    up_to: dict[float, float] = {}
+    for answer in answers:
+        try:
+            _add(sums, up_to, user_id, json.loads(answer))
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"unknown answer ({type(error).__name__})") from None
+    if not sums["requests"]:
+        return []
+    kinds = {"clientErrors": "4xx", "serverErrors": "5xx", "timeouts": "timeouts", "limited": "over limits"}
+    shown = ", ".join(f"{words}: {sums[name]:,.0f}" for name, words in kinds.items() if sums[name])
+    figures = [
+        Figure("Requests", f"{sums['requests']:,.0f}", "in the last one to two hours"),
+        Figure("Errors", f"{sums['errors'] / sums['requests']:.2%}", shown),
+    ]
+    times = Served({}, up_to)
+    for title, share in (("Half of them within", 0.5), ("99 % within", 0.99)):
+        bound = times.within_s(share)
+        if bound is not None:
+            figures.append(Figure(title, _bound(bound, up_to)))
+    return figures
+
+
+def _add(sums: dict[str, float], up_to: dict[float, float], user_id: str, answer: Any) -> None:
+    bounds = [*(float(bound) for bound in answer["latencyBoundsSeconds"]), float("inf")]
+    for tenant in answer["tenants"]:
+        if tenant["userId"] == user_id:
+            for name in _COUNTED:
+                sums[name] += float(tenant[name])
+            counts = accumulate(float(count) for count in tenant["latency"]["counts"])
+            for bound, count in zip(bounds, counts, strict=True):
+                up_to[bound] = up_to.get(bound, 0.0) + count
 
 
 def read(metrics: str) -> Served:

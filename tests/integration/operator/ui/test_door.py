@@ -184,7 +184,11 @@ def test_the_page_is_no_proxy(rig: PageRig) -> None:
     assert "is not a user id that a server can be asked for" in page
     for path in (f"/ui/tenants/{uid}/load", "/ui/predict", "/ui/servers/server-0/workers", "/ui"):
         assert rig.post(path, ROWS | token).status == 404
-    assert {path for _, path, _, _ in rig.server.asked} <= {"/cards/ann", "/predict/ann"}
+    assert {path for _, path, _, _ in rig.server.asked} <= {
+        "/cards/ann",
+        "/predict/ann",
+        "/tenants/top?user_id=ann",
+    }
 
 
 def test_without_a_live_server_the_form_says_so(rig: PageRig) -> None:

@@ -258,3 +258,19 @@ def test_a_page_names_its_parts_for_screen_readers(rig: PageRig) -> None:
         for labelled in re.findall(r'aria-labelledby="([\w-]+)"', page):
             assert labelled in ids
         assert '<span id="live" role="status">' in page
+
+
+def test_requests_and_errors_of_a_tenant_are_those_that_servers_counted(rig: PageRig) -> None:
+    uid = rig.add("a+b", ready(model_id("a+b")), model_id=model_id("a+b"))
+    tenant = {"userId": "a+b", "requests": 1234, "errors": 0, "clientErrors": 0, "serverErrors": 0}
+    tenant |= {"timeouts": 0, "limited": 0, "latency": {"counts": [1234, 0]}}
+    counted = json.dumps({"latencyBoundsSeconds": [0.001], "tenants": [tenant]}).encode()
+    target = f"/ui/tenants/{uid}"
+    rig.server.answers["/tenants/top?user_id=a%2Bb"] = 200, {}, counted
+    page = page_of(rig.get(target))
+    assert "1,234" in page
+    assert "1.00 ms" in page
+    rig.server.answers["/tenants/top?user_id=a%2Bb"] = 403, {}, b"{}"
+    assert "TENANTRY_OPEN_LISTS" in page_of(rig.get(target))
+    rig.server.answers["/tenants/top?user_id=a%2Bb"] = 200, {}, b"[]"
+    assert "not known" in page_of(rig.get(target))

@@ -1,7 +1,10 @@
 """Reasons and figures in words."""
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from tenantry_operator.ui.pages import usage, words
 
@@ -39,3 +42,43 @@ def test_what_a_server_counted_is_read_from_its_metrics() -> None:
 
 def test_a_server_that_was_not_asked_yet_has_no_times() -> None:
     assert [each.title for each in usage.of_server(usage.read(""))] == ["Requests"]
+
+
+def _top(**over: object) -> bytes:
+    counted = {
+        "requests": 100,
+        "errors": 4,
+        "clientErrors": 3,
+        "serverErrors": 1,
+        "timeouts": 0,
+        "limited": 2,
+    }
+    tenant = {"userId": "ann", "latency": {"counts": [60, 39, 1]}} | counted | over
+    return json.dumps({"latencyBoundsSeconds": [0.001, 0.25], "tenants": [tenant]}).encode()
+
+
+def test_what_servers_counted_of_a_tenant_is_added_up() -> None:
+    figures = {each.title: each for each in usage.counted("ann", [_top(), _top()])}
+    assert figures["Requests"].value == "200"
+    assert figures["Errors"].value == "4.00%"
+    assert figures["Errors"].note == "4xx: 6, 5xx: 2, over limits: 4"
+    assert figures["Half of them within"].value == "1.00 ms"
+    assert figures["99 % within"].value == "250 ms"
+    assert usage.counted("ann", []) == usage.counted("bob", [_top()]) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        _top(requests="x"),
+        _top(latency=[]),
+        _top(latency={"counts": [1]}),
+    ],
+)
+def test_an_answer_of_another_form_is_said_so(answer: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        usage.counted("ann", [answer])
