@@ -51,7 +51,7 @@ def routes(server_id: str, accounts: Accounts, sizes: Sizes) -> list[web.RouteDe
     """
 
     async def top(request: web.Request) -> web.Response:
-        by, limit, user_id = _by(request), _limit(request), request.query.get("user_id")
+        by, limit, user_id = _by(request), _limit(request), _user(request)
         found, held = await asyncio.to_thread(_found, accounts, sizes, by, limit, user_id)
         document = {
             "serverId": server_id,
@@ -127,6 +127,13 @@ def _by(request: web.Request) -> By:
         return By(given)
     except ValueError:
         raise InvalidRequest(f"?by= must be one of {', '.join(By)}, got {short(given)}") from None
+
+
+def _user(request: web.Request) -> str | None:
+    given = request.query.get("user_id")
+    if given == "":
+        raise InvalidRequest("?user_id= is empty; leave it out to list the heaviest tenants")
+    return given
 
 
 def _limit(request: web.Request) -> int:
