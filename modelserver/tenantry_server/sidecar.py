@@ -41,7 +41,7 @@ from tenantry_server.sidecars import footprint, options, probes
 from tenantry_server.sidecars.beside import FollowedTable, KnownFleet, NoModels, ServerProblem, SidecarView
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 from tenantry_server.sidecars.options import SidecarOptions
-from tenantry_server.wire import connections
+from tenantry_server.wire import access_log, connections
 from tenantry_server.wire.listening import Port
 from tenantry_server.wire.secure_site import BACKLOG
 
@@ -154,9 +154,10 @@ async def serve(given: SidecarOptions, stop: asyncio.Event) -> None:
     own = Port(given.host, given.port, plain, head_s=given.read_timeout_s)
     async with aiohttp.ClientSession() as session:
         parts = assemble(given, session, stop)
+        logged = access_log.of_setting(given.access_log, logs.quick_writer("request"))
         runner = web.AppRunner(
             parts.app,
-            access_log=None,
+            **access_log.for_aiohttp(logged),
             handler_cancellation=True,
             shutdown_timeout=given.shutdown_s,
             keepalive_timeout=connections.KEEPALIVE_S,
@@ -165,7 +166,7 @@ async def serve(given: SidecarOptions, stop: asyncio.Event) -> None:
         await runner.setup()
         await probing.setup()
         if runner.server is not None:
-            parts.app[FAST_PATH].install(runner.server)
+            parts.app[FAST_PATH].install(runner.server, logged)
         if given.probe_port is not None:
             port = Port(
                 given.probe_host or _EVERYWHERE, given.probe_port, plain, head_s=given.read_timeout_s

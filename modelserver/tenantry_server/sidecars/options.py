@@ -30,6 +30,7 @@ class SidecarOptions:
 
     server_id: str
     log_level: str
+    access_log: str
     fleet_urls: list[str]
     host: str
     port: int
@@ -135,6 +136,7 @@ def of(settings: "ServerSettings") -> SidecarOptions:
     return SidecarOptions(
         server_id=settings.server_id,
         log_level=settings.log_level,
+        access_log=settings.access_log,
         fleet_urls=settings.fleet_urls(),
         host=settings.host,
         port=settings.port,
