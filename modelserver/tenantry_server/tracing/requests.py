@@ -57,10 +57,20 @@ class _Traced:
     def __init__(self, inner: Answering, sampler: Sampler) -> None:
         self._answer = inner.answer
         self._sampler = sampler
+        self._left = sampler.gap()
         self.most_bytes = inner.most_bytes
 
     def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
-        span = self._sampler.begin(block.traceparent, block.tracestate, is_hop=block.may_be_hop)
+        if block.traceparent is not None:
+            span = self._sampler.begin(block.traceparent, block.tracestate, is_hop=block.may_be_hop)
+        elif block.may_be_hop:
+            span = None
+        else:  # a coin for each request would cost ten times as much
+            self._left -= 1
+            if self._left:
+                return self._answer(target, block, body)
+            self._left = self._sampler.gap()
+            span = self._sampler.root()
         if span is None:
             return self._answer(target, block, body)
         held: list[Span] = []  # until it is known that this is the answer

@@ -1,12 +1,14 @@
 """Which requests are traced: OpenTelemetry's standard samplers, decided before a span is made."""
 
 from collections.abc import Callable, Mapping
+from math import log, log1p
 
 from tenantry.errors import InvalidSetting
 from tenantry_server.tracing.spans import CHANCE, Kind, Span
 from tenantry_server.tracing.traceparent import parent_of, state_of
 
 _ALL = 1 << 64
+_NEVER = 1 << 60
 _LOW = _ALL - 1
 _BASED = "parentbased_"
 _RATIO = "traceidratio"
@@ -48,6 +50,26 @@ class Sampler:
         self._ended = ended
         self._may_leave = may_leave
 
+    def gap(self) -> int:
+        """Return which of the requests that no caller traces is kept next: 1: the first.
+
+        Drawn once for many requests (geometrically distributed), it says the same as a coin for each.
+
+        Example:
+            >>> Sampler(1.0, follows=True, ended=print).gap()
+            1
+        """
+        if self._ratio >= 1.0:
+            return 1
+        if self._ratio <= 0.0:
+            return _NEVER
+        return min(_NEVER, 1 + int(log(1.0 - _random()) / log1p(-self._ratio)))
+
+    def root(self) -> Span | None:
+        """Return the span of a kept request that no caller traces; None: it can't be sent now."""
+        low = CHANCE.getrandbits(64) if self._ratio == 1.0 else int(_random() * self._below)
+        return self._span(CHANCE.getrandbits(64) << 64 | low or 1, 0, "")
+
     def begin(self, parent: str | None, state: str | None, *, is_hop: bool = False) -> Span | None:
         """Return the span of a request that begins; None: it is not traced.
 
@@ -57,10 +79,7 @@ class Sampler:
             is_hop: whether another server passes it on, which has decided that a trace begins, or none.
         """
         if parent is None:
-            if _random() >= self._ratio or is_hop:
-                return None
-            low = CHANCE.getrandbits(64) if self._ratio == 1.0 else int(_random() * self._below)
-            return self._span(CHANCE.getrandbits(64) << 64 | low or 1, 0, "")
+            return None if _random() >= self._ratio or is_hop else self.root()
         caller = parent_of(parent)
         if caller is None:
             return self.begin(None, None, is_hop=is_hop)

@@ -51,6 +51,17 @@ def test_one_of_a_hundred_traces_begins_here() -> None:
     assert {span.parent_id for span in spans} == {0}
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 1.0])
+def test_gaps_keep_the_same_share(ratio: float) -> None:
+    """As coins do: the share is right, and a kept request says nothing of the next one."""
+    some = sampler(ratio)
+    gaps = [some.gap() for _ in range(20_000)]
+    assert min(gaps) == 1
+    assert 0.95 < ratio * sum(gaps) / len(gaps) < 1.05
+    assert abs(gaps.count(1) / len(gaps) - ratio) < 0.02
+    assert sampler(0.0).gap() > 1 << 50
+
+
 def test_what_another_server_passes_on_begins_no_trace() -> None:
     """That server has decided so; else the trace would begin in the middle."""
     assert sampler(1.0).begin(None, None, is_hop=True) is None
