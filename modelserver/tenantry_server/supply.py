@@ -155,9 +155,19 @@ def _s3(settings: ServerSettings) -> ArtifactRepository:
         return S3ModelRepository(client, max_bytes=settings.max_artifact_bytes)
 
     store = StoreOnDemand(make)
-    if settings.s3_endpoint_url or any(name.startswith("AWS_") for name in os.environ):
+    if _speaks_of_s3(settings):
         store.made()
     return store
+
+
+def _speaks_of_s3(settings: ServerSettings) -> bool:
+    return bool(settings.s3_endpoint_url) or any(name.startswith("AWS_") for name in os.environ)
+
+
+def import_stores(settings: ServerSettings) -> None:
+    """Import what the stores will need, before an event loop runs that it would hold for a second."""
+    if _speaks_of_s3(settings):
+        import tenantry_server.artifacts.s3  # noqa: F401, PLC0415 - see `_s3`
 
 
 def models_of(

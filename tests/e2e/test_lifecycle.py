@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
+from tenantry_server.workers import fork_server
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes import up as ups
 from tests.support.processes.up import tenantry
@@ -31,17 +32,24 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
 @pytest.mark.parametrize(
     ("signum", "servers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1), (signal.SIGINT, 1)]
 )
 def test_no_process_outlives_up(home: Path, signum: signal.Signals, servers: int) -> None:
-    """Not even when it has no chance to say goodbye."""
+    """Not even when it has no chance to say goodbye. The fork server is its own, and not the tests'."""
     state = home / "state"
-    with ups.running(home / "manifests", state, servers=servers) as up:
+    own = {fork_server.VARIABLE: ""}
+    with ups.running(home / "manifests", state, servers=servers, env=own) as up:
         pids = until(lambda: up.pids if len(up.pids) == 1 + servers else None, "all have started")
         assert pids is not None
+        family = {*pids.values(), *_children(up._child.pid)}
+        assert len(family) == 1 + servers + 1
         os.kill(up._child.pid, signum)
-        until(lambda: not any(map(_alive, pids.values())), "every process has ended")
+        until(lambda: not any(map(_alive, family)), "every process has ended")
     if signum is not signal.SIGKILL:
         assert [line["event"] for line in up.log].count("stopped") == 1 + servers
 
