@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tenantry_server.workers import fork_server
 from tenantry_server.workers.forking import environment
-from tests.support.kubernetes import modern_assets
+from tests.support.kubernetes import home, modern_assets
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.envtest_assets import provide
 
@@ -41,6 +41,16 @@ def modern() -> Iterator[ControlPlane]:
         pytest.skip(str(error))
     with newer as running:
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_by_others(request: pytest.FixtureRequest) -> None:
+    """The API servers are shared by the files of a worker, one after another."""
+    items = (item for item in request.session.items if item.path == request.node.path)
+    used = {name for item in items for name in getattr(item, "fixturenames", ())}
+    for name in {"plane", "modern"} & used:
+        with suppress(pytest.skip.Exception):  # where there is none, each test says so
+            home.forget_all(request.getfixturevalue(name))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -39,6 +39,20 @@ def install_crd(plane: ControlPlane) -> None:
             _until_served(plane, each)
 
 
+def forget_all(plane: ControlPlane) -> None:
+    """Delete every TenantModel and TenantPolicy, in whatever namespace another file's tests left it.
+
+    An older one keeps its user: the next file's operator, whose registry is new, would say UserIdConflict.
+    """
+    group = "/apis/tenantry.dev/v1alpha1"
+    for kind in ("tenantmodels", "tenantpolicies"):
+        status, listed = plane.request("GET", f"{group}/{kind}")
+        for item in listed["items"] if status == 200 else ():
+            about = item["metadata"]
+            space = f"/namespaces/{about['namespace']}" if "namespace" in about else ""
+            assert plane.request("DELETE", f"{group}{space}/{kind}/{about['name']}")[0] in (200, 404)
+
+
 def _until_served(plane: ControlPlane, path: str) -> None:
     until(lambda: plane.request("GET", path)[0] == 200, "the CRD is served")
 
