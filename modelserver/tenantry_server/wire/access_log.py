@@ -22,12 +22,6 @@ from tenantry_server.wire.asked import USER
 from tenantry_server.wire.heads import END, Block, Form, Target
 from tenantry_server.wire.plain_connection import Answering, PlainConnection, PlainServer
 
-FORM: Mapping[str, Any] = {
-    "pattern": r"^(off|errors|all|sample:(0\.\d{1,6}|1))$",
-    "json_schema_extra": {"form": "off, errors, all, or sample: and a share such as sample:0.01"},
-}
-"""What TENANTRY_ACCESS_LOG may be, for its field."""
-
 PROTOCOL = "tenantry.protocol"
 """What a transport without a socket says of itself: the protocol whose calls it carries."""
 
@@ -102,7 +96,7 @@ class AccessLog:
 
 
 def of_setting(text: str, write: Callable[[Line], None]) -> AccessLog | None:
-    """Return the access log of a setting of this FORM; None: it is off.
+    """Return the access log of a setting of the form `access_log_setting.FORM`; None: it is off.
 
     Example:
         >>> of_setting("off", print) is None, of_setting("errors", print).wants(200)
