@@ -1,6 +1,7 @@
 """Asks this server's own application: requests are given to it as if they had arrived, without a socket."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class Application:
 
     def __init__(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         self._protocol = protocol
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()  # the one that has rested longest first
 
     async def ask(self, head: bytes, body: bytes) -> HttpAnswer:
         """Send a request and read its answer.
@@ -64,10 +65,14 @@ class Application:
             self._idle.pop().close()
 
     def _free(self) -> "_Connection":
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable:
-                return connection
+        """Return a connection that reads at once: so the fast path can answer there.
+
+        The application reads again some turns of the event loop after it has answered.
+        """
+        while self._idle and not self._idle[0].reusable:
+            self._idle.popleft().close()
+        if self._idle and self._idle[0].waits:
+            return self._idle.popleft()
         return _Connection(self._protocol())
 
 
@@ -86,6 +91,10 @@ class _Connection(asyncio.Transport):
         self._closed = False
         self._keeps = True
         protocol.connection_made(self)
+
+    @property
+    def waits(self) -> bool:
+        return getattr(self._protocol, "waits", True)
 
     @property
     def reusable(self) -> bool:

@@ -165,13 +165,7 @@ class PlainConnection(refusals.Connection):
 
     def _idle(self) -> bool:
         """Whether every request before has its answer, and the client reads them."""
-        waiter = self._waiter
-        return (
-            waiter is not None
-            and not waiter.done()
-            and not self._messages
-            and not (self._paused or self._buffer_paused or self._reading_paused)
-        )
+        return self.waits and not (self._paused or self._buffer_paused or self._reading_paused)
 
     def _write(self, answer: bytes) -> None:
         if self.transport is None or self._manager is None:

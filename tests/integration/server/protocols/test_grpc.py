@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from aiohttp import web
+from sklearn.linear_model import Ridge
 from sqlalchemy import create_engine
 
 from tenantry.certificates import Files
@@ -19,6 +20,7 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.port import Port
+from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SumModel
 from tests.support.network.certificates import Authority
 from tests.support.tenants import application
@@ -362,3 +364,34 @@ async def test_many_calls_at_once_get_their_own_answers(stub: Stub) -> None:
 
     answers = await asyncio.gather(*map(one, range(300)))
     assert answers == [[SUM - 1 + number] for number in range(300)]
+
+
+async def test_calls_go_the_fast_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one right after another, where the connection of the one before does not read yet."""
+    plain = FastPath._predicted
+    quick: list[bool] = []
+
+    def counted(*given: Any) -> bytes | None:
+        answer = plain(*given)
+        quick.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(FastPath, "_predicted", counted)
+    engine = create_engine(f"sqlite:///{tmp_path / 'registry.db'}")
+    migrate(engine)
+    tenants = application.tenants(engine, tmp_path)
+    tenants.add("ridge", Ridge().fit(np.eye(3, 2), [1.0, 2.0, 3.0]))
+    runner = web.AppRunner(tenants.app(peeks=True, predict_timeout_s=60.0))
+    await runner.setup()
+    assert runner.server is not None
+    runner.app[FAST_PATH].install(runner.server)
+    asking = Application(runner.server)
+    body = b'{"inputs": [{"name": "row", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}]}'
+    head = f"POST /v2/models/ridge/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    answers = [await asking.ask(head.encode(), body) for _ in range(20)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert quick[-10:] == [True] * 10
+    asking.close()
+    await runner.cleanup()
+    engine.dispose()
