@@ -98,6 +98,7 @@ async def test_a_closed_list_is_reported_in_words(tmp_path: Path) -> None:
         fleet.engine.dispose()
     assert done.exit_code == 1
     assert "a is left out: 403 Forbidden: this is closed; set TENANTRY_OPEN_LISTS=true" in done.stderr
+    assert done.stdout == "", "no table of nothing"
 
 
 _SHIM = """#!{python}

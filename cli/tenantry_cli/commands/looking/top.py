@@ -73,7 +73,8 @@ def command(by: str, limit: int, timeout_s: float, output: str, *, key_stdin: bo
         answers = dict(zip((s.server_id for s in servers), pool.map(ask, servers), strict=True))
     silent = {server_id: said for server_id, said in answers.items() if isinstance(said, str)}
     top = added([said for said in answers.values() if not isinstance(said, str)], by, limit)
-    _show(top, output)
+    if top.servers:
+        _show(top, output)
     for server_id, problem in silent.items():
         console.say(f"{server_id} is left out: {problem}")
     if silent:
