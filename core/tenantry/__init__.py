@@ -4,10 +4,10 @@ Imports no web framework, no cloud client and no Kubernetes client. A public nam
 first used: a program that asks for predictions does without what reads manifests, which takes a second.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tenantry.errors import TenantryError
+from tenantry.lazy_names import lazily
 
 if TYPE_CHECKING:
     from tenantry.client import AsyncClient, Client
@@ -38,13 +38,7 @@ _HOMES = {
     "TenantModel": "tenantry.manifest.spec",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

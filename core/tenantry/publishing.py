@@ -4,8 +4,9 @@ Another name of `tenantry_server.publishing`, where they are described; importin
 libraries that read models, tables or settings.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tenantry.lazy_names import lazily
 
 if TYPE_CHECKING:
     from tenantry_server.publishing import (
@@ -32,13 +33,4 @@ __all__ = [
     "write_manifest",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("tenantry_server.publishing"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__ = lazily(__name__, dict.fromkeys(__all__, "tenantry_server.publishing"))

@@ -4,8 +4,9 @@ A name is imported when it is first asked for: importing scikit-learn takes over
 setting or a document can be read without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tenantry.lazy_names import lazily
 
 if TYPE_CHECKING:
     from tenantry import Model
@@ -51,13 +52,7 @@ _HOMES = {
     "publish_many": "tenantry_server.publishing",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

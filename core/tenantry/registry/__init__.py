@@ -5,8 +5,9 @@
 rows which another one sends, as a sidecar does, goes without what speaks SQL, which takes 18 MiB.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tenantry.lazy_names import lazily
 
 if TYPE_CHECKING:
     from tenantry.registry.access.bindings import BindingBook
@@ -88,13 +89,7 @@ _HOMES = {
     "open_engine": "tenantry.registry.engine",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,8 @@ from tenantry.manifest.status import READY
 from tenantry.registry import schema as t
 from tenantry.registry.engine import reading
 from tenantry.registry.faults import Fault, FaultState
-from tenantry.registry.rows import Claim, LoadReport, LoadState
-from tenantry.registry.sql import claim_from
+from tenantry.registry.rows import Claim, LoadReport
+from tenantry.registry.sql import claim_from, report_from
 
 _MOST_REASONS = 100  # a filter reads the index once for each
 _MOST_REPORTS = 100
@@ -121,18 +121,7 @@ class TenantBrowser:
         """Return what servers say of a user's candidate and the operator has not answered yet."""
         query = select(t.loads).where(t.loads.c.user_id == user_id).order_by(t.loads.c.server_id)
         with reading(self._engine) as connection:
-            return [
-                LoadReport(
-                    row.user_id,
-                    row.server_id,
-                    row.model_id,
-                    LoadState(row.state),
-                    row.size_bytes,
-                    row.reason,
-                    row.message,
-                )
-                for row in connection.execute(query.limit(_MOST_REPORTS))
-            ]
+            return [report_from(row) for row in connection.execute(query.limit(_MOST_REPORTS))]
 
     def faults(self, *, user_id: str | None = None, server_id: str | None = None) -> list[Fault]:
         """Return models in force that servers can't load, of a user or of a server; at most a hundred."""

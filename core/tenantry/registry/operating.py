@@ -18,8 +18,8 @@ from tenantry.registry.following.leases import LeaseObserver
 from tenantry.registry.following.polling import Poll
 from tenantry.registry.following.wakeups import Channel, listen, ring
 from tenantry.registry.reading import RegistryReader, chunks
-from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server
-from tenantry.registry.sql import servers_on, shard_map, upsert, values_of
+from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, Server
+from tenantry.registry.sql import report_from, servers_on, shard_map, upsert, values_of
 from tenantry.registry.term import Term
 
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
@@ -243,18 +243,7 @@ class OperatorRegistry(RegistryReader):
     def reports(self) -> list[LoadReport]:
         """Return the reports on candidates that no decision has answered yet."""
         with reading(self._engine) as connection:
-            return [
-                LoadReport(
-                    row.user_id,
-                    row.server_id,
-                    row.model_id,
-                    LoadState(row.state),
-                    row.size_bytes,
-                    row.reason,
-                    row.message,
-                )
-                for row in connection.execute(select(t.loads))
-            ]
+            return [report_from(row) for row in connection.execute(select(t.loads))]
 
     def sweep(self, *, forget_servers_s: float) -> int:
         """Remove servers, hot users and costs of long ago, and tombstones that live servers have passed.

@@ -11,7 +11,7 @@ from sqlalchemy.sql.dml import Insert
 from tenantry.manifest import status
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading
-from tenantry.registry.rows import Assignment, Claim, Holding, Server, ServerReport
+from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, LoadState, Server, ServerReport
 
 
 def upsert(engine: Engine, table: Table) -> Insert:
@@ -90,6 +90,19 @@ def shard_map(connection: Connection) -> dict[int, Holding]:
 def holding_from(row: Row[Any]) -> Holding:
     """Read a row of `shard_map`."""
     return Holding(row.server_id, row.next_id, row.revision)
+
+
+def report_from(row: Row[Any]) -> LoadReport:
+    """Return the report that a row of `loads` is."""
+    return LoadReport(
+        row.user_id,
+        row.server_id,
+        row.model_id,
+        LoadState(row.state),
+        row.size_bytes,
+        row.reason,
+        row.message,
+    )
 
 
 def claim_from(row: Row[Any]) -> Claim:

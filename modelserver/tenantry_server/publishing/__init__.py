@@ -7,9 +7,9 @@ Importing it costs next to nothing, as a scheduler reads its pipelines every few
 and writes manifests is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tenantry.lazy_names import lazily
 from tenantry_server.publishing.many import Report, publish_many
 from tenantry_server.publishing.one import publish
 
@@ -39,13 +39,7 @@ _HOMES = {
     "write_manifest": "tenantry_server.publishing.manifests",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

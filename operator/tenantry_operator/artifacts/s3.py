@@ -1,6 +1,5 @@
 """The only module of the operator's side that speaks to S3: asks what stands under a name."""
 
-import threading
 from typing import TYPE_CHECKING
 
 import boto3
@@ -15,6 +14,7 @@ from tenantry.errors import (
 )
 from tenantry.manifest.spec import ModelSource
 from tenantry.model_id import ModelId
+from tenantry.processes.once import once
 from tenantry.stores import etags, s3_errors
 
 if TYPE_CHECKING:
@@ -40,18 +40,11 @@ class S3Resolver:
             request_checksum_calculation="when_required",  # other stores than Amazon's refuse what is new
             response_checksum_validation="when_required",
         )
-        self._making = threading.Lock()
-        self._made: S3Client | None = None
-
-    @property
-    def _client(self) -> "S3Client":
         # Made on first use: a folder of file:// models needs no AWS region.
-        with self._making:  # making it takes 0.1 s, and many threads ask for it at once
-            if self._made is None:
-                self._made = boto3.session.Session().client(
-                    "s3", endpoint_url=self._endpoint_url, config=self._config
-                )
-            return self._made
+        self._client = once(self._make)
+
+    def _make(self) -> "S3Client":
+        return boto3.session.Session().client("s3", endpoint_url=self._endpoint_url, config=self._config)
 
     def resolve(self, source: ModelSource) -> ModelId:
         """Return the id of the version that a GET would return now.
@@ -64,7 +57,7 @@ class S3Resolver:
         if source.version_id:
             request["VersionId"] = source.version_id
         try:
-            answer = self._client.head_object(**request)
+            answer = self._client().head_object(**request)
         except (ClientError, BotoCoreError) as error:
             raise _explained(error, source) from error
         version_id = answer.get("VersionId", "")
