@@ -28,10 +28,12 @@ from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
-from tenantry_server.wire import bodies, error_responses, headers, refusals
+from tenantry_server.wire import bodies, headers
 from tenantry_server.wire.asked import USER
+from tenantry_server.wire.errors import refusals
+from tenantry_server.wire.errors import responses as error_responses
+from tenantry_server.workers.calls.tables import Tables
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.table_calls import Tables
 
 log = structlog.get_logger(__name__)
 

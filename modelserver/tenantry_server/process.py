@@ -41,8 +41,9 @@ from tenantry_server.supply import import_stores
 from tenantry_server.tracing import requests
 from tenantry_server.tracing.opening import Tracing
 from tenantry_server.tracing.opening import opened as tracing_of
-from tenantry_server.wire import access_log, connections
+from tenantry_server.wire import connections
 from tenantry_server.wire.listening import Port
+from tenantry_server.wire.log import access_log
 from tenantry_server.workers.pool import Pool
 
 if TYPE_CHECKING:

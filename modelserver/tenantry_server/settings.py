@@ -11,7 +11,7 @@ from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
 from tenantry_server.roles import RoleSettings
 from tenantry_server.tracing.opening import Traces
-from tenantry_server.wire.access_log_setting import FORM as ACCESS_LOG
+from tenantry_server.wire.log.setting import FORM as ACCESS_LOG
 from tenantry_server.workers.child.sandbox import Mode
 
 

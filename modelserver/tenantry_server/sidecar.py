@@ -41,8 +41,9 @@ from tenantry_server.sidecars import footprint, options, probes
 from tenantry_server.sidecars.beside import FollowedTable, KnownFleet, NoModels, ServerProblem, SidecarView
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 from tenantry_server.sidecars.options import SidecarOptions
-from tenantry_server.wire import access_log, connections
+from tenantry_server.wire import connections
 from tenantry_server.wire.listening import Port
+from tenantry_server.wire.log import access_log
 from tenantry_server.wire.secure_site import BACKLOG
 
 if TYPE_CHECKING:

@@ -42,11 +42,11 @@ from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust, Trust
 from tenantry_server.workers import pool
+from tenantry_server.workers.calls.signatures import SignatureChecks
 from tenantry_server.workers.child import sandbox
 from tenantry_server.workers.child.sandbox import Mode, Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.signature_checks import SignatureChecks
 
 log = structlog.get_logger(__name__)
 

@@ -34,8 +34,8 @@ from tenantry_server.artifacts.repositories import FileSystemModelRepository
 from tenantry_server.signing.checking import check
 from tenantry_server.signing.trust import Trust
 from tenantry_server.workers import usage
+from tenantry_server.workers.calls.signatures import SignatureChecks
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.signature_checks import SignatureChecks
 from tests.support.stores import keyless
 from tests.support.stores.s3 import S3Server
 from tests.support.stores.signers import Certified, Key, certified, make_key

@@ -14,7 +14,7 @@ from tenantry import ModelId
 from tenantry.processes import logs
 from tenantry.registry import Assignment, Claim, RegistryReader
 from tenantry_cli import console, options
-from tenantry_server.checkup import Checked, check
+from tenantry_server.doctor.checkup import Checked, check
 from tenantry_server.settings import ServerSettings
 
 if TYPE_CHECKING:

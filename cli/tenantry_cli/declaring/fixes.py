@@ -8,7 +8,7 @@ from typing import Any
 from tenantry import ModelId
 from tenantry.errors import InvalidManifest, NotPublished
 from tenantry.registry import Claim
-from tenantry_server.checkup import Checked
+from tenantry_server.doctor.checkup import Checked
 from tenantry_server.publishing import repointing
 
 _TRAIN_AGAIN = "train it again with the libraries that serve, and publish it with example="

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tenantry_server.wire import access_log
+from tenantry_server.wire.log import access_log
 
 _MAX_HEAD_BYTES = 1 << 16
 _IDLE = 64  # connections kept; one more is made where all of them are in use

@@ -14,8 +14,8 @@ from tenantry_server.grpc_v2.messages import message
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import short
 from tenantry_server.wire import headers
+from tenantry_server.wire.errors.refusals import is_odd
 from tenantry_server.wire.heads import JSON_LENGTH
-from tenantry_server.wire.refusals import is_odd
 
 _TYPED = {
     "BOOL": "bool_contents",

@@ -17,8 +17,8 @@ from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.calls import Result, contained, score, score_together
 from tenantry_server.tracing import spans
-from tenantry_server.workers import remote
-from tenantry_server.workers.remote import WorkerModel
+from tenantry_server.workers.calls import remote
+from tenantry_server.workers.calls.remote import WorkerModel
 
 _BATCH_ROWS = 256  # a bound on how long the first request waits for the others' rows
 _SMALL_ROWS = 16  # a call with at most so many rows is measured as small

@@ -14,7 +14,7 @@ from tenantry_server.protocols import forecast, native, timeseries, v1
 from tenantry_server.protocols.openapi import routes as openapi
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import routes as v2
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 
 __all__ = ["PREDICTIONS", "Service", "error_words", "routes", "user_id_of"]
 

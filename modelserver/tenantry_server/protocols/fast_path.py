@@ -23,11 +23,13 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
-from tenantry_server.wire import error_responses, headers, refusals
-from tenantry_server.wire.access_log import AccessLog
+from tenantry_server.wire import headers
 from tenantry_server.wire.answers import WholeAnswer
 from tenantry_server.wire.asked import USER
+from tenantry_server.wire.errors import refusals
+from tenantry_server.wire.errors import responses as error_responses
 from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
+from tenantry_server.wire.log.access_log import AccessLog
 from tenantry_server.wire.plain_connection import PlainServer
 
 _MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others

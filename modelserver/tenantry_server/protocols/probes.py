@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 from tenantry_server.workers import state
 from tenantry_server.workers.pool import Pool
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from tenantry_server.sidecars import footprint
 from tenantry_server.sidecars.beside import FollowedTable
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 
 _METRICS = "/metrics"
 

@@ -17,7 +17,7 @@ from tenantry import proofs
 from tenantry.errors import InvalidRequest, RegistryUnavailable
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry_server.sidecars.feed import Feed
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 
 PATH = "/follow"
 _ASKED = "GET " + PATH

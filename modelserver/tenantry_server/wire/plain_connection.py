@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from aiohttp import hdrs, web
 
 from tenantry import tls
-from tenantry_server.wire import refusals
+from tenantry_server.wire.errors import refusals
 from tenantry_server.wire.heads import END, Block, Heads, Parsed, Target, target_of
 
 _HEAD_BYTES = 16 << 10  # that may arrive in pieces before this server stops to follow the connection

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tenantry.processes.logs import OnceAMinute
 from tenantry.tls import Tls
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 
 log = structlog.get_logger(__name__)
 

@@ -26,10 +26,10 @@ from tenantry_server.formats import format_of
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.workers import frames, usage
+from tenantry_server.workers.calls.remote import WorkerModel, failure
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import KNOWN, Pool
 from tenantry_server.workers.process import Call, Displaced, Ended, Outcome, Overran, Worker
-from tenantry_server.workers.remote import WorkerModel, failure
 
 _AT_ONCE = 2  # enough to overlap reading with deserialising; more only delays predictions
 _LONG_S = 1.0  # a load that takes longer lets another one begin beside it

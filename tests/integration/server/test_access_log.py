@@ -19,7 +19,7 @@ from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.port import Port
 from tenantry_server.settings import ServerSettings
 from tenantry_server.toys import SumModel
-from tenantry_server.wire.access_log import AccessLog, Asked
+from tenantry_server.wire.log.access_log import AccessLog, Asked
 from tests.support.processes import cluster, servers
 from tests.support.processes.cluster import Cluster, Node
 from tests.support.processes.up import ask

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tenantry_server.wire import refusals
+from tenantry_server.wire.errors import refusals
 from tests.support.tenants.application import Client
 
 SECRET = "Bearer-marked-secret"  # noqa: S105 - of the test's own

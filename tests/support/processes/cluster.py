@@ -39,7 +39,7 @@ from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.peers.view import FleetMap, FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
-from tenantry_server.wire.access_log import AccessLog, for_aiohttp
+from tenantry_server.wire.log.access_log import AccessLog, for_aiohttp
 
 
 class Silent(ServerRegistry):

@@ -12,7 +12,7 @@ from tenantry.errors import ModelNotReady
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.rows.batch import Batch
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 
 log = structlog.get_logger(__name__)
 

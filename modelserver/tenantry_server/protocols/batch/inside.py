@@ -8,7 +8,7 @@ from tenantry_server.peers.spread import Spread
 from tenantry_server.predicting.batches import Batches
 from tenantry_server.predicting.model_failures import ModelFailures
 from tenantry_server.protocols.service import Service
-from tenantry_server.workers.table_calls import Tables
+from tenantry_server.workers.calls.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)

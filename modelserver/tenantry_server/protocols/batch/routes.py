@@ -28,7 +28,7 @@ from tenantry_server.rows.payload import short
 from tenantry_server.rows.table_batch import TableBatch, columns_of
 from tenantry_server.wire import headers, media_types
 from tenantry_server.wire.media_types import Media
-from tenantry_server.workers.table_calls import Tables
+from tenantry_server.workers.calls.tables import Tables
 
 PATHS = (PREDICT.path, FORECAST.path)
 _QUERY = "user_column"

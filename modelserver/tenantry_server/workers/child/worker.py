@@ -32,7 +32,7 @@ from tenantry_server.kernels.series import wire
 from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.scoring import surroundings, tracebacks
 from tenantry_server.scoring.calls import contained, score, score_rows
-from tenantry_server.workers import answers
+from tenantry_server.workers.calls import answers
 from tenantry_server.workers.frames import (
     KEY,
     PROGRESS,

@@ -16,9 +16,9 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.predicting.forecasting import forecast_now, original_of
 from tenantry_server.rows.forecast_request import of_document
 from tenantry_server.toys import DriftForecaster
+from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.remote import WorkerModel
 from tests.support.tenants.registered import Peeking, Tenants
 
 LAST = pd.Timestamp("2026-11-29")

@@ -28,7 +28,7 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.quotas.quotas import Quotas
-from tenantry_server.wire import refusals
+from tenantry_server.wire.errors import refusals
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
 from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models

@@ -15,9 +15,9 @@ from sklearn.svm import SVR
 
 from tenantry import Model, ModelId
 from tenantry_server.kernels.base import Compiled
+from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tenantry_server.workers.remote import WorkerModel
 from tests.support.tenants.hostile import Misbehaves
 
 _MANY = 16

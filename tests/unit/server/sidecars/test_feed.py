@@ -19,7 +19,7 @@ from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S, Feed
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
-from tenantry_server.wire import error_responses
+from tenantry_server.wire.errors import responses as error_responses
 from tests.support.tenants import following
 from tests.support.tenants.following import row, tombstone
 from tests.support.waiting import until_soon

@@ -12,7 +12,8 @@ from tenantry.errors import (
     TenantryError,
 )
 from tenantry.model_id import public_name
-from tenantry_server.wire import error_responses, headers
+from tenantry_server.wire import headers
+from tenantry_server.wire.errors import responses as error_responses
 
 SECRET = "s3://payroll/a secret/7.joblib"  # noqa: S105 - not a password
 

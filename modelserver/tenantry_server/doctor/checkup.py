@@ -20,7 +20,7 @@ from tenantry_server.supply import checker_of, loads_of, models_of, workers_of
 from tenantry_server.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from tenantry_server.mending import Mended, Mending
+    from tenantry_server.doctor.mending import Mended, Mending
 
 _AT_ONCE = 4  # reads of artifacts; workers load two at a time
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
@@ -99,7 +99,7 @@ async def check(
 
 
 def _mending(settings: ServerSettings, workers: Pool) -> "Mending":
-    from tenantry_server.mending import Mending  # noqa: PLC0415 - seconds, for which only --fix waits
+    from tenantry_server.doctor.mending import Mending  # noqa: PLC0415 - seconds, for which only --fix waits
 
     return Mending(settings, workers)
 

@@ -9,10 +9,10 @@ import numpy as np
 from tenantry.errors import InvalidRequest, PredictionTimeout, WorkersUnavailable
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Array, Buffer
+from tenantry_server.workers.calls.remote import failure
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.process import Call, Ended, Outcome, Overran, Worker
-from tenantry_server.workers.remote import failure
 
 _AT_ONCE = 2  # workers: each takes a core
 _TRIES = 3  # where a worker went for another reason

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenantry.errors import PredictionFailed
 from tenantry_server.kernels.arrays import Malformed
-from tenantry_server.workers import answers
+from tenantry_server.workers.calls import answers
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import structlog
 from aiohttp import HttpVersion11, hdrs, http_exceptions, web
 
 from tenantry.processes.logs import OnceAMinute
-from tenantry_server.wire import error_responses
 from tenantry_server.wire.answers import WholeAnswer
+from tenantry_server.wire.errors import responses as error_responses
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from tenantry_server.kernels.arrays import Buffer, Malformed
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import tracebacks
 from tenantry_server.scoring.calls import Result
-from tenantry_server.workers import answers
+from tenantry_server.workers.calls import answers
 from tenantry_server.workers.frames import KEY, SHAPE, Kind
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.process import Call, Ended, Outcome, Overran

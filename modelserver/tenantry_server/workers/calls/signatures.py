@@ -14,10 +14,10 @@ from tenantry import ModelId
 from tenantry.errors import SignatureInvalid, SignatureUnverifiable, WorkersUnavailable
 from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.signing.trust import Trust
+from tenantry_server.workers.calls.remote import failure
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.process import Call, Displaced, Outcome, Worker
-from tenantry_server.workers.remote import failure
 
 MOST_BYTES = 1 << 20
 _TRIES = 3  # where the worker went for another reason
