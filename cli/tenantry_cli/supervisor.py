@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
@@ -35,6 +36,33 @@ class MisconfiguredError(TenantryError):
         super().__init__(f"{name} can't work with this configuration; the log above says why")
 
 
+class Running(Protocol):
+    """A process that was started, as `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or the negative number of a signal; None: it goes on, as far as was looked."""
+
+    def poll(self) -> int | None:
+        """Look, and return `returncode`."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return `returncode` once it has ended."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """Tell it to stop."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
 @dataclass(slots=True)
 class _Child:
     name: str
@@ -43,7 +71,7 @@ class _Child:
     pulse: int | None = None  # what its process writes to while it goes on
     beat_s: float | None = None  # when it wrote last; None: not yet
     aborted_s: float | None = None  # when it was ended because it was held up
-    process: subprocess.Popen[bytes] | None = None
+    process: Running | None = None
     started_s: float = 0.0
     start_at_s: float = 0.0
     failures: int = 0
@@ -58,9 +86,11 @@ class Supervisor:
     ever left behind.
 
     Args:
+        start: starts a command with the descriptors that it inherits, in a session of its own.
         held_s: a process with a pulse that has not written to it for so long is ended and started again.
     """
 
+    start: Callable[[Sequence[str], Sequence[int]], Running]
     held_s: float = 30.0
     _children: list[_Child] = field(default_factory=list)
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
@@ -137,12 +167,7 @@ class Supervisor:
         if child.pulse is not None:
             with contextlib.suppress(BlockingIOError):
                 os.read(child.pulse, 1 << 16)  # of the one before
-        child.process = subprocess.Popen(  # noqa: S603 - our own command
-            child.command,
-            pass_fds=child.pass_fds,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
-        )
+        child.process = self.start(child.command, child.pass_fds)
         child.started_s = now_s
         child.beat_s = child.aborted_s = None
         if child.deaths:
@@ -182,7 +207,7 @@ class Supervisor:
             "died",
             name=child.name,
             pid=child.process.pid,
-            how=_how(child.process.returncode),
+            how=_how(child.process.returncode or 0),
             again_in_s=round(wait_s, 2),
         )
         child.process = None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from tenantry.processes import launcher
 from tenantry_server import publish
 from tenantry_server.workers import fork_server
 from tests.support.databases.postgres import PostgresServer
@@ -22,6 +23,9 @@ def home(tmp_path: Path) -> Path:
     fitted = LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0])
     publish(fitted, user_id="ann", to=tmp_path / "models", manifests=tmp_path / "manifests")
     return tmp_path
+
+
+_ON_ITS_OWN = {fork_server.VARIABLE: "", launcher.VARIABLE: ""}
 
 
 def _alive(pid: int) -> bool:
@@ -40,14 +44,13 @@ def _children(pid: int) -> set[int]:
     ("signum", "servers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1), (signal.SIGINT, 1)]
 )
 def test_no_process_outlives_up(home: Path, signum: signal.Signals, servers: int) -> None:
-    """Not even when it has no chance to say goodbye. The fork server is its own, and not the tests'."""
+    """Not even when it has no chance to say goodbye. What forks for it is its own, and not the tests'."""
     state = home / "state"
-    own = {fork_server.VARIABLE: ""}
-    with ups.running(home / "manifests", state, servers=servers, env=own) as up:
+    with ups.running(home / "manifests", state, servers=servers, env=_ON_ITS_OWN) as up:
         pids = until(lambda: up.pids if len(up.pids) == 1 + servers else None, "all have started")
         assert pids is not None
         family = {*pids.values(), *_children(up._child.pid)}
-        assert len(family) == 1 + servers + 1
+        assert len(family) == 1 + servers + 2
         os.kill(up._child.pid, signum)
         until(lambda: not any(map(_alive, family)), "every process has ended")
     if signum is not signal.SIGKILL:
@@ -55,11 +58,11 @@ def test_no_process_outlives_up(home: Path, signum: signal.Signals, servers: int
 
 
 def test_what_was_started_again_does_not_outlive_up_either(home: Path) -> None:
-    """It shares its pipe with processes that have used it in another way meanwhile."""
-    with ups.running(home / "manifests", home / "state") as up:
+    """It shares its pipe with processes that have used it otherwise meanwhile, and nobody forks for it."""
+    with ups.running(home / "manifests", home / "state", env=_ON_ITS_OWN) as up:
         first = until(lambda: up.pids if len(up.pids) == 3 else None, "all three have started")
         assert first is not None
-        for pid in first.values():
+        for pid in {*_children(up._child.pid), *first.values()}:
             os.kill(pid, signal.SIGKILL)
         until(lambda: not set(up.pids.values()) & set(first.values()), "all three were started again")
         os.kill(up._child.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ variable, and is nothing.
 """
 
 import enum
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,7 @@ Value: TypeAlias = "str | int | float | bool"
 
 CHANCE = Random()  # noqa: S311 - names and shares, no secrets; a model that seeds Python's own changes none
 """Of ids and samples."""
+os.register_at_fork(after_in_child=CHANCE.seed)
 
 
 class Kind(enum.Enum):

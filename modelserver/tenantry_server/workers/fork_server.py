@@ -11,12 +11,12 @@ import os
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from tenantry.processes import inherited
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import FORK_SERVER_BYTES
 
@@ -59,7 +59,7 @@ class ForkServer:
     @property
     def named(self) -> str:
         """The value of `VARIABLE` for them."""
-        return f"{self.fd}:{os.fstat(self.fd).st_ino}"
+        return inherited.named(self.fd)
 
     def close(self) -> None:
         """Ask no more; it ends when nobody else can ask either. Zygotes that it made go on."""
@@ -117,8 +117,8 @@ def ask(
         held_in: what workers are held in; None: nothing.
         env: the zygote's environment.
     """
-    inherited = _inherited(os.environ)
-    if inherited is None:
+    given = inherited.found(os.environ, VARIABLE)
+    if given is None:
         return None
     umask = os.umask(0)
     os.umask(umask)
@@ -130,7 +130,7 @@ def ask(
         "folder": folder,
         "held_in": held_in and {"folders": list(held_in.folders), "network": held_in.network},
     }
-    with socket.socket(fileno=os.dup(inherited)) as asking, contextlib.suppress(OSError):
+    with socket.socket(fileno=os.dup(given)) as asking, contextlib.suppress(OSError):
         asking.setblocking(False)
         message = json.dumps(asked).encode()
         if len(message) <= FORK_SERVER_BYTES:
@@ -139,27 +139,15 @@ def ask(
     return None  # it is gone, or held up: then the front starts a zygote of its own
 
 
-def _inherited(environment: Mapping[str, str]) -> int | None:
-    fd, _, inode = environment.get(VARIABLE, "").partition(":")
-    if not (fd.isdecimal() and inode.isdecimal()):
-        return None
-    try:
-        found = os.fstat(int(fd))
-    except OSError:
-        return None
-    return int(fd) if stat.S_ISSOCK(found.st_mode) and found.st_ino == int(inode) else None
-
-
 def inheritable(environment: Mapping[str, str]) -> Sequence[int]:
     """Return the descriptors that a process with this environment has to inherit."""
-    inherited = _inherited(environment)
-    return () if inherited is None else (inherited,)
+    return inherited.inheritable(environment, VARIABLE)
 
 
 @contextmanager
 def shared(environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """Run a fork server unless this process was given one; yields what to add to others' environment."""
-    if _inherited(os.environ) is not None:
+    if inherited.found(os.environ, VARIABLE) is not None:
         yield {}
         return
     started = ForkServer(environment)

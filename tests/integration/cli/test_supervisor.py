@@ -2,8 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,13 @@ time.sleep(60)
 _HELD_FROM_THE_FIRST = "import time; time.sleep(60)"
 
 
+def _spawned(command: Sequence[str], inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, pass_fds=inherited, start_new_session=True)
+
+
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    started = Supervisor()
+    started = Supervisor(_spawned)
     yield started
     started.end()
     for fd in started._lifeline:

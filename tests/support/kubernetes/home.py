@@ -19,7 +19,8 @@ from tenantry_cli.views import overview
 from tenantry_server import publish
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.processes.child_process import Child, stop_all
-from tests.support.processes.up import TENANTRY, Reply, ask
+from tests.support.processes.launching import TENANTRY
+from tests.support.processes.up import Reply, ask
 from tests.support.waiting import PATIENCE_S, until
 
 CRD = Path(__file__).parents[3] / "crds" / "tenantmodel.yaml"

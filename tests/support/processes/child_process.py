@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tenantry_cli.supervisor import Running
 from tenantry_server.workers import fork_server
+from tests.support.processes import launching
 
 POLL_S = 0.05
 LOG_TAIL_LINES = 40  # etcd prints 30 of usage after the flag that it refuses
@@ -123,9 +125,10 @@ def stop_all(children: Iterable[Child], *, grace_s: float) -> None:
         child._end(grace_s)
 
 
-def _spawn(
-    argv: Sequence[str], log: Path, env: Mapping[str, str], gid: int | None
-) -> subprocess.Popen[bytes]:
+def _spawn(argv: Sequence[str], log: Path, env: Mapping[str, str], gid: int | None) -> Running:
+    forked = launching.start(argv, env, log, gid)
+    if forked is not None:
+        return forked
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,

@@ -24,7 +24,7 @@ from tenantry.registry.schema import claims
 from tenantry.registry.sql import servers_in
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
-from tests.support.processes.up import TENANTRY
+from tests.support.processes.launching import TENANTRY
 from tests.support.waiting import PATIENCE_S, until
 
 OPERATOR = "operator"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.fleet import Fleet
-from tests.support.processes.up import TENANTRY
+from tests.support.processes.launching import TENANTRY
 from tests.support.tenants import lines
 
 _TIMEOUT_S = 60.0

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,9 +16,8 @@ from tenantry.registry import RegistryReader
 from tenantry_cli.commands.looking.get import as_document
 from tenantry_cli.views import overview
 from tests.support.processes.child_process import Child
+from tests.support.processes.launching import TENANTRY
 from tests.support.waiting import PATIENCE_S, until
-
-TENANTRY = [sys.executable, "-m", "tenantry_cli"]
 
 
 @dataclass(frozen=True)

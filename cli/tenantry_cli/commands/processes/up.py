@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -20,7 +21,7 @@ from tenantry.errors import RegistryUnavailable
 from tenantry.processes import addresses, files, logs
 from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
-from tenantry_cli import console, options, page
+from tenantry_cli import console, options, page, starting
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.access.gate import Auth
@@ -119,13 +120,12 @@ def command(  # noqa: PLR0913 - click passes each option by name
         # Its servers' zygotes share one import of the libraries, unless this process was given one.
         sharing = stack.enter_context(fork_server.shared(environment(os.environ)))
         os.environ.update(sharing)
-        supervisor = Supervisor()
-        base = [sys.executable, "-m", "tenantry_cli"]
+        launcher = stack.enter_context(starting.launcher_of_processes())
+        supervisor = Supervisor(partial(starting.started, launcher))
         common = ["--registry", settings.registry_url, "--log-level", settings.log_level]
         supervisor.add(
             "operator",
-            [*base, "operator", str(folder.absolute()), *common]
-            + ["--allow-mass-delete"] * allow_mass_delete,
+            ["operator", str(folder.absolute()), *common] + ["--allow-mass-delete"] * allow_mass_delete,
         )
         inherited = [shared.fileno(), *fork_server.inheritable(os.environ)]
         cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
@@ -135,7 +135,7 @@ def command(  # noqa: PLR0913 - click passes each option by name
             name = f"server-{number}"
             own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
             own += ["--drain-s", "0"]  # they stop together: no server is left to take over
-            supervisor.add(name, [*base, "serve", *own, *cache, *common], pass_fds=inherited, pulse=True)
+            supervisor.add(name, ["serve", *own, *cache, *common], pass_fds=inherited, pulse=True)
         with page.beside(settings.registry_url, host, port, ui_port) as ui:
             known = {"url": url, "ui": ui, "pid": os.getpid()}
             files.replace(state / "up.json", json.dumps(known).encode())

@@ -1,1 +1,1 @@
-"""Errors as a client reads them: body and status by protocol, and refusals of bytes that are not a request."""
+"""Errors as a client reads them: body, status, and refusals of bytes that are not a request."""

@@ -20,7 +20,8 @@ from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server.artifacts.s3 import make_client
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
-from tests.support.processes.up import TENANTRY, Reply, ask
+from tests.support.processes.launching import TENANTRY
+from tests.support.processes.up import Reply, ask
 from tests.support.tenants.hostile import HeldUp
 from tests.support.tenants.operator_side import leading
 from tests.support.tenants.shards import held
