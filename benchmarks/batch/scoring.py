@@ -5,6 +5,7 @@ the answers' bytes. The command reads a Parquet file and writes one.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -59,18 +60,25 @@ def main(arguments: argparse.Namespace) -> None:
                 table.iloc[:count].to_parquet(folder / f"{count}.parquet", index=False)
             bare_s = _bare_s(server.url, bodies)
             print(f"bare client: {rows / bare_s:,.0f} rows/s")
-            took_s = {}
+            took_s, cpu_s = {}, {}
             for count in (rows // 10, rows // 2, rows):
-                seconds, peak_mib = _command(server.url, folder, count)
-                print(f"tenantry score, {count:,} rows: peak RSS {peak_mib:,.0f} MiB, {seconds:.1f} s")
-                took_s[count] = seconds
-            steady = (rows // 2) / (took_s[rows] - took_s[rows // 2])
-            print(f"from {rows // 2:,} rows on: {steady:,.0f} rows/s")
+                seconds, peak_mib, spent_s = _command(server.url, folder, count)
+                print(
+                    f"tenantry score, {count:,} rows: peak RSS {peak_mib:,.0f} MiB, {seconds:.1f} s, "
+                    f"{spent_s:.1f} s of CPU"
+                )
+                took_s[count], cpu_s[count] = seconds, spent_s
             again_s = _bare_s(server.url, bodies)
             bare_s = (bare_s + again_s) / 2
+            more = rows - rows // 10
+            steady_s = took_s[rows] - took_s[rows // 10]
             print(
-                f"{rows / seconds:,.0f} rows/s with start and end of the process; bare client before and "
-                f"after {rows / bare_s:,.0f}: ratio {bare_s / seconds:.2f} (target 0.7)"
+                f"bare client before and after: {rows / bare_s:,.0f} rows/s\n"
+                f"from {rows // 10:,} rows on: {more / steady_s:,.0f} rows/s, ratio "
+                f"{more / steady_s * bare_s / rows:.2f} (target 0.7), "
+                f"{(cpu_s[rows] - cpu_s[rows // 10]) / more * 1e6:.2f} us of CPU a row\n"
+                f"with start and end of the process: {rows / seconds:,.0f} rows/s, "
+                f"ratio {bare_s / seconds:.2f}"
             )
         finally:
             server.close()
@@ -119,11 +127,13 @@ def _bare_s(url: str, bodies: list[bytes]) -> float:
     return time.perf_counter() - began_s
 
 
-def _command(url: str, folder: Path, rows: int) -> tuple[float, float]:
-    """Return the seconds and the peak of memory (MiB) of one run."""
+def _command(url: str, folder: Path, rows: int) -> tuple[float, float, float]:
+    """Return the seconds, the peak of memory (MiB) and the CPU seconds of one run."""
     argv = [sys.executable, "-c", _RUN, "score", str(folder / f"{rows}.parquet"), "--url", url]
-    began_s = time.perf_counter()
+    before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(  # noqa: S603 - our own command
         [*argv, "--out", str(folder / f"{rows}-out.parquet")], capture_output=True, text=True, check=True
     )
-    return time.perf_counter() - began_s, int(done.stdout) / 1024
+    took_s, after = time.perf_counter() - began_s, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took_s, int(done.stdout) / 1024, cpu_s

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +15,11 @@ import pyarrow.parquet
 import pytest
 
 from tenantry.scoring import close
+from tenantry.scoring.arrow_rows import ArrowRows
 from tenantry_cli import main
 from tenantry_cli.scoring import job
-from tests.apart.batch_server import BatchServer, Failed, Row, running
+from tests.apart.batch_server import Asked, BatchServer, Failed, Row, running
+from tests.support.waiting import until
 
 ROWS = 25
 SALES = pd.DataFrame(
@@ -128,6 +132,9 @@ def test_predictions_of_different_types_in_one_table(
     server.model = lambda row: "many" if row["x"] > 15 else row["x"]
     assert score(source, "--out", tmp_path / "two.parquet")[0] == 0
     assert read(tmp_path / "two.parquet")["prediction"].tolist()[14:17] == ["14.0", "15.0", '"many"']
+    server.model = lambda row: "many" if row["x"] > 19 else row["x"]  # also within one part
+    assert score(source, "--out", tmp_path / "mixed.parquet")[0] == 0
+    assert read(tmp_path / "mixed.parquet")["prediction"].tolist()[18:21] == ["18.0", "19.0", '"many"']
     server.model = lambda row: [row["x"], 1.0]
     for name in ("three.parquet", "three.csv"):
         assert score(source, "--out", tmp_path / name)[0] == 0
@@ -151,6 +158,53 @@ def test_an_interrupted_run_goes_on(score: Score, server: BatchServer, tmp_path:
     assert min(row["x"] for asked in server.asked for row in asked.rows) == 16.0
     assert read(out)["prediction"].tolist() == [2.0 * number for number in range(ROWS)]
     assert not (tmp_path / f"out{suffix}.parts").exists()
+
+
+_RUN = """
+import sys
+from tenantry_cli import main
+from tenantry_cli.scoring import job
+
+job.PART_ROWS = 8
+try:
+    main.main()
+finally:
+    print("pandas" in sys.modules)
+"""
+
+
+def test_a_killed_run_goes_on(server: BatchServer, tmp_path: Path) -> None:
+    """Kill -9 with a part stored and requests under way: no row is there twice afterwards, or missing.
+
+    Parquet to Parquet, the command imports no pandas: that would take most of the time of a small table.
+    """
+    source, out = write(tmp_path / "sales.parquet"), tmp_path / "out.parquet"
+    command = [sys.executable, "-c", _RUN, "score", str(source), "--out", str(out), "--url", server.url]
+    command += ["--user-column", "store_id", "--rows-per-request", "4", "--in-flight", "2"]
+    notes = tmp_path / "out.parquet.parts" / "notes.json"
+    stored: list[int] = []
+
+    def kill(asked: Asked, _number: int) -> tuple[int, dict[str, str]] | None:
+        if asked.rows[-1]["x"] <= 18:
+            return None
+        until(lambda: json.loads(notes.read_text())["rows"], "a part")
+        if not stored:
+            stored.append(sum(json.loads(notes.read_text())["rows"]))
+            child.kill()
+        return 0, {}
+
+    server.refuse = kill
+    with subprocess.Popen(command) as child:
+        assert child.wait(180) == -signal.SIGKILL
+    assert not out.exists()
+    server.refuse, server.asked = lambda _asked, _number: None, []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    assert sorted(row["x"] for asked in server.asked for row in asked.rows) == [*range(stored[0], ROWS)]
+    scored = read(out)
+    assert scored["x"].tolist() == SALES["x"].tolist()
+    assert scored["prediction"].tolist() == [2.0 * number for number in range(ROWS)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "sales.parquet"]
 
 
 def test_parts_of_another_table_are_not_mixed_in(score: Score, server: BatchServer, tmp_path: Path) -> None:
@@ -298,6 +352,48 @@ def test_types_of_parquet_are_sent_as_they_are(score: Score, server: BatchServer
     scored = pa.parquet.read_table(tmp_path / "out.parquet")
     assert scored.column("n").to_pylist() == [2**53 + 1, None]
     assert scored.column("prediction").to_pylist() == [2**53 + 1, 0]
+
+
+def test_arrow_goes_through_as_it_is(
+    score: Score, server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No DataFrame is made of it, but where rows are asked again: then of these requests alone."""
+    made: list[int] = []
+    frame = ArrowRows.frame
+
+    def counted(rows: ArrowRows) -> pd.DataFrame:
+        made.append(len(rows))
+        return frame(rows)
+
+    monkeypatch.setattr(ArrowRows, "frame", counted)
+    source = tmp_path / "sales.parquet"
+    table = pa.table(
+        {**SALES.to_dict("list"), "kind": pa.array(["a", "b", "a", None, "b"] * 5).dictionary_encode()}
+    )
+    pa.parquet.write_table(table, source, row_group_size=10)
+    assert score(source, "--out", tmp_path / "out.parquet")[0] == 0
+    assert made == []
+    assert {row["kind"] for asked in server.asked for row in asked.rows} == {"a", "b", None}
+    loading = {9.0}
+
+    def model(row: Row) -> float:
+        if row["x"] in loading:
+            loading.discard(row["x"])
+            raise Failed(503, "ModelLoading", "it loads")
+        if row["x"] == 2.0:
+            raise Failed(503, "ModelQuarantined", "it ended its process")
+        return float(row["x"]) * 2
+
+    server.model = model
+    status, said = score(source, "--out", tmp_path / "two.parquet")
+    assert (status, "row 2, user 002: it ended its process" in said) == (3, True)
+    one, two = (pa.parquet.read_table(tmp_path / name) for name in ("out.parquet", "two.parquet"))
+    assert [*two.column("prediction").to_pylist()] == [None if n == 2 else 2.0 * n for n in range(ROWS)]
+    assert two.schema.types == one.schema.types
+    assert (
+        two.column("kind").to_pylist() == one.column("kind").to_pylist() == table.column("kind").to_pylist()
+    )
+    assert len(made) < 2 * 7
 
 
 def test_options_that_exclude_each_other(score: Score, tmp_path: Path) -> None:

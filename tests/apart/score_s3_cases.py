@@ -58,12 +58,12 @@ def test_an_interrupted_run_goes_on_in_s3(
     server.refuse = lambda asked, _number: (0, {}) if asked.rows[-1]["x"] > 700 else None
     with pytest.raises(NoServer):
         a_job(server, source, out).run(lambda *_: None)
-    parts = f"out/scores{suffix}.parts"
+    parts, ending = f"out/scores{suffix}.parts", ".arrow" if suffix == ".parquet" else suffix
     assert keys(s3, s3_bucket) == [
         f"in/sales{suffix}",
         f"{parts}/notes.json",
-        f"{parts}/part-000000{suffix}",
-        f"{parts}/part-000001{suffix}",
+        f"{parts}/part-000000{ending}",
+        f"{parts}/part-000001{ending}",
     ]
     server.refuse, server.asked = lambda _asked, _number: None, []
     again = a_job(server, source, out)

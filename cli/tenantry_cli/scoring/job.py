@@ -7,16 +7,19 @@ behind the last whole part, and OUT is there whole or not at all.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tenantry.client.errors import ClientError
-from tenantry.scoring import Options, score_batches
+from tenantry.scoring import Options
+from tenantry.scoring.arrow_rows import ArrowRows
+from tenantry.scoring.batches import in_order
 from tenantry_cli.scoring import parts, reading
 from tenantry_cli.scoring.places import Place
-from tenantry_cli.scoring.table import in_words
+from tenantry_cli.scoring.table import Rows, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 PART_ROWS = 100_000
 """Rows that are scored again at most where a job was interrupted; what a job holds in memory."""
 
-_FORM = 1  # of the notes
+_FORM = 2  # of the notes and parts
 _NOTES = "notes.json"
 _FIRST = 3  # failed rows of each reason in the report
 
@@ -41,16 +44,11 @@ class Failures:
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
 
-    def add(self, frame: "pd.DataFrame", first_row: int, user_column: str) -> None:
+    def add(self, some: Rows, first_row: int, user_column: str) -> None:
         """Count the failures of some rows, which begin with row `first_row` of the table."""
-        failed = frame["reason"].notna().to_numpy().nonzero()[0].tolist()
-        if not failed:
-            return
-        some = frame.iloc[failed]
-        self.counts.update(some["reason"].tolist())
-        for row, user, reason, error in zip(
-            failed, some[user_column].tolist(), some["reason"].tolist(), some["error"].tolist(), strict=True
-        ):
+        failed = some.failures(user_column) if isinstance(some, ArrowRows) else _failures(some, user_column)
+        self.counts.update(reason for _, _, reason, _ in failed)
+        for row, user, reason, error in failed:
             shown = self.first.setdefault(reason, [])
             if len(shown) < _FIRST:
                 shown.append((first_row + row, str(user), str(error)))
@@ -59,6 +57,15 @@ class Failures:
     def total(self) -> int:
         """Of all reasons."""
         return self.counts.total()
+
+
+def _failures(frame: "pd.DataFrame", user_column: str) -> list[tuple[int, str, str, str]]:
+    """As `ArrowRows.failures`."""
+    failed = frame["reason"].notna().to_numpy().nonzero()[0].tolist()
+    some = frame.iloc[failed]
+    return list(
+        zip(failed, *(some[name].tolist() for name in (user_column, "reason", "error")), strict=True)
+    )
 
 
 @dataclass(slots=True)
@@ -216,51 +223,53 @@ class Job:
         if not self.notes.complete:
             first = self.done_rows
             tables = self._table.pieces(first, self._options.rows_per_request)
-            options = {name: getattr(self._options, name) for name in self._options.__dataclass_fields__}
-            scored = self._counted(score_batches(tables, **options), first, progress)
+            scored = self._counted(in_order(tables, self._options), first, progress)
             with in_words(self._table.name):
-                for some in _by_rows(scored, PART_ROWS):
-                    self._store(some)
+                self._store_all(_by_rows(scored, PART_ROWS))
             self.notes.complete = True
             self._folder.below(_NOTES).write(self.notes.to_bytes())
         self._format.join([self._part(number) for number in range(len(self.notes.rows))], self._out)
         self._folder.clear()
 
     def _counted(
-        self, scored: Iterator["pd.DataFrame"], rows: int, progress: Callable[[int, int], None]
-    ) -> Iterator["pd.DataFrame"]:
+        self, scored: Iterator[Rows], rows: int, progress: Callable[[int, int], None]
+    ) -> Iterator[Rows]:
         failed = self.notes.failures.total
-        for frame in scored:
-            rows += len(frame)
-            failed += int(frame["reason"].notna().sum())
+        for some in scored:
+            rows += len(some)
+            failed += some.failed() if isinstance(some, ArrowRows) else int(some["reason"].notna().sum())
             progress(rows, failed)
-            yield frame
+            yield some
 
-    def _store(self, some: list["pd.DataFrame"]) -> None:
-        import pandas as pd  # noqa: PLC0415 - help and errors need none
+    def _store_all(self, gathered: Iterator[list[Rows]]) -> None:
+        """Store a part while rows of the next one are asked about; no more than one waits."""
+        with ThreadPoolExecutor(1, "store") as thread:
+            storing: Future[None] | None = None
+            for some in gathered:
+                if storing is not None:
+                    storing.result()
+                storing = thread.submit(self._store, some)
+            if storing is not None:
+                storing.result()
 
-        frame = some[0] if len(some) == 1 else _joined(pd, some)
-        self.notes.failures.add(frame, self.done_rows, self._options.user_column)
-        self._part(len(self.notes.rows)).write(self._format.part(frame))
-        self.notes.rows.append(len(frame))
+    def _store(self, some: list[Rows]) -> None:
+        done = self.done_rows
+        for each in some:
+            self.notes.failures.add(each, done, self._options.user_column)
+            done += len(each)
+        self._part(len(self.notes.rows)).write(self._format.part(some))
+        self.notes.rows.append(sum(map(len, some)))
         self._folder.below(_NOTES).write(self.notes.to_bytes())
 
     def _part(self, number: int) -> Place:
-        return self._folder.below(f"part-{number:06}{self._out.suffix}")
+        return self._folder.below(f"part-{number:06}{self._format.part_suffix}")
 
 
-def _joined(pd: Any, some: list["pd.DataFrame"]) -> "pd.DataFrame":
-    """Return tables as one; predictions of different types stay what they are."""
-    if len({str(frame["prediction"].dtype) for frame in some}) > 1:
-        some = [frame.assign(prediction=frame["prediction"].astype(object)) for frame in some]
-    return pd.concat(some, ignore_index=True)  # type: ignore[no-any-return]
-
-
-def _by_rows(scored: Iterator["pd.DataFrame"], rows: int) -> Iterator[list["pd.DataFrame"]]:
+def _by_rows(scored: Iterator[Rows], rows: int) -> Iterator[list[Rows]]:
     """Gather tables until they have so many rows."""
-    some: list[pd.DataFrame] = []
-    for frame in scored:
-        some.append(frame)
+    some: list[Rows] = []
+    for each in scored:
+        some.append(each)
         if sum(map(len, some)) >= rows:
             yield some
             some = []

@@ -1,16 +1,14 @@
 """Parquet, read in batches of Arrow's own types."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from tenantry.scoring import frames
+from tenantry.scoring import arrow_rows, frames
+from tenantry.scoring.arrow_rows import ArrowRows
 from tenantry_cli.scoring.places import Place
 from tenantry_cli.scoring.table import Table, in_words, pyarrow
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class ParquetTable(Table):
@@ -26,19 +24,15 @@ class ParquetTable(Table):
             schema = parquet.schema_arrow
         with in_words(place.name):
             frames.check_names(schema.names, user_column, columns)
-            kind = schema.field(user_column).type
-            if not _holds_text(self._pa, kind):
-                raise frames.refused(frames.numbers_lost(user_column, str(kind)))
+            arrow_rows.check_users(schema, user_column)
         if not self.rows:
             raise click.ClickException(f"{place.name} has no rows")
 
     def _damaged(self) -> "_Damaged":
         return _Damaged(self._pa.ArrowException, self.name)
 
-    def pieces(self, skip: int, rows: int) -> Iterator["pd.DataFrame"]:
+    def pieces(self, skip: int, rows: int) -> Iterator[ArrowRows]:
         """As `Table`."""
-        import pandas as pd  # noqa: PLC0415 - help and errors need none
-
         with self._damaged(), self._place.opened() as file:
             parquet = self._pa.parquet.ParquetFile(file)
             groups, skip = _after(parquet.metadata, skip)
@@ -48,7 +42,7 @@ class ParquetTable(Table):
                     continue
                 rest = batch.slice(skip)
                 skip = 0
-                yield rest.to_pandas(types_mapper=pd.ArrowDtype)
+                yield ArrowRows(self._pa.Table.from_batches([rest]))
 
 
 class _Damaged:
@@ -68,13 +62,6 @@ class _Damaged:
                 f"{self._name} is not a whole Parquet file, it was cut short or is something else "
                 f"({words}); write or copy it again"
             ) from None
-
-
-def _holds_text(pa: Any, kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return bool(text or pa.types.is_null(kind))
 
 
 def _after(metadata: Any, skip: int) -> tuple[list[int], int]:

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from tenantry.client.errors import RequestRefused
+from tenantry.scoring.arrow_rows import ArrowRows
 from tenantry_cli.scoring.places import Place
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 PARQUET, CSV, LINES = (".parquet", ".pq"), (".csv",), (".ndjson", ".jsonl")
 KNOWN = (*PARQUET, *CSV, *LINES)
+
+
+Rows: TypeAlias = "pd.DataFrame | ArrowRows"
+"""Some rows of a table; Arrow's own form where they were read as such."""
 
 
 class Table(ABC):
@@ -28,7 +33,7 @@ class Table(ABC):
     rows: int | None = None
 
     @abstractmethod
-    def pieces(self, skip: int, rows: int) -> Iterator["pd.DataFrame"]:
+    def pieces(self, skip: int, rows: int) -> Iterator[Rows]:
         """Yield the rows after the first `skip`, at most `rows` at a time.
 
         Raises:
@@ -52,7 +57,9 @@ def check_suffix(place: Place) -> None:
 
 
 def pyarrow(name: str) -> Any:
-    """Import pyarrow.
+    """Import pyarrow, and choose the allocator that gives memory back.
+
+    Over four million rows, mimalloc's process grew from 226 to 300 MiB with 30 in use; jemalloc's stayed.
 
     Raises:
         click.ClickException: it is not installed.
@@ -64,6 +71,8 @@ def pyarrow(name: str) -> Any:
         raise click.ClickException(
             f"{name}: Parquet needs pyarrow: pip install 'tenantry[arrow]'; .csv and .ndjson need nothing"
         ) from None
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
     return pa
 
 

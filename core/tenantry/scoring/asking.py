@@ -20,6 +20,7 @@ from tenantry.client.pool import IdlePool
 from tenantry.client.shard_map import base_url
 from tenantry.processes import backoff
 from tenantry.scoring import frames
+from tenantry.scoring.arrow_rows import ArrowRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ class Asker:
         media = frames.LINES if body is None else frames.ARROW
         if body is None:
             body = frames.lines_body(rows, omit_missing=omit_missing)
-        reply = self._sent(f"/predict?user_column={quote(user_column, safe='')}", body, media, stop)
+        reply = self._sent(_path(user_column), body, media, stop)
         if reply.status == 415 and media == frames.ARROW:
             self._takes_arrow = False  # its server side has no pyarrow
             return self.ask(rows, user_column, stop)
@@ -104,6 +105,30 @@ class Asker:
         try:
             answers = (frames.read_arrow if media == frames.ARROW else frames.read_lines)(reply.body)
         except ValueError as error:
+            raise reply.odd(f"can't be read ({error})") from None
+        if len(answers) != len(rows):
+            raise reply.odd(f"has {len(answers)} rows for {len(rows)}")
+        return answers
+
+    def ask_as_arrow(
+        self, rows: ArrowRows, user_column: str, columns: Sequence[str] | None, stop: threading.Event
+    ) -> ArrowRows | None:
+        """Return the answers to some rows; None: this form is not for these rows or servers, `ask` is.
+
+        Raises:
+            ClientError: as `ask`.
+            Stopped: as `ask`.
+        """
+        if not self._takes_arrow or not len(rows):
+            return None
+        reply = self._sent(_path(user_column), rows.body(user_column, columns), frames.ARROW, stop)
+        if reply.status in (413, 415):
+            return None
+        if reply.status != 200:
+            raise _explained(reply)
+        try:
+            answers = ArrowRows.of_answer(reply.body)
+        except ValueError as error:  # as pyarrow's own errors are
             raise reply.odd(f"can't be read ({error})") from None
         if len(answers) != len(rows):
             raise reply.odd(f"has {len(answers)} rows for {len(rows)}")
@@ -208,6 +233,10 @@ def _connected(url: str, trusted: tls.Tls | None = None) -> HTTPConnection:
         context = (trusted or tls.trusting()).client()
         return HTTPSConnection(str(parts.hostname), parts.port, timeout=_CONNECT_S, context=context)
     return HTTPConnection(str(parts.hostname), parts.port, timeout=_CONNECT_S)
+
+
+def _path(user_column: str) -> str:
+    return f"/predict?user_column={quote(user_column, safe='')}"
 
 
 def _shown(url: str) -> str:

@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenantry import errors
 from tenantry.processes import backoff
 from tenantry.scoring import frames
+from tenantry.scoring.arrow_rows import ArrowRows
 from tenantry.scoring.asking import Asker
 from tenantry.scoring.local import LocalServer
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Of a row: its model loads, its user has used up a quota, or the time of the request was spent on others.
 _AGAIN = (429, 503, 504)
+_Table = TypeVar("_Table", "pd.DataFrame", "pd.DataFrame | ArrowRows")
 _LATE_RETRIES = 2  # where each of them was only late: a model that hangs costs a server's whole time
 _FIRST_S, _LAST_S = 0.5, 15.0
 
@@ -107,7 +109,7 @@ def score_batch(
     import pandas as pd  # noqa: PLC0415 - the caller has it
 
     chosen = Options(url, local, user_column, columns, **options)
-    parts = list(_in_order([frame], chosen))
+    parts: list[pd.DataFrame] = list(in_order([frame], chosen))
     return parts[0] if len(parts) == 1 else pd.concat(parts)
 
 
@@ -126,20 +128,22 @@ def score_batches(tables: Iterable["pd.DataFrame"], **options: Any) -> Iterator[
     Raises:
         ClientError: as `score_batch`.
     """
-    return _in_order(tables, Options(**options))
+    return in_order(tables, Options(**options))
 
 
-def _in_order(tables: Iterable["pd.DataFrame"], chosen: Options) -> Iterator["pd.DataFrame"]:
+def in_order(tables: "Iterable[_Table]", chosen: Options) -> "Iterator[_Table]":
+    """Score tables as `score_batches` does; an ArrowRows may come back as a DataFrame.
+
+    Raises:
+        ClientError: as `score_batch`.
+    """
     run = _Run(chosen, _asker_of(chosen))
     threads = ThreadPoolExecutor(chosen.in_flight, "score")
-    asked: deque[Future[pd.DataFrame]] = deque()
+    asked: deque[Future[Any]] = deque()
     try:
         for table in tables:
-            frames.check(table, chosen.user_column, chosen.columns)
-            for first in range(0, max(1, len(table)), chosen.rows_per_request):
-                asked.append(
-                    threads.submit(run.scored, table.iloc[first : first + chosen.rows_per_request])
-                )
+            for some in _pieces(table, chosen):
+                asked.append(threads.submit(run.scored, some))
                 if len(asked) > chosen.in_flight:
                     yield asked.popleft().result()
         while asked:
@@ -147,6 +151,20 @@ def _in_order(tables: Iterable["pd.DataFrame"], chosen: Options) -> Iterator["pd
     finally:
         run.stop.set()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _pieces(table: "pd.DataFrame | ArrowRows", chosen: Options) -> "Iterator[pd.DataFrame | ArrowRows]":
+    """Check a table, and yield what goes into one request each."""
+    at_once = chosen.rows_per_request
+    if isinstance(table, ArrowRows):
+        table.check(chosen.user_column, chosen.columns)
+    else:
+        frames.check(table, chosen.user_column, chosen.columns)
+    for first in range(0, max(1, len(table)), at_once):
+        if isinstance(table, ArrowRows):
+            yield table.part(first, at_once)
+        else:
+            yield table.iloc[first : first + at_once]
 
 
 class _Run:
@@ -162,7 +180,7 @@ class _Run:
         self._asker = asker
         self._given_up: set[str] = set()  # users for whom waiting was of no use: it is not done twice
 
-    def scored(self, rows: "pd.DataFrame") -> "pd.DataFrame":
+    def scored(self, rows: "pd.DataFrame | ArrowRows") -> "pd.DataFrame | ArrowRows":
         """Return some rows with their answers; rows whose model is not ready are asked again.
 
         They are asked again as long as some of them get an answer, and then a few times more.
@@ -170,11 +188,28 @@ class _Run:
         Raises:
             ClientError: no server answered.
         """
+        if not isinstance(rows, ArrowRows):
+            return self._scored(rows)
+        options = self._options
+        if options.omit_missing:
+            return self._scored(rows.frame())
+        found = self._asker.ask_as_arrow(rows, options.user_column, options.columns, self.stop)
+        if found is None:
+            return self._scored(rows.frame())
+        if not found.has_status(_AGAIN):
+            return rows.with_answers(found)
+        frame, answers = rows.frame(), found.frame()
+        if not self._not_ready(frame, answers):
+            return rows.with_answers(found)
+        return self._scored(frame, answers)
+
+    def _scored(self, rows: "pd.DataFrame", answers: "pd.DataFrame | None" = None) -> "pd.DataFrame":
         wanted = self._options.columns
         sent = rows
         if wanted is not None:
             sent = rows[list(dict.fromkeys((self._options.user_column, *wanted)))]
-        answers = self._answered(sent)
+        if answers is None:
+            answers = self._answered(sent)
         failures = 0
         while again := self._not_ready(sent, answers):
             late = answers["status"].iloc[again].eq(504).all()

@@ -30,7 +30,16 @@ def check(frame: "pd.DataFrame", user_column: str, columns: Sequence[str] | None
         RequestRefused: the user column is missing or holds numbers, a column to send is missing, two have
             one name, or one has the name of an answer.
     """
-    names = list(frame.columns)
+    check_table_names(list(frame.columns), user_column, columns)
+    _check_users(frame[user_column], user_column)
+
+
+def check_table_names(names: Sequence[Any], user_column: str, columns: Sequence[str] | None) -> None:
+    """Refuse names of columns with which a table can't be scored.
+
+    Raises:
+        RequestRefused: as `check`.
+    """
     doubled = [name for place, name in enumerate(names) if name in names[:place]]
     if doubled:
         raise refused(f"two columns have the name {doubled[0]!r}; rename one of them")
@@ -38,7 +47,6 @@ def check(frame: "pd.DataFrame", user_column: str, columns: Sequence[str] | None
     if taken:
         raise refused(f"there is a column {taken[0]!r} already, where the answers go; rename it")
     check_names(names, user_column, columns)
-    _check_users(frame[user_column], user_column)
 
 
 def check_names(names: Sequence[Any], user_column: str, columns: Sequence[str] | None) -> None:
@@ -168,15 +176,22 @@ def read_arrow(body: bytes) -> "pd.DataFrame":
     Raises:
         ValueError: it is not one, or has other columns.
     """
-    import pandas as pd  # noqa: PLC0415 - as above
     import pyarrow as pa  # noqa: PLC0415 - the request was Arrow
 
     with pa.ipc.open_stream(body) as reader:
         table = reader.read_all()
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise ValueError(f"no column {missing[0]!r}")
+    return read_table(table.select(list(_COLUMNS)))
+
+
+def read_table(table: Any) -> "pd.DataFrame":
+    """Return the columns of an answer that are a `pyarrow.Table`."""
+    import pandas as pd  # noqa: PLC0415 - as above
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
     whole = {pa.int64(): pd.Int64Dtype()}
-    frame: pd.DataFrame = table.select(list(_COLUMNS)).to_pandas(types_mapper=whole.get)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=whole.get)
     return _described(frame)
 
 
@@ -199,7 +214,8 @@ def read_lines(body: bytes) -> "pd.DataFrame":
 
 def _described(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return an answer with the types that callers see, and errors without the number of their row."""
-    frame["status"] = frame["status"].astype("int64")
+    if "status" in frame:  # rows that are scored do not keep it
+        frame["status"] = frame["status"].astype("int64")
     frame["prediction"] = typed(frame["prediction"])
     for name in ("error", "reason"):
         column = frame[name].astype(object)
