@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-ray clean
+.PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-dask test-ray clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -108,6 +108,9 @@ bench-batch: $(VENV)/.dev ## many users in one request beside one request for ea
 
 bench-trust: $(VENV)/.dev ## keys, limits, a million attacks and a million fuzzed requests; ARGS="--only keys,quotas"; takes forty minutes
 	$(BIN)/python -m benchmarks.trust $(ARGS)
+
+test-dask: $(VENV)/.dev ## the Python of docs/scoring.md for Dask and Spark (with Java), each in an environment of its own
+	PYTHONPATH="$(CURDIR)" $(BIN)/pytest -q -rs --noconftest -p tests.conftest -p conftest tests/apart/score_document_cases.py
 
 test-ray: export PYTHONPATH = $(CURDIR)
 test-ray: $(VENV)/.dev ## examples/ray beside `tenantry score` on one fleet; Ray takes a minute to start on a busy machine

@@ -74,6 +74,16 @@ def with_ray() -> Path:
     return environment("ray", *our_requirements(), "ray[data]==2.60.0", "pyarrow==26.0.1")
 
 
+def with_dask() -> Path:
+    """The Python of the environment with what `tenantry.scoring` needs, and Dask."""
+    return environment("dask", *our_requirements(), "dask[dataframe]==2026.8.0", "pyarrow==26.0.1")
+
+
+def with_spark() -> Path:
+    """The Python of the environment with what `tenantry.scoring` needs, and Spark, which needs Java besides."""
+    return environment("spark", *our_requirements(), "pyspark==4.3.0", "pyarrow==26.0.1")
+
+
 def our_requirements(*extras: str, tools: Sequence[str] = ()) -> list[str]:
     """What our distribution and these of its extras need, and `tools`, at the pins of constraints.txt."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
