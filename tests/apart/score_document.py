@@ -36,7 +36,8 @@ def main() -> None:
     table = pd.DataFrame({"store_id": stores, "km": [float(number) for number in range(ROWS)]})
     table.to_parquet("sales.parquet", index=False)
     with running(BatchServer(model=model)) as server:
-        exec(compile(block.replace(ADDRESS, server.url), str(PAGE), "exec"), {"__name__": "__main__"})
+        program = compile(block.replace(ADDRESS, server.url), str(PAGE), "exec")
+        exec(program, {"__name__": "__main__"})  # noqa: S102 - our own document
     scored = pd.read_parquet("scored").sort_values("km")
     assert scored["store_id"].tolist() == stores
     wanted = [None if store == "0003" else 2.0 * number for number, store in enumerate(stores)]

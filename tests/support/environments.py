@@ -80,7 +80,7 @@ def with_dask() -> Path:
 
 
 def with_spark() -> Path:
-    """The Python of the environment with what `tenantry.scoring` needs, and Spark, which needs Java besides."""
+    """The Python of the environment with what `tenantry.scoring` needs, and Spark; Java is not in it."""
     return environment("spark", *our_requirements(), "pyspark==4.3.0", "pyarrow==26.0.1")
 
 
