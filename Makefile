@@ -69,7 +69,7 @@ image: ## the container image; IMAGE=registry.example.com/tenantry:0.1.0 PLATFOR
 	@$(PYTHON) tools/image.py --tag $(IMAGE) $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PUSH),--push)
 
 charts: ## the dashboard, and what charts/ holds copies of, written again
-	@$(PYTHON) tools/dashboard.py
+	@$(PYTHON) -m tools.dashboard
 	cp crds/tenantmodel.yaml crds/tenantpolicy.yaml charts/tenantry-crds/templates/
 	cp manifests/components/monitoring/alerts.yaml manifests/components/monitoring/dashboard.json charts/tenantry/files/
 

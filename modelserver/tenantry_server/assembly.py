@@ -140,7 +140,7 @@ def assemble(
         if directory.update(challenges.proven(servers)):
             prewarmer.servers_changed()
 
-    feed = Feed(table, fleet=partial(_fleet, directory, endpoint, stopping))
+    feed = Feed(table, fleet=partial(_fleet, directory, endpoint, stopping, settings.limits.to_text()))
 
     def changed(changes: Changes) -> None:
         feed.changed(changes)
@@ -193,7 +193,7 @@ def assemble(
         gate=gatekeeper.gate,
         max_batch_rows=settings.max_batch_rows,
         top_tenants=settings.top_tenants,
-        readings=readings_of(table, tls),
+        readings=readings_of(table, tls, feed),
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(models)])
     app.add_routes(challenge.routes(secrets, settings.server_id, endpoint))
@@ -225,11 +225,11 @@ def assemble(
     )
 
 
-def _fleet(directory: Directory, endpoint: str, stopping: Callable[[], bool]) -> bytes:
-    """Return who lives, for those who follow this server."""
+def _fleet(directory: Directory, endpoint: str, stopping: Callable[[], bool], limits: str) -> bytes:
+    """Return who lives and the limits of everyone, for those who follow this server."""
     own = directory.server_id
     peers = [(p.server_id, p.endpoint, p.load, p.leaving) for p in directory.peers.values() if p.live]
-    return messages.encode_fleet(own, [(own, endpoint, directory.own_load, stopping()), *peers])
+    return messages.encode_fleet(own, [(own, endpoint, directory.own_load, stopping()), *peers], limits)
 
 
 def _reporting(

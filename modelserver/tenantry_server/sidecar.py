@@ -38,7 +38,8 @@ from tenantry_server.peers.near_copies import NearCopies
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.sidecars import footprint, options, probes
-from tenantry_server.sidecars.beside import FollowedTable, KnownFleet, NoModels, ServerProblem, SidecarView
+from tenantry_server.sidecars.beside import KnownFleet, NoModels, ServerProblem, SidecarView
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 from tenantry_server.sidecars.options import SidecarOptions
 from tenantry_server.wire import connections
@@ -91,7 +92,7 @@ def become(settings: "ServerSettings") -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(  # noqa: S606 - this very interpreter
-        sys.executable, [sys.executable, "-m", "tenantry_server.sidecar", str(pipe)], _SMALL | os.environ
+        sys.executable, [sys.executable, "-m", "tenantry_server.sidecars", str(pipe)], _SMALL | os.environ
     )
 
 
@@ -107,14 +108,16 @@ def assemble(given: SidecarOptions, session: aiohttp.ClientSession, stop: asynci
     table = FollowedTable(problem)
     near = NearCache[Any](given.near_cache_bytes) if given.near_cache_bytes else None
     models = CachedModelRepository(NoModels(problem), bounded_cache(1), near)
-    quotas = Quotas(table.limits, given.default_limits)
+    quotas = Quotas(table.limits, given.default_limits())
     plane = DataPlane(table, models, predict_timeout_s=given.predict_timeout_s, loads=1, quotas=quotas)
     directory = Directory(name, tls, member=False)
     view = SidecarView(table, directory, plane)
     quotas.share = view.share
     hops = Hops(secrets, "")
     copies = NearCopies(models, table, directory, hops)
-    known = KnownFleet(given.fleet_urls, directory)
+    known = KnownFleet(
+        given.fleet_urls, directory, lambda limits: quotas.default_to(given.default_limits(limits))
+    )
     fetch = HttpFetch(session, name, secrets, tls)
     follower = ServerFollower(table, known.urls, fetch, discard=models.discard, met=known.met)
     problem.follower = follower

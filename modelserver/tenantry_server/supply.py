@@ -40,6 +40,7 @@ from tenantry_server.metrics import Reading
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
+from tenantry_server.sidecars.feed import Feed
 from tenantry_server.signing.trust import FollowedTrust, Trust
 from tenantry_server.workers import pool
 from tenantry_server.workers.calls.signatures import SignatureChecks
@@ -201,8 +202,16 @@ def models_of(
     return models
 
 
-def readings_of(table: RoutingTable, tls: Tls) -> Iterator[Reading]:
+def readings_of(table: RoutingTable, tls: Tls, feed: Feed) -> Iterator[Reading]:
     """Make what /metrics shows of a server in a fleet."""
+    yield Reading(
+        "followers", "Sidecars that follow this server, and whose leases hold.", lambda: len(feed)
+    )
+    yield Reading(
+        "followers_behind_seconds",
+        "Since when a follower has not acknowledged a change: Ready waits for it, or for its lease to end.",
+        lambda: feed.behind_s,
+    )
     yield Reading(
         "lease_held", "1 while this server may trust what it knows.", lambda: table.contact.lease_held
     )

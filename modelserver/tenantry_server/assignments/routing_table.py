@@ -1,6 +1,6 @@
 """Which model answers for which user: the registry in memory, while this server may trust it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +47,7 @@ class RoutingTable(ModelInfoRepository):
         registry: asked once the lease is over.
         on_loss: what to do where the registry does not answer either.
         clock_s: seconds, never going back; a parameter so that tests can move it.
+        rows: where the rows are kept, by user id; empty. None: a dict.
 
     Attributes:
         contact: whether this table may be trusted now.
@@ -62,11 +63,12 @@ class RoutingTable(ModelInfoRepository):
         *,
         on_loss: OnRegistryLoss = OnRegistryLoss.SERVE,
         clock_s: Callable[[], float] = boot_clock_s,
+        rows: MutableMapping[str, Assignment] | None = None,
     ) -> None:
         self._registry = registry
         self._on_loss = on_loss
         self.contact = RegistryContact(clock_s=clock_s)
-        self._assignments: dict[str, Assignment] = {}
+        self._assignments: MutableMapping[str, Assignment] = {} if rows is None else rows
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
@@ -88,34 +90,7 @@ class RoutingTable(ModelInfoRepository):
             the assignments whose candidates this server should check (the changed ones, and those of
             shards that moved), and the model ids that no longer answer for any user.
         """
-        old = self._assignments
-        gone: set[str] = set()
-        if changes.complete:
-            kept = {a.user_id for a in changes.assignments}
-            gone.update(a.model_id for a in old.values() if a.user_id not in kept and a.model_id)
-            self._assignments = {user: a for user, a in old.items() if user in kept}
-            self._holdings = {}
-            self._spread = {}
-            self._replicated = set()
-            self.limits.clear()
-        for assignment in changes.assignments:
-            before = self._assignments.get(assignment.user_id)
-            if before is not None and before.model_id not in (None, assignment.model_id):
-                gone.add(str(before.model_id))
-            self._put(assignment)
-        if gone:  # several users may share one model
-            gone.difference_update(a.model_id for a in self._assignments.values())
-        self._holdings |= changes.shards
-        if changes.shards:
-            self.map_revision = max(holding.revision for holding in self._holdings.values())
-        self._spread |= changes.spread
-        for user_id in (*(a.user_id for a in changes.assignments), *changes.spread):
-            if self.replicas_of(user_id) > 1:
-                self._replicated.add(user_id)
-            else:
-                self._replicated.discard(user_id)
-        self.revision, self.token = changes.revision, changes.token
-        self._was_read = True
+        gone = self.put(changes)
         touched = list(changes.assignments)
         if changes.shards:
             touched += [
@@ -125,16 +100,62 @@ class RoutingTable(ModelInfoRepository):
             ]
         return touched, gone
 
+    def put(self, changes: Changes) -> set[str]:
+        """Apply changes, for a process that loads no candidates; return the model ids, as `apply`."""
+        gone: set[str] = set()
+        if changes.complete:
+            kept = {a.user_id for a in changes.assignments}
+            left = [a for user, a in self._assignments.items() if user not in kept]
+            gone.update(a.model_id for a in left if a.model_id)
+            for assignment in left:
+                del self._assignments[assignment.user_id]
+            self._forget_placement()
+            self.limits.clear()
+        for assignment in changes.assignments:
+            before = self._assignments.get(assignment.user_id)
+            if before is not None and before.model_id not in (None, assignment.model_id):
+                gone.add(str(before.model_id))
+            self._put(assignment)
+        if gone:  # several users may share one model
+            gone.difference_update(self._model_ids())
+        self._place(changes, [a.user_id for a in changes.assignments])
+        return gone
+
+    def _forget_placement(self) -> None:
+        self._holdings = {}
+        self._spread = {}
+        self._replicated = set()
+
+    def _place(self, changes: Changes, users: Iterable[str]) -> None:
+        """Apply what changes say of places, whose rows are in the table now; `users` may have replicas."""
+        self._holdings |= changes.shards
+        if changes.shards:
+            self.map_revision = max(holding.revision for holding in self._holdings.values())
+        self._spread |= changes.spread
+        for user_id in (*users, *changes.spread):
+            if self.replicas_of(user_id) > 1:
+                self._replicated.add(user_id)
+            else:
+                self._replicated.discard(user_id)
+        self.revision, self.token = changes.revision, changes.token
+        self._was_read = True
+
+    def _model_ids(self) -> Iterable[str | None]:
+        return (a.model_id for a in self._assignments.values())
+
     def _put(self, assignment: Assignment) -> None:
         user_id = assignment.user_id
         if assignment.deleted:
             self._assignments.pop(user_id, None)
         else:
             self._assignments[user_id] = assignment
-        if assignment.limits and not assignment.deleted:
-            from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 10 MiB; in many fleets nobody has any
+        self._limit(user_id, "" if assignment.deleted else assignment.limits)
 
-            self.limits[user_id] = Limits.read(assignment.limits)
+    def _limit(self, user_id: str, limits: str) -> None:
+        if limits:
+            from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 6 MiB; in many fleets nobody has any
+
+            self.limits[user_id] = Limits.read(limits)
         else:
             self.limits.pop(user_id, None)
 
@@ -171,9 +192,11 @@ class RoutingTable(ModelInfoRepository):
 
     def replicas_of(self, user_id: str) -> int:
         """Return on how many servers the user's model is to be: declared or measured, the larger."""
+        return max(self._declared_replicas(user_id), self._spread.get(user_id, 1))
+
+    def _declared_replicas(self, user_id: str) -> int:
         assignment = self._assignments.get(user_id)
-        declared = 1 if assignment is None else assignment.replicas
-        return max(declared, self._spread.get(user_id, 1))
+        return 1 if assignment is None else assignment.replicas
 
     @property
     def replicated(self) -> Collection[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
 from tenantry_server.quotas.rate import Rate
 
-if TYPE_CHECKING:  # 10 MiB, which a sidecar of a fleet without limits goes without
+if TYPE_CHECKING:  # 6 MiB, which a sidecar of a fleet without limits goes without
     from tenantry.manifest.limits import Limits
 
 _FREE = contextlib.nullcontext()  # a context of a generator takes 3 us more, for each call of a worker
@@ -83,13 +83,18 @@ class Quotas:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._declared = {} if limits is None else limits
-        self._default = defaults if defaults is not None and defaults.to_text() else None
+        self._default: Limits | None = None
+        self.default_to(defaults)
         self.share = share
         self._clock_s = clock_s
         self._rates: dict[str, Rate] = {}
         self._under_way: dict[str, int] = {}
         self._told: dict[str, float] = {}  # user id -> until when other servers have nothing left
         self.refused = dict.fromkeys(("requests_per_second", "concurrency", "rows"), 0)
+
+    def default_to(self, defaults: "Limits | None") -> None:
+        """Use other limits for everyone, field by field where nothing was declared; None: no limits."""
+        self._default = defaults if defaults is not None and defaults.to_text() else None
 
     def of(self, user_id: str) -> "Limits | None":
         """Return the limits in force; None: there are none."""

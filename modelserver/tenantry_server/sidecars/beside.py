@@ -11,9 +11,8 @@ import structlog
 
 from tenantry import Model, TenantryError
 from tenantry.errors import FleetUnreachable, ModelNotReady
-from tenantry.registry.rows import Assignment
 from tenantry_server.artifacts.repositories import ModelRepository
-from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.answer import Pace
@@ -38,29 +37,6 @@ class ServerProblem:
     def __call__(self) -> str:
         """Return the reason; empty: one is followed."""
         return "" if self.follower is None else self.follower.problem
-
-
-class _Nobody:
-    """In the place of the registry, which no sidecar asks."""
-
-    def lookup(self, user_id: str) -> Assignment | None:
-        raise FleetUnreachable(f"nobody knows {user_id!r}")
-
-
-class FollowedTable(RoutingTable):
-    """A routing table that is trusted while the lease holds, and at no other time.
-
-    Args:
-        problem: returns why no server is followed; empty: one is.
-    """
-
-    def __init__(self, problem: Callable[[], str] = lambda: "") -> None:
-        super().__init__(_Nobody(), on_loss=OnRegistryLoss.REFUSE)
-        self.problem = problem
-
-    def get_model_id_by_user_id(self, user_id: str) -> str:
-        """Refuse: the lease is over, and the servers were asked before."""
-        raise FleetUnreachable(self.problem() or f"the lease is over; user {user_id!r}")
 
 
 class NoModels(ModelRepository):
@@ -105,11 +81,16 @@ class KnownFleet:
     Args:
         urls: base URLs at which some server answers.
         directory: gets to know the servers.
+        limits: called with the limits of everyone, as text, once a server says others than before.
     """
 
-    def __init__(self, urls: list[str], directory: Directory) -> None:
+    def __init__(
+        self, urls: list[str], directory: Directory, limits: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._urls = urls
         self._directory = directory
+        self._limits = limits
+        self._limits_known = ""
         self._learned: list[str] = []
 
     def urls(self) -> list[str]:
@@ -119,6 +100,9 @@ class KnownFleet:
     def met(self, fleet: messages.Fleet) -> str | None:
         """Apply what a server says of the fleet; return under which base URL to follow that one."""
         self._directory.update(fleet.servers)
+        if fleet.limits != self._limits_known:
+            self._limits_known = fleet.limits
+            self._limits(fleet.limits)
         me = self._directory.server_id
         stay = sorted(
             (server for server in fleet.servers if not server.report.leaving),

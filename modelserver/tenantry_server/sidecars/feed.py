@@ -50,6 +50,7 @@ class _Batch:
     at: tuple[int, str]
     rows: int
     body: bytes
+    published_s: float
 
 
 class Feed:
@@ -91,6 +92,14 @@ class Feed:
         self._forget_expired()
         return len(self._followers)
 
+    @property
+    def behind_s(self) -> float:
+        """How long ago the oldest change came that a follower lacks; 0: all have everything."""
+        self._forget_expired()
+        number = min((each.number for each in self._followers.values()), default=self._newest)
+        missing = next((batch for at, batch in self._batches.items() if at > number), None)
+        return 0.0 if missing is None else self._clock_s() - missing.published_s
+
     def changed(self, changes: Changes) -> None:
         """Publish what has just been put in force here."""
         at = changes.revision, changes.token
@@ -108,7 +117,7 @@ class Feed:
         # A reading of everything is written once somebody asks for it.
         wanted = not changes.complete and (self._followers or self._pages is not None)
         body = messages.encode(changes) if wanted else b""
-        self._batches[self._newest] = _Batch(at, rows, body)
+        self._batches[self._newest] = _Batch(at, rows, body, self._clock_s())
         self._rows += rows
         while len(self._batches) > _MOST_BATCHES or (self._rows > _MOST_ROWS and len(self._batches) > 1):
             self._rows -= self._batches.popitem(last=False)[1].rows

@@ -16,10 +16,10 @@ from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Changes
 from tenantry.tls import Tls
-from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers.answers import bounded
-from tenantry_server.sidecars import messages, pages, routes
+from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S
+from tenantry_server.sidecars.followed_table import FollowedTable, Reading
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class ServerFollower:
 
     def __init__(
         self,
-        table: RoutingTable,
+        table: FollowedTable,
         servers: Callable[[], Sequence[str]],
         fetch: Fetch,
         *,
@@ -72,7 +72,7 @@ class ServerFollower:
         self._met = met
         self._clock_s = clock_s
         self._loss = OnChange(log)
-        self._pages: list[Changes] = []
+        self._reading: Reading | None = None
         self.cursor = ""
         self.url = ""
         self.problem = "no server was asked yet"
@@ -120,46 +120,49 @@ class ServerFollower:
             whether it was put in force. A server that is behind what is in force here is refused as long
             as the lease holds.
         """
-        if any(changes.complete for changes in answer.changes):
-            self._pages = []  # a reading begins, whatever another server left half done
-        if answer.more or self._pages:
-            try:
-                brought = self._paged(answer)
-            except (ValueError, IndexError):
-                self._pages, self.cursor = [], ""
-                return False
-            if answer.more:
-                self.cursor = answer.cursor
-                return True
-        else:
-            brought = answer.changes
-        if self._table.lease_held and any(self._goes_back(changes) for changes in brought):
+        try:
+            reading, changes = self._sorted(answer)
+        except (ValueError, IndexError):
+            self._reading, self.cursor = None, ""
             return False
-        for changes in brought:
-            for model_id in self._table.apply(changes)[1]:
-                self._discard(model_id)
+        if answer.more:
+            self.cursor = answer.cursor
+            return True
+        self._reading = None
+        brought = [*([reading.head] if reading else []), *changes]
+        if self._table.lease_held and any(each.revision < self._table.revision for each in brought):
+            return False
+        if reading is not None:
+            self._discarded(self._table.replace(reading))
+        for each in changes:
+            self._discarded(self._table.put(each))
         self.cursor = answer.cursor
         self._table.contact.answered()
         self._table.contact.renewed(until_s=began_s + min(answer.lease_s, LEASE_S))
         return True
 
-    def _paged(self, answer: messages.Answer) -> list[Changes]:
-        """Keep a piece of a reading; return what the whole reading and the changes after it bring.
+    def _sorted(self, answer: messages.Answer) -> tuple[Reading | None, list[Changes]]:
+        """Add to the reading what is a piece of it; return that, and the changes after it.
 
         Raises:
             ValueError, IndexError: the pieces don't fit together.
         """
-        piece, newer = answer.changes[0], answer.changes[1:]
-        pages.check([*self._pages[:1], piece])
-        self._pages.append(piece)
-        if answer.more:
-            return []
-        reading = pages.joined(self._pages)
-        self._pages = []
-        return [reading, *newer]
+        changes = answer.changes
+        if any(each.complete for each in changes):  # it begins, whatever another server left half done
+            self._reading = Reading(changes[0])
+        elif answer.more or self._reading is not None:
+            if self._reading is None:
+                raise ValueError("a reading that begins in its middle")
+            self._reading.add(changes[0])
+        else:
+            return None, changes
+        if any(each.complete for each in changes[1:]):
+            raise ValueError("two readings at once")
+        return self._reading, changes[1:]
 
-    def _goes_back(self, changes: Changes) -> bool:
-        return changes.revision < self._table.revision
+    def _discarded(self, model_ids: set[str]) -> None:
+        for model_id in model_ids:
+            self._discard(model_id)
 
 
 def _after(url: str, servers: Sequence[str]) -> str:

@@ -44,23 +44,26 @@ class Fleet:
     Attributes:
         me: the id of the one that says so.
         servers: all of them, that one included.
+        limits: of everyone for whom none were declared, as `Limits.to_text` writes them; empty: none.
     """
 
     me: str
     servers: list[Server]
+    limits: str = ""
 
 
-def encode_fleet(me: str, servers: Iterable[tuple[str, str, float, bool]]) -> bytes:
+def encode_fleet(me: str, servers: Iterable[tuple[str, str, float, bool]], limits: str = "") -> bytes:
     """Write who lives.
 
     Args:
         servers: of each server its id, its base URL, its load from 0 to 1, and whether it is leaving.
+        limits: as in `Fleet`.
     """
     listed = [
         {"id": server_id, "url": url, "load": load, "leaving": leaving}
         for server_id, url, load, leaving in servers
     ]
-    return orjson.dumps({"me": me, "servers": listed})
+    return orjson.dumps({"me": me, "servers": listed, "limits": limits})
 
 
 def encode(changes: Changes) -> bytes:
@@ -129,7 +132,8 @@ def _fleet(document: dict[str, Any]) -> Fleet:
         )
         for each in document["servers"]
     ]
-    return Fleet(_text(document["me"]), servers)
+    # A server of an older release says nothing of limits.
+    return Fleet(_text(document["me"]), servers, _text(document.get("limits", "")))
 
 
 def _text(given: Any) -> str:

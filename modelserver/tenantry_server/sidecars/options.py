@@ -77,14 +77,17 @@ class SidecarOptions:
         cert, key, ca = (None if name is None else Path(name) for name in self.tls_files)
         return Tls(Files(cert, key, ca), tls.Mode(self.tls_mode))
 
-    @property
-    def default_limits(self) -> "Limits | None":
-        """What every user is allowed where nothing was declared; None: there are no such limits."""
-        if not self.limits:
-            return None
-        from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 10 MiB
+    def default_limits(self, of_servers: str = "") -> "Limits | None":
+        """Return what every user is allowed where nothing was declared; None: there are no such limits.
 
-        return Limits.read(self.limits)
+        Args:
+            of_servers: the servers' own, which hold where these settings say nothing.
+        """
+        if not self.limits and not of_servers:
+            return None
+        from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 6 MiB
+
+        return Limits.read(self.limits).over(Limits.read(of_servers))
 
     def hand_over(self) -> int:
         """Return a pipe, which the process after an exec has too, from which `taken_over` reads these."""

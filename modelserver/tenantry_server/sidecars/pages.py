@@ -44,19 +44,3 @@ class Pages:
                 part = replace(part, complete=False, shards={}, spread={})
             self._written[at] = messages.encode(part)
         return self._written[at]
-
-
-def check(pages: list[Changes]) -> None:
-    """Refuse pieces that are not of one reading, the first one first.
-
-    Raises:
-        ValueError: they are not.
-    """
-    first, *rest = pages
-    if not first.complete or any(page.complete or page.revision != first.revision for page in rest):
-        raise ValueError("not the pieces of one reading")
-
-
-def joined(pages: list[Changes]) -> Changes:
-    """Return what the pieces of one reading say together."""
-    return replace(pages[0], assignments=[row for page in pages for row in page.assignments])

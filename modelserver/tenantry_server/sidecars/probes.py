@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from tenantry_server.sidecars import footprint
-from tenantry_server.sidecars.beside import FollowedTable
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.wire.errors import responses as error_responses
 
 _METRICS = "/metrics"

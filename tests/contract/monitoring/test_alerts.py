@@ -89,6 +89,12 @@ CASES: dict[str, Case] = {
     "TenantryPeersDown": Case(
         {f"tenantry_peers_down{ON}": "2+0x120"}, {f"tenantry_peers_down{ON}": "0+0x120"}, ONE, "2"
     ),
+    "TenantryFollowersBehind": Case(
+        {f"tenantry_followers_behind_seconds{ON}": "2+0x120"},
+        {f"tenantry_followers_behind_seconds{ON}": "0+0x60 3 0 0 3 0 0+0x54"},
+        ONE,
+        "2s",
+    ),
     "TenantryManyUnready": Case(
         {
             'tenantry_operator_tenantmodels{namespace="ml", state="Ready"}': "930+0x120",

@@ -97,8 +97,13 @@ class Sidecar:
 
 def start(fleet: Fleet, name: str, url: str, env: Mapping[str, str] | None = None) -> Sidecar:
     """Start a sidecar that finds `fleet` at `url`; end its child."""
+    return start_in(fleet.folder, name, url, env)
+
+
+def start_in(folder: Path, name: str, url: str, env: Mapping[str, str] | None = None) -> Sidecar:
+    """The same of a server outside of a fleet of processes; socket and log are in `folder`."""
     port, probe_port = free_ports(2)
-    path, log = fleet.folder / f"{name}.sock", fleet.folder / f"{name}.log"
+    path, log = folder / f"{name}.sock", folder / f"{name}.log"
     variables = {name: value for name, value in os.environ.items() if name != "TENANTRY_REGISTRY_URL"}
     variables |= {
         "TENANTRY_ROLE": "sidecar",

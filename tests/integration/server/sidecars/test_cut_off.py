@@ -34,7 +34,13 @@ def line(intercept: float) -> Compiled:
 
 
 class Rig:
-    """One server behind a valve, and a sidecar that knows no other way to it."""
+    """One server behind a valve, and a sidecar that knows no other way to it.
+
+    Attributes:
+        limits: of everyone, as the server says it to the sidecar; it keeps none itself.
+    """
+
+    limits = ""
 
     def __init__(self, node: Node, feed: Feed, valve: Valve, url: str) -> None:
         self.node, self.feed, self.valve, self.url = node, feed, valve, url
@@ -92,9 +98,10 @@ async def running() -> AsyncIterator[Rig]:
     models: dict[str, Callable[[], Any]] = {"bob": lambda: line(10), "bob-2": lambda: line(20)}
     node = Node("a", models, secret=SECRET, near_cache_bytes=1 << 20)
     behind: list[Valve] = []
+    known: list[Rig] = []
 
     def fleet() -> bytes:
-        return messages.encode_fleet("a", [("a", behind[0].url, 0.0, False)])
+        return messages.encode_fleet("a", [("a", behind[0].url, 0.0, False)], known[0].limits)
 
     feed = Feed(node.table, fleet=fleet)
     node.app.add_routes(routes.routes(feed, FleetSecrets(SECRET)))
@@ -109,6 +116,7 @@ async def running() -> AsyncIterator[Rig]:
     )
     stop = asyncio.Event()
     rig = Rig(node, feed, valve, f"http://127.0.0.1:{port}")
+    known.append(rig)
     rig.change(1, "bob", complete=True)
     node.lease(held=True)
     serving = asyncio.create_task(sidecar.serve(options.of(settings), stop))
@@ -159,6 +167,25 @@ async def test_one_in_touch_has_the_new_version_before_it_is_ready(rig: Rig) -> 
     assert await rig.ask() == (200, NEW)
     asking.cancel()
     assert not rig.older
+
+
+async def test_it_keeps_the_limits_of_the_server_that_it_follows(rig: Rig) -> None:
+    """As soon as that one says them, for what it would answer by a copy."""
+    await rig.until_near()
+    rig.limits = '{"rows":1}'
+    two = {"instances": ROWS["instances"] * 2}
+    reason = None
+    while reason is None:
+        async with rig.session.post(f"{rig.url}/predict/bob", json=two) as response:
+            if response.status != 200:
+                reason = (await response.json())["error"]["reason"]
+    assert reason == "RowsTooMany"
+    rig.limits = '{"requestsPerSecond":1000.0}'
+    server = "pod"
+    while server == "pod":  # what has to be counted is counted in one place
+        async with rig.session.post(f"{rig.url}/predict/bob", json=ROWS) as response:
+            server = response.headers["Tenantry-Server"]
+    assert server == "a"
 
 
 async def test_one_that_is_stopped_leaves_its_server_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S, Feed
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 from tenantry_server.wire.errors import responses as error_responses
 from tests.support.tenants import following
@@ -57,7 +58,7 @@ class Sidecar:
     def __init__(self, rig: Rig, name: str) -> None:
         self.name = name
         self.feed = rig.feed
-        self.table = RoutingTable(rig.registry, clock_s=rig.clock)
+        self.table = FollowedTable(clock_s=rig.clock)
         self.gone: list[str] = []
         self.follower = ServerFollower(
             self.table, lambda: ["server"], self.fetch, discard=self.gone.append, clock_s=rig.clock
@@ -120,15 +121,18 @@ async def test_a_silent_sidecar_holds_up_ready_for_its_lease_and_no_longer(rig: 
         await until_soon(lambda: rig.table.lease_held)
         paused = rig.sidecar("pod-0")
         assert await paused.follower.ask("server")
+        assert (len(rig.feed), rig.feed.behind_s) == (1, 0.0)
         second = rig.assign(row("ann", "a2"))
         await until_soon(lambda: rig.table.peek("ann") == "a2")
         rig.clock.now_s += LEASE_S - 0.1
+        assert rig.feed.behind_s == pytest.approx(LEASE_S - 0.1)
         # A renewal that was due anyway acknowledges what the sidecar has, and no more.
         renewed = rig.seen.renewal
         await until_soon(lambda: rig.seen.renewal != renewed)
         assert rig.acked(first)
         assert paused.table.peek("ann") == "a1"
         rig.clock.now_s += 0.2
+        assert (len(rig.feed), rig.feed.behind_s) == (0, 0.0), "nothing waits for it any more"
         await until_soon(lambda: rig.acked(second))
         assert paused.table.peek("ann") is None
         assert await paused.follower.ask("server")
@@ -201,7 +205,7 @@ def at(revision: int) -> Feed:
 
 
 async def test_the_server_that_it_follows_is_gone_and_it_follows_another_one(rig: Rig) -> None:
-    table = RoutingTable(rig.registry)
+    table = FollowedTable()
     async with aiohttp.ClientSession() as session, served(at(2), SECRET) as second:
         async with served(at(1), SECRET) as first:
             follower = ServerFollower(table, lambda: [first, second], HttpFetch(session, "pod-0", SECRET))
@@ -215,7 +219,7 @@ async def test_the_server_that_it_follows_is_gone_and_it_follows_another_one(rig
 
 async def test_a_server_that_is_behind_takes_nothing_back(rig: Rig) -> None:
     """It may be followed once the lease is over: it is never older than Ready."""
-    table = RoutingTable(rig.registry, clock_s=rig.clock)
+    table = FollowedTable(clock_s=rig.clock)
     newer, older = at(2).answer("pod-0", ""), at(1).answer("pod-0", "")
     assert newer is not None
     assert older is not None

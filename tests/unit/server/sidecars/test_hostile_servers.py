@@ -11,10 +11,9 @@ import pytest
 
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import shard_of
-from tenantry.registry import ServerRegistry, open_engine
-from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.peers import warm_query
 from tenantry_server.sidecars.feed import LEASE_S
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 
 ROW = {"user_id": "ann", "uid": "u", "generation": 1, "model_id": "a1"}
@@ -64,11 +63,9 @@ async def answering(raw: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         server.close()
 
 
-async def followed(raw: bytes, clock_s: Callable[[], float] = lambda: 100.0) -> tuple[RoutingTable, bool]:
+async def followed(raw: bytes, clock_s: Callable[[], float] = lambda: 100.0) -> tuple[FollowedTable, bool]:
     """What a follower knows after it has asked a server that answers so."""
-    table = RoutingTable(
-        ServerRegistry(open_engine("sqlite://"), "me", endpoint="", capacity_bytes=1), clock_s=clock_s
-    )
+    table = FollowedTable(clock_s=clock_s)
     async with aiohttp.ClientSession() as session, answering(raw) as (url, _):
         follower = ServerFollower(table, list, HttpFetch(session, "me", None), clock_s=clock_s)
         return table, await follower.ask(url)

@@ -21,7 +21,7 @@ def test_a_pipe_hands_over_what_the_settings_say(tmp_path: Path) -> None:
     assert given == options.of(settings)
     assert (given.server_id, given.host, given.socket) == ("pod-0", "127.0.0.1", str(tmp_path / "t.sock"))
     assert given.secrets.current == RIGHT["fleet_secret"]
-    assert given.default_limits == Limits(rows=5)
+    assert given.default_limits() == Limits(rows=5)
 
 
 def test_its_near_cache_is_smaller_than_a_servers_unless_it_is_told() -> None:
@@ -36,6 +36,12 @@ def test_the_secret_may_stand_in_a_file_and_change_there(tmp_path: Path) -> None
     given = options.taken_over(options.of(settings).hand_over())
     assert given.secret is None
     assert given.secrets.current == "first"
+
+
+def test_limits_of_the_servers_hold_where_its_own_settings_say_nothing() -> None:
+    given = options.of(ServerSettings.load(**RIGHT, limit_rows=5))
+    assert given.default_limits('{"rows":9,"concurrency":2}') == Limits(rows=5, concurrency=2)
+    assert options.of(ServerSettings.load(**RIGHT)).default_limits() is None
 
 
 @pytest.mark.parametrize(

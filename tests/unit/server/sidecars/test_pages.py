@@ -8,8 +8,8 @@ import pytest
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Assignment, Changes, Holding
 from tenantry_server.sidecars import messages, pages
-from tenantry_server.sidecars.beside import FollowedTable
 from tenantry_server.sidecars.feed import Feed
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import ServerFollower
 
 TENANTS = 2 * pages.ROWS + 500

@@ -5,11 +5,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tenantry.errors import RegistryUnavailable
+from tenantry.errors import FleetUnreachable
 from tenantry.registry import Assignment, Changes, ServerRegistry, open_engine
-from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages
 from tenantry_server.sidecars.feed import Feed
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import ServerFollower
 from tests.support.tenants.following import LEASE_S, Clock
 
@@ -63,7 +64,7 @@ class Follower:
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
         self.name = name
-        self.table = RoutingTable(no_registry(), on_loss=OnRegistryLoss.REFUSE, clock_s=clock)
+        self.table = FollowedTable(clock_s=clock)
         self.follower = ServerFollower(self.table, list, _never, clock_s=clock)
         self.asked: list[tuple[Server, str]] = []
         self.began_s = 0.0
@@ -177,7 +178,7 @@ def test_a_follower_out_of_touch_trusts_nothing_and_says_so() -> None:
     clock.now_s += 3.0
     assert follower.table.peek(_USER) is None
     follower.table.contact.fell_silent()
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(FleetUnreachable):
         follower.table.get_model_id_by_user_id(_USER)
 
 
