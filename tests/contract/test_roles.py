@@ -34,6 +34,8 @@ from tenantry.registry import (
     open_engine,
     schema,
 )
+from tenantry.registry.access import granting
+from tenantry.registry.checking import check
 from tenantry.registry.engine import reading, writing
 from tenantry_cli.commands.registry import command
 from tests.support.databases.postgres import PostgresServer
@@ -140,6 +142,54 @@ def test_a_server_adds_to_costs(server: ServerRegistry, roles: Roles) -> None:
     for _ in range(2):
         book.add("s1", day, [Cost("ann", 1, 0, 0.5, 1.0)])
     assert book.between(day, day) == [Cost("ann", 2, 0, 1.0, 2.0)]
+
+
+def _policies(roles: Roles) -> list[tuple[Any, ...]]:
+    query = (
+        "SELECT tablename, cmd, roles::text, qual, with_check FROM pg_policies "
+        "WHERE schemaname = current_schema() ORDER BY 1, 2, 3"
+    )
+    with reading(roles.open(roles.url)) as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def _as_before_costs(roles: Roles) -> None:
+    """Leave the table as a release does that brought it after the roles were made."""
+    with writing(roles.open(roles.url)) as connection:
+        for command in ("select", "insert", "update", "delete"):
+            connection.exec_driver_sql(f'DROP POLICY "{roles.prefix}_server_{command}" ON costs')
+        connection.exec_driver_sql("ALTER TABLE costs DISABLE ROW LEVEL SECURITY")
+
+
+def _wrong(roles: Roles) -> list[str]:
+    return [
+        finding.text
+        for finding in check(roles.open(roles.url))
+        if "rows of other servers" in finding.text and not finding.sound
+    ]
+
+
+def test_a_table_that_came_after_the_roles_is_guarded_by_the_migration(
+    operator: OperatorRegistry, roles: Roles
+) -> None:
+    """By the operator's own role, which owns the tables."""
+    before = _policies(roles)
+    assert _wrong(roles) == []
+    _as_before_costs(roles)
+    with writing(roles.engine("operator")) as connection:
+        granting.refresh(connection)
+    assert _policies(roles) == before
+    assert _wrong(roles) == []
+
+
+def test_where_none_guards_it_the_check_says_what_to_do(operator: OperatorRegistry, roles: Roles) -> None:
+    before = _policies(roles)
+    _as_before_costs(roles)
+    (found,) = _wrong(roles)
+    assert "in costs: run `tenantry registry grant` again" in found
+    roles.grant()
+    assert _wrong(roles) == []
+    assert _policies(roles) == before
 
 
 def test_a_server_reads_keys_and_makes_none(server: ServerRegistry, roles: Roles) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from tenantry.errors import RegistryMismatch
 from tenantry.registry import schema as t
+from tenantry.registry.access.granting import unguarded
 from tenantry.registry.engine import is_migrated, known_migrations, reading
 from tenantry.registry.sql import servers_on
 
@@ -46,6 +47,7 @@ def check(engine: Engine) -> list[Finding]:
         return [
             Finding(True, f"the tables are at migration {known_migrations()[-1]}, as this version expects"),
             _session(connection),
+            *_roles(connection),
             _leader(connection),
             _history(connection),
             *_rows(connection),
@@ -65,6 +67,17 @@ def _session(connection: Connection) -> Finding:
     if read_only:
         return Finding(False, "the database takes no writes; nothing changes until it does")
     return Finding(True, "the database takes writes")
+
+
+def _roles(connection: Connection) -> Iterator[Finding]:
+    if connection.dialect.name != "postgresql":
+        return
+    tables = unguarded(connection)
+    if tables:
+        words = "run `tenantry registry grant` again, as the user who ran it before"
+        yield Finding(
+            False, f"each server's role may write rows of other servers in {_named(tables)}: {words}"
+        )
 
 
 def _leader(connection: Connection) -> Finding:

@@ -72,7 +72,7 @@ def grant(engine: Engine, *, prefix: str, server_ids: Collection[str] = ()) -> l
 
 
 def refresh(connection: Connection) -> None:
-    """After a migration, give each role of servers its rights on the tables that came."""
+    """After a migration, give each role of servers its rights on the tables that came, and no others."""
     found = connection.exec_driver_sql(
         "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname <> current_user "
         "AND has_table_privilege(oid, 'servers', 'UPDATE') "
@@ -81,6 +81,46 @@ def refresh(connection: Connection) -> None:
     for name in found.scalars().all():
         for statement in _rights(name):
             connection.exec_driver_sql(statement)
+    tables = [name for name in unguarded(connection) if _is_owned(connection, name)]
+    if tables:
+        for name in _guarded_roles(connection):
+            for statement in _policies(name, tables):
+                connection.exec_driver_sql(statement)
+
+
+def unguarded(connection: Connection) -> list[str]:
+    """Return the tables in which a server's role may write rows of other servers; none without roles.
+
+    A release that adds such a table to a registry whose roles were made before leaves it so, where another
+    user than the tables' owner migrates.
+    """
+    found = connection.exec_driver_sql(
+        "SELECT relname FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relrowsecurity"
+    )
+    guarded = set(found.scalars())
+    own = [table.name for table in _OWN]
+    return [name for name in own if name not in guarded] if guarded.intersection(own) else []
+
+
+def _is_owned(connection: Connection, table: str) -> bool:
+    """Return whether the connection's user may change who writes what in a table."""
+    return bool(
+        connection.exec_driver_sql(
+            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+            "WHERE relnamespace = current_schema()::regnamespace AND relname = %s",
+            (table,),
+        ).scalar_one()
+    )
+
+
+def _guarded_roles(connection: Connection) -> list[str]:
+    """Return the roles that servers share, as `grant` named them in its policies."""
+    found = connection.exec_driver_sql(
+        "SELECT DISTINCT unnest(roles)::text FROM pg_policies "
+        "WHERE schemaname = current_schema() AND tablename = 'servers' AND cmd = 'INSERT'"
+    )
+    return [str(name) for name in found.scalars()]
 
 
 def _role(connection: Connection, name: str) -> Role:
@@ -106,9 +146,14 @@ def _servers(connection: Connection, name: str) -> Iterator[str]:
     schema = _quoted(str(connection.exec_driver_sql("SELECT current_schema()").scalar_one()))
     yield f"GRANT USAGE ON SCHEMA {schema} TO {_quoted(name)}"
     yield from _rights(name)
+    yield from _policies(name, [table.name for table in _OWN])
+
+
+def _policies(name: str, tables: Collection[str]) -> Iterator[str]:
+    """In these tables, servers with a role of their own write their own rows alone."""
     prefix = f"{name}_".replace("'", "''")
     own = f"(session_user = '{prefix[:-1]}' OR server_id = substr(session_user, {len(name) + 2}))"
-    for table in (each.name for each in _OWN):
+    for table in tables:
         yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
         for command, rule in (
             ("SELECT", "USING (true)"),
