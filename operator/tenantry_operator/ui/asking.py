@@ -74,6 +74,20 @@ class Asker:
         asked = quote(_named(user_id), safe="")
         return self._ask(server, "GET", f"/tenants/top?user_id={asked}", None, key, _SHORT_S)
 
+    def is_admins(self, server: Server, token: str) -> bool:
+        """Return whether a server takes a token for an admin's of every user.
+
+        Raises:
+            NotAnswered: there was no answer, the token must not be shown, or the server asks nobody who
+                they are, so what it answers proves nothing.
+        """
+        if self._secrets is None:
+            raise NotAnswered("a token is shown only to servers of a fleet with TENANTRY_FLEET_SECRET")
+        path = "/tenants/top?limit=1"
+        if self._ask(server, "GET", path, None, None, _SHORT_S).status != 401:
+            raise NotAnswered(f"{server.server_id} runs without TENANTRY_AUTH=required")
+        return self._ask(server, "GET", path, None, token, _SHORT_S).status == 200
+
     def predict(
         self, server: Server, user_id: str, body: bytes, key: str | None, *, forecast: bool = False
     ) -> Reply:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_bytes
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ class Visitor:
     """Who looks at the page.
 
     Attributes:
-        key: the admin's key that was shown; None: the page is open.
+        key: the admin's key or token that was shown; None: the page is open.
     """
 
     key: str | None = None
@@ -40,11 +41,13 @@ class Door:
     Args:
         mode: OPEN: everybody who reaches it; else visitors who show an admin's key for every user.
         keys: API keys.
+        is_admins: returns whether a token is an admin's for every user.
     """
 
-    def __init__(self, mode: Ui, keys: KeyBook) -> None:
+    def __init__(self, mode: Ui, keys: KeyBook, is_admins: Callable[[str], bool] = lambda _: False) -> None:
         self._open = mode is Ui.OPEN
         self._keys = keys
+        self._is_admins = is_admins
         self._secret = token_bytes(32)  # of this process: a form of the process before is sent again
 
     def enter(self, request: Request) -> Visitor:
@@ -59,14 +62,19 @@ class Door:
             return Visitor()
         key = _shown(request)
         if key is None:
-            raise Refusal(401, "A key is needed", "This page asks for an API key with scope admin.", _ASKS)
+            raise Refusal(401, "A key is needed", "This page asks for an admin's API key or token.", _ASKS)
         found = self._keys.find(key)
-        if found is None or found.scope is not Scope.ADMIN or "*" not in found.users:
+        if found is None:
+            admitted = self._is_admins(key)
+        else:
+            admitted = found.scope is Scope.ADMIN and "*" in found.users
+        if not admitted:
             raise Refusal(
                 401,
                 "Another key is needed",
                 "The key is unknown, expired or revoked, or it is not an admin's for every user: "
-                "tenantry keys create --for '*' --scope admin",
+                "tenantry keys create --for '*' --scope admin. A token has to be one that a model server "
+                "takes for an admin's (TENANTRY_JWT_ADMINS), and a server has to be there to say so.",
                 _ASKS,
             )
         return Visitor(key)

@@ -18,6 +18,7 @@ from tenantry_operator.ui.pages import servers, tenant, tenants
 from tenantry_operator.ui.sight import Sight
 from tenantry_operator.ui.stream import Streams
 from tenantry_operator.ui.templating import Html, render
+from tenantry_operator.ui.tokens import TokenJudge
 
 log = structlog.get_logger(__name__)
 
@@ -138,7 +139,8 @@ def of_settings(settings: OperatorSettings, mode: Ui) -> Site:
         RegistryMismatch: the registry's URL is not usable.
     """
     sight = Sight(settings.registry_url, Asker(settings.fleet_secrets(), tls.of_settings(settings)))
-    return Site(sight, Door(mode, sight.registry.keys()))
+    judge = TokenJudge(sight.registry.servers, sight.asker)
+    return Site(sight, Door(mode, sight.registry.keys(), judge))
 
 
 def _framed(title: str, content: Html, here: str, version: str) -> Html:

@@ -33,6 +33,7 @@ from tenantry_operator.ui.door import Door
 from tenantry_operator.ui.messages import Request, Response
 from tenantry_operator.ui.sight import Sight
 from tenantry_operator.ui.site import Site
+from tenantry_operator.ui.tokens import TokenJudge
 
 SECRET = "of the fleet"  # noqa: S105 - of this test
 CARD_DIGEST = "c" * 64
@@ -117,7 +118,8 @@ class PageRig:
         self.renew()
         self.operator.assign_shards({shard: Holding("server-0") for shard in range(SHARDS)})
         self.sight = Sight(self.url, Asker(FleetSecrets(secret) if secret else None, Tls()))
-        self.site = Site(self.sight, Door(mode, self.operator.keys()))
+        judge = TokenJudge(self.sight.registry.servers, self.sight.asker)
+        self.site = Site(self.sight, Door(mode, self.operator.keys(), judge))
 
     def renew(self, **report: Any) -> None:
         """Let the server say something of itself."""
