@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ import pytest
 
 from tests.support.kubernetes import helm
 from tests.support.kubernetes.chart_values import CASES
+from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.helm import CHART, HelmRefused
+from tests.support.kubernetes.kubelet import Kubelet, with_this_python
 from tests.support.kubernetes.manifests import Document, of_kind, the
 from tests.support.network.certificates import Authority
 
@@ -115,3 +118,43 @@ def test_it_trusts_the_fleets_ca_alone(tmp_path: Path) -> None:
         bad = _run(values, url, "0", str(tmp_path / "another.crt"))
     assert (good.returncode, bad.returncode) == (0, 1), (good, bad)
     assert "CERTIFICATE_VERIFY_FAILED" in bad.stdout
+
+
+def test_helm_runs_it_and_says_how_it_ended(plane: ControlPlane, tmp_path: Path) -> None:
+    """By helm's own code, on an API server; a stand-in for the kubelet runs the pod's command.
+
+    tests/e2e/test_chart.py asks a real server by the same command.
+    """
+    space = "helm-tested"
+    status, answer = plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
+    assert status == 201, answer
+    chart = helm.for_any_version(CHART, tmp_path)
+    values = {"fullnameOverride": space, "podDisruptionBudgets": False}  # policy/v1: 1.21
+    helm.release("install", chart, plane.kubeconfig, values, namespace=space)
+    pod = f"/api/v1/namespaces/{space}/pods/{space}-test"
+    asked: list[str] = []
+
+    def test(status: int) -> str:
+        """Whether it went well, in helm's words; the pod's command, as this machine runs it."""
+        with _server(status) as url:
+
+            def here(command: Sequence[str]) -> list[str]:
+                *start, given, _seconds = with_this_python(command)
+                asked.append(given)
+                return [*start, url, "0"]
+
+            with Kubelet(plane, space, here) as kubelet:
+                try:
+                    helm.release("test", chart, plane.kubeconfig, namespace=space)
+                except HelmRefused as refused:
+                    return f"{kubelet.ran[-1][2]} {refused}"
+        return ""
+
+    failed = test(503)
+    assert "no server is ready" in failed
+    assert f"{space}-test" in failed
+    assert plane.request("GET", pod)[0] == 200, "what it printed can be read"
+    assert test(200) == ""
+    assert plane.request("GET", pod)[0] == 404
+    assert asked == [f"http://{space}.{space}.svc:80/readyz"] * 2
+    helm.release("uninstall", chart, plane.kubeconfig, namespace=space)

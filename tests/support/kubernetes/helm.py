@@ -42,6 +42,8 @@ def release(action, chart, values, name, namespace, kubeconfig):
     with helm.Config(kubeconfig_path=kubeconfig, namespace=namespace) as config:
         if action == "uninstall":
             return config.uninstall(name)
+        if action == "test":
+            return config.test(name, timeout=240)
         return getattr(config, action)(chart, name, values, namespace=namespace)
 
 asked = json.load(sys.stdin)
@@ -110,10 +112,10 @@ def release(
     *,
     namespace: str = NAMESPACE,
 ) -> Any:
-    """`helm install`, `upgrade` or `uninstall`, under the name of the chart's folder.
+    """`helm install`, `upgrade`, `test` or `uninstall`, under the name of the chart's folder.
 
     Raises:
-        HelmRefused: helm or the API server refused.
+        HelmRefused: helm or the API server refused, or a test failed.
     """
     return _ask(
         action=action,

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp.test_utils import BaseTestServer, TestServer
@@ -32,7 +31,7 @@ RULES = TokenRules(issuer.NAME, issuer.AUDIENCE, "", admin=re.compile("root"))
 class Fleet:
     """A page that asks for keys, and a server of its own fleet that takes tokens."""
 
-    def __init__(self, rig: PageRig, server: "BaseTestServer[Any]") -> None:
+    def __init__(self, rig: PageRig, server: BaseTestServer) -> None:
         self.rig = rig
         self.server = server
 
