@@ -39,8 +39,9 @@ class OperatorSettings(CommonSettings):
     ui: Ui | None = Field(
         default=None,
         description="The page of the fleet at /ui, on the port of the probes: off; keys: it asks for an "
-        "API key with scope admin for every user; open: for everybody who reaches the port, unless "
-        "TENANTRY_AUTH is required. Unset: off, but for `tenantry up`, which has it on loopback.",
+        "API key with scope admin for every user, or an admin's JWT; open: for everybody who "
+        "reaches the port, unless TENANTRY_AUTH is required. Unset: off, but for `tenantry up`, "
+        "which has it on loopback.",
     )
     auth: Literal["off", "required"] = Field(
         default="off",
