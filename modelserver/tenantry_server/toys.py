@@ -70,6 +70,7 @@ class DriftForecaster(Forecaster):
 
     takes_history = True
     takes_quantiles = True
+    is_affine = True
 
     def __init__(
         self,

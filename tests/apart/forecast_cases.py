@@ -35,6 +35,7 @@ from tests.apart.forecast_models import (
     QUANTILES,
     STEPS,
     agree,
+    agree_beyond,
     answer,
     check,
     daily,
@@ -284,6 +285,76 @@ def test_a_kernel_has_every_quantile_where_they_are_normal(name: str) -> None:
         score(table, asked)[:, 1:].astype(float), score(model, asked)[:, 1:].astype(float), rtol=1e-9
     )
     assert table.own_bytes() < 2048
+
+
+def stats(model: Any) -> Any:
+    return StatsForecast(models=[model], freq="D").fit(panel())
+
+
+def with_price(kind: Any) -> Any:
+    fitted = kind()
+    fitted.add_regressor("price")
+    return fitted.fit(panel().assign(price=prices()["price"].to_numpy()))
+
+
+FAR, EXOG, HISTORY = "far", "exog", "history"
+FAR_Q, EXOG_Q, HISTORY_Q = "far quantiles", "exog quantiles", "history quantiles"
+BEYOND: dict[str, tuple[Any, list[str]]] = {
+    "auto": (lambda: AutoReg(Y, lags=[1, 7]).fit(), [FAR, FAR_Q, HISTORY]),
+    "auto with a trend": (lambda: AutoReg(Y, lags=2, trend="ct").fit(), []),
+    "auto with seasons": (lambda: AutoReg(Y, lags=2, seasonal=True, period=7).fit(), [FAR, FAR_Q]),
+    "auto with exog": (
+        lambda: AutoReg(Y, lags=2, exog=prices()).fit(),
+        [FAR, FAR_Q, EXOG, EXOG_Q, HISTORY],
+    ),
+    "ar": (lambda: ARIMA(Y, order=(2, 0, 0)).fit(), [FAR, FAR_Q, HISTORY, HISTORY_Q]),
+    "arma": (lambda: ARIMA(Y, order=(1, 0, 1)).fit(), [FAR, FAR_Q]),
+    "ar with exog": (lambda: ARIMA(Y, exog=prices(), order=(1, 0, 0)).fit(), [FAR, FAR_Q, EXOG, EXOG_Q]),
+    "simple": (lambda: ETSModel(Y, error="add").fit(disp=0), [FAR, FAR_Q]),
+    "additive": (
+        lambda: ETSModel(Y, error="add", trend="add", seasonal="add", seasonal_periods=7).fit(disp=0),
+        [FAR],
+    ),
+    "winters": (
+        lambda: ExponentialSmoothing(
+            Y, trend="add", damped_trend=True, seasonal="add", seasonal_periods=7
+        ).fit(),
+        [FAR],
+    ),
+    "holt": (lambda: ExponentialSmoothing(Y, trend="add").fit(), [FAR]),
+    "multiplied": (
+        lambda: ExponentialSmoothing(Y, trend="add", seasonal="mul", seasonal_periods=7).fit(),
+        [FAR],
+    ),
+    "naive": (lambda: stats(Naive()), [FAR, FAR_Q, HISTORY]),
+    "seasonal naive": (lambda: stats(SeasonalNaive(7)), [FAR, FAR_Q, HISTORY]),
+    "seasonal naive alone": (lambda: SeasonalNaive(7).fit(Y.to_numpy()), [FAR, FAR_Q, HISTORY]),
+    "autoregressive": (lambda: stats(AutoRegressive(lags=2)), [FAR, FAR_Q, HISTORY, HISTORY_Q]),
+    "mean": (lambda: stats(HistoricAverage()), [FAR, FAR_Q]),
+    "prophet with exog": (lambda: with_price(Prophet), [FAR, EXOG]),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_a_kernel_answers_beyond_its_table(name: str) -> None:
+    """Of each model, what no worker is needed for; the answers are the model's own."""
+    make, answered = BEYOND[name]
+    model = served(make())
+    table: Any = compiled.table_of(model, None)
+    assert agree_beyond(model, table) == answered
+
+
+def test_a_history_of_statsforecast_is_forecast_as_it_does_itself() -> None:
+    later = Y.iloc[-30:].set_axis(pd.date_range("2027-01-01", periods=30, freq="D"))
+    history = {"time": [str(day.date()) for day in later.index], "value": later.tolist()}
+    for kind in (SeasonalNaive(7), AutoRegressive(lags=2), AutoETS(season_length=7, model="ANA")):
+        fitted = stats(kind)
+        inner = fitted.fitted_[0, 0]
+        own = getattr(inner, "forward", inner.forecast)(y=later.to_numpy(), h=H, level=[80])
+        labels, numbers = answer(served(fitted), H, history=history, quantiles=[0.1, 0.9])
+        assert labels[0] == "2027-01-31"
+        expected = np.column_stack([own["mean"], own["lo-80"], own["hi-80"]])
+        np.testing.assert_allclose(numbers, expected, rtol=1e-12)
 
 
 OWN_HORIZON = {

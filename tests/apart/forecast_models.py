@@ -15,6 +15,7 @@ from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.series import wire
 from tenantry_server.rows.forecast_request import of_document
 from tenantry_server.scoring.calls import score
+from tenantry_server.scoring.timelines import label
 
 QUANTILES = (0.1, 0.5, 0.9)
 STEPS = 120
@@ -60,7 +61,7 @@ def check(
     Args:
         mean: of each step, by the library itself.
         quantiles: of QUANTILES by the library itself, shape (steps, 3); None: it has none.
-        kernel: whether it has one, where it takes no exogenous columns.
+        kernel: whether it has one.
     """
     model = served(fitted)
     labels, numbers = answer(model, len(mean), **more)
@@ -72,11 +73,12 @@ def check(
         np.testing.assert_allclose(several[:, 1:], np.asarray(quantiles, float), rtol=1e-9)
         assert (several[:, 1] < several[:, 2]).all()
         assert (several[:, 2] < several[:, 3]).all()
-    if not model.exog_names:
+    if not model.exog_names or getattr(model, "is_affine", False):
         table = compiled.table_of(model, None)
         assert (table is not None) is kernel
         if table is not None:
             agree(model, table)
+            agree_beyond(model, table)
     return model
 
 
@@ -94,6 +96,40 @@ def agree(model: Any, table: Any, *horizons: int) -> None:
             seen, own = score(sent, asked), score(model, asked)
             assert seen[:, 0].tolist() == own[:, 0].tolist()
             np.testing.assert_allclose(seen[:, 1:].astype(float), own[:, 1:].astype(float), rtol=1e-9)
+
+
+def agree_beyond(model: Any, table: Any) -> list[str]:
+    """Assert that what a kernel answers beyond its table is the model's answer; return what it answers."""
+    sent: Any = unpacking.unpack(b"".join(wire.pack(table)))
+    random = np.random.default_rng(11)
+    index = pd.date_range("2025-03-01", periods=60, freq="D")
+    times: Any = [label(each) for each in index] if model.frequency is not None else list(range(60))
+    past = {"time": times, "value": (50 + 8 * random.normal(size=60)).tolist()}
+    past |= {name: random.uniform(1, 3, 60).tolist() for name in model.exog_names}
+    ways: dict[str, dict[str, Any]] = {
+        "far": {"horizon": 300},
+        "far quantiles": {"horizon": 300, "quantiles": [0.05, 0.9]},
+        "exog": {"horizon": 20},
+        "exog quantiles": {"horizon": 20, "quantiles": [0.05, 0.9]},
+        "history": {"horizon": 100, "history": past},
+        "history quantiles": {"horizon": 100, "history": past, "quantiles": [0.05, 0.9]},
+    }
+    answered = []
+    for name, asked in ways.items():
+        if ("history" in asked and not model.takes_history) or ("exog" in name and not model.exog_names):
+            continue
+        if "quantiles" in asked and not model.takes_quantiles:
+            continue
+        if model.exog_names:
+            given = {each: random.uniform(1, 3, asked["horizon"]).tolist() for each in model.exog_names}
+            asked["exog"] = given
+        request = of_document(asked)
+        if sent.covers(request):
+            seen, own = sent.answer(request), score(model, request)
+            assert seen[:, 0].tolist() == own[:, 0].tolist()
+            np.testing.assert_allclose(seen[:, 1:].astype(float), own[:, 1:].astype(float), rtol=1e-9)
+            answered.append(name)
+    return answered
 
 
 def ends(lower: Any, middle: Any, upper: Any) -> Any:

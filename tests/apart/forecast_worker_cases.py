@@ -88,7 +88,7 @@ async def test_each_library_forecasts_in_a_sandboxed_worker(pool: Pool, tmp_path
             assert isinstance(kernel.model, ForecastTable)
             assert original is None  # no worker keeps it
             # What the kernel doesn't hold, the original answers, and goes on where the kernel ends.
-            async with client.get(f"/forecast/{user_id}?horizon=100") as response:
+            async with client.get(f"/forecast/{user_id}?horizon=1100") as response:
                 longer = await response.json()
                 assert response.status == 200, longer
             seen, again = ([step["mean"] for step in each["forecast"][:14]] for each in (answer, longer))

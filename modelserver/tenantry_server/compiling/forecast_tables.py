@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,11 @@ import numpy.typing as npt
 from tenantry import TenantryError
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
-from tenantry_server.compiling import proof
+from tenantry_server.compiling import forecast_rules
+from tenantry_server.compiling.forecast_answers import NORMALS, Ask, WithZeros, numbers_of, same
 from tenantry_server.kernels.base import CannotCompile
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows.forecast_request import ForecastRequest
-
-Ask = Callable[[ForecastRequest], Predictions]
-"""Answers a request as a server does: objects of shape (horizon, 2 + quantiles)."""
 
 STEPS = 64  # of a quick model: two months of days, a year of weeks
 _STEPS_OF_SLOW = 28
@@ -32,7 +29,6 @@ _SLOW_S = 0.01
 _MOST_STEPS = 1024  # 8 KB a column, where a card's example asks for so many
 _TRIED = 14  # steps that say how quick a model is
 _QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-_NORMALS = (0.012345, 0.1, 0.5, 0.8, 0.999)  # what a normal distribution has to answer
 _NORMAL = NormalDist()
 
 _Numbers = npt.NDArray[np.float64]
@@ -47,45 +43,70 @@ class _Columns:
     only: int = 0
 
 
-def table_of(ask: Ask, *, quantiles: bool, history: bool, example: ForecastRequest | None) -> ForecastTable:
-    """Return the table of a forecaster that needs no exogenous columns.
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a forecaster says of itself.
+
+    Attributes:
+        quantiles: whether it takes quantiles.
+        history: whether it takes a history.
+        exog_names: the exogenous columns that it takes.
+        affine: whether its mean is an affine function of the values of a history, and of exogenous columns.
+        local: whether its times are in a time zone whose days differ in length.
+    """
+
+    quantiles: bool = False
+    history: bool = False
+    exog_names: tuple[str, ...] = ()
+    affine: bool = False
+    local: bool = False
+
+
+def table_of(ask: Ask, claims: Claims, example: ForecastRequest | None) -> ForecastTable:
+    """Return the table of a forecaster, and what was proven beyond it.
 
     Args:
         ask: asks the forecaster.
-        quantiles: whether it takes quantiles.
-        history: whether it takes a history.
-        example: what its card asks; the table answers this at least.
+        claims: what it says of itself.
+        example: what its card asks; the kernel answers this at least.
 
     Raises:
         CannotCompile: what it answers depends on more than the step, or it fails.
     """
     try:
-        return _table(ask, quantiles=quantiles, history=history, example=example)
+        table = _table(WithZeros(ask, claims.exog_names), claims, example)
     except TenantryError as error:
         raise CannotCompile(f"it can't answer every shorter horizon: {error}") from None
+    if example is not None:
+        if table.covers(example):
+            same(table.answer(example), ask(example))
+        elif example.history is not None:
+            raise CannotCompile("its card asks with a history, which is not the kernel's")
+    return table
 
 
-def _table(ask: Ask, *, quantiles: bool, history: bool, example: ForecastRequest | None) -> ForecastTable:
+def _table(ask: Ask, claims: Claims, example: ForecastRequest | None) -> ForecastTable:
     wanted = _TRIED if example is None else example.horizon
-    if example is not None and (example.history is not None or wanted > _MOST_STEPS):
+    if wanted > _MOST_STEPS:
         raise CannotCompile("its card asks for more than a table holds")
+    if example is not None and (example.history is not None or example.exog is not None):
+        example = None
     whole = _longest(ask, wanted)
-    labels, mean = whole[:, 0].tolist(), _numbers(whole)
+    labels, mean = whole[:, 0].tolist(), numbers_of(whole)
     _check_shorter(ask, whole)
     starts = _starts(ask, whole)
-    found = _with_quantiles(ask, mean, example) if quantiles else _Columns(mean)
+    found = _with_quantiles(ask, mean, example) if claims.quantiles else _Columns(mean)
     table = ForecastTable(
         labels,
         np.ascontiguousarray(found.numbers),
         found.quantiles,
         only=found.only,
-        takes_quantiles=quantiles,
-        takes_history=history,
+        takes_quantiles=claims.quantiles,
+        takes_history=claims.history,
         starts=starts,
+        exog_names=claims.exog_names,
     )
-    if example is not None and table.covers(example):
-        _same(table.answer(example), ask(example))
-    return table
+    return forecast_rules.extended(ask, table, affine=claims.affine, local=claims.local)
 
 
 def _longest(ask: Ask, wanted: int) -> Predictions:
@@ -99,7 +120,7 @@ def _longest(ask: Ask, wanted: int) -> Predictions:
             longer = ask(ForecastRequest(horizon=steps))
         except (FeatureMismatch, InvalidRequest):
             return first  # one that was fitted for this horizon
-        _same(longer[:wanted], first)
+        same(longer[:wanted], first)
         return longer
     return first
 
@@ -109,14 +130,14 @@ def _check_shorter(ask: Ask, whole: Predictions) -> None:
         raise CannotCompile("it does not answer the same when it is asked again")
     for horizon in (1, 2):
         if horizon < len(whole):
-            _same(whole[:horizon], ask(ForecastRequest(horizon=horizon)))
+            same(whole[:horizon], ask(ForecastRequest(horizon=horizon)))
 
 
 def _starts(ask: Ask, whole: Predictions) -> bool:
     """Return whether a step by its label is where the table has it."""
     later = len(whole) // 3
     try:
-        _same(whole[later : later + 1], ask(ForecastRequest(horizon=1, start=whole[later, 0])))
+        same(whole[later : later + 1], ask(ForecastRequest(horizon=1, start=whole[later, 0])))
     except TenantryError:
         return False
     return True
@@ -140,14 +161,14 @@ def _with_quantiles(ask: Ask, mean: _Numbers, example: ForecastRequest | None) -
 
 def _with_spread(ask: Ask, mean: _Numbers) -> _Columns:
     """Return mean and standard deviation, where every quantile is a normal distribution's."""
-    asked = ForecastRequest(horizon=len(mean), quantiles=_NORMALS)
+    asked = ForecastRequest(horizon=len(mean), quantiles=NORMALS)
     whole = ask(asked)
-    spread = (_numbers(whole)[:, -1:] - mean) / _NORMAL.inv_cdf(_NORMALS[-1])
+    spread = (numbers_of(whole)[:, -1:] - mean) / _NORMAL.inv_cdf(NORMALS[-1])
     if not (np.isfinite(spread) & (spread >= 0)).all():
         raise CannotCompile("a step has no spread")
     made = np.hstack([mean, spread])
     table = ForecastTable(whole[:, 0].tolist(), made, takes_quantiles=True)
-    _same(table.answer(asked), whole)
+    same(table.answer(asked), whole)
     _check_half(ask, asked, whole)
     return _Columns(made)
 
@@ -158,7 +179,7 @@ def _with_named(ask: Ask, mean: _Numbers, named: tuple[float, ...]) -> _Columns:
     whole = ask(asked)
     _check_half(ask, asked, whole)
     _check_several(ask, asked, whole, mean)
-    return _Columns(_numbers(whole), named)
+    return _Columns(numbers_of(whole), named)
 
 
 def _with_example(ask: Ask, mean: _Numbers, example: ForecastRequest) -> _Columns:
@@ -170,7 +191,7 @@ def _with_example(ask: Ask, mean: _Numbers, example: ForecastRequest) -> _Column
     _check_several(ask, example, whole, mean)
     numbers = np.full((len(mean), 1 + len(example.quantiles)), np.nan)
     numbers[:, :1] = mean
-    numbers[: len(whole), 1:] = _numbers(whole)[:, 1:]
+    numbers[: len(whole), 1:] = numbers_of(whole)[:, 1:]
     return _Columns(numbers, example.quantiles, example.horizon)
 
 
@@ -178,51 +199,18 @@ def _check_several(ask: Ask, asked: ForecastRequest, whole: Predictions, mean: _
     """Check quantiles against the same request again, the mean alone, and two quantiles alone."""
     if not np.array_equal(ask(asked), whole):
         raise CannotCompile("it does not answer the same when it is asked again")
-    _same(whole[:, :2], np.column_stack([whole[:, 0], _objects(mean[: len(whole)])]))
+    same(whole[:, :2], np.column_stack([whole[:, 0], _objects(mean[: len(whole)])]))
     for quantile in {asked.quantiles[0], asked.quantiles[-1]}:
         alone = whole[:, [0, 1, 2 + asked.quantiles.index(quantile)]]
-        _same(alone, ask(replace(asked, quantiles=(quantile,))))
+        same(alone, ask(replace(asked, quantiles=(quantile,))))
 
 
 def _check_half(ask: Ask, asked: ForecastRequest, whole: Predictions) -> None:
     half = (asked.horizon + 1) // 2
-    _same(whole[:half], ask(replace(asked, horizon=half)))
-
-
-def _numbers(answer: Predictions) -> _Numbers:
-    """Return the numbers of an answer, shape (horizon, 1 + quantiles); NaN: there is none."""
-    return answer[:, 1:].astype(np.float64)
+    same(whole[:half], ask(replace(asked, horizon=half)))
 
 
 def _objects(numbers: _Numbers) -> Predictions:
     made = numbers.astype(object)
     made[np.isnan(numbers)] = None
     return made
-
-
-def _same(seen: Predictions, expected: Predictions) -> None:
-    """Compare two answers, or their numbers alone: labels exactly, numbers as proofs of kernels do.
-
-    Raises:
-        CannotCompile: they differ.
-    """
-    if seen.shape != expected.shape:
-        raise CannotCompile(f"{len(seen)} steps instead of {len(expected)}")
-    if seen.shape[1] and isinstance(expected[0, 0], str | int) and (seen[:, 0] != expected[:, 0]).any():
-        raise CannotCompile("other steps than the original's")
-    left, right = _floats(seen), _floats(expected)
-    if (np.isnan(left) != np.isnan(right)).any():
-        raise CannotCompile("a number where the original has none")
-    left, right = np.nan_to_num(left), np.nan_to_num(right)
-    largest = float(np.abs(right).max(initial=0.0))
-    proof.check(right, lambda rows: left[-len(rows) :], right, proof.noise_of(np.array(largest), 1))
-
-
-def _floats(answer: Any) -> _Numbers:
-    return np.array(
-        [
-            [np.nan if value is None or isinstance(value, str) else float(value) for value in step]
-            for step in answer
-        ],
-        np.float64,
-    )

@@ -10,6 +10,7 @@ import structlog
 from tenantry import Forecaster
 from tenantry_server.cards.card import Card
 from tenantry_server.compiling import forecast_tables
+from tenantry_server.compiling.forecast_tables import Claims
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.scoring import forecasts
@@ -31,15 +32,22 @@ def table_of(model: Forecaster, card: Card | None) -> ForecastTable | None:
     One that holds a class or a function of one's own is never compiled: it may read a clock, or ask another
     service, which no proof shows.
     """
-    if model.exog_names or not _only_computes(model):
+    if not _only_computes(model):
         return None
+    zone = getattr(model.last_time, "tz", None)
+    claims = Claims(
+        quantiles=model.takes_quantiles,
+        history=model.takes_history,
+        exog_names=tuple(model.exog_names),
+        affine=bool(getattr(model, "is_affine", False)),
+        local=zone is not None and str(zone) != "UTC",
+    )
     example = None if card is None or card.forecast is None else card.payload()
     try:
         return forecast_tables.table_of(
             lambda asked: forecasts.forecast(model, asked),
-            quantiles=model.takes_quantiles,
-            history=model.takes_history,
-            example=example if isinstance(example, ForecastRequest) else None,
+            claims,
+            example if isinstance(example, ForecastRequest) else None,
         )
     except Exception as reason:  # the original serves, whatever is wrong
         log.debug("forecaster not compiled", kind=type(model).__name__, reason=str(reason))

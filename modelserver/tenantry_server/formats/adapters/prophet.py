@@ -40,9 +40,14 @@ class ProphetForecaster(Forecaster):
         calendar = calendars.of_index(pd.DatetimeIndex(fitted.history["ds"]))
         self.frequency, self.last_time = calendar.frequency, calendar.last_time
         conditions = [season.get("condition_name") for season in fitted.seasonalities.values()]
+        conditions = [name for name in conditions if name]
         bounds = ["cap"] if fitted.growth == "logistic" else []
         floors = ["floor"] if bounds and fitted.logistic_floor else []
-        self.exog_names = (*fitted.extra_regressors, *filter(None, conditions), *bounds, *floors)
+        regressors = fitted.extra_regressors.values()
+        self.is_affine = not (conditions or bounds) and all(
+            each["mode"] == "additive" for each in regressors
+        )
+        self.exog_names = (*fitted.extra_regressors, *conditions, *bounds, *floors)
 
     def forecast(
         self,

@@ -17,6 +17,7 @@ from tenantry.model import Predictions, Rows
 from tenantry_server.formats.adapters import calendars, levels
 
 _CONSTANT = "const"  # as `sm.add_constant` names it
+_AFFINE = ("ARIMAResults", "SARIMAXResults", "AutoRegResults")  # of a history, and of their columns
 _SEED = 0  # of intervals that are simulated: an answer should be the same when it is asked again
 
 
@@ -58,6 +59,7 @@ class SeriesOfStatsmodels(Forecaster):
         self.exog_names = _exog_names(results)
         self._with_names = isinstance(_exog(results), pd.DataFrame | pd.Series)
         self.takes_history = hasattr(results, "apply")
+        self.is_affine = _is_affine(results)
         self._is_theta = hasattr(results, "prediction_intervals")
         self.takes_quantiles = self._is_theta or hasattr(results, "get_prediction")
 
@@ -117,6 +119,15 @@ class SeriesOfStatsmodels(Forecaster):
             return levels.frame(mean, levels.of_intervals(quantiles, interval))
         error = np.asarray(predicted.se_mean)
         return levels.frame(mean, {q: mean + error * ndtri(q) for q in quantiles})
+
+
+def _is_affine(results: Any) -> bool:
+    """Return whether its mean is a weighted sum of earlier values and of exogenous columns of the step."""
+    model = results.model
+    constant = getattr(model, "trend", None) in (None, "n", "c")
+    moving = getattr(model, "seasonal", False) is True or getattr(model, "deterministic", None) is not None
+    kind = type(getattr(results, "_results", results)).__name__
+    return constant and not (moving and kind == "AutoRegResults") and kind in _AFFINE
 
 
 class RowsOfStatsmodels(Model):

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 
-from tenantry.errors import InvalidRequest, ModelNotAssigned
+from tenantry.errors import FeatureMismatch, InvalidRequest, ModelNotAssigned, TimelineMismatch
 from tenantry_server import CachedModelRepository, bounded_cache
 from tenantry_server.artifacts.repositories import FileSystemModelRepository
 from tenantry_server.kernels.series.table import ForecastTable
@@ -23,8 +23,10 @@ from tests.support.tenants.registered import Peeking, Tenants
 
 LAST = pd.Timestamp("2026-11-29")
 SHORT = of_document({"horizon": 2})
-LONG = of_document({"horizon": 500})
+FAR = of_document({"horizon": 500})
+LONG = of_document({"horizon": 5000})
 AFTER = of_document({"horizon": 1, "history": {"time": ["2026-12-05"], "value": [3]}})
+ALONE = of_document({"horizon": 1, "history": {"time": ["2026-12-05T00:00"], "value": [3]}})
 NEXT = [["2026-11-30", 11.0], ["2026-12-01", 12.0]]
 
 
@@ -72,14 +74,18 @@ async def test_a_kernel_answers_what_it_holds_and_the_original_the_rest(served: 
     assert answer.predictions.tolist() == NEXT
     assert isinstance(served.resident("ann"), ForecastTable)
     assert served.original("ann") is None  # no worker keeps it
-    long = await plane.predict("ann", LONG, timeout_s=60)
-    assert long.predictions[:2].tolist() == NEXT
-    assert long.predictions[-1].tolist() == ["2028-04-12", 510.0]
-    assert isinstance(served.original("ann"), WorkerModel)
+    far = await plane.predict("ann", FAR, timeout_s=60)
+    assert far.predictions[-1].tolist() == ["2028-04-12", 510.0]
     after = await plane.predict("ann", AFTER, timeout_s=60)
     assert after.predictions.tolist() == [["2026-12-06", 4.0]]
+    assert served.original("ann") is None
+    long = await plane.predict("ann", LONG, timeout_s=60)
+    assert long.predictions[:500].tolist() == far.predictions.tolist()
+    assert isinstance(served.original("ann"), WorkerModel)
+    alone = await plane.predict("ann", ALONE, timeout_s=60)  # a time that is written otherwise
+    assert alone.predictions.tolist() == after.predictions.tolist()
     # All are answers of the one model that is assigned.
-    assert {each.model_id for each in (answer, long, after)} == {served.ids["ann"]}
+    assert {each.model_id for each in (answer, far, long, after)} == {served.ids["ann"]}
     plane.unload(served.ids["ann"])
     assert served.resident("ann") is served.original("ann") is None
 
@@ -93,7 +99,10 @@ async def test_a_kernel_answers_without_waiting(served: Served) -> None:
     whole = plane.predict_now("ann", of_document({"horizon": 28, "quantiles": [0.9]}))
     assert whole is not None
     assert whole.predictions[-1].tolist() == ["2026-12-27", 38.0, 38.9]
-    assert plane.predict_now("ann", AFTER) is None
+    after = plane.predict_now("ann", AFTER)
+    assert after is not None
+    assert after.predictions.tolist() == [["2026-12-06", 4.0]]
+    assert plane.predict_now("ann", ALONE) is None
     asked = [("ann", SHORT), ("ann", LONG), ("priced", SHORT), ("plain", AFTER), ("bob", SHORT)]
     first, long, priced, plain, last = forecast_now(plane, asked)
     assert isinstance(first, Answer)
@@ -106,14 +115,26 @@ async def test_a_kernel_answers_without_waiting(served: Served) -> None:
         plane.predict_now("nobody", SHORT)
 
 
+async def test_a_kernel_answers_exogenous_columns_and_the_original_words_what_is_wrong(
+    served: Served,
+) -> None:
+    plane = served.plane
+    days: dict[str, list[Any]] = {"price": [5, 7], "time": ["2026-11-30", "2026-12-01"]}
+    answer = await plane.predict("priced", of_document({"horizon": 2, "exog": days}), timeout_s=60)
+    assert answer.predictions.tolist() == [["2026-11-30", 16.0], ["2026-12-01", 19.0]]
+    assert isinstance(served.resident("priced"), ForecastTable)
+    assert served.original("priced") is None
+    days["time"][1] = "2026-12-02"
+    with pytest.raises(TimelineMismatch, match="exog: row 1, column 'time': 2026-12-02, wanted 2026-12-01"):
+        await plane.predict("priced", of_document({"horizon": 2, "exog": days}), timeout_s=60)
+    with pytest.raises(FeatureMismatch, match="exog is missing: column price"):
+        await plane.predict("priced", SHORT, timeout_s=60)
+
+
 async def test_what_has_no_kernel_stays_in_a_worker(served: Served) -> None:
-    """What is not to be compiled, and what needs exogenous columns; a refusal loads no original."""
+    """What is not to be compiled; a refusal loads no original."""
     assert (await served.plane.predict("off", SHORT, timeout_s=60)).predictions.tolist() == NEXT
     assert isinstance(served.resident("off"), WorkerModel)
-    priced = of_document({"horizon": 1, "exog": {"price": [5]}})
-    answer = await served.plane.predict("priced", priced, timeout_s=60)
-    assert answer.predictions.tolist() == [["2026-11-30", 16.0]]
-    assert isinstance(served.resident("priced"), WorkerModel)
     with pytest.raises(InvalidRequest, match="takes no other history"):
         await served.plane.predict("plain", AFTER, timeout_s=60)
     assert isinstance(served.resident("plain"), ForecastTable)

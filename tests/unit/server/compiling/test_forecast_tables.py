@@ -10,7 +10,9 @@ import pytest
 from tenantry import Forecaster
 from tenantry.errors import FeatureMismatch, InvalidRequest, OnlyForecasts
 from tenantry_server.compiling import forecast_tables
+from tenantry_server.compiling.forecast_tables import Claims
 from tenantry_server.kernels.base import CannotCompile
+from tenantry_server.kernels.series.rule import REACH
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows.forecast_request import ForecastRequest, of_document
 from tenantry_server.rows.json_payload import parse
@@ -71,9 +73,8 @@ def steps(horizon: int) -> Any:
 def table_of(model: Forecaster, example: dict[str, Any] | None = None) -> ForecastTable:
     return forecast_tables.table_of(
         lambda asked: forecasts.forecast(model, asked),
-        quantiles=model.takes_quantiles,
-        history=model.takes_history,
-        example=None if example is None else of_document(example),
+        Claims(quantiles=model.takes_quantiles, history=model.takes_history),
+        None if example is None else of_document(example),
     )
 
 
@@ -102,8 +103,8 @@ def test_a_table_answers_every_shorter_horizon_from_every_step(frequency: str | 
 @pytest.mark.parametrize(
     "asked",
     [
-        {"horizon": forecast_tables.STEPS + 1},
-        {"horizon": forecast_tables.STEPS, "from": "2026-12-01"},
+        {"horizon": REACH + 1},
+        {"horizon": REACH, "from": "2026-12-01"},
         {"horizon": 1, "from": "2026-12-01T00:00"},  # the same time, written otherwise
         {"horizon": 1, "from": "2026-11-01"},
         {"horizon": 1, "from": 3},
@@ -212,5 +213,5 @@ def test_a_card_that_asks_with_a_history_says_how_it_is_used() -> None:
     model = Made(steps)
     model.takes_history = True
     history = {"time": ["2026-12-01"], "value": [1]}
-    with pytest.raises(CannotCompile, match="more than a table holds"):
+    with pytest.raises(CannotCompile, match="with a history"):
         table_of(model, {"horizon": 1, "history": history})
