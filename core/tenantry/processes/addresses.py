@@ -21,31 +21,34 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Take a port, without listening yet.
 
     Args:
         host: an address or a name, which is IPv4 where it is both; `::` is every address of both kinds,
             and of IPv4 alone on a machine without IPv6.
         port: 0: one that the system chooses.
+        shared: whether other processes may take it as well.
 
     Raises:
         OSError: it can't be had; socket.gaierror: the name is unknown.
     """
     try:
-        return _bound(host, port)
+        return _bound(host, port, shared=shared)
     except OSError as error:
         if host != EVERYWHERE or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return _bound("0.0.0.0", port)  # noqa: S104 - what was asked for
+        return _bound("0.0.0.0", port, shared=shared)  # noqa: S104 - what was asked for
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, _, _, address = min(found, key=lambda each: each[0] is not socket.AF_INET)
     own = socket.socket(family, kind)
     try:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family is socket.AF_INET6:
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != EVERYWHERE)
         own.bind(address)

@@ -1,100 +1,58 @@
-"""The messages that have not arrived whole: how long each may take, and how many are waited for.
+"""The messages that have not arrived whole, and how much all of them hold together."""
 
-gRPC itself waits without end for the rest of a message, and keeps what has come of it.
-"""
+from typing import Protocol
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
 
-from tenantry.errors import BodiesTooMany, BodyTimeout
+class Arriving(Protocol):
+    """What waits for the rest of a message."""
 
-Message = TypeVar("Message")
-
-_STREAMS = 64  # each may hold a part of a message for as long as it stays open
-_STREAM_IDLE_S = 300.0
-_SLOW_S = 2.0  # that a message may take which is not slow
-_TRIM_S = 0.5
+    def give_up(self) -> None:
+        """Wait no longer, as too many do."""
 
 
 class Arrivals:
-    """Waits for messages of clients.
+    """Counts what has arrived of messages. Where all hold too much, the oldest is given up.
+
+    So a client that sends as fast as it can is soon done. Also counts the streams that are open.
 
     Args:
-        timeout_s: for the message of a call.
-        most: of them that may arrive slowly at once. One more, and the oldest is given up: a client that
-            sends as fast as it can is soon done.
+        max_bytes: of all together.
+        max_streams: that are open at once.
     """
 
-    def __init__(self, *, timeout_s: float, most: int) -> None:
-        self._timeout_s = timeout_s
-        self._most = most
-        self._waiting: dict[asyncio.Timeout, float] = {}  # since when; the oldest first
-        self._given_up: set[asyncio.Timeout] = set()
-        self._trimming: asyncio.TimerHandle | None = None
+    def __init__(self, *, max_bytes: int, max_streams: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_streams = max_streams
+        self._calls: dict[Arriving, int] = {}  # the oldest first
         self._streams = 0
+        self.held_bytes = 0
 
-    async def whole(self, arriving: Awaitable[Message]) -> Message:
-        """Wait for a message.
+    def grew(self, call: Arriving, size_bytes: int) -> None:
+        """Count bytes that a call keeps, until it is let go of; this may give up calls, this one too."""
+        self._calls[call] = self._calls.get(call, 0) + size_bytes
+        self.held_bytes += size_bytes
+        while self.held_bytes > self._max_bytes and self._calls:
+            oldest = next(iter(self._calls))
+            self.let_go(oldest)
+            oldest.give_up()
 
-        Raises:
-            BodyTimeout: it took too long.
-            BodiesTooMany: others came.
-        """
-        timeout = asyncio.timeout(self._timeout_s)
-        try:
-            async with timeout:
-                self._waiting[timeout] = asyncio.get_running_loop().time()
-                if len(self._waiting) > self._most and self._trimming is None:
-                    self._trim_later()
-                return await arriving
-        except TimeoutError:
-            if timeout in self._given_up:
-                raise BodiesTooMany from None
-            raise BodyTimeout(self._timeout_s) from None
-        finally:
-            self._waiting.pop(timeout, None)
-            self._given_up.discard(timeout)
+    def shrank(self, call: Arriving, size_bytes: int) -> None:
+        """Count bytes no longer."""
+        if call in self._calls:
+            self._calls[call] -= size_bytes
+            self.held_bytes -= size_bytes
 
-    def _trim_later(self) -> None:
-        self._trimming = asyncio.get_running_loop().call_later(_TRIM_S, self._trim)
+    def let_go(self, call: Arriving) -> None:
+        """Count nothing of a call any longer."""
+        self.held_bytes -= self._calls.pop(call, 0)
 
-    def _trim(self) -> None:
-        """Give up the oldest until few enough are left; those that came just now are fast, so far."""
-        self._trimming = None
-        now_s = asyncio.get_running_loop().time()
-        for timeout, since_s in list(self._waiting.items()):
-            if len(self._waiting) <= self._most or now_s - since_s < _SLOW_S:
-                break
-            del self._waiting[timeout]
-            if not timeout.expired():
-                self._given_up.add(timeout)
-                timeout.reschedule(now_s)
-        if len(self._waiting) > self._most:
-            self._trim_later()
-
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """Count a stream while it is open.
-
-        Raises:
-            BodiesTooMany: as many are open as may be.
-        """
-        if self._streams >= _STREAMS:
-            raise BodiesTooMany
+    def stream_opened(self) -> bool:
+        """Count one more stream; False: as many are open as may be."""
+        if self._streams >= self._max_streams:
+            return False
         self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
+        return True
 
-    async def following(self, asked: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Iterate over the messages of a stream; one that says nothing for five minutes has ended."""
-        while True:
-            try:
-                async with asyncio.timeout(_STREAM_IDLE_S):
-                    message = await anext(asked)
-            except (StopAsyncIteration, TimeoutError):
-                return
-            yield message
+    def stream_closed(self) -> None:
+        """Count a stream no longer."""
+        self._streams -= 1

@@ -41,23 +41,29 @@ class Application:
         self._protocol = protocol
         self._idle: deque[_Connection] = deque()  # the one that has rested longest first
 
-    async def ask(self, head: bytes, body: bytes) -> HttpAnswer:
-        """Send a request and read its answer.
+    def ask(self, head: bytes, body: bytes) -> "asyncio.Future[HttpAnswer]":
+        """Send a request; what the fast path answers is answered when this returns.
 
         Args:
             head: the request line and every header, an empty line at the end.
 
-        Raises:
-            Lost: there will be no answer.
+        Returns:
+            what will be the answer; Lost: there will be none. Cancelling it tells the application that
+            its client has left.
         """
         connection = self._free()
-        try:
-            return await connection.ask(head + body)
-        finally:
-            if connection.reusable and len(self._idle) < _IDLE:
-                self._idle.append(connection)
-            else:  # a caller that left: the application sees its connection end, and stops working
-                connection.close()
+        answer = connection.ask(head + body)
+        if answer.done():
+            self._rest(connection)
+        else:
+            answer.add_done_callback(lambda _: self._rest(connection))
+        return answer
+
+    def _rest(self, connection: "_Connection") -> None:
+        if connection.reusable and len(self._idle) < _IDLE:
+            self._idle.append(connection)
+        else:  # a caller that left: the application sees its connection end, and stops working
+            connection.close()
 
     def close(self) -> None:
         """End the connections that are not in use."""
@@ -79,7 +85,7 @@ class Application:
 class _Connection(asyncio.Transport):
     """The application's end of a connection, without a socket: it reads what is asked, and writes here.
 
-    One request at a time, and answers that have a Content-Length. The fast path answers before `ask` waits.
+    One request at a time; its answer has a Content-Length. The fast path answers before `ask` returns.
     """
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
@@ -100,11 +106,11 @@ class _Connection(asyncio.Transport):
     def reusable(self) -> bool:
         return self._keeps and not self._closed and self._answer is None
 
-    async def ask(self, request: bytes) -> HttpAnswer:
+    def ask(self, request: bytes) -> "asyncio.Future[HttpAnswer]":
         answer: asyncio.Future[HttpAnswer] = self._loop.create_future()
         self._answer = answer
         self._protocol.data_received(request)
-        return await answer
+        return answer
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._received += data

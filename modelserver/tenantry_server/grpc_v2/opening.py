@@ -1,4 +1,4 @@
-"""Opens the port by a server's settings. Imports gRPC only where there is to be one: it takes 20 MiB."""
+"""Opens the port by a server's settings. Imports what it needs only where there is to be one."""
 
 from typing import TYPE_CHECKING
 

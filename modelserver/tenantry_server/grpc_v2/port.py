@@ -1,57 +1,42 @@
-"""The port: a gRPC server in the event loop of this process, and its certificate."""
+"""The port: where gRPC is listened for, in the event loop of this process, and its certificate."""
 
+import asyncio
+import contextlib
+import ssl
 from typing import Any
 
-import grpc
 import structlog
 
-from tenantry.certificates import Files, signature
-from tenantry.certificates import read as check
-from tenantry.errors import InvalidSetting
+from tenantry.certificates import Files
+from tenantry.processes import addresses
+from tenantry.tls import Tls
 from tenantry_server.grpc_v2.arrivals import Arrivals
 from tenantry_server.grpc_v2.asking import Application
-from tenantry_server.grpc_v2.service import Calls, handlers
+from tenantry_server.grpc_v2.calls import Call, Serving, Single
+from tenantry_server.grpc_v2.heads import CallHead, head_of
+from tenantry_server.grpc_v2.http2.connection import Connection
+from tenantry_server.grpc_v2.http2.header_blocks import HeaderBlocks
+from tenantry_server.grpc_v2.service import STREAMED, rpcs
+from tenantry_server.grpc_v2.streamed import Streamed
 
 log = structlog.get_logger(__name__)
 
 _LARGER = 1 << 16  # what a message has beside its tensors
-
-
-def _credentials(files: Files) -> grpc.ServerCredentials:
-    """Return what a port shows of itself: what the files say now, or said when they could be read last."""
-    seen = signature(files)
-
-    def read() -> Any:
-        assert files.cert is not None  # noqa: S101 - for the type checker
-        assert files.key is not None  # noqa: S101 - as above
-        return grpc.ssl_server_certificate_configuration(
-            [(files.key.read_bytes(), files.cert.read_bytes())]
-        )
-
-    def changed() -> Any:
-        nonlocal seen
-        now = signature(files)
-        if now == seen:
-            return None
-        try:
-            check(files)
-            given = read()
-        except (InvalidSetting, OSError):
-            return None  # the log says so for HTTP; gRPC goes on with the former ones
-        seen = now
-        return given
-
-    return grpc.dynamic_ssl_server_credentials(read(), changed)
+_STREAMS = 64  # each may hold a part of a message for as long as it stays open
+_BACKLOG = 1024
+_CLOSE_S = 2.0  # for the other end to end the encryption too
+_EVERY_S = 1.0  # what takes too long is looked for
 
 
 class Port:
-    """A gRPC server in the event loop of this process.
+    """Listens for gRPC.
 
     Args:
         application: answers requests of V2.
-        max_bytes: of one message's tensors; a larger message is refused by gRPC itself.
+        max_bytes: of one message's tensors; a larger message is refused before it is here.
         max_arriving_bytes: what messages that have not arrived whole may hold together.
-        read_timeout_s: for a message to arrive, and for the handshake of a connection.
+        read_timeout_s: for a message to arrive, for the handshake of a connection, and for a client that
+            does not read.
         shared: whether other servers of this machine listen on the same port.
     """
 
@@ -65,17 +50,23 @@ class Port:
         shared: bool = False,
     ) -> None:
         self._application = application
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", max_bytes + _LARGER),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", int(shared)),
-                ("grpc.server_handshake_timeout_ms", int(read_timeout_s * 1e3)),
-            ]
-        )
-        most = max(1, max_arriving_bytes // max_bytes)
-        arrivals = Arrivals(timeout_s=read_timeout_s, most=most)
-        self._server.add_generic_rpc_handlers((handlers(Calls(application), arrivals),))
+        arrivals = Arrivals(max_bytes=max_arriving_bytes, max_streams=_STREAMS)
+        self._serving = Serving(application, arrivals, rpcs(), max_bytes + _LARGER, read_timeout_s)
+        self._timeout_s = read_timeout_s
+        self._shared = shared
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._next: asyncio.TimerHandle | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Of messages that have not arrived whole."""
+        return self._serving.arrivals.held_bytes
+
+    @property
+    def connections(self) -> int:
+        """That are open."""
+        return len(self._connections)
 
     async def open(self, address: str, files: Files | None = None) -> int:
         """Listen and answer.
@@ -91,18 +82,71 @@ class Port:
         Raises:
             OSError: the address can't be listened on.
         """
+        host, _, number = address.rpartition(":")
         try:
-            if files is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, _credentials(files))
-        except RuntimeError as error:
+            listening = addresses.bound(host.strip("[]"), int(number), shared=self._shared)
+        except OSError as error:
             raise OSError(f"gRPC can't listen on {address}: {error}") from None
-        await self._server.start()
+        secured: dict[str, Any] = {}
+        if files is not None:
+            secured = {"ssl": _context(files), "ssl_handshake_timeout": self._timeout_s}
+            secured["ssl_shutdown_timeout"] = _CLOSE_S
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connection, sock=listening, backlog=_BACKLOG, **secured
+        )
+        port: int = listening.getsockname()[1]
+        self._check_later()
         log.info("serving gRPC", address=address, port=port)
         return port
 
     async def close(self, grace_s: float) -> None:
         """Accept nothing more; calls under way have so many seconds to end."""
-        await self._server.stop(grace_s)
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self._connections:  # noqa: ASYNC110 - their ends are callbacks of the loop
+                    await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+        if self._next is not None:
+            self._next.cancel()
         self._application.close()
+
+    def _connection(self) -> Connection:
+        return Connection(HeaderBlocks(head_of), self._call, self._connections)
+
+    def _call(self, connection: Connection, number: int, head: CallHead) -> Call:
+        kind = Streamed if head.method == STREAMED else Single
+        return kind(self._serving, connection, number, head)
+
+    def _check_later(self) -> None:
+        every_s = min(_EVERY_S, self._timeout_s / 4)
+        self._next = asyncio.get_running_loop().call_later(every_s, self._check)
+
+    def _check(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for connection in list(self._connections):
+            connection.check(now_s, self._timeout_s)
+        self._check_later()
+
+
+def _context(files: Files) -> ssl.SSLContext:
+    """Return a context that hands each new connection to one with the certificate of that moment."""
+    tls = Tls(Files(files.cert, files.key))
+
+    def current() -> ssl.SSLContext:
+        context = tls.server()
+        context.set_alpn_protocols(["h2"])
+        return context
+
+    def swap(connection: Any, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = current()
+
+    first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    first.minimum_version = current().minimum_version
+    first.set_alpn_protocols(["h2"])
+    first.sni_callback = swap  # called without a name, too
+    return first

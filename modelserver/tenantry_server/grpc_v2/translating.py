@@ -1,11 +1,9 @@
 """From calls of gRPC to requests of V2 over HTTP, and from answers to messages. Pure: it asks nobody."""
 
 import struct
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-import grpc
 import orjson
 
 from tenantry.errors import InvalidRequest
@@ -13,7 +11,6 @@ from tenantry_server.grpc_v2.asking import HttpAnswer
 from tenantry_server.grpc_v2.messages import message
 from tenantry_server.rows import datatypes
 from tenantry_server.rows.payload import short
-from tenantry_server.wire import headers
 from tenantry_server.wire.errors.refusals import is_odd
 from tenantry_server.wire.heads import JSON_LENGTH
 
@@ -45,41 +42,7 @@ _FORMS = {
     "FP64": "d",
 }
 _LENGTH = struct.Struct("<I")
-_PASSED_ON = frozenset(
-    name.lower()
-    for name in (
-        "Authorization",
-        headers.TIMEOUT_MS,
-        headers.FRESH,
-        "traceparent",
-        "tracestate",
-        "X-Request-Id",
-    )
-)
 _OWN = frozenset({"parameters", "binary_data_size", "binary_data_output", "binary_data"})
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    405: grpc.StatusCode.UNIMPLEMENTED,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    409: grpc.StatusCode.ABORTED,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    502: grpc.StatusCode.UNAVAILABLE,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-
-
-def code_of(status: int) -> grpc.StatusCode:
-    """Return the gRPC status that stands for a status of HTTP."""
-    return _CODES.get(status, grpc.StatusCode.UNKNOWN)
 
 
 def path_of(name: str, version: str, rest: str) -> str:
@@ -99,31 +62,6 @@ def path_of(name: str, version: str, rest: str) -> str:
             raise InvalidRequest(f"the model {what} {short(value)} has characters that no {has} has")
     named = f"/versions/{quote(version, safe='')}" if version else ""
     return f"/v2/models/{quote(name, safe='')}{named}{rest}"
-
-
-def head_of(
-    method: str,
-    path: str,
-    metadata: Iterable[tuple[str, str | bytes]],
-    *,
-    length: int,
-    timeout_s: float | None,
-) -> bytes:
-    """Return the head of a request: of the call's metadata, what V2 over HTTP knows.
-
-    Args:
-        length: bytes of the body.
-        timeout_s: what the call's deadline leaves; None: it has none.
-    """
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}"]
-    named_timeout = False
-    for name, value in metadata:
-        if name in _PASSED_ON and isinstance(value, str) and value.isprintable():
-            named_timeout = named_timeout or name == headers.TIMEOUT_MS.lower()
-            lines.append(f"{name}: {value}")
-    if timeout_s is not None and not named_timeout:
-        lines.append(f"{headers.TIMEOUT_MS}: {max(0, int(timeout_s * 1e3))}")
-    return ("\r\n".join(lines) + "\r\n").encode()
 
 
 def body_of(asked: Any) -> tuple[bytes, int]:

@@ -1,0 +1,300 @@
+"""One connection of a client: its frames as they arrive, its calls, and how much of its doing is borne.
+
+What arrives is read at once, and what is answered at once leaves with one write. Everything that a client
+may have waiting here has a bound, in number or in bytes; what takes too long is looked for by `check`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from tenantry_server.grpc_v2.http2 import frames
+from tenantry_server.grpc_v2.http2.frames import Code, Fault
+from tenantry_server.grpc_v2.http2.header_blocks import MOST_BYTES, HeaderBlocks, Parts
+from tenantry_server.grpc_v2.http2.patience import Patience
+from tenantry_server.grpc_v2.http2.sending import Sending
+from tenantry_server.grpc_v2.http2.stream import Stream
+
+_WINDOW_BYTES = 1 << 20  # of a connection
+_STREAM_WINDOW_BYTES = 1 << 18
+_STREAMS = 100  # at once, as most servers have it
+_TINY_BYTES = 64  # of a piece of a message that is not its last
+_IDLE_S = 600.0
+_GONE_S = 5.0  # for the other end to read why it is left
+
+Opens = Callable[["Connection", int, Any], Stream]
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection.
+
+    Args:
+        heads: reads headers.
+        opens: makes the calls.
+        every: the connections of this port; holds this one while it is open.
+    """
+
+    def __init__(self, heads: HeaderBlocks[Any], opens: Opens, every: "set[Connection]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._heads = heads
+        self._opens = opens
+        self._every = every
+        self._streams: dict[int, Stream] = {}
+        self._patience = Patience(self._loop.time)
+        self._prefaced = False
+        self._failed = False
+        self._rest = b""  # the part of a frame that has arrived
+        self._parts = Parts()
+        self._last = 0  # stream that was opened
+        self._opened = 0  # streams, by what arrived last
+        self._credit_bytes = _WINDOW_BYTES  # that the other end may send
+        self._leaves_s: float | None = None  # when it was told so
+        self._born_s = self._seen_s = self._loop.time()
+        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
+            frames.DATA: self._on_data,
+            frames.HEADERS: self._on_headers,
+            frames.RST_STREAM: self._on_reset,
+            frames.SETTINGS: self._on_settings,
+            frames.PING: self._on_ping,
+            frames.WINDOW_UPDATE: self._on_credit,
+            frames.CONTINUATION: self._on_continuation,
+        }
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say what this end bears."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has another base class
+        self.sending = Sending(self._transport, self._loop.time)
+        self._every.add(self)
+        settings = frames.own_settings(_STREAMS, _STREAM_WINDOW_BYTES, MOST_BYTES)
+        self.sending.write(settings + frames.credit(0, _WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's own name
+        """End every call."""
+        self._every.discard(self)
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.cancel()
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a client that reads nothing."""
+        self.sending.pause()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._transport.resume_reading()
+        self.sending.resume()
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames, and answer what can be answered at once."""
+        self._seen_s = self._loop.time()
+        if self._failed:
+            return
+        self._opened = 0
+        with self.sending.together():
+            try:
+                self._read(self._rest + data if self._rest else data)
+            except Fault as fault:
+                self._fail(fault)
+
+    def done(self, stream: Stream) -> None:
+        """Forget a call that has its whole answer."""
+        if self._streams.pop(stream.number, None) is None:
+            return
+        self._patience.rewarded()
+        if not stream.ended:  # the client still sends: it need not
+            self.sending.write(frames.reset(stream.number, Code.NO_ERROR))
+        if self._leaves_s is not None and not self._streams:
+            self._transport.close()
+
+    def grant(self, stream: Stream) -> None:
+        """Let the other end send more on a stream whose message is not whole."""
+        left = stream.credit_bytes
+        if not stream.ended and left < _STREAM_WINDOW_BYTES // 2:
+            stream.credit_bytes = _STREAM_WINDOW_BYTES
+            self.sending.write(frames.credit(stream.number, _STREAM_WINDOW_BYTES - left))
+
+    def leave(self) -> None:
+        """Take no further call; end once those under way have ended."""
+        if self._leaves_s is None:
+            self._leaves_s = self._loop.time()
+            self.sending.write(frames.goaway(self._last, Code.NO_ERROR))
+        if not self._streams:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End now, whatever is under way."""
+        self._transport.abort()
+
+    def check(self, now_s: float, timeout_s: float) -> None:
+        """Give up what has taken too long: a connection to begin, and a client to read, `timeout_s`."""
+        left_s = None if self._leaves_s is None or self._streams else now_s - self._leaves_s
+        mute = not self._prefaced and now_s - self._born_s > timeout_s
+        if mute or (left_s or 0) > _GONE_S or self.sending.is_stuck(now_s, timeout_s):
+            self._transport.abort()
+        elif not self._streams and now_s - self._seen_s > _IDLE_S:
+            self.leave()
+        for stream in list(self._streams.values()):
+            if stream.is_unread(now_s, timeout_s):
+                self.sending.write(frames.reset(stream.number, Code.CANCEL))
+                self._drop(stream)
+            else:
+                stream.check(now_s)
+
+    def _read(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        if not self._prefaced:
+            if not data.startswith(frames.PREFACE[:size]):
+                raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC")
+            at = len(frames.PREFACE)
+            self._prefaced = size >= at
+            if not self._prefaced:
+                self._rest = data
+                return
+        head_bytes, unpack, handlers = frames.HEAD.size, frames.HEAD.unpack_from, self._handlers
+        while size - at >= head_bytes:
+            high, low, kind, flags, number = unpack(data, at)
+            length = high << 8 | low
+            if length > frames.MOST_BYTES:
+                raise Fault(Code.FRAME_SIZE_ERROR, "a frame is too large")
+            end = at + head_bytes + length
+            if end > size:
+                break
+            if self._parts.awaited and kind != frames.CONTINUATION:
+                raise Fault(Code.PROTOCOL_ERROR, "headers are interrupted")
+            handler = handlers.get(kind)
+            if handler is not None:
+                handler(flags, number & frames.MOST_WINDOW_BYTES, data[at + head_bytes : end])
+            elif kind == frames.PUSH_PROMISE:
+                raise Fault(Code.PROTOCOL_ERROR, "clients promise nothing")
+            else:
+                self._patience.tried()
+            at = end
+        self._rest = data[at:]
+
+    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
+        if flags & (frames.PADDED | frames.WITH_PRIORITY):
+            payload = frames.content(frames.HEADERS, flags, payload)
+        if flags & frames.END_HEADERS:
+            self._headers(flags, number, payload)
+        else:
+            self._parts.begin(number, flags, payload)
+
+    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
+        whole = self._parts.go_on(number, flags, payload)
+        if whole is not None:
+            self._headers(*whole)
+
+    def _headers(self, flags: int, number: int, block: bytes) -> None:
+        head, excess = self._heads.read(block)
+        if excess:
+            self._patience.tried(excess)
+        if number in self._streams:
+            if not flags & frames.END_STREAM:
+                raise Fault(Code.PROTOCOL_ERROR, "a call has two beginnings")
+            self._streams[number].ended = True
+            self._streams[number].arrived(b"")
+            return
+        if not number % 2:
+            raise Fault(Code.PROTOCOL_ERROR, "a client's stream has an odd number")
+        if number <= self._last:
+            self._patience.tried()  # it crossed the end of its answer
+            return
+        self._last = number
+        if self._leaves_s is not None:
+            return
+        self._opened += 1
+        crowded = len(self._streams) >= _STREAMS or self._opened > _STREAMS
+        if crowded or self.sending.is_full(self._streams):
+            self._patience.tried()
+            self.sending.write(frames.reset(number, Code.REFUSED_STREAM))
+            return
+        stream = self._opens(self, number, head)
+        stream.window_bytes = self.sending.first_window_bytes
+        stream.credit_bytes = _STREAM_WINDOW_BYTES
+        self._streams[number] = stream
+        stream.begin()
+        if flags & frames.END_STREAM:
+            stream.ended = True
+            stream.arrived(b"")
+
+    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
+        size = len(payload)
+        self._credit_bytes -= size
+        if self._credit_bytes < _WINDOW_BYTES // 2:
+            if self._credit_bytes < 0:
+                raise Fault(Code.FLOW_CONTROL_ERROR, "more data than this connection's window")
+            self.sending.write(frames.credit(0, _WINDOW_BYTES - self._credit_bytes))
+            self._credit_bytes = _WINDOW_BYTES
+        stream = self._streams.get(number)
+        if stream is None:
+            self._stray(number)
+            return
+        if stream.ended:
+            raise Fault(Code.STREAM_CLOSED, "data after the end of a call")
+        stream.credit_bytes -= size
+        if stream.credit_bytes < 0:
+            raise Fault(Code.FLOW_CONTROL_ERROR, "more data than a call's window")
+        if flags & frames.PADDED:
+            payload = frames.content(frames.DATA, flags, payload)
+        stream.ended = bool(flags & frames.END_STREAM)
+        if len(payload) < _TINY_BYTES and not stream.ended:
+            self._patience.tried()
+        stream.arrived(payload)
+
+    def _on_reset(self, _flags: int, number: int, payload: bytes) -> None:
+        frames.number_of(payload)
+        if number not in self._streams:
+            self._stray(number)
+            return
+        self._patience.tried(Patience.CANCELLED)
+        self._drop(self._streams[number])
+
+    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
+        self._patience.tried(1 + len(payload) // 64)
+        if number:
+            raise Fault(Code.PROTOCOL_ERROR, "settings of a stream")
+        if not flags & frames.ACK:
+            self.sending.resize(frames.window_of(payload, self.sending.first_window_bytes), self._streams)
+            self.sending.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
+        self._patience.tried()
+        if number or len(payload) != 8:
+            raise Fault(Code.FRAME_SIZE_ERROR, "a ping has eight bytes")
+        if not flags & frames.ACK:
+            self.sending.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _on_credit(self, _flags: int, number: int, payload: bytes) -> None:
+        self._patience.tried()
+        size = frames.number_of(payload) & frames.MOST_WINDOW_BYTES
+        if not size:
+            raise Fault(Code.PROTOCOL_ERROR, "a window that grows by nothing")
+        stream = self._streams.get(number)
+        if number and stream is None:
+            self._stray(number)
+        else:
+            self.sending.grow(size, stream)
+
+    def _stray(self, number: int) -> None:
+        """Bear a frame of a call that has ended."""
+        if number > self._last or not number % 2:
+            raise Fault(Code.PROTOCOL_ERROR, "a frame of a call that did not begin")
+        self._patience.tried()
+
+    def _drop(self, stream: Stream) -> None:
+        self._streams.pop(stream.number, None)
+        self.sending.forget(stream)
+        stream.cancel()
+
+    def _fail(self, fault: Fault) -> None:
+        self._failed, self._rest = True, b""
+        for stream in list(self._streams.values()):
+            self._drop(stream)
+        self.sending.write(frames.goaway(self._last, fault.code, str(fault)))
+        self.sending.flush()
+        self._leaves_s = self._loop.time()
+        if self._transport.can_write_eof():  # closed with something unread, the other end would not see why
+            self._transport.write_eof()
+        else:
+            self._transport.close()
