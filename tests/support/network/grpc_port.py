@@ -15,6 +15,8 @@ from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.port import Port
 from tenantry_server.toys import SumModel
+from tenantry_server.tracing import requests
+from tenantry_server.tracing.sampling import Sampler
 from tests.support.tenants import application
 from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel
 
@@ -48,13 +50,13 @@ class Stub:
         )
         return method(asked, **how)
 
-    def stream(self, asked: Iterable[Any]) -> Any:
+    def stream(self, asked: Iterable[Any], **how: Any) -> Any:
         method: Any = self.channel.stream_stream(
             f"/{SERVICE}/ModelStreamInfer",
             request_serializer=lambda each: each.SerializeToString(),
             response_deserializer=message("ModelStreamInferResponse").FromString,
         )
-        return method(iter(asked))
+        return method(iter(asked), **how)
 
 
 def infer(user_id: str = "good", *tensors: dict[str, Any], **more: Any) -> Any:
@@ -63,9 +65,17 @@ def infer(user_id: str = "good", *tensors: dict[str, Any], **more: Any) -> Any:
 
 @asynccontextmanager
 async def served(
-    tmp_path: Path, of_port: dict[str, Any] | None = None, **settings: Any
+    tmp_path: Path,
+    of_port: dict[str, Any] | None = None,
+    *,
+    sampler: Sampler | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Stub]:
-    """An application behind a port, with a model that answers, one that fails and one that waits."""
+    """An application behind a port, with a model that answers, one that fails and one that waits.
+
+    Args:
+        sampler: traces requests; None: nothing does.
+    """
     engine = create_engine(f"sqlite:///{tmp_path / 'registry.db'}")
     migrate(engine)
     tenants = application.tenants(engine, tmp_path)
@@ -79,6 +89,8 @@ async def served(
     await runner.setup()
     assert runner.server is not None
     runner.app[FAST_PATH].install(runner.server)
+    if sampler is not None:
+        requests.install(runner.server, sampler)
     port = Port(Application(runner.server), **{"max_bytes": BODY_BYTES, **(of_port or {})})
     number = await port.open("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
