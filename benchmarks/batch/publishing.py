@@ -1,13 +1,15 @@
 """Publishing thousands beside storing the same bytes bare: ``python -m benchmarks.batch.publishing``.
 
 Both sides fit nothing: the models are there. Bare is ``joblib.dump`` and a file, flushed to disk like ours,
-or a PUT, with as many threads. Ours also tries each model, hashes it and writes its manifest. Rounds
-alternate, and the least of each counts, which other processes of the machine disturb the least.
+or a PUT, with as many threads; the other bare has ``pickle.dumps`` in its place, whose bytes ours are. Ours
+also tries each model, hashes it and writes its manifest. Libraries are imported before. Rounds alternate,
+and the least of each counts, which other processes of the machine disturb the least.
 """
 
 import argparse
 import io
 import os
+import pickle
 import sys
 import tempfile
 import time
@@ -35,11 +37,17 @@ def models(count: int) -> list[Ridge]:
     return [Ridge().fit(rows, rng.normal(size=64)) for _ in range(count)]
 
 
-def bare(fitted: Sequence[Ridge], store: Callable[[str, bytes], object]) -> None:
+def dumped(model: Ridge) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    return buffer.getvalue()
+
+
+def bare(
+    fitted: Sequence[Ridge], store: Callable[[str, bytes], object], dump: Callable[[Ridge], bytes] = dumped
+) -> None:
     def one(model: Ridge) -> None:
-        buffer = io.BytesIO()
-        joblib.dump(model, buffer)
-        store(f"{uuid.uuid4().hex}.joblib", buffer.getvalue())
+        store(f"{uuid.uuid4().hex}.joblib", dump(model))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, fitted))
@@ -115,8 +123,13 @@ def main(arguments: Sequence[str]) -> None:
             def stored(store: Callable[[str, bytes], object] = store) -> None:
                 bare(fitted, store)
 
+            def pickled(store: Callable[[str, bytes], object] = store) -> None:
+                bare(fitted, store, pickle.dumps)
+
+            ours(fitted[:8], to, folder / "first", check=True)
             ways: dict[str, Callable[[], None]] = {
                 "bare": stored,
+                "bare, pickled": pickled,
                 "publish_many": lambda published=published: published(check=True),  # type: ignore[misc]
                 "publish_many, untried": lambda published=published: published(check=False),  # type: ignore[misc]
             }

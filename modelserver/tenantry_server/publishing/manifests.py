@@ -7,7 +7,7 @@ quotes.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,13 @@ def to_yaml(declared: TenantModel, metadata: Mapping[str, Any] | None = None) ->
     """
     document = declared.to_manifest()
     document["metadata"] |= {k: v for k, v in (metadata or {}).items() if k not in document["metadata"]}
+    try:
+        return "".join(_lines(document, ""))
+    except _OtherError:
+        return _dumped(document)
+
+
+def _dumped(document: Mapping[str, Any]) -> str:
     text: str = yaml.dump(
         document,
         Dumper=_Dumper,
@@ -65,6 +72,35 @@ def to_yaml(declared: TenantModel, metadata: Mapping[str, Any] | None = None) ->
     )
     return text
 
+
+class _OtherError(Exception):
+    """A value that is left to PyYAML."""
+
+
+def _lines(document: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Yield the lines that PyYAML would write, in a tenth of its time, of what most manifests hold.
+
+    Raises:
+        _OtherError: something else is in it: a list, a fraction, an empty mapping, or an odd text.
+    """
+    for key, value in document.items():
+        if not isinstance(key, str) or not _PLAIN.fullmatch(key) or len(key) > _LONGEST_KEY:
+            raise _OtherError
+        if value is True or value is False:
+            yield f"{indent}{key}: {'true' if value else 'false'}\n"
+        elif type(value) is int or (type(value) is str and _PLAIN.fullmatch(value)):
+            yield f"{indent}{key}: {value}\n"
+        elif type(value) is str and _QUOTED.fullmatch(value):
+            yield f'{indent}{key}: "{value}"\n'
+        elif type(value) is dict and value:
+            yield f"{indent}{key}:\n"
+            yield from _lines(value, f"{indent}  ")
+        else:
+            raise _OtherError
+
+
+_QUOTED = re.compile(r"[ !#-\[\]-~]*")  # of ASCII what stands in double quotes as it is
+_LONGEST_KEY = 100  # a longer one gets a line of its own, with a question mark
 
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes a fifth of the time
 _WIDTH = 2**31 - 1  # libyaml's largest

@@ -3,14 +3,13 @@
 Refuses an address of another kind before anything is written: `gs://b/x` is also the name of a folder.
 """
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote
 
 from tenantry.errors import NotPublished
@@ -60,30 +59,45 @@ class Place:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.replace(self.path, data)
 
+    @classmethod
+    def of(cls, uri: str) -> Self:
+        """Return the place that a URI of `place_for` names."""
+        return cls(uri, Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None)
 
-def place_for(to: str | Path, user_id: str, data: bytes, suffix: str) -> Place:
+
+def place_for(to: str | Path, user_id: str, sha256: str, suffix: str) -> Place:
     """Return where the file goes: below `to`, in the user's folder, by the time and the digest.
+
+    Args:
+        sha256: of its bytes, hexadecimal.
 
     Raises:
         NotPublished: `to` is neither a folder nor in S3.
 
     Example:
-        >>> place_for("s3://models/shop/", "ann", b"", ".joblib").uri
+        >>> place_for("s3://models/shop/", "ann", "e3b0c44298fc1c14", ".joblib").uri
         's3://models/shop/ann/...-e3b0c44298fc.joblib'
-        >>> place_for("gs://models/shop", "ann", b"", ".joblib")
+        >>> place_for("gs://models/shop", "ann", "e3b0c44298fc1c14", ".joblib")
         Traceback (most recent call last):
         tenantry.errors.publishing.NotPublished: gs://models/shop: is neither a folder nor ...
     """
-    stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{hashlib.sha256(data).hexdigest()[:12]}"
-    address = str(to)
+    stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{sha256[:12]}"
+    base, folder = _base(str(to))
+    if folder is None:
+        return Place(f"{base}/{user_id}/{stem}{suffix}", None)
+    name = f"{quote(user_id, safe=USER_SAFE)}/{stem}{suffix}"
+    return Place(f"{base}/{quote(name)}", folder / name)
+
+
+def _base(address: str) -> tuple[str, Path | None]:
+    """Return the URI that all places below an address begin with, and the folder; None: S3."""
     if address.startswith("s3://"):
         prefix = address.removeprefix("s3://").strip("/")
         if not prefix:
             raise NotPublished(address, "it names no bucket; write s3://BUCKET/PREFIX")
-        return Place(f"s3://{prefix}/{user_id}/{stem}{suffix}", None)
-    folder = local_folder(to)
-    path = folder.absolute() / quote(user_id, safe=USER_SAFE) / f"{stem}{suffix}"
-    return Place(path.as_uri(), path)
+        return f"s3://{prefix}", None
+    folder = local_folder(address).absolute()
+    return folder.as_uri().rstrip("/"), folder
 
 
 def local_folder(address: str | Path) -> Path:

@@ -18,6 +18,7 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
 from tenantry_server import formats
 from tenantry_server.formats import dump_model, load_model
+from tenantry_server.publishing.batch.alike import Alike
 
 _INTO_A_MODULE = (
     "a server can't import what a script or notebook defines; move it into a module that is installed "
@@ -40,23 +41,36 @@ def dumped(model: Any, what: str) -> tuple[bytes, str]:
         raise ArtifactInvalid(what, f"it can't be pickled: {error}{hint}; nothing was published") from error
 
 
-def try_model(data: bytes, model_id: ModelId, what: str) -> None:
+def try_model(
+    data: bytes, model_id: ModelId, what: str, model: Any = None, alike: Alike | None = None
+) -> None:
     """Load a model as a server would, and let it predict the trial row.
 
     Where the library of its format is missing here, warn that it was not tried.
 
     Args:
         what: the model, for messages.
+        model: the object that was dumped; None: the artifact was a file.
+        alike: the `Alike` of a batch, whose models need no trial where one of the same structure had its
+            own; None: it is tried in any case.
 
     Raises:
         ArtifactInvalid: a server would refuse it.
     """
+    key = None
+    if alike is not None:
+        with _without_main():
+            key = alike.key(model, data, model_id)
+        if alike.was_tried(key):
+            return
     try:
         with _as_a_server(what):
             # A kernel is used only where it is proven equal, so the original shows all that can be wrong.
             load_model(data, replace(model_id, compile="off"))
     except FormatNotInstalled as error:
         warnings.warn(f"{what} was not tried before it was published: {error.problem}", stacklevel=3)
+    if alike is not None:
+        alike.add(key)
 
 
 def example_in(data: bytes, model_id: ModelId, what: str) -> Any:

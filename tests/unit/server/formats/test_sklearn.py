@@ -28,7 +28,8 @@ from tenantry.errors import ArtifactInvalid, FeatureMismatch, TenantryError, Unk
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.formats import load_model
+from tenantry_server.formats import dump_model, load_model
+from tenantry_server.formats import sklearn as sklearn_format
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows import json_payload as payloads
@@ -383,3 +384,18 @@ def test_a_model_that_does_not_answer_row_by_row_is_refused_when_it_is_loaded() 
     joblib.dump(Summed(), buffer)
     with pytest.raises(ArtifactInvalid, match=r"predict gives shape \(\) for one row"):
         load_model(buffer.getvalue(), ModelId("file:///m.joblib"))
+
+
+def test_small_models_are_plain_pickles_and_all_are_read_as_joblib_reads_them() -> None:
+    """Also where joblib wrote them, compressed or not, and where an array lies in a file."""
+    rows = np.arange(200_000.0).reshape(-1, 2)
+    small, large = Ridge().fit(rows[:9], rows[:9, 0]), Ridge().fit(rows, rows[:, 0])
+    large.kept_ = rows
+    assert pickle.loads(dump_model(small)[0]).coef_.tolist() == small.coef_.tolist()
+    data, _ = dump_model(large)
+    assert b"numpy_pickle" in data
+    assert sklearn_format.read(data).kept_.tolist() == joblib.load(io.BytesIO(data)).kept_.tolist()
+    for compress in (0, 3):
+        buffer = io.BytesIO()
+        joblib.dump(small, buffer, compress=compress)
+        assert sklearn_format.read(buffer.getvalue()).coef_.tolist() == small.coef_.tolist()

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tenantry import TenantModel
 from tenantry_operator.folder import manifest_files
-from tenantry_server.publishing import object_name, to_yaml
+from tenantry_server.publishing import manifests, object_name, to_yaml
 from tests.support.kubernetes import kubectl
 
 TRAPS = [
@@ -159,3 +159,30 @@ def test_a_long_uri_stays_on_its_line() -> None:
 def test_plain_words_stay_plain() -> None:
     """A person reads and edits it."""
     assert "userId: store-042\n" in to_yaml(declared("store-042"))
+
+
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(VALUES),
+    st.from_regex(r"[a-z0-9./:_%=+ -]{0,140}", fullmatch=True),
+    st.text("abc: #\"\\'{}[]&*!|>%@`,?-\n\t", max_size=10),
+)
+PARTS = st.recursive(
+    TEXTS | st.booleans() | st.integers(),
+    lambda parts: st.dictionaries(TEXTS.filter(bool), parts, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][a-zA-Z./-]{0,135}", fullmatch=True), PARTS, min_size=1))
+def test_what_is_written_without_pyyaml_is_what_it_writes(document: dict[str, Any]) -> None:
+    try:
+        written = "".join(manifests._lines(document, ""))
+    except manifests._OtherError:
+        return  # which is left to it
+    assert written == manifests._dumped(document)
+
+
+def test_a_usual_manifest_is_written_without_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "_dumped", None)
+    assert 'userId: "0089"' in to_yaml(declared("0089"), {"labels": {"team": "shop"}})
