@@ -61,8 +61,8 @@ def publish_many(  # noqa: PLR0913 - as `publish`
             ``name``, ``namespace``, ``model_format``, ``method``, ``spec``, ``example``. Read as they are
             needed, so that a generator may train them.
         to, manifests, sign, s3_endpoint_url, check: as for `publish`, of all. Of scikit-learn's linear
-            models, alone or behind its scalers, one of each structure (classes, parameters, types and shapes)
-            is tried, and the others are read back and compared with it.
+            models, alone or behind its scalers, one of each structure (classes, parameters, types and
+            shapes) is tried, and the others are read back and compared with it.
         threads: how many artifacts are sent to S3 at once.
         journal: a file that notes what was published; an item that stands there with the same bytes and the
             same words is skipped, and what an interrupted run stored is declared. None: nothing is noted.

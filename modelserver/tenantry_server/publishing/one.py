@@ -38,8 +38,8 @@ def publish(  # noqa: PLR0913 - one call with names is the whole point
 
     Args:
         model: a fitted estimator or a Model (written as joblib reads it), a Booster of XGBoost or LightGBM,
-            an ONNX, a Keras or a PyTorch program (written as its library does), or the path of a model file or
-            of the folder of a SavedModel or an MLflow model (written as a zip archive).
+            an ONNX, a Keras or a PyTorch program (written as its library does), or the path of a model
+            file or of the folder of a SavedModel or an MLflow model (written as a zip archive).
         user_id: whom the model is for; a whole number or a UUID is written as text.
         to: a folder, or ``s3://bucket/prefix``.
         manifests: the folder that gets ``NAME.yaml``; None: nothing is written, use the result.
