@@ -59,7 +59,9 @@ def _parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
         frame = pd.read_parquet(path)
     except ImportError as error:
-        raise ValueError(f"{error}; write a .csv file") from None
+        raise ValueError(
+            f"Parquet needs pip install 'tenantry[arrow]' here ({error}); or write a .csv file"
+        ) from None
     except Exception as error:  # pyarrow's own
         raise ValueError(f"it is damaged, or not Parquet: {error}") from None
     if "user" in frame and pd.api.types.is_numeric_dtype(frame["user"]):

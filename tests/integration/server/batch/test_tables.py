@@ -18,7 +18,7 @@ from tests.support.tenants.registered import Tenants
 
 ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 PARQUET = {"Content-Type": "application/vnd.apache.parquet"}
-CASES = ("arrow", "table", "score", "score_batch", "score_local", "score_s3")
+CASES = ("arrow", "table", "publish", "score", "score_batch", "score_local", "score_s3")
 
 
 @pytest.mark.timeout(2400)

@@ -175,8 +175,20 @@ def test_a_parquet_table_is_read_as_a_csv_is(tmp_path: Path, monkeypatch: pytest
         (pd.DataFrame({"user": ["ann", None], **both}), "row 1 has no user"),
         (pd.DataFrame({"user": [], "file": []}, dtype=str), "has no rows"),
         (RuntimeError("magic bytes not found"), "it is damaged, or not Parquet: magic bytes not found"),
-        (ImportError("no pyarrow"), "no pyarrow; write a .csv file"),
+        (
+            ImportError("no pyarrow"),
+            "needs pip install 'tenantry[arrow]' here (no pyarrow); or write a .csv",
+        ),
     ):
         done = holds(frame)
         assert done.exit_code == 1
         assert words in done.stderr.replace("\n", " ")
+
+
+def test_a_parquet_table_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
+    """As it is here: pandas finds no engine."""
+    table(tmp_path)
+    (tmp_path / "models.parquet").write_bytes(b"PAR1")
+    done = run(tmp_path, tmp_path / "models.parquet")
+    assert done.exit_code == 1
+    assert "Parquet needs pip install 'tenantry[arrow]' here" in done.stderr.replace("\n", " ")
