@@ -98,6 +98,11 @@ class Afterwards:
         """Whether the manifest goes to a cluster, so that nobody has to pipe it there."""
         return self._cluster is not None
 
+    @property
+    def follows(self) -> bool:
+        """Whether anything is done once they are published."""
+        return self._cluster is not None or self._waits
+
     def act(self, declared: Sequence[TenantModel]) -> None:
         """Apply these TenantModels and wait for them, as far as that was asked for.
 

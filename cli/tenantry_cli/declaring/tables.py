@@ -99,12 +99,8 @@ def publish(
     sign: "Signer | None" = None,
     s3_endpoint_url: str | None,
     check: bool,
-) -> list["TenantModel"]:
-    """Publish every item, say what became of them, and return what was published now.
-
-    Raises:
-        click.ClickException: some failed; names them.
-    """
+) -> set[int]:
+    """Publish every item, say what became of them, and return the numbers of those that failed."""
     from tenantry_server.publishing import Report, publish_many  # noqa: PLC0415 - seconds, as in `publish`
 
     words = TextColumn("[progress.description]{task.description}")
@@ -132,8 +128,35 @@ def publish(
     )
     for failure in report.failed[:_MOST_SHOWN]:
         console.say(f"row {failure.number}, user {failure.user_id}: {failure.problem}")
-    if report.failed:
-        more = len(report.failed) - _MOST_SHOWN
-        rest = f"; {more} more are not shown" if more > 0 else ""
-        raise click.ClickException(f"{len(report.failed)} of {len(items)} were not published{rest}")
-    return report.published
+    return {failure.number for failure in report.failed}
+
+
+def not_published(failed: int, of: int) -> str:
+    """Return the last line about a table."""
+    more = failed - _MOST_SHOWN
+    rest = f"; {more} more are not shown" if more > 0 else ""
+    return f"{failed} of {of} were not published{rest}"
+
+
+def declared(items: Sequence[dict[str, Any]], manifests: Path, failed: set[int]) -> list["TenantModel"]:
+    """Return what the rows of a table declare now, also those that a run before this one published.
+
+    Raises:
+        click.ClickException: a manifest was changed or removed meanwhile.
+    """
+    import yaml  # noqa: PLC0415 - as above
+
+    from tenantry import TenantModel, TenantryError  # noqa: PLC0415 - as above
+    from tenantry_server.publishing import object_name  # noqa: PLC0415 - as above
+
+    found: dict[Path, TenantModel] = {}
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for number, item in enumerate(items):
+        path = manifests / f"{item.get('name') or object_name(item['user_id'])}.yaml"
+        if number in failed or path in found:
+            continue
+        try:
+            found[path] = TenantModel.parse(yaml.load(path.read_bytes(), loader))  # noqa: S506 - a safe one
+        except (OSError, yaml.YAMLError, TenantryError) as error:
+            raise click.ClickException(f"{path} can't be read after it was published: {error}") from None
+    return list(found.values())

@@ -117,11 +117,13 @@ def command(  # noqa: PLR0913 - click passes each option by name
         prewarmed = {} if prewarm is None else {"prewarm": prewarm}
         items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
         with Afterwards(manifests, **after) as then:
-            then.act(
-                tables.publish(
-                    items, table, to, manifests, sign=sign, s3_endpoint_url=s3_endpoint_url, check=check
-                )
+            failed = tables.publish(
+                items, table, to, manifests, sign=sign, s3_endpoint_url=s3_endpoint_url, check=check
             )
+            if then.follows:
+                then.act(tables.declared(items, manifests, failed))
+        if failed:
+            raise click.ClickException(tables.not_published(len(failed), len(items)))
         return
     if model_file is None or user_id is None:
         raise click.UsageError("give MODEL_FILE and --user, or --table")

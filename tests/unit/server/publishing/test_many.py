@@ -1,15 +1,20 @@
 """Thousands at once: each item stands or falls by itself, and what was published is not published again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
 from sklearn.linear_model import LinearRegression
 
+from tenantry import TenantModel
 from tenantry.errors import NotPublished
+from tenantry.registry import migrate, open_engine
+from tenantry_cli.declaring.afterwards import Afterwards
 from tenantry_cli.main import cli
 from tenantry_server import publish_many
 from tenantry_server.publishing import Report
@@ -192,3 +197,54 @@ def test_a_parquet_table_without_pyarrow_says_what_to_install(tmp_path: Path) ->
     done = run(tmp_path, tmp_path / "models.parquet")
     assert done.exit_code == 1
     assert "Parquet needs pip install 'tenantry[arrow]' here" in done.stderr.replace("\n", " ")
+
+
+def test_what_follows_is_done_for_every_row_that_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for those of a run before, whose --apply may have failed; one that fails stops no other."""
+    acted: list[list[str]] = []
+
+    def act(_: Afterwards, declared: list[TenantModel]) -> None:
+        acted.append([each.spec.user_id for each in declared])
+
+    monkeypatch.setattr(Afterwards, "act", act)
+    monkeypatch.setattr(Afterwards, "follows", property(lambda _: True))
+    path = table(tmp_path, "user,file,name", "0042,a.pkl,", "ben,missing.pkl,", "Eve@x,b.pkl,eve")
+    done = run(tmp_path, path)
+    assert (done.exit_code, "1 of 3 were not published" in done.stderr) == (1, True), done.stderr
+    (tmp_path / "missing.pkl").write_bytes((tmp_path / "b.pkl").read_bytes())
+    assert run(tmp_path, path).exit_code == 0
+    assert acted == [["0042", "Eve@x"], ["0042", "ben", "Eve@x"]]
+
+
+def test_a_model_folder_of_mlflow_is_published_by_the_command(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    joblib.dump(FITTED, folder / "model.pkl")
+    flavor = {"sklearn": {"pickled_model": "model.pkl", "code": None}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavor}))
+    argv = ["publish", str(folder), "--user", "ann", "--to", str(tmp_path / "models")]
+    done = CliRunner().invoke(cli, [*argv, "--manifests", str(tmp_path / "m")])
+    assert done.exit_code == 0, done.stderr
+    spec = yaml.safe_load((tmp_path / "m/ann.yaml").read_text())["spec"]
+    assert spec["model"]["uri"].endswith(".mlflow")
+    (folder / "MLmodel").write_text(json.dumps({"flavors": {"sklearn": {"pickled_model": "gone.pkl"}}}))
+    done = CliRunner().invoke(cli, argv)
+    assert "which the folder does not hold" in str(done.exception)
+
+
+def test_waiting_for_a_table_ends_with_one_report_and_its_status(tmp_path: Path) -> None:
+    """No operator has read any of the two, also where a run before published one."""
+    registry = f"sqlite:///{tmp_path / 'registry.db'}"
+    migrate(open_engine(registry))
+    path = table(tmp_path, "user,file", "ann,a.pkl", "ben,b.pkl")
+    run(tmp_path, table(tmp_path, "user,file", "ann,a.pkl"))
+    table(tmp_path, "user,file", "ann,a.pkl", "ben,b.pkl")
+    argv = ["publish", "--table", str(path), "--to", str(tmp_path / "models")]
+    argv += ["--manifests", str(tmp_path / "m"), "--wait", "--timeout", "0", "--registry", registry]
+    done = CliRunner().invoke(cli, argv)
+    assert done.exit_code == 4, done.stderr
+    assert "1 published, 1 were before, 0 failed" in done.stderr
+    assert "default/ann" in done.stderr
+    assert "default/ben" in done.stderr
