@@ -29,7 +29,7 @@ from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.wire import bodies, headers
-from tenantry_server.wire.asked import USER
+from tenantry_server.wire.asked import BEGAN_S, FAILED, USER
 from tenantry_server.wire.errors import refusals
 from tenantry_server.wire.errors import responses as error_responses
 from tenantry_server.workers.calls.tables import Tables
@@ -121,7 +121,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     )
     accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
     metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
-    service = protocols.Service(plane, predict_timeout_s, ready)
+    service = protocols.Service(plane, predict_timeout_s, ready, registry_age_s)
     failures = ModelFailures(model_info_repository.peek)
     batches = Batches(plane, model_info_repository, model_repository, error_responses.status_of)
     inside = Inside(
@@ -155,7 +155,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     )
     app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
-        plane,
+        service,
         forwarder,
         gate=gate,
         server_id=server_id,
@@ -188,7 +188,7 @@ def _errors_as_json(
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        began_s = time.perf_counter()
+        began_s = request.get(BEGAN_S) or time.perf_counter()
         response: web.StreamResponse | None = None
         try:
             response = await _answered(request, handler, way)
@@ -240,6 +240,8 @@ async def _routed(request: web.Request, handler: Handler, way: _Way) -> web.Stre
     request[USER] = user_id
 
     async def here(request: web.Request) -> web.StreamResponse:
+        if FAILED in request:
+            raise request[FAILED]
         if request.method == "POST" and _is_prediction(request.path):
             way.plane.quotas.check_rate(user_id)
         return await handler(request)

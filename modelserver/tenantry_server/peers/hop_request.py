@@ -1,16 +1,16 @@
 """A request as it is passed on to a peer: which headers stay, and which are added."""
 
 import time
-
-from aiohttp import web
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Protocol
 
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers.answer import PeerAnswer
 from tenantry_server.peers.answers.forms import Form
-from tenantry_server.tracing import spans
+from tenantry_server.peers.connection_pool import Sent
 from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
-from tenantry_server.wire import deadlines, headers
-from tenantry_server.wire.bodies import Body
+from tenantry_server.wire import headers
 
 # About one connection (RFC 9110, 7.6.1), or written again for the next one.
 _NOT_PASSED_ON = frozenset(
@@ -39,20 +39,31 @@ _TRACE = frozenset({TRACEPARENT.encode(), TRACESTATE.encode()})
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
+class HopBody(Sent, Protocol):
+    """The body of a request, as far as it has arrived."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that have arrived."""
+
+    @property
+    def whole_at_s(self) -> float:
+        """When the last of it arrived, of `time.monotonic`; infinite before."""
+
+
 class HopRequest:
     """One request on its way to the peer that answers it.
 
     Args:
-        request: as it arrived.
+        method, target: of its request line.
+        kept: the lines of its head that stay, as `kept_of` gives them, and who passes it on.
         body: of the request; what has arrived is sent, and the rest as it arrives.
-        server_id: the server that passes it on.
-        timeout_s: how long a server takes for one request, unless the request names less.
+        limit_s: how long the request may take, once its body has arrived.
         may_hold_up: whether a server may fall silent because of it.
         hops: proves to peers that a server of the fleet sends it; None: nothing does.
 
     Attributes:
-        body, may_hold_up: as given.
-        limit_s: how long the request may take, once its body has arrived.
+        body, limit_s, may_hold_up: as given.
         fresh: whether only a server whose lease holds may answer.
         tried: the ids of the peers that were asked.
         lost: the ids of peers that were lost while they may have worked on it.
@@ -77,22 +88,22 @@ class HopRequest:
 
     def __init__(
         self,
-        request: web.BaseRequest,
-        body: Body,
+        method: str,
+        target: str,
+        kept: bytes,
+        body: HopBody,
         *,
-        server_id: str,
-        timeout_s: float,
+        limit_s: float,
         may_hold_up: bool = True,
         hops: Hops | None = None,
     ) -> None:
-        self._method = request.method.encode()
-        self._target = request.raw_path.encode("utf-8", "surrogateescape")
+        self._method = method.encode()
+        self._target = target.encode("utf-8", "surrogateescape")
         self._form = Form(self._target)
         self._first = b"%b %b HTTP/1.1\r\nHost: " % (self._method, self._target)
         self._hops = hops
-        given = request.raw_headers if spans.current() is None else _without_trace(request.raw_headers)
-        self._kept = _kept(given) + f"{headers.HOP}: {server_id}\r\n".encode()
-        self.limit_s = deadlines.limit_s(request, timeout_s)
+        self._kept = kept
+        self.limit_s = limit_s
         self.body = body
         self.may_hold_up = may_hold_up
         self.fresh = True
@@ -142,23 +153,40 @@ _FRESH = f"{headers.FRESH}: required\r\n".encode()
 _TIMEOUT_MS = headers.TIMEOUT_MS.encode()
 
 
-def _kept(raw_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Return every header that is about the request itself, a line break after each."""
-    dropped = _NOT_PASSED_ON
+def kept_of(raw_headers: Iterable[tuple[bytes, bytes]], *, traced: bool) -> bytes:
+    """Return every header that is about the request itself, a line break after each.
+
+    Args:
+        traced: leave out whose trace the request continues: the next server continues a span of this one.
+    """
+    dropped = _NOT_PASSED_ON | _TRACE if traced else _NOT_PASSED_ON
     lines = []
+    raw_headers = tuple(raw_headers)
     for name, value in raw_headers:
         lowered = name.lower()
         if lowered == b"connection" and value.lower() not in _PLAIN_CONNECTION:
-            return _kept(_without_named(raw_headers, value))
+            return kept_of(_without_named(raw_headers, value), traced=traced)
         if lowered in dropped or (lowered == b"content-encoding" and value.lower() in _DECODED):
             continue
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)
 
 
-def _without_trace(raw_headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Leave out whose trace the request continues: the next server continues a span of this one."""
-    return tuple(each for each in raw_headers if each[0].lower() not in _TRACE)
+@lru_cache(maxsize=1024)
+def kept_of_block(block: bytes, *, traced: bool) -> bytes | None:
+    r"""Return the same of a plain block of headers; None: a line is not a header by itself.
+
+    Example:
+        >>> kept_of_block(b"\r\nHost: here\r\nAccept:*/* \r\n\r\n", traced=False)
+        b'Accept: */*\r\n'
+    """
+    given = []
+    for line in block.split(b"\r\n")[1:-2]:
+        name, colon, value = line.partition(b":")
+        if not colon or name.strip(b" \t") != name:
+            return None
+        given.append((name, value.strip(b" \t")))
+    return kept_of(given, traced=traced)
 
 
 def _without_named(

@@ -105,6 +105,16 @@ class DataPlane:
             return None
         return model_id, resident
 
+    def is_in_worker(self, user_id: str) -> bool:
+        """Return whether the user's model is in a worker now, so that `predict` only has to call it.
+
+        Raises:
+            ModelNotAssigned, ModelNotReady: as `predict`.
+        """
+        model_id = None if self._cache is None else self._info.peek(user_id)
+        resident = None if model_id is None or self._cache is None else self._cache.glance(model_id)
+        return resident is not None and resident.model.elsewhere
+
     def knows(self, user_id: str) -> bool:
         """Return whether it is known, without asking SQL, which model is the user's; raise as `pace`."""
         return self._info.peek(user_id) is not None

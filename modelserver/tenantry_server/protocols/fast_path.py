@@ -2,58 +2,50 @@
 
 A prediction is plain where aiohttp's parser has accepted its headers before, its body is here and small
 (see `wire.plain_connection`), and its model is in memory and quick; or where its user's rate is used up:
-then its body is not even parsed. Everything else goes to aiohttp unchanged, and gets the same answer there,
-byte for byte but for the date.
+then its body is not even parsed. What a peer or a worker computes is sent on as it arrives, too, and the
+answer is written once it is there (see `later_answers`). Everything else goes to aiohttp unchanged, and
+gets the same answer there, byte for byte but for the date.
 """
 
-import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from tenantry import TenantryError
 from tenantry.errors import QuotaExceeded
 from tenantry_server.access.gate import Gate
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetMap
-from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.protocols.later_answers import LaterAnswers
+from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
-from tenantry_server.wire import headers
-from tenantry_server.wire.answers import WholeAnswer
-from tenantry_server.wire.asked import USER
+from tenantry_server.wire import headers, later
 from tenantry_server.wire.errors import refusals
 from tenantry_server.wire.errors import responses as error_responses
-from tenantry_server.wire.heads import JSON_LENGTH, Block, Form, Target
+from tenantry_server.wire.heads import Block, Form, Target, path_of, start_of
+from tenantry_server.wire.later import Later
 from tenantry_server.wire.log.access_log import AccessLog
 from tenantry_server.wire.plain_connection import PlainServer
 
 _MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others
 _NATIVE, _V2 = int(Form.NATIVE), int(Form.V2)  # an enum's members take longer to get at than to compare
-_PATHS: dict[int, str] = {
-    Form.NATIVE: "/predict/{}",
-    Form.V1: "/v1/models/{}:predict",
-    Form.V2: "/v2/models/{}/infer",
-}
 _WORDS = {
     Form.NATIVE: error_responses.native,
     Form.V1: error_responses.kserve,
     Form.V2: error_responses.kserve,
 }
-_NAME = "([A-Za-z0-9._~@:+-]+)"
-_PREDICTION = re.compile(f"/predict/{_NAME}|/v1/models/{_NAME}:predict|/v2/models/{_NAME}/infer")
-_Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
 class FastPath:
     """What stands before an application.
 
     Args:
-        plane: gives the answers.
+        service: gives the answers.
         forwarder: passes on what other servers should answer; None: everything is answered here.
         server_id: shown in the header Tenantry-Server.
         gate: says who may ask for whom.
@@ -67,7 +59,7 @@ class FastPath:
 
     def __init__(
         self,
-        plane: DataPlane,
+        service: Service,
         forwarder: Forwarder | None,
         *,
         gate: Gate,
@@ -76,16 +68,17 @@ class FastPath:
         answered: Callable[[int, float], None],
         fleet_map: FleetMap | None = None,
     ) -> None:
-        self._plane = plane
+        plane = self._plane = service.plane
         self._forwarder = forwarder
         self._gate = gate
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
         self._accounts = plane.meter.accounts
         self._spent = plane.meter.accounts.spent
-        self._json = _start("application/json")
+        self._json = start_of("application/json")
         self._server = f"\r\n{headers.SERVER}: {server_id}"
         self._fleet_map = fleet_map
+        self._later = LaterAnswers(service, forwarder, answered, self._whole)
         self._middle = ""  # of a head, with the map of this second
         self._end = ""  # the same with its date
         self._date_until_s = 0.0
@@ -102,52 +95,13 @@ class FastPath:
             wants_certificates=self._gate.wants_certificates,
             connecting=None if access_log is None else access_log.connection,
         )
-        if self._forwarder is not None:
-            server.request_handler = self._passing_on(server.request_handler, self._forwarder)
-        server.request_handler = refusals.knowing_expectations(server.request_handler)
-
-    def _passing_on(self, application: _Handler, forwarder: Forwarder) -> _Handler:
-        """Return a handler that has plain predictions answered by peers, past the application."""
-
-        async def handler(request: Any) -> web.StreamResponse:
-            if request.method == "POST" and _arrived(request):
-                named = _PREDICTION.fullmatch(request.raw_path)
-                if named is not None and self._may_pass_on(request, named[named.lastindex or 1]):
-                    passed_on = await self._passed_on(request, forwarder, named)
-                    if passed_on is not None:
-                        return passed_on
-            return await application(request)
-
-        return handler
-
-    async def _passed_on(
-        self, request: web.Request, forwarder: Forwarder, named: re.Match[str]
-    ) -> WholeAnswer | None:
-        began_s, form = time.perf_counter(), named.lastindex or 1
-        request[USER] = named[form]
-        try:
-            passed_on = await forwarder.pass_on_plain(request, named[form])
-        except QuotaExceeded as error:
-            answer, length = self._refusal(error, form)
-            passed_on = WholeAnswer(answer, length, 429)
-        if passed_on is not None:
-            self._answered(passed_on.status, time.perf_counter() - began_s)
-        return passed_on
-
-    def _may_pass_on(self, request: web.Request, user_id: str) -> bool:
-        if headers.HOP in request.headers or headers.PROOF in request.headers:
-            return False
-        if not self._gate.required:
-            return True
-        shown = request.headers.getall(hdrs.AUTHORIZATION, ())
-        return len(shown) == 1 and self._gate.admits(shown[0], user_id)
+        server.request_handler = later.continuing(refusals.knowing_expectations(server.request_handler))
 
     def _is_hop(self, target: Target, block: Block, proof: str) -> bool:
-        path = _PATHS[target.form].format(target.user_id)
-        return self._gate.is_hop(hdrs.METH_POST, path, str(block.body_bytes), [proof])
+        return self._gate.is_hop(hdrs.METH_POST, path_of(target), str(block.body_bytes), [proof])
 
-    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
-        """Return the whole answer to a plain request; None: the application has to see it."""
+    def answer(self, target: Target, block: Block, body: bytes) -> bytes | Later | None:
+        """Return the answer to a plain request, or what gives it; None: the application has to see it."""
         began_s = time.perf_counter()
         user_id, gate, quotas = target.user_id, self._gate, self._plane.quotas
         if gate.required and not (
@@ -158,18 +112,20 @@ class FastPath:
             return None
         limits = quotas.of(user_id)
         if limits is None:
-            return self._predicted(target, block, body, began_s)
+            answer = self._predicted(target, block, body, began_s)
+            return answer or self._later.find(target, block, body, began_s)
         if limits.counts_requests:
             refusal = None if block.may_be_hop else self._refused(target)
             if refusal is not None:
                 return self._counted(refusal, 429, user_id, began_s)
             if quotas.share(user_id) is None:
-                return None
+                return self._later.find(target, block, body, began_s)
         mark = quotas.mark(user_id)
         answer = self._predicted(target, block, body, began_s)
-        if answer is None:
-            quotas.restore(user_id, mark)  # the application counts the request
-        return answer
+        if answer is not None:
+            return answer
+        quotas.restore(user_id, mark)  # who answers counts the request
+        return self._later.find(target, block, body, began_s)
 
     def _predicted(self, target: Target, block: Block, body: bytes, began_s: float) -> bytes | None:
         form, user_id, _ = target
@@ -216,10 +172,12 @@ class FastPath:
         start, content = error_responses.over_rate(error, _WORDS[Form(form)])
         return self._whole(start, content), len(content)
 
-    def _whole(self, start: str, content: bytes) -> bytes:
+    def _whole(self, start: str, content: bytes, age_s: float | None = None) -> bytes:
         if time.time() >= self._date_until_s:
             self._new_second()
-        return f"{start}{self._middle}{len(content)}{self._end}".encode() + content
+        age = "" if age_s is None else f"\r\n{headers.REGISTRY_AGE}: {int(age_s)}"
+        length = f"{age}\r\n{hdrs.CONTENT_LENGTH}: {len(content)}"
+        return f"{start}{self._middle}{length}{self._end}".encode() + content
 
     def _counted(self, answer: bytes, status: int, user_id: str, began_s: float) -> bytes:
         seconds = time.perf_counter() - began_s
@@ -236,28 +194,12 @@ class FastPath:
         content, json_bytes = infer_answer.render(asked, answer, user_id)
         if json_bytes is None:
             return content, self._json
-        return content, _start(f"application/octet-stream\r\n{JSON_LENGTH}: {json_bytes}")
+        return content, start_of("application/octet-stream", json_bytes)
 
     def _new_second(self) -> None:
         now_s = time.time()
         revision = 0 if self._fleet_map is None else self._fleet_map.revision
         shards = f"\r\n{headers.SHARDS}: {revision}" if revision else ""
-        self._middle = f"{self._server}{shards}\r\n{hdrs.CONTENT_LENGTH}: "
+        self._middle = f"{self._server}{shards}"
         self._end = f"\r\nDate: {formatdate(now_s, usegmt=True)}\r\n\r\n"
         self._date_until_s = int(now_s) + 1.0
-
-
-def _start(about: str) -> str:
-    """Return an answer's head, up to the model id."""
-    return f"HTTP/1.1 200 OK\r\n{hdrs.CONTENT_TYPE}: {about}\r\n{headers.MODEL_ID}: "
-
-
-def _arrived(request: web.Request) -> bool:
-    """Whether the whole body is here, without an error, on an HTTP/1.1 connection that stays open."""
-    content = request.content
-    return (
-        content.is_eof()
-        and content.exception() is None
-        and request.keep_alive
-        and request.version == HttpVersion11
-    )

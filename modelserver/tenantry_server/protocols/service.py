@@ -30,12 +30,14 @@ class Service:
         plane: predicts, loads and unloads.
         predict_timeout_s: budget of one request in seconds, a cold load included.
         ready: returns whether requests should be sent here.
+        registry_age_s: returns how old what it knows is, while the registry is out of reach; else None.
         pool: one thread, for bodies and answers that take too long for the event loop.
     """
 
     plane: DataPlane
     predict_timeout_s: float
     ready: Callable[[], bool] = lambda: True
+    registry_age_s: Callable[[], float | None] = lambda: None
     pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-bodies"))
 
     def timeout_s(self, request: web.Request) -> float:

@@ -13,10 +13,11 @@ from aiohttp import web
 from tenantry_server.tracing.sampling import Sampler
 from tenantry_server.tracing.spans import Active, Span
 from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
-from tenantry_server.wire import headers
+from tenantry_server.wire import headers, later
 from tenantry_server.wire.answers import WholeAnswer, header_of
 from tenantry_server.wire.asked import USER
-from tenantry_server.wire.heads import Block, Form, Target
+from tenantry_server.wire.heads import Block, Form, Target, path_of
+from tenantry_server.wire.later import Continued, Later
 from tenantry_server.wire.plain_connection import PlainServer
 
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/follow"})  # asked by machines, all the time
@@ -30,6 +31,7 @@ _PLAIN = {
 }
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _MOST_CHARACTERS = 512  # of a path
+_SPAN = web.RequestKey("span", Span)  # of a request that the application goes on with
 _Handler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
@@ -40,8 +42,8 @@ class Answering(Protocol):
     def most_bytes(self) -> int:
         """Of a body that is answered."""
 
-    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
-        """Return the whole answer to a request; None: the application has to see it."""
+    def answer(self, target: Target, block: Block, body: bytes) -> bytes | Later | None:
+        """Return the whole answer to a request, or what gives it; None: the application has to see it."""
 
 
 def install(server: web.Server, sampler: Sampler) -> None:
@@ -60,7 +62,7 @@ class _Traced:
         self._left = sampler.gap()
         self.most_bytes = inner.most_bytes
 
-    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
+    def answer(self, target: Target, block: Block, body: bytes) -> bytes | Later | None:
         if block.traceparent is not None:
             span = self._sampler.begin(block.traceparent, block.tracestate, is_hop=block.may_be_hop)
         elif block.may_be_hop:
@@ -75,17 +77,40 @@ class _Traced:
             return self._answer(target, block, body)
         held: list[Span] = []  # until it is known that this is the answer
         leave, span.ended = span.ended, held.append
-        with Active(span):
+        active = Active(span)
+        with active:
             answer = self._answer(target, block, body)
             if answer is None:  # the application begins the span again
                 return None
-            route = _ROUTES[target.form]
-            _describe(span, "POST", route.replace("{user_id}", target.user_id), route)
-            span.about(user_id=target.user_id)
-            _answered(span, int(answer[9:12]), partial(header_of, answer))
+            if isinstance(answer, bytes):
+                _describe_plain(span, target, answer)
+            else:
+                active.ends = False
+        span.ended = leave
+        if not isinstance(answer, bytes):
+            return _traced_later(span, target, answer)
         for each in held:
             leave(each)
         return answer
+
+
+async def _traced_later(span: Span, target: Target, awaited: Later) -> bytes | Continued:
+    active = Active(span)
+    with active:
+        answer = await awaited
+        if isinstance(answer, bytes):
+            _describe_plain(span, target, answer)
+        else:
+            active.ends = False
+            answer.known[_SPAN] = span
+    return answer
+
+
+def _describe_plain(span: Span, target: Target, answer: bytes) -> None:
+    route = _ROUTES[target.form]
+    _describe(span, "POST", path_of(target), route)
+    span.about(user_id=target.user_id)
+    _answered(span, int(answer[9:12]), partial(header_of, answer))
 
 
 def _traced(handler: _Handler, sampler: Sampler) -> _Handler:
@@ -93,7 +118,8 @@ def _traced(handler: _Handler, sampler: Sampler) -> _Handler:
 
     async def traced(request: Any) -> web.StreamResponse:
         parent, state = _sent(request, TRACEPARENT), _sent(request, TRACESTATE)
-        span = sampler.begin(parent, state, is_hop=headers.HOP in request.headers)
+        later.recall(request)
+        span = request.get(_SPAN) or sampler.begin(parent, state, is_hop=headers.HOP in request.headers)
         if span is None or request.path in _QUIET:
             return await handler(request)
         with Active(span):

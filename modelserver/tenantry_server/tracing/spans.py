@@ -124,13 +124,17 @@ class Active(AbstractContextManager[Span]):
 
     Args:
         has_parts: whether what begins in the block is a part of it; False: nothing there is traced.
+
+    Attributes:
+        ends: whether the span ends with the block; False: another block goes on with it.
     """
 
-    __slots__ = ("_inner", "_span", "_token")
+    __slots__ = ("_inner", "_span", "_token", "ends")
 
     def __init__(self, span: Span, *, has_parts: bool = True) -> None:
         self._span = span
         self._inner = span if has_parts else None
+        self.ends = True
 
     def __enter__(self) -> Span:
         self._token = _CURRENT.set(self._inner)
@@ -142,7 +146,8 @@ class Active(AbstractContextManager[Span]):
         _CURRENT.reset(self._token)
         if kind is not None:  # without its words, which may quote a row
             self._span.fail(error.reason if isinstance(error, TenantryError) else kind.__name__)
-        self._span.end()
+        if self.ends:
+            self._span.end()
 
 
 _CURRENT: ContextVar[Span | None] = ContextVar("span", default=None)

@@ -9,16 +9,10 @@ class WholeAnswer(web.StreamResponse):
     """The bytes of a head and a body, for a connection that stays open.
 
     It has what an access log asks for, and no headers to add to.
-
-    Attributes:
-        passed_on: whether a peer gave it.
     """
 
-    def __init__(
-        self, wire: bytes, body_length: int, status: int = 200, *, passed_on: bool = False
-    ) -> None:
+    def __init__(self, wire: bytes, body_length: int, status: int = 200) -> None:
         self._wire = wire
-        self.passed_on = passed_on
         self._length = body_length
         self._code = status
 

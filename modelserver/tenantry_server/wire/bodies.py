@@ -170,6 +170,31 @@ class Body:
             raise web.HTTPRequestEntityTooLarge(self._limit_bytes, self._read_bytes)
 
 
+class Arrived:
+    """A body that has arrived whole, without a request of aiohttp's.
+
+    Attributes:
+        length: in bytes.
+        whole_at_s: when it was made, of `time.monotonic`.
+    """
+
+    __slots__ = ("_body", "length", "whole_at_s")
+    is_whole = True
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+        self.whole_at_s = time.monotonic()
+
+    async def whole(self) -> bytes:
+        """Return it."""
+        return self._body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Iterate over its only piece."""
+        yield self._body
+
+
 ARRIVING = web.AppKey("arriving", Arriving)
 """Where an application counts the bodies that arrive."""
 

@@ -5,6 +5,8 @@ a server that passes it on does. Time that was spent before a request is answere
 """
 
 import time
+from collections.abc import MutableMapping
+from typing import Any
 
 from aiohttp import web
 
@@ -22,8 +24,8 @@ def limit_s(request: web.BaseRequest, own_s: float) -> float:
     return min(own_s, int(named) / 1e3)
 
 
-def begin(request: web.Request, ends_s: float) -> None:
-    """Give the request time until `ends_s` of `time.monotonic`."""
+def begin(request: MutableMapping[Any, Any], ends_s: float) -> None:
+    """Give the request time until `ends_s` of `time.monotonic`; or what is known of it before it is one."""
     request[_ENDS_S] = ends_s
 
 

@@ -35,7 +35,7 @@ _OPAQUE = frozenset(
 )
 _OPAQUE_PREFIX = b"x-"
 _AUTHORIZATION, _PROOF = b"authorization", headers.PROOF.lower().encode()
-_HOP = headers.HOP.lower().encode()
+_HOP = f"\r\n{headers.HOP.lower()}:".encode()
 _TRACE = frozenset({b"traceparent", b"tracestate"})
 _CREDENTIALS = frozenset({_AUTHORIZATION, _PROOF})  # whose values are judged for each request
 _PRINTABLE = re.compile(rb"[ -~]*")
@@ -56,6 +56,13 @@ class Form(IntEnum):
     NATIVE = 1
     V1 = 2
     V2 = 3
+
+
+_PATHS: dict[int, str] = {
+    Form.NATIVE: "/predict/{}",
+    Form.V1: "/v1/models/{}:predict",
+    Form.V2: "/v2/models/{}/infer",
+}
 
 
 class Target(NamedTuple):
@@ -80,8 +87,10 @@ class Block(NamedTuple):
         json_length: the value of Inference-Header-Content-Length; None: it is not there.
         authorization: the value of Authorization; None: it is not there.
         proof: that of the header by which servers know one another; None: it is not there.
-        may_be_hop: another server may have passed the request on; False: none has.
+        may_be_hop: another server says that it has passed the request on; False: none has.
         traceparent, tracestate: the values of these headers; None: it is not there.
+        timeout_ms: how long the request may take, in milliseconds; None: it does not say so.
+        lines: the block itself.
     """
 
     body_bytes: int
@@ -91,6 +100,8 @@ class Block(NamedTuple):
     may_be_hop: bool = False
     traceparent: str | None = None
     tracestate: str | None = None
+    timeout_ms: int | None = None
+    lines: bytes = b""
 
 
 def target_of(data: bytes) -> Target | None:
@@ -100,6 +111,21 @@ def target_of(data: bytes) -> Target | None:
         return None
     group = found.lastindex or 0
     return Target(group, found[group].decode(), found.end() - 2)
+
+
+def path_of(target: Target) -> str:
+    """Return the path that a plain request line names."""
+    return _PATHS[target.form].format(target.user_id)
+
+
+def start_of(content_type: str, json_bytes: int | None = None) -> str:
+    """Return the head of an answer to a prediction, up to the value of its model id.
+
+    Args:
+        json_bytes: of a body that begins with JSON, and goes on with tensors.
+    """
+    length = "" if json_bytes is None else f"\r\n{JSON_LENGTH}: {json_bytes}"
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}{length}\r\n{headers.MODEL_ID}: "
 
 
 class Parsed(Protocol):
@@ -198,6 +224,8 @@ class Heads:
             may_be_hop=_HOP in block.lower(),
             traceparent=numbers[b"traceparent"].decode() if b"traceparent" in numbers else None,
             tracestate=numbers[b"tracestate"].decode() if b"tracestate" in numbers else None,
+            timeout_ms=int(numbers[_TIMEOUT]) if _TIMEOUT in numbers else None,
+            lines=block,
         )
         if len(self._blocks) >= _KEPT:
             self._blocks.clear()

@@ -6,8 +6,7 @@ to parse what that parser has not accepted before.
 Leans on these of aiohttp 3.14, without which tests/integration/server/protocols/test_fast_path.py fails:
 of `web.Server`, that its class may be changed, `_loop`, `_kwargs` and `requests_count`; of
 `web.RequestHandler`, `data_received`, which is also called with no bytes to go on, `_messages`, `_waiter`,
-`_request_count`, `_next_keepalive_close_time`, `_keepalive_timeout`, `_paused`, `_buffer_paused` and
-`_reading_paused`.
+`_paused`, `_buffer_paused` and `_reading_paused`; and on what `wire.later` names.
 """
 
 import asyncio
@@ -18,8 +17,9 @@ from typing import Any, Protocol
 from aiohttp import hdrs, web
 
 from tenantry import tls
-from tenantry_server.wire.errors import refusals
+from tenantry_server.wire import later
 from tenantry_server.wire.heads import END, Block, Heads, Parsed, Target, target_of
+from tenantry_server.wire.later import Later
 
 _HEAD_BYTES = 16 << 10  # that may arrive in pieces before this server stops to follow the connection
 _PIECES = 4  # in which a body may arrive
@@ -34,8 +34,8 @@ class Answering(Protocol):
     def most_bytes(self) -> int:
         """Of a body that is answered."""
 
-    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
-        """Return the whole answer to a request; None: the application has to see it."""
+    def answer(self, target: Target, block: Block, body: bytes) -> "bytes | Later | None":
+        """Return the whole answer to a request, or what gives it; None: the application has to see it."""
 
 
 class PlainServer(web.Server):
@@ -89,7 +89,7 @@ class PlainServer(web.Server):
             self._loop.call_later(_HELD_S, self._let_go, list(self.holding))
 
 
-class PlainConnection(refusals.Connection):
+class PlainConnection(later.Connection):
     """One connection of a client, followed as long as it is known where each request begins.
 
     aiohttp gets every byte that is not answered here, in the same pieces, and what its parser reads in a
@@ -119,12 +119,14 @@ class PlainConnection(refusals.Connection):
         """Answer a chunk that ends exactly one plain request, and let aiohttp have any other."""
         if not data:  # aiohttp goes on with what it has
             super().data_received(data)
+        elif self._later is not None:
+            self.keep_behind(data)
         elif self._held:
             if not self._take(self._held + data):
                 self.let_go()
-                self._pass(data)
+                self.to_aiohttp(data)
         elif self._left or self._head or not self._following or not self._take(data):
-            self._pass(data)
+            self.to_aiohttp(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what the client sent and can get no answer to."""
@@ -137,7 +139,7 @@ class PlainConnection(refusals.Connection):
         self._server.holding.pop(self, None)
         held, self._held, self._pieces = self._held, b"", 0
         if held:
-            self._pass(held)
+            self.to_aiohttp(held)
 
     def _take(self, data: bytes) -> bool:
         """Answer a request, or hold it back until the rest of its body comes; False: neither."""
@@ -160,23 +162,18 @@ class PlainConnection(refusals.Connection):
         answer = self._answering.answer(target, block, data[at:])
         if answer is None:
             return False
-        self._write(answer)
+        if self._held:
+            self._held, self._pieces = b"", 0
+            server.holding.pop(self, None)
+        if isinstance(answer, bytes):
+            self.write(answer)
+        else:
+            self.await_answer(answer, data)
         return True
 
     def _idle(self) -> bool:
         """Whether every request before has its answer, and the client reads them."""
         return self.waits and not (self._paused or self._buffer_paused or self._reading_paused)
-
-    def _write(self, answer: bytes) -> None:
-        if self.transport is None or self._manager is None:
-            return  # the client has left
-        self.transport.write(answer)
-        self._request_count += 1
-        self._manager.requests_count += 1
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._held:
-            self._held, self._pieces = b"", 0
-            self._server.holding.pop(self, None)
 
     def _hold(self, data: bytes) -> bool:
         self._pieces += 1
@@ -187,10 +184,10 @@ class PlainConnection(refusals.Connection):
         self._held = data
         return True
 
-    def _pass(self, data: bytes) -> None:
+    def to_aiohttp(self, data: bytes) -> None:
         """Let aiohttp have a piece, and follow what it reads in it."""
         known = len(self._messages)
-        super().data_received(data)
+        super().to_aiohttp(data)
         if self._following:
             read = [message for message, _ in islice(self._messages, known, None)]
             self._following = self._follow(data, read)

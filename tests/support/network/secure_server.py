@@ -24,6 +24,7 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.toys import SumModel
+from tenantry_server.wire.later import Later
 from tenantry_server.wire.secure_site import SecureSite
 
 PATIENCE_S = 60.0
@@ -132,7 +133,7 @@ class SecureServer:
         fast.install(runner.server)
         whole = fast.answer
 
-        def noted(target: Any, block: Any, body: bytes) -> bytes | None:
+        def noted(target: Any, block: Any, body: bytes) -> bytes | Later | None:
             answer = whole(target, block, body)
             if answer is not None:
                 self.quick.append(target.user_id)

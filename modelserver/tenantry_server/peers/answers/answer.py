@@ -66,9 +66,9 @@ class PeerAnswer:
         Args:
             added: header lines, a line break after each.
         """
-        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n%b" % (
-            *(self.status, PHRASES[self.status], self.lines, len(self.body)),
-            *(added, self.body),
+        return b"HTTP/1.1 %d %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
+            *(self.status, PHRASES[self.status], self.lines, added),
+            *(len(self.body), self.body),
         )
 
     def headers(self) -> CIMultiDict[str]:

@@ -17,9 +17,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from tenantry_server.wire import headers
-from tenantry_server.wire.answers import WholeAnswer
-from tenantry_server.wire.asked import USER
+from tenantry_server.wire.answers import WholeAnswer, header_of
+from tenantry_server.wire.asked import BEGAN_S, USER
 from tenantry_server.wire.heads import END, Block, Form, Target
+from tenantry_server.wire.later import Continued, Later
 from tenantry_server.wire.plain_connection import Answering, PlainConnection, PlainServer
 
 PROTOCOL = "tenantry.protocol"
@@ -86,6 +87,8 @@ class AccessLog:
     def of_aiohttp(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
         """Log an answer of the application, or of aiohttp itself."""
         if self.wants(response.status):
+            if BEGAN_S in request:
+                seconds = time.perf_counter() - request[BEGAN_S]
             self._write(_slow_line(request, response, seconds))
 
     def answered(self, asked: "Asked", answer: bytes, seconds: float) -> None:
@@ -140,13 +143,22 @@ class _Logged:
     def most_bytes(self) -> int:
         return self._answering.most_bytes
 
-    def answer(self, target: Target, block: Block, body: bytes) -> bytes | None:
+    def answer(self, target: Target, block: Block, body: bytes) -> bytes | Later | None:
         began_s = time.perf_counter()
         answer = self._answering.answer(target, block, body)
         if answer is not None:
             asked = Asked(target, block, self.seen, self._protocol)
+            if not isinstance(answer, bytes):
+                return self._answered_later(asked, answer, began_s)
             self._log.answered(asked, answer, time.perf_counter() - began_s)
         self.seen = b""
+        return answer
+
+    async def _answered_later(self, asked: Asked, later: Later, began_s: float) -> bytes | Continued:
+        self.seen = b""
+        answer = await later
+        if isinstance(answer, bytes):
+            self._log.answered(asked, answer, time.perf_counter() - began_s)
         return answer
 
 
@@ -179,7 +191,7 @@ def _fast_line(asked: Asked, answer: bytes, seconds: float, status: int) -> Line
         "ms": round(seconds * 1e3, 3),
         "bytes_in": block.body_bytes,
         "bytes_out": len(answer) - answer.find(END) - len(END),
-        "route": "from_peer" if block.may_be_hop else "local",
+        "route": "from_peer" if block.may_be_hop else "passed_on" if _was_passed_on(answer) else "local",
         "request_id": _id_in(seen[: seen.find(END) + len(END)]),
     }
 
@@ -206,8 +218,13 @@ def _slow_line(request: web.BaseRequest, response: web.StreamResponse, seconds: 
 def _route(request: web.BaseRequest, response: web.StreamResponse) -> str:
     if headers.HOP in request.headers:
         return "from_peer"
-    passed_on = response.passed_on if isinstance(response, WholeAnswer) else headers.HOP in response.headers
-    return "passed_on" if passed_on else "local"
+    if isinstance(response, WholeAnswer):
+        return "local"
+    return "passed_on" if headers.HOP in response.headers else "local"
+
+
+def _was_passed_on(answer: bytes) -> bool:
+    return header_of(answer, headers.HOP) is not None
 
 
 def _body_bytes(response: web.StreamResponse) -> int:

@@ -13,6 +13,7 @@ from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SlowModel, SumModel
+from tenantry_server.wire.later import Later
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
 from tests.support.tenants.callers import gate_of, shown
@@ -133,9 +134,9 @@ async def test_the_fast_path_refuses_in_the_applications_words(
     refused = []
     whole = FastPath.answer
 
-    def noted(self: FastPath, *given: Any) -> bytes | None:
+    def noted(self: FastPath, *given: Any) -> bytes | Later | None:
         answer = whole(self, *given)
-        if answer is not None and answer[9:12] == b"429":
+        if isinstance(answer, bytes) and answer[9:12] == b"429":
             refused.append(answer)
         return answer
 

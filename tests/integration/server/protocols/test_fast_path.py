@@ -25,6 +25,7 @@ from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.toys import SumModel
 from tenantry_server.wire.bodies import ARRIVING
 from tenantry_server.wire.heads import JSON_LENGTH, Block, Target
+from tenantry_server.wire.later import Later
 from tenantry_server.wire.plain_connection import PlainServer
 
 ROW = b'[{"a": 1, "b": 2}]'
@@ -97,7 +98,7 @@ async def wire(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
     short: list[str] = []
     whole = FastPath.answer
 
-    def noted(self: FastPath, target: Target, block: Block, body: bytes) -> bytes | None:
+    def noted(self: FastPath, target: Target, block: Block, body: bytes) -> bytes | Later | None:
         answer = whole(self, target, block, body)
         if answer is not None:
             short.append(f"/predict/{target.user_id}")

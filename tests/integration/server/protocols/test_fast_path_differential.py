@@ -1,7 +1,8 @@
 """The fast path beside aiohttp's own way: the same bytes in, however broken, the same bytes out.
 
 Two servers are fed in one process, without sockets: what one protocol object writes is held against what
-the other one does. Requests are mutated by a seed, pipelined and split at random places.
+the other one does. Requests are mutated by a seed, pipelined and split at random places. The models are
+quick, or answer later: another server has them, or they are called beside the event loop.
 TENANTRY_DIFFERENTIAL_REQUESTS asks for more of them than the gate has time for.
 """
 
@@ -10,7 +11,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from tenantry import Model
 from tenantry.manifest.limits import Limits
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
@@ -28,13 +30,18 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.fast_path import FastPath
 from tenantry_server.quotas.quotas import Quotas
+from tenantry_server.toys import SumModel
+from tenantry_server.wire import later
 from tenantry_server.wire.errors import refusals
+from tenantry_server.wire.later import Continued, Later
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
-from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models
+from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models, Quick
+from tests.support.processes import cluster
 from tests.support.tenants.callers import gate_of
 
 REQUESTS = int(os.environ.get("TENANTRY_DIFFERENTIAL_REQUESTS", "20000"))
+SHARE, HOPS_SHARE = 1 / 8, 1 / 20  # of those requests that a test sends; hops take their time
 ROUNDS_AT_REST = 12  # of the event loop, in which nothing was written
 _UNLIKE = re.compile(rb"Date: [^\r]*\r\n|Server: Python[^\r]*\r\n")
 
@@ -44,6 +51,17 @@ class Users(test_fast_path.Users):
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
         return super().get_model_id_by_user_id(user_id if user_id in ("ann", "bob") else "nobody")
+
+
+class Beside(SumModel):
+    """A model that is called beside the event loop, as one in a worker is."""
+
+    elsewhere = True
+
+
+class ModelsBeside(Models):
+    def get_model(self, model_id: str) -> Model:
+        return Beside(len(model_id))
 
 
 class Transport(asyncio.Transport):
@@ -126,6 +144,8 @@ class Side:
 
 def _works(protocol: Any) -> bool:
     """Whether a whole request is being answered."""
+    if isinstance(protocol, later.Connection) and protocol._later is not None:
+        return True
     request = protocol._current_request
     return request is not None and request.content.is_eof()
 
@@ -263,6 +283,10 @@ class Slow(web.Server):
         return refusals.Connection(self, loop=self._loop, **self._kwargs)
 
 
+def _leave_to_aiohttp(server: web.Server) -> None:
+    server.__class__ = Slow
+
+
 @asynccontextmanager
 async def side(
     *,
@@ -287,8 +311,8 @@ async def side(
     if fast:
         app[FAST_PATH].install(runner.server)
     else:
-        runner.server.__class__ = Slow
         runner.server.request_handler = refusals.knowing_expectations(runner.server.request_handler)
+        _leave_to_aiohttp(runner.server)
     yielded = Side(runner.server)
     for user_id in ("ann", "bob"):  # warm, and measured to be quick
         for _ in range(2):
@@ -314,24 +338,36 @@ async def _warm(one: Side, user_id: str) -> None:
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
-    """How many answers of each status the fast path has given since."""
+    """How many answers of each status the fast path has given since, at once or later."""
     taken: Counter[bytes] = Counter()
     answer = FastPath.answer
 
-    def counted(self: FastPath, *given: Any) -> bytes | None:
+    async def counted_later(found: Later) -> bytes | Continued:
+        given = await found
+        if isinstance(given, bytes):
+            taken[b"later " + given[9:12]] += 1
+        return given
+
+    def counted(self: FastPath, *given: Any) -> bytes | Later | None:
         found = answer(self, *given)
-        if found is not None:
+        if isinstance(found, bytes):
             taken[found[9:12]] += 1
-        return found
+        return counted_later(found) if isinstance(found, Coroutine) else found
 
     monkeypatch.setattr(FastPath, "answer", counted)
     return taken
 
 
-async def differ(plain: Side, fast: Side, mutator: Mutator, pass_time: Callable[[], None]) -> int:
+async def differ(
+    plain: Side,
+    fast: Side,
+    mutator: Mutator,
+    pass_time: Callable[[], None] = lambda: None,
+    share: float = SHARE,
+) -> int:
     """Send the same to both; return how many requests there were."""
     asked = 0
-    while asked < REQUESTS / 3:
+    while asked < REQUESTS * share:
         pieces = mutator.stream()
         asked += b"".join(pieces).count(b" HTTP/1.1\r\n") or 1
         at_once = mutator.chance.random() < 0.3
@@ -342,23 +378,50 @@ async def differ(plain: Side, fast: Side, mutator: Mutator, pass_time: Callable[
     return asked
 
 
-@pytest.mark.parametrize("auth", ["off", "required"])
+@pytest.mark.parametrize(("auth", "models"), [("off", Models), ("required", Models), ("off", ModelsBeside)])
 async def test_aiohttp_would_have_answered_the_same(
-    auth: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    auth: str, models: type[Models], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL", "aiohttp.server")
     taken = counting(monkeypatch)
     mutator = Mutator(20261129, shown=SHOWN if auth == "required" else ())
     gate = gate_of({"key": ("*",), "anns": ("ann",)}) if auth == "required" else None
     async with AsyncExitStack() as stack:
-        plain = await stack.enter_async_context(side(fast=False, gate=gate))
-        fast = await stack.enter_async_context(side(fast=True, gate=gate))
-        asked = await differ(plain, fast, mutator, lambda: None)
-    assert taken[b"200"] > asked / 10
+        plain = await stack.enter_async_context(side(fast=False, gate=gate, models=models()))
+        fast = await stack.enter_async_context(side(fast=True, gate=gate, models=models()))
+        asked = await differ(plain, fast, mutator)
+    assert taken[b"later 200" if models is ModelsBeside else b"200"] > asked / 20
 
 
+@pytest.mark.parametrize("auth", ["off", "required"])
+async def test_a_server_that_passes_requests_on_would_have_answered_the_same(
+    auth: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the other server answers and refuses; it also sees that it comes from this one."""
+    caplog.set_level("CRITICAL", "aiohttp.server")
+    taken = counting(monkeypatch)
+    mutator = Mutator(20261130, shown=SHOWN if auth == "required" else ())
+    settings: dict[str, Any] = {"names": "ab", "max_body_bytes": BODY_BYTES}
+    if auth == "required":
+        keys = {"key": ("*",), "anns": ("ann",)}
+        settings |= {"secret": "of the fleet" * 3, "gate": lambda hops: gate_of(keys, hops)}
+    both = []
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            running = cluster.running({"ann": Quick, "bob": Quick}, {"ann": "b", "bob": "b"}, **settings)
+            both.append(await stack.enter_async_context(running))
+            await _warm(Side(both[-1]["a"].server), "bob")
+        _leave_to_aiohttp(both[0]["a"].server)
+        plain, fast = (Side(each["a"].server) for each in both)
+        asked = await differ(plain, fast, mutator, share=HOPS_SHARE)
+        assert [each["a"].models.loads for each in both] == [[], []]
+        assert both[0]["a"].counts == both[1]["a"].counts
+    assert taken[b"later 200"] > asked / 20
+
+
+@pytest.mark.parametrize("models", [Models, ModelsBeside])
 async def test_it_would_have_refused_the_same(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    models: type[Models], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of users with limits: the same are answered, and the rest is told the same time to wait."""
     caplog.set_level("CRITICAL", "aiohttp.server")
@@ -372,12 +435,14 @@ async def test_it_would_have_refused_the_same(
         now_s += mutator.chance.choice((0.0, 0.01, 0.1, 0.4))
 
     async with AsyncExitStack() as stack:
-        plain = await stack.enter_async_context(side(fast=False, gate=None, quotas=both[0]))
-        fast = await stack.enter_async_context(side(fast=True, gate=None, quotas=both[1]))
+        plain = await stack.enter_async_context(
+            side(fast=False, gate=None, quotas=both[0], models=models())
+        )
+        fast = await stack.enter_async_context(side(fast=True, gate=None, quotas=both[1], models=models()))
         now_s += 60.0
         asked = await differ(plain, fast, mutator, pass_time)
     assert taken[b"429"] > asked / 30
-    assert taken[b"200"] > asked / 30
+    assert taken[b"later 200" if models is ModelsBeside else b"200"] > asked / 30
     assert both[0].refused == both[1].refused
     assert both[0].refused["rows"] > 0
 

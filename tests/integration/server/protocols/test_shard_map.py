@@ -12,6 +12,7 @@ from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Changes, Holding, Server, ServerReport
 from tenantry_server.app import FAST_PATH
 from tenantry_server.toys import SumModel
+from tenantry_server.wire.later import Later
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
 from tests.support.tenants.application import Client
@@ -102,10 +103,10 @@ async def test_answers_carry_the_revision_on_every_way(
 ) -> None:
     """Passed on, by the application, and by the fast path, which a model gets to with its cost measured."""
     fast_path = pair["b"].app[FAST_PATH]
-    plainly: list[bytes | None] = []
+    plainly: list[bytes | Later | None] = []
     answer = fast_path.answer
 
-    def noted(*given: Any) -> bytes | None:
+    def noted(*given: Any) -> bytes | Later | None:
         plainly.append(answer(*given))
         return plainly[-1]
 
