@@ -60,12 +60,15 @@ class Client:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    async def open(self) -> "Client":
+    async def open(self, *, asks: bool = True) -> "Client":
         self.all.append(self)
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.node.port)
-        self.writer.write(request("POST /predict/nobody"))
-        assert (await self.answer())[0] == 404
+        if asks:
+            self.writer.write(request("POST /predict/nobody"))
+            assert (await self.answer())[0] == 404
         connections = self.node.server.connections
+        open_ones = [each for each in self.all if not each.writer.is_closing()]
+        await until_soon(lambda: len(connections) >= len(open_ones))
         await until_soon(lambda: all(each._idle() for each in connections))  # type: ignore[attr-defined]
         return self
 
@@ -119,7 +122,7 @@ async def node() -> AsyncIterator[Node]:
 
 async def held(node: Node) -> Client:
     """A client whose request is under way."""
-    client = await Client(node).open()
+    client = await Client(node).open(asks=False)
     client.writer.write(request("POST /predict/held"))
     await until_soon(Held.called.is_set)
     return client
