@@ -24,10 +24,10 @@ from tenantry.errors import (
 from tenantry.processes.logs import OnChange
 from tenantry_server.peers.answers.answer import PeerAnswer, PeerLost
 from tenantry_server.peers.choice import Ask, Route
-from tenantry_server.peers.connection_pool import MAX_LOST
 from tenantry_server.peers.directory import Directory
-from tenantry_server.peers.hop_request import HopRequest
 from tenantry_server.peers.peer import Peer
+from tenantry_server.peers.sending.connection_pool import MAX_LOST
+from tenantry_server.peers.sending.hop_request import HopRequest
 from tenantry_server.peers.view import FleetView
 from tenantry_server.wire import deadlines
 

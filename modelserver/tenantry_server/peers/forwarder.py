@@ -12,12 +12,13 @@ from aiohttp import web
 
 from tenantry.errors import ArtifactUnavailable, LeaseLost, PredictionTimeout, ServersLost
 from tenantry_server.access.hops import Hops
-from tenantry_server.peers import choice, hop_request
+from tenantry_server.peers import choice
 from tenantry_server.peers.answers.answer import PeerAnswer
 from tenantry_server.peers.asking import TRIED, Asking
 from tenantry_server.peers.choice import Ask, Here, Route
 from tenantry_server.peers.directory import Directory
-from tenantry_server.peers.hop_request import HopBody, HopRequest
+from tenantry_server.peers.sending import hop_request
+from tenantry_server.peers.sending.hop_request import HopBody, HopRequest
 from tenantry_server.peers.spread import Spread
 from tenantry_server.peers.view import FleetView
 from tenantry_server.quotas.quotas import Left

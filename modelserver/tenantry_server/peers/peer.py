@@ -13,8 +13,8 @@ import structlog
 from tenantry.processes.logs import OnceAMinute
 from tenantry.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
-from tenantry_server.peers.connection_pool import ConnectionPool, Forwarded, NoConnection
 from tenantry_server.peers.health import Health, PeerHealth
+from tenantry_server.peers.sending.connection_pool import ConnectionPool, Forwarded, NoConnection
 from tenantry_server.tracing import spans
 from tenantry_server.tracing.spans import Kind, Value
 

@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from tenantry import Model, ModelId
-from tenantry.errors import CardUnusable, ModelLoading, ModelMoving, ModelOverLimit, PredictionTimeout
+from tenantry import Model
+from tenantry.errors import ModelLoading, ModelMoving, ModelOverLimit, PredictionTimeout
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.cards.card import Card, CardInvalid
+from tenantry_server.cards.card import Card
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import forecasting
@@ -23,6 +23,7 @@ from tenantry_server.predicting.answer import Answer, Pace
 from tenantry_server.predicting.cost_meter import LoadMeter
 from tenantry_server.predicting.lanes import Lanes
 from tenantry_server.predicting.loads import Loads
+from tenantry_server.predicting.stored_cards import stored_card
 from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import surroundings
@@ -217,14 +218,8 @@ class DataPlane:
             ArtifactError: the card can't be read.
         """
         model_id = await self.model_id_of(user_id)
-        exact = ModelId.parse(model_id)
-        if exact.card_id is None:
-            return None, model_id
-        data = await asyncio.to_thread(contained, lambda: self._models.get_card(model_id))
-        try:
-            return None if data is None else Card.read(data), model_id
-        except CardInvalid as error:
-            raise CardUnusable(exact.card_id.uri, str(error)) from None
+        reading = partial(stored_card, self._models, model_id)
+        return await asyncio.to_thread(contained, reading), model_id
 
     async def assigned(self) -> Mapping[str, str | None]:
         """Return every user with a model, as far as the model info repository knows."""
@@ -265,14 +260,9 @@ class DataPlane:
         self._loads.ended = ended
 
     @property
-    def hung_loads(self) -> int:
-        """How many loads take longer than they may; their threads go on."""
-        return self._loads.hung
-
-    @property
-    def hung_predictions(self) -> int:
-        """How many calls of models take longer than any request waits; their threads go on."""
-        return self._lanes.hung
+    def hung(self) -> tuple[int, int]:
+        """How many loads, and how many calls of models, take longer than they may; their threads go on."""
+        return self._loads.hung, self._lanes.hung
 
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""

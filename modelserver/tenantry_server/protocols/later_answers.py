@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from tenantry import TenantryError
-from tenantry_server.peers import hop_request
 from tenantry_server.peers.choice import Ask
 from tenantry_server.peers.forwarder import Forwarder
+from tenantry_server.peers.sending import hop_request
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse

@@ -12,7 +12,7 @@ import orjson
 
 from tenantry.errors import LeaseLost, ServersLost
 from tenantry_server.peers.asking import FINAL
-from tenantry_server.peers.connection_pool import MAX_LOST
+from tenantry_server.peers.sending.connection_pool import MAX_LOST
 from tenantry_server.peers.spread import Part, Spread, Target
 from tenantry_server.predicting.batches import Users, turns
 from tenantry_server.predicting.together import Answers

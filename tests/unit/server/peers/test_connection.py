@@ -9,7 +9,7 @@ import pytest
 
 from tenantry_server.peers.answers.answer import PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import HeadReader
-from tenantry_server.peers.connection import PeerConnection
+from tenantry_server.peers.sending.connection import PeerConnection
 from tests.support.waiting import until_soon
 
 ANSWER = b"HTTP/1.1 200 OK\r\nTenantry-Server: peer\r\nX: 1\r\nContent-Length: 5\r\n\r\n[1.0]"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tenantry.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import HeadReader
-from tenantry_server.peers.connection import PeerConnection
+from tenantry_server.peers.sending.connection import PeerConnection
 
 _CONNECT_S = 0.5
 _TLS_CONNECT_S = 1.5  # two more turns of the peer's loop, and a signature

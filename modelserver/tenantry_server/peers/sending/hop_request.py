@@ -8,7 +8,7 @@ from typing import Protocol
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers.answer import PeerAnswer
 from tenantry_server.peers.answers.forms import Form
-from tenantry_server.peers.connection_pool import Sent
+from tenantry_server.peers.sending.connection_pool import Sent
 from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
 from tenantry_server.wire import headers
 

@@ -1,0 +1,1 @@
+"""How a request goes to a peer: kept-alive connections, and what is written on them."""
