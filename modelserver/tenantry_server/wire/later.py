@@ -20,9 +20,8 @@ from aiohttp import web
 from tenantry_server.wire.errors import refusals
 
 _Handler = Callable[[Any], Awaitable[web.StreamResponse]]
-_MOST_BEHIND_BYTES = (
-    64 << 10
-)  # of what a client sends meanwhile; then it is not read until the answer is there
+# Of what a client sends meanwhile; then it is not read until the answer is there.
+_MOST_BEHIND_BYTES = 64 << 10
 
 
 @dataclass(slots=True)
