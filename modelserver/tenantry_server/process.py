@@ -37,7 +37,7 @@ from tenantry_server.roles import Role
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
-from tenantry_server.supply import import_stores
+from tenantry_server.supply import make_clients
 from tenantry_server.tracing import requests
 from tenantry_server.tracing.opening import Tracing
 from tenantry_server.tracing.opening import opened as tracing_of
@@ -108,7 +108,7 @@ def run(
     # After this time a thread that computes lets the event loop go on, whenever it has read a socket.
     sys.setswitchinterval(_SWITCH_S)
     faulthandler.enable()  # what ends it with SIGABRT, or a fault in C, leaves the stacks in its log
-    import_stores(settings)
+    make_clients(settings)
     run_async(_serve(settings, shared_fd, lifeline, pulse))
     _leave_threads()
 

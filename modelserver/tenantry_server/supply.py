@@ -7,10 +7,11 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -48,6 +49,9 @@ from tenantry_server.workers.child import sandbox
 from tenantry_server.workers.child.sandbox import Mode, Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 log = structlog.get_logger(__name__)
 
@@ -150,9 +154,9 @@ def _s3(settings: ServerSettings) -> ArtifactRepository:
     """
 
     def make() -> ArtifactRepository:
-        from tenantry_server.artifacts.s3 import S3ModelRepository, make_client  # noqa: PLC0415 - as said above
+        from tenantry_server.artifacts.s3 import S3ModelRepository  # noqa: PLC0415 - as said above
 
-        client = make_client(settings.s3_endpoint_url)
+        client = _s3_client(settings.s3_endpoint_url, _aws())
         return S3ModelRepository(client, max_bytes=settings.max_artifact_bytes)
 
     store = StoreOnDemand(make)
@@ -161,14 +165,26 @@ def _s3(settings: ServerSettings) -> ArtifactRepository:
     return store
 
 
+@cache
+def _s3_client(endpoint_url: str | None, _environment: Sequence[tuple[str, str]]) -> "S3Client":
+    """Return the client for these surroundings; it may be used from any thread."""
+    from tenantry_server.artifacts.s3 import make_client  # noqa: PLC0415 - as said above
+
+    return make_client(endpoint_url)
+
+
+def _aws() -> Sequence[tuple[str, str]]:
+    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+
+
 def _speaks_of_s3(settings: ServerSettings) -> bool:
-    return bool(settings.s3_endpoint_url) or any(name.startswith("AWS_") for name in os.environ)
+    return bool(settings.s3_endpoint_url or _aws())
 
 
-def import_stores(settings: ServerSettings) -> None:
-    """Import what the stores will need, before an event loop runs that it would hold for a second."""
+def make_clients(settings: ServerSettings) -> None:
+    """Make the stores' client before an event loop runs: boto3 and its files take a second."""
     if _speaks_of_s3(settings):
-        import tenantry_server.artifacts.s3  # noqa: F401, PLC0415 - see `_s3`
+        _s3_client(settings.s3_endpoint_url, _aws())
 
 
 def models_of(
