@@ -92,10 +92,11 @@ def test_what_is_asked_for_often_is_answered_without_a_hop(street: Street) -> No
     pod = street.sidecars["pod-a"]
 
     def copied() -> bool:
-        pod.predict(2)
-        return pod.metric("tenantry_near_models") >= 1
+        headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)[2]
+        return "Tenantry-Hop" not in headers
 
-    until(copied, "a copy is there")
+    until(copied, "a copy of this one is there")
+    assert pod.metric("tenantry_near_models") >= 1
     hops = pod.metric('tenantry_forwarded_total{result="answered"}')
     _, _, headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)
     assert "Tenantry-Hop" not in headers
