@@ -36,7 +36,6 @@ def main(fd: int, entry: str, modules: Sequence[str]) -> NoReturn:
         entry: `module:function` that a forked process runs.
         modules: what is imported beforehand.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     module, _, function = entry.partition(":")
     for name in (module, *modules):
         import_module(name)
@@ -97,7 +96,6 @@ def _become(run: Any, asked: dict[str, Any], given: list[int], others: Sequence[
     """Turn the forked process into what a new one would have been, and run."""
     launcher = os.getppid()
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for each in others:
         os.close(each)
     if asked["group"] is not None:
