@@ -10,6 +10,7 @@ from tenantry import fleet_secrets
 from tenantry.errors import InvalidSetting
 from tenantry.fleet_secrets import FleetSecrets
 from tenantry.tls import Mode
+from tenantry.tracing.opening import Traces
 
 
 class CommonSettings(BaseSettings):
@@ -56,6 +57,13 @@ class CommonSettings(BaseSettings):
         default="info",
         description="What is logged: debug, info, warning or error. Requests have a log of their own, "
         "TENANTRY_ACCESS_LOG.",
+    )
+    traces: Traces = Field(
+        default=Traces.OFF,
+        description="Whether a server's requests and an operator's changes are traced: off, or otlp, which "
+        "sends spans to an OpenTelemetry collector by OTLP over HTTP (`pip install 'tenantry[otel]'`). The "
+        "standard variables `OTEL_…` say where (`OTEL_EXPORTER_OTLP_ENDPOINT`) and how many "
+        "(`OTEL_TRACES_SAMPLER`).",
     )
     namespace: str | None = Field(
         default=None,

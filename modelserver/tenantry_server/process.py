@@ -29,6 +29,8 @@ from tenantry.processes.runtime import (
     when_closed,
 )
 from tenantry.registry import is_migrated, open_engine
+from tenantry.tracing.opening import Tracing
+from tenantry.tracing.opening import opened as tracing_of
 from tenantry_server import sidecar, watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
@@ -39,8 +41,6 @@ from tenantry_server.settings import ServerSettings
 from tenantry_server.shards.drain import until_forgotten, until_handed_over
 from tenantry_server.supply import make_clients
 from tenantry_server.tracing import requests
-from tenantry_server.tracing.opening import Tracing
-from tenantry_server.tracing.opening import opened as tracing_of
 from tenantry_server.wire import connections
 from tenantry_server.wire.listening import Port
 from tenantry_server.wire.log import access_log
@@ -118,7 +118,7 @@ async def _serve(
 ) -> None:
     stop = _stop_event(lifeline)
     secured = tls.of_settings(settings)
-    tracing = tracing_of(settings.traces, settings.server_id)
+    tracing = tracing_of(settings.traces, "tenantry-server", settings.server_id)
     watching = asyncio.create_task(watchdog.watch(pulse))
     wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)

@@ -10,7 +10,6 @@ from tenantry_server.access.gate import Auth
 from tenantry_server.assignments.routing_table import OnRegistryLoss
 from tenantry_server.memory.eviction import CachePolicy
 from tenantry_server.roles import RoleSettings
-from tenantry_server.tracing.opening import Traces
 from tenantry_server.wire.log.setting import FORM as ACCESS_LOG
 from tenantry_server.workers.child.sandbox import Mode
 
@@ -188,12 +187,6 @@ class ServerSettings(RoleSettings):
         "header that says how old that knowledge is, or refuse with 503.",
     )
 
-    traces: Traces = Field(
-        default=Traces.OFF,
-        description="Whether requests are traced: off, or otlp, which sends spans to an OpenTelemetry "
-        "collector by OTLP over HTTP (`pip install 'tenantry[otel]'`). The standard variables `OTEL_…` say "
-        "where (`OTEL_EXPORTER_OTLP_ENDPOINT`) and how many (`OTEL_TRACES_SAMPLER`).",
-    )
     auth: Auth = Field(
         default=Auth.OFF,
         description="Whether callers have to show an API key or a token: off, or required, which needs "

@@ -40,19 +40,26 @@ def run(settings: OperatorSettings) -> None:
     run_async(Cluster.configured())  # before this process takes the lead from one that works
     stop = runtime.stop_event(None)
     _prepare_for_many()
-    health, metrics = Health(), OperatorMetrics()
-    with runtime.probes(settings, health, metrics):
-        if settings.lease is None:
-            _follow_cluster(settings, stop, health, metrics, _always)
-            return
-        election = Election(settings.lease, runtime.identity(), stop)
-        health.standing_by = election.problem
-        if election.won():
-            try:
-                _follow_cluster(settings, stop, health, metrics, election.holds)
-            finally:
-                election.release()
-            election.check()
+    with runtime.traced(settings, writes_statuses=True) as changes:
+        health, metrics = Health(), OperatorMetrics(changes)
+        with runtime.probes(settings, health, metrics):
+            _lead_cluster(settings, stop, health, metrics)
+
+
+def _lead_cluster(
+    settings: OperatorSettings, stop: threading.Event, health: Health, metrics: OperatorMetrics
+) -> None:
+    if settings.lease is None:
+        _follow_cluster(settings, stop, health, metrics, _always)
+        return
+    election = Election(settings.lease, runtime.identity(), stop)
+    health.standing_by = election.problem
+    if election.won():
+        try:
+            _follow_cluster(settings, stop, health, metrics, election.holds)
+        finally:
+            election.release()
+        election.check()
 
 
 def _always() -> bool:

@@ -4,9 +4,10 @@ A source (a folder, a cluster) hands over Listings of Declarations; an Observer 
 Refuses to know either side.
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantry import TenantModel
 from tenantry.errors import InvalidManifest
@@ -24,6 +25,7 @@ class Declaration:
         model: the parsed document; None where it breaks a rule.
         problem: the rule it breaks; None where it is valid.
         origin: the file that it stands in; empty on Kubernetes.
+        seen_ns: when the source saw it, in nanoseconds since 1970; no difference between two of them.
     """
 
     uid: str
@@ -34,6 +36,7 @@ class Declaration:
     model: TenantModel | None
     problem: InvalidManifest | None = None
     origin: str = ""
+    seen_ns: int = field(default_factory=time.time_ns, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

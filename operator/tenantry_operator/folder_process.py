@@ -1,6 +1,7 @@
 """One operator as a process that follows a folder of manifests."""
 
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 from tenantry_operator import runtime
@@ -27,8 +28,10 @@ def run(folder: Path, settings: OperatorSettings, *, lifeline: int | None = None
     """
     stop = runtime.stop_event(lifeline)
     folder = folder.absolute()
-    health, metrics = Health(), OperatorMetrics()
-    with runtime.probes(settings, health, metrics):
+    health = Health()
+    with runtime.traced(settings, writes_statuses=False) as changes, ExitStack() as stack:
+        metrics = OperatorMetrics(changes)
+        stack.enter_context(runtime.probes(settings, health, metrics))
         followed = f"folder {folder}"
         registry = runtime.leading(settings, followed)
         metrics.leading.set(1)

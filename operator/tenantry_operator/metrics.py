@@ -13,6 +13,7 @@ from prometheus_client import (
 )
 
 from tenantry.manifest.status import State, Status
+from tenantry_operator.tracing import Changes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READY_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -23,9 +24,13 @@ _OTHER_REASON = "Other"
 
 
 class OperatorMetrics:
-    """What /metrics shows; written from several threads.
+    """What /metrics shows, and the traces of changes; written from several threads.
+
+    Args:
+        changes: traces of changes; None: nothing is traced.
 
     Attributes:
+        changes: as given.
         leading: whether this replica leads.
         tenants: TenantModels by state.
         unready: those that are not Ready, by the reason of their condition.
@@ -45,7 +50,8 @@ class OperatorMetrics:
         status_queue: objects that may need a write.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Changes | None = None) -> None:
+        self.changes = changes or Changes()
         self._all = CollectorRegistry()
         self.leading = self._gauge("leading", "1 on the replica that leads.")
         self.tenants = Gauge(

@@ -13,14 +13,16 @@ import structlog
 
 from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.processes.once import once
-from tenantry.processes.runtime import exit_within, when_closed
+from tenantry.processes.runtime import exit_within, run_async, when_closed
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.stores.file_roots import FileRoots
+from tenantry.tracing import opening
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.control.controller import Controller
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.probes import Health, Probes
 from tenantry_operator.settings import OperatorSettings, Ui
+from tenantry_operator.tracing import Changes
 from tenantry_operator.ui import site
 from tenantry_operator.ui.door import mode_of
 
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
 _CHECK_S = 0.1
+_FLUSH_S = 2.0  # for the last spans to reach their collector
 _END_S = 15.0  # longer than a lookup in a store, or giving the Lease back
 
 
@@ -43,6 +46,26 @@ def probes(
     mode = mode_of(settings)
     page = None if mode is Ui.OFF else site.of_settings(settings, mode)
     return Probes(settings.probe_host, settings.probe_port, health, metrics, page)
+
+
+@contextmanager
+def traced(settings: OperatorSettings, *, writes_statuses: bool) -> Iterator[Changes]:
+    """Make what traces changes, where that is on; after the block, send what is left.
+
+    Args:
+        writes_statuses: whether a change ends with the write of a status to an object.
+
+    Raises:
+        InvalidSetting: OpenTelemetry is not installed, or is configured to what Tenantry does not do.
+    """
+    tracing = opening.opened(settings.traces, "tenantry-operator", identity())
+    if tracing is None:
+        yield Changes()
+        return
+    try:
+        yield Changes(tracing.sampler, writes_statuses=writes_statuses)
+    finally:
+        run_async(tracing.export.close(_FLUSH_S))
 
 
 def identity() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from tenantry.errors import ArtifactUnavailable, LeaseLost, PredictionTimeout, ServersLost
+from tenantry.tracing import spans
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers import choice
 from tenantry_server.peers.answers.answer import PeerAnswer
@@ -22,7 +23,6 @@ from tenantry_server.peers.sending.hop_request import HopBody, HopRequest
 from tenantry_server.peers.spread import Spread
 from tenantry_server.peers.view import FleetView
 from tenantry_server.quotas.quotas import Left
-from tenantry_server.tracing import spans
 from tenantry_server.wire import bodies, deadlines, headers
 from tenantry_server.wire.asked import FAILED
 from tenantry_server.wire.bodies import Body

@@ -12,11 +12,11 @@ import structlog
 
 from tenantry.processes.logs import OnceAMinute
 from tenantry.tls import Tls
+from tenantry.tracing import spans
+from tenantry.tracing.spans import Kind, Value
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.health import Health, PeerHealth
 from tenantry_server.peers.sending.connection_pool import ConnectionPool, Forwarded, NoConnection
-from tenantry_server.tracing import spans
-from tenantry_server.tracing.spans import Kind, Value
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from weakref import WeakValueDictionary
 from tenantry.errors import ModelCrashed, PredictionFailed
 from tenantry.model import Predictions
 from tenantry.processes.threads import Threads
+from tenantry.tracing import spans
 from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring.calls import Result, contained, score, score_together
-from tenantry_server.tracing import spans
 from tenantry_server.workers.calls import remote
 from tenantry_server.workers.calls.remote import WorkerModel
 

@@ -13,11 +13,11 @@ from functools import partial
 from tenantry import ModelId, TenantryError
 from tenantry.errors import ArtifactUnavailable, ModelTimedOut
 from tenantry.processes.threads import Threads
+from tenantry.tracing import spans
 from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting.load_backoff import LoadBackoff
 from tenantry_server.quotas.fair_queue import FairQueue
 from tenantry_server.scoring.calls import contained
-from tenantry_server.tracing import spans
 
 
 class Loads:

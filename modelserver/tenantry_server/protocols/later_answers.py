@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from tenantry import TenantryError
+from tenantry.tracing import spans
 from tenantry_server.peers.choice import Ask
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.sending import hop_request
@@ -19,7 +20,6 @@ from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import infer_answer, infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
-from tenantry_server.tracing import spans
 from tenantry_server.wire import headers
 from tenantry_server.wire.asked import BEGAN_S, FAILED, USER
 from tenantry_server.wire.bodies import Arrived

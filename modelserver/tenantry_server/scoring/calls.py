@@ -11,6 +11,7 @@ import numpy as np
 from tenantry import Forecaster, Model, TenantryError
 from tenantry.errors import FeatureMismatch, OnlyForecasts, PredictionFailed
 from tenantry.model import Predictions, Rows
+from tenantry.tracing import spans
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.encoded import Encoded
 from tenantry_server.kernels.series.table import ForecastTable
@@ -18,7 +19,6 @@ from tenantry_server.rows import columns
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import forecasts, results, surroundings
-from tenantry_server.tracing import spans
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from tenantry_server.tracing.sampling import Sampler
-from tenantry_server.tracing.spans import Active, Span
-from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
+from tenantry.tracing.sampling import Sampler
+from tenantry.tracing.spans import Active, Span
+from tenantry.tracing.traceparent import TRACEPARENT, TRACESTATE
 from tenantry_server.wire import headers, later
 from tenantry_server.wire.answers import WholeAnswer, header_of
 from tenantry_server.wire.asked import USER

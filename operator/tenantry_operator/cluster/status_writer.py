@@ -12,6 +12,7 @@ from tenantry_operator.cluster import objects
 from tenantry_operator.cluster.client import Cluster, ClusterError, Conflict, Gone
 from tenantry_operator.cluster.objects import Seen
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.tracing import Step
 
 log = structlog.get_logger(__name__)
 
@@ -177,11 +178,13 @@ class StatusWriter:
         status = objects.status_of(wanted)
         if objects.stands(status, found):
             self._stood.add(uid)
+            self._metrics.changes.written(wanted)
             return
         try:
-            written = await self._cluster.write_status(
-                found.namespace, found.name, found.resource_version, status
-            )
+            with self._metrics.changes.step(Step.WRITE_STATUS, (uid,)):
+                written = await self._cluster.write_status(
+                    found.namespace, found.name, found.resource_version, status
+                )
         except Conflict:
             self._count("conflict")
             newer = await self._cluster.find(found.namespace, found.name)
@@ -193,6 +196,7 @@ class StatusWriter:
             self.gone([uid])
             return
         self._count("written")
+        self._metrics.changes.written(wanted)
         self._stood.add(uid)
         self._heard.add(uid)
         if self._seen.get(uid) == found:  # else something newer came meanwhile, or its end

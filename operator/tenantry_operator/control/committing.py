@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import structlog
@@ -10,13 +11,16 @@ from tenantry.manifest.status import State
 from tenantry.registry import Claim, LoadReport, OperatorRegistry, Writes
 from tenantry_operator.conditions import INVALID_MANIFEST
 from tenantry_operator.control.entry import Entry
-from tenantry_operator.control.reconciler.decision import Outcome
+from tenantry_operator.control.reconciler.decision import Outcome, Waiting
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Observer
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.tracing import Step
 
 log = structlog.get_logger(__name__)
+
+_STEPS = {Waiting.LOAD: Step.WAIT_FOR_LOAD, Waiting.ACKS: Step.WAIT_FOR_ACKS}
 
 
 class Committer:
@@ -81,11 +85,13 @@ class Committer:
         assignments = [o.assignment for o in outcomes.values() if o.assignment is not None]
         revisions: dict[str, int] = {}
         if claims or assignments or answered or bindings:
-            revisions = self._registry.commit(
-                Writes(claims=claims, assignments=assignments, answered=answered, bindings=bindings)
-            )
+            with self._metrics.changes.step(Step.COMMIT, outcomes):
+                revisions = self._registry.commit(
+                    Writes(claims=claims, assignments=assignments, answered=answered, bindings=bindings)
+                )
         self._entries.bindings |= bindings
         self._metrics.decisions.inc(len(outcomes))
+        self._trace(outcomes, {claim.uid for claim in claims})
         for claim in claims:
             self._announce(self._entries[claim.uid], claim, now_s)
             self._entries[claim.uid].claim = claim
@@ -93,6 +99,11 @@ class Committer:
         for uid, outcome in outcomes.items():
             refresh_s = self._entries[uid].refresh_s
             self._waits.begin(uid, outcome, revisions, refresh_s=refresh_s, now_s=now_s)
+
+    def _trace(self, outcomes: Mapping[str, Outcome], news: AbstractSet[str]) -> None:
+        for uid, outcome in outcomes.items():
+            user_id, waits = self._entries[uid].user_id, _STEPS.get(outcome.waiting)
+            self._metrics.changes.decided(uid, user_id, outcome.status, waits, is_news=uid in news)
 
     def _new_bindings(self, uids: Collection[str]) -> dict[str, str]:
         """Return the namespace of each user that one of these has and that belongs to none yet."""

@@ -109,6 +109,7 @@ class Controller:
                 self._metrics.moved(self._entries[uid].status, None)
             raise
         finally:
+            self._metrics.changes.end_all()
             self._lookups.close()
             self._fleet.close()
 
@@ -204,6 +205,7 @@ class Controller:
             concerned = self._entries.declare(uid, declared)
             if concerned:
                 self._entries[uid].declared_at_s = time.monotonic()
+                self._metrics.changes.begin(declared, self._entries[uid].claim)
                 self._dirty |= concerned
                 self._lookups.forget(uid)
                 self._waits.retry_soon(uid)
@@ -219,6 +221,7 @@ class Controller:
             behind = self._removal.remove(group)
             self._dirty |= behind
             self._dirty.difference_update(group)
+            self._metrics.changes.removed(group)
             self._waits.forget(group)
             for uid in (*group, *behind):
                 self._lookups.forget(uid)
@@ -242,10 +245,12 @@ class Controller:
             permitted = entry.denied is None and self._entries.judged(uid)
             if permitted and entry.lookup_due and entry.source is not None and uid not in self._lookups:
                 self._lookups.ask(uid, entry.source)
+                self._metrics.changes.asked(uid)
                 asked = True
         for uid, found in self._lookups.take(wait_s=_LOOKUP_WAIT_S if asked else 0.0).items():
             entry = self._entries[uid]
             entry.lookup_due = False
+            self._metrics.changes.answered(uid, None if isinstance(found, ModelId) else found.reason)
             self._dirty.add(uid)
             if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
                 entry.artifact = entry.placed(found)

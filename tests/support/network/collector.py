@@ -53,6 +53,10 @@ class Collector:
         """Those of one trace."""
         return [span for span in list(self._seen) if span.trace_id == trace_id]
 
+    def about(self, attribute: str, value: str) -> list[Seen]:
+        """Those with this attribute, as a person searches for them."""
+        return [span for span in list(self._seen) if span.attributes.get(attribute) == value]
+
     def take(self, path: str, body: bytes) -> int:
         """Take what a server sent; return the status to answer with."""
         assert path == "/v1/traces"

@@ -28,6 +28,7 @@ from tenantry_operator.declared import Declaration, Listing
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.policies.rules import NO_POLICIES, Policies
 from tenantry_operator.settings import OperatorSettings
+from tenantry_operator.tracing import Changes
 
 SOURCE = "a test"
 
@@ -103,6 +104,7 @@ class Rig:
         self.declared: dict[str, Declaration] = {}
         self.absent: set[str] = set()
         self.policies: Policies | None = NO_POLICIES  # with which an operator begins
+        self.changes: Changes | None = None  # how an operator that begins traces
         self.resolve: Callable[[ModelSource], ModelId] = Resolver(no_s3, ANYWHERE)
         self.restart()
 
@@ -115,7 +117,7 @@ class Rig:
         self.registry = registry or OperatorRegistry(self.engine, "test")
         self.registry.lead(SOURCE)
         chosen = OperatorSettings(retry_first_s=0.001, retry_last_s=0.001, **settings)
-        self.metrics = OperatorMetrics()
+        self.metrics = OperatorMetrics(self.changes)
         self.controller = Controller(
             self.registry, self._resolve_now, chosen, self.metrics, policies=self.policies
         )

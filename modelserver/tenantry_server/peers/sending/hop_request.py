@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Protocol
 
+from tenantry.tracing.traceparent import TRACEPARENT, TRACESTATE
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers.answer import PeerAnswer
 from tenantry_server.peers.answers.forms import Form
 from tenantry_server.peers.sending.connection_pool import Sent
-from tenantry_server.tracing.traceparent import TRACEPARENT, TRACESTATE
 from tenantry_server.wire import headers
 
 # About one connection (RFC 9110, 7.6.1), or written again for the next one.

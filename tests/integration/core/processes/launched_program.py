@@ -13,7 +13,7 @@ def main() -> None:
     if what == "tell":
         print(json.dumps(_told()), flush=True)
     elif what == "chance":
-        from tenantry_server.tracing.spans import CHANCE  # noqa: PLC0415 - imported beforehand
+        from tenantry.tracing.spans import CHANCE  # noqa: PLC0415 - imported beforehand
 
         print(CHANCE.getrandbits(64), flush=True)
     elif what == "exit":

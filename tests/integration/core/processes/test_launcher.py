@@ -21,7 +21,7 @@ _ENTRY = f"{_PROGRAM}:main"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Launcher]:
-    started = Launcher(_ENTRY, ["tenantry_server.tracing.spans"], os.environ)
+    started = Launcher(_ENTRY, ["tenantry.tracing.spans"], os.environ)
     yield started
     started.close()
 

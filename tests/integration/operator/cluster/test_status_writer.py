@@ -11,10 +11,13 @@ import pytest
 from tenantry import TenantModel
 from tenantry.manifest.status import State, Status, since
 from tenantry.registry import Claim
+from tenantry.tracing.sampling import Sampler
+from tenantry.tracing.spans import Span
 from tenantry_operator.cluster import objects, status_writer
 from tenantry_operator.cluster.client import Cluster
 from tenantry_operator.cluster.status_writer import StatusWriter
 from tenantry_operator.metrics import OperatorMetrics
+from tenantry_operator.tracing import Changes
 from tests.support import waiting
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import TENANT_MODELS, install_crd
@@ -76,11 +79,14 @@ def claim_of_before(document: dict[str, Any]) -> Claim:
 
 @asynccontextmanager
 async def at_work(
-    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, leads: Callable[[], bool] = lambda: True
+    plane: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+    leads: Callable[[], bool] = lambda: True,
+    changes: Changes | None = None,
 ) -> AsyncIterator[Desk]:
     install_crd(plane)
     monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
-    metrics = OperatorMetrics()
+    metrics = OperatorMetrics(changes)
     async with Cluster("default") as cluster:
         writer = StatusWriter(cluster, leads, metrics)
         working = asyncio.create_task(writer.run())
@@ -118,6 +124,28 @@ async def test_whichever_side_is_known_first_it_is_written_once(
         desk.writer.seen(third["metadata"]["uid"], objects.seen(third))
         desk.writer.decided(claim_for(third))
         await until(lambda: desk.writes() == 3, "the next one, and not the others again")
+
+
+async def test_a_trace_ends_when_its_status_is_written(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when it was decided, and not with the status of something that is still under way."""
+    ended: list[Span] = []
+    changes = Changes(Sampler(1.0, follows=True, ended=ended.append), writes_statuses=True)
+    async with at_work(plane, monkeypatch, changes=changes) as desk:
+        found = await desk.create("traced")
+        claim = claim_for(found)
+        assert claim.status is not None
+        changes.begin(objects.declaration(found), None)
+        changes.decided(claim.uid, "traced", claim.status, None, is_news=True)
+        assert ended == []
+        desk.writer.seen(claim.uid, objects.seen(found))
+        desk.writer.decided(claim)
+        await until(lambda: len(ended) == 2, "the write, and the whole")
+    write, root = ended
+    assert (write.name, write.parent_id) == ("write status", root.span_id)
+    assert (root.name, root.attributes["tenantry.ended_by"]) == ("apply TenantModel", "status")
+    assert root.began_ns <= write.began_ns <= write.ended_ns <= root.ended_ns
 
 
 async def test_over_somebody_elses_write_it_looks_once_more(

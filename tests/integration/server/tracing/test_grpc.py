@@ -5,8 +5,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tenantry_server.tracing.exporting import Export
-from tenantry_server.tracing.sampling import Sampler
+from tenantry.tracing.exporting import Export
+from tenantry.tracing.sampling import Sampler
 from tests.support.network import collector
 from tests.support.network.collector import Seen
 from tests.support.network.grpc_port import infer, served
@@ -25,7 +25,7 @@ async def test_a_call_continues_the_trace_of_its_metadata(
     """Single calls, slow and fast, calls that fail, and each message of a stream; nobody else's."""
     with collector.running() as collected:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
-        export = Export("server-7", {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url})
+        export = Export("tenantry-server", "server-7", {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url})
         sampler = Sampler(0.0, follows=True, ended=export.ended, may_leave=export.may_leave)
         async with served(tmp_path, sampler=sampler) as stub:
             for _ in range(4):

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from tenantry.tracing.sampling import Sampler
+from tenantry.tracing.spans import Kind, Span
 from tenantry_server.app import FAST_PATH
 from tenantry_server.tracing import requests
-from tenantry_server.tracing.sampling import Sampler
-from tenantry_server.tracing.spans import Kind, Span
 from tests.support.tenants.application import FRAME, Client
 from tests.support.tenants.registered import Tenants
 

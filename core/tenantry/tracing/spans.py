@@ -1,4 +1,4 @@
-"""Spans of the requests that are traced, and the seam by which other modules add to them.
+"""Spans of what is traced, and the seam by which other modules add to them.
 
 A span is data and knows no OpenTelemetry. Where nothing is traced, a part costs a look into a context
 variable, and is nothing.
@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from tenantry import TenantryError
 from tenantry.model_id import public_name
-from tenantry_server.tracing import traceparent
+from tenantry.tracing import traceparent
 
 Value: TypeAlias = "str | int | float | bool"
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tenantry.errors import InvalidSetting
-from tenantry_server.tracing.opening import Traces, opened
-from tenantry_server.tracing.sampling import Sampler, of_environment
-from tenantry_server.tracing.spans import Span
+from tenantry.tracing.opening import Traces, opened
+from tenantry.tracing.sampling import Sampler, of_environment
+from tenantry.tracing.spans import Span
 
 LOW, HIGH = f"{7:032x}", f"{(1 << 64) - 1:032x}"  # trace ids by whose lower half a ratio says yes and no
 
@@ -104,7 +104,7 @@ def test_the_standard_variables_name_the_sampler(name: str, arg: str, expected: 
 )
 def test_what_a_variable_asks_in_vain_is_said_at_the_start(environ: dict[str, str]) -> None:
     with pytest.raises(InvalidSetting, match="OTEL_"):
-        opened(Traces.OTLP, "server-0", environ)
+        opened(Traces.OTLP, "tenantry-server", "server-0", environ)
 
 
 @pytest.mark.parametrize(
@@ -112,5 +112,5 @@ def test_what_a_variable_asks_in_vain_is_said_at_the_start(environ: dict[str, st
     [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_SDK_DISABLED": "TRUE"}],
 )
 def test_the_standard_variables_switch_traces_off(environ: dict[str, str]) -> None:
-    assert opened(Traces.OTLP, "server-0", environ) is None
-    assert opened(Traces.OFF, "server-0", {}) is None
+    assert opened(Traces.OTLP, "tenantry-server", "server-0", environ) is None
+    assert opened(Traces.OFF, "tenantry-server", "server-0", {}) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenantry_server.tracing.traceparent import Parent, lines_of, parent_of, state_of
+from tenantry.tracing.traceparent import Parent, lines_of, parent_of, state_of
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{SPAN}-01"

@@ -1,9 +1,9 @@
 """Spans on their way to a collector, by OTLP over HTTP. The only module that imports OpenTelemetry.
 
-A thread of its own encodes and sends; a request only puts its spans into a bounded queue. A collector that
-does not answer is logged once and then left alone for a while, in which nothing is traced.
+A thread of its own encodes and sends; the end of a span only puts it into a bounded queue. A collector
+that does not answer is logged once and then left alone for a while, in which nothing is traced.
 
-Leans on these of OpenTelemetry 1.45, without which tests/unit/server/tracing/test_exporting.py fails: of
+Leans on these of OpenTelemetry 1.45, without which tests/unit/core/tracing/test_exporting.py fails: of
 a span, BatchSpanProcessor reads `context.trace_flags` alone; `OTLPSpanExporter._client.export` posts bytes
 with the headers, certificates, compression and retries that OTEL_* ask for.
 """
@@ -26,14 +26,13 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from tenantry.errors.base import bounded
 from tenantry.processes import backoff
 from tenantry.processes.logs import OnChange
-from tenantry_server.tracing import otlp
-from tenantry_server.tracing.spans import Span, Value
+from tenantry.tracing import otlp
+from tenantry.tracing.spans import Span, Value
 
 log = structlog.get_logger(__name__)
 
 _FIRST_REST_S, _LAST_REST_S = 5.0, 60.0  # after an export that failed
 _MOST_WORDS = 300
-_SCOPE = "tenantry_server"
 _SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
@@ -49,13 +48,17 @@ class Export:
     """Takes spans, and sends them in batches.
 
     Args:
-        server_id: this server's name.
+        service: what kind of process this is, as `service.name` says where no variable does.
+        instance: this process's name among them.
         environ: with the standard variables OTEL_*, which OpenTelemetry reads itself.
         post: sends them; None: by OTLP over HTTP.
     """
 
-    def __init__(self, server_id: str, environ: Mapping[str, str], post: Post | None = None) -> None:
-        self._sending = _Resting(post or _by_http(), _endpoint(environ), _resource(server_id))
+    def __init__(
+        self, service: str, instance: str, environ: Mapping[str, str], post: Post | None = None
+    ) -> None:
+        resource = _resource(service, instance)
+        self._sending = _Resting(post or _by_http(), _endpoint(environ), resource, scope=service)
         self._processor = BatchSpanProcessor(self._sending)
 
     def ended(self, span: Span) -> None:
@@ -79,7 +82,7 @@ class Export:
             async with asyncio.timeout(within_s):
                 await sent.wait()
         except TimeoutError:
-            log.warning("spans are dropped: the collector did not take them before this server ended")
+            log.warning("spans are dropped: the collector did not take them before this process ended")
 
 
 def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
@@ -98,8 +101,9 @@ class _Ended(ReadableSpan):
 class _Resting(SpanExporter):
     """Sends, unless that failed a moment ago."""
 
-    def __init__(self, post: Post, endpoint: str, resource: Mapping[str, Value]) -> None:
+    def __init__(self, post: Post, endpoint: str, resource: Mapping[str, Value], *, scope: str) -> None:
         self._post = post
+        self._scope = scope
         self._endpoint = endpoint
         self._resource = resource
         self._words = _Words()
@@ -112,7 +116,7 @@ class _Resting(SpanExporter):
             return SpanExportResult.FAILURE
         ours = [each.span for each in spans if isinstance(each, _Ended)]
         try:
-            taken = self._post(otlp.request(ours, self._resource, _SCOPE))
+            taken = self._post(otlp.request(ours, self._resource, self._scope))
         except Exception as error:  # of a library, in a thread of it, which would end
             self._words.last = f"{type(error).__name__}: {error}"
             taken = False
@@ -143,14 +147,14 @@ def _by_http() -> Post:
     return post
 
 
-def _resource(server_id: str) -> dict[str, Value]:
+def _resource(service: str, instance: str) -> dict[str, Value]:
     """Return what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say of this process, and its name."""
-    resource = Resource.create({"service.instance.id": server_id})
+    resource = Resource.create({"service.instance.id": instance})
     found = {
         name: value for name, value in resource.attributes.items() if isinstance(value, str | int | float)
     }
     if str(found.get("service.name", "")).startswith("unknown_service"):
-        found["service.name"] = "tenantry-server"
+        found["service.name"] = service
     return found
 
 

@@ -1,11 +1,11 @@
-"""Which requests are traced: OpenTelemetry's standard samplers, decided before a span is made."""
+"""What is traced: OpenTelemetry's standard samplers, decided before a span is made."""
 
 from collections.abc import Callable, Mapping
 from math import log, log1p
 
 from tenantry.errors import InvalidSetting
-from tenantry_server.tracing.spans import CHANCE, Kind, Span
-from tenantry_server.tracing.traceparent import parent_of, state_of
+from tenantry.tracing.spans import CHANCE, Kind, Span
+from tenantry.tracing.traceparent import parent_of, state_of
 
 _ALL = 1 << 64
 _NEVER = 1 << 60

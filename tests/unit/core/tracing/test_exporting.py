@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from tenantry_server.tracing import exporting
-from tenantry_server.tracing.exporting import Export, _endpoint, _Resting
-from tenantry_server.tracing.sampling import Sampler
+from tenantry.tracing import exporting
+from tenantry.tracing.exporting import Export, _endpoint, _Resting
+from tenantry.tracing.sampling import Sampler
 from tests.support.network import collector
 from tests.support.waiting import until
 
@@ -72,7 +72,7 @@ async def test_a_collector_that_hangs_holds_up_nothing_and_spans_are_bounded(
     stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
-    export = Export("server-0", {}, stuck)
+    export = Export("tenantry-server", "server-0", {}, stuck)
     _end_one(export)
     stuck.asked.wait(180)
     for _ in range(5000):
@@ -85,7 +85,7 @@ async def test_a_collector_that_hangs_holds_up_nothing_and_spans_are_bounded(
 
 def test_a_dead_collector_is_told_once_and_left_alone_for_a_while(clock: Clock) -> None:
     inner = Scripted()
-    resting = _Resting(inner, "http://collector", {})
+    resting = _Resting(inner, "http://collector", {}, scope="tests")
     with capture_logs() as logged:
         for _ in range(1000):
             resting.export([])
@@ -114,7 +114,7 @@ async def test_while_it_rests_nothing_is_traced(monkeypatch: pytest.MonkeyPatch)
         silent.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-        export = Export("server-0", {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        export = Export("tenantry-server", "server-0", {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
         assert export.may_leave()
         _end_one(export)
         until(lambda: not export.may_leave(), "the exporter rests")
@@ -126,7 +126,7 @@ async def test_while_it_rests_nothing_is_traced(monkeypatch: pytest.MonkeyPatch)
 async def test_what_is_sent_arrives_with_the_name_of_this_server(monkeypatch: pytest.MonkeyPatch) -> None:
     with collector.running() as running:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
-        export = Export("server-7", {})
+        export = Export("tenantry-server", "server-7", {})
         span = Sampler(1.0, follows=True, ended=export.ended).begin(None, None)
         assert span is not None
         span.name = "POST"

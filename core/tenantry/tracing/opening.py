@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from tenantry.errors import InvalidSetting
-from tenantry_server.tracing import sampling
-from tenantry_server.tracing.sampling import Sampler
+from tenantry.tracing import sampling
+from tenantry.tracing.sampling import Sampler
 
 if TYPE_CHECKING:
-    from tenantry_server.tracing.exporting import Export
+    from tenantry.tracing.exporting import Export
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ _SPOKEN = "http/protobuf"
 
 
 class Traces(enum.StrEnum):
-    """Whether requests are traced."""
+    """Whether spans are made."""
 
     OFF = "off"
     OTLP = "otlp"
@@ -34,11 +34,17 @@ class Tracing(NamedTuple):
     export: "Export"
 
 
-def opened(traces: Traces, server_id: str, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """Return what traces requests; None: they are not traced, and OpenTelemetry is not imported.
+def opened(
+    traces: Traces, service: str, instance: str, environ: Mapping[str, str] = os.environ
+) -> Tracing | None:
+    """Return what traces; None: nothing is traced, and OpenTelemetry is not imported.
+
+    Args:
+        service: what kind of process this is, such as ``tenantry-server``.
+        instance: this process's name among them.
 
     Raises:
-        InvalidSetting: it is not installed, or a variable asks for what this server does not do.
+        InvalidSetting: it is not installed, or a variable asks for what Tenantry does not do.
     """
     if traces is Traces.OFF or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
@@ -46,19 +52,19 @@ def opened(traces: Traces, server_id: str, environ: Mapping[str, str] = os.envir
     if exporter == "none":
         return None
     if exporter != "otlp":
-        raise InvalidSetting(f"OTEL_TRACES_EXPORTER is {exporter!r}; this server knows otlp and none")
+        raise InvalidSetting(f"OTEL_TRACES_EXPORTER is {exporter!r}; Tenantry knows otlp and none")
     for name in _PROTOCOLS:
         spoken = environ.get(name, "").strip().lower() or _SPOKEN
         if spoken != _SPOKEN:
-            raise InvalidSetting(f"{name} is {spoken!r}; this server sends spans by {_SPOKEN} alone")
+            raise InvalidSetting(f"{name} is {spoken!r}; Tenantry sends spans by {_SPOKEN} alone")
     ratio, follows = sampling.of_environment(environ)
     try:
-        from tenantry_server.tracing.exporting import Export  # noqa: PLC0415 - 0.2 s, and an extra
+        from tenantry.tracing.exporting import Export  # noqa: PLC0415 - 0.2 s, and an extra
     except ModuleNotFoundError as error:
         raise InvalidSetting(
             f"TENANTRY_TRACES is otlp and needs {error.name}: pip install 'tenantry[otel]'"
         ) from None
-    export = Export(server_id, environ)
+    export = Export(service, instance, environ)
     sampler = Sampler(ratio, follows=follows, ended=export.ended, may_leave=export.may_leave)
-    log.info("requests are traced", ratio=ratio, follows_callers=follows)
+    log.info("traces are on", ratio=ratio, follows_callers=follows)
     return Tracing(sampler, export)

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from tenantry_server.tracing.spans import Kind, Span, Value
+from tenantry.tracing.spans import Kind, Span, Value
 
 _KINDS = {Kind.INTERNAL: 1, Kind.SERVER: 2, Kind.CLIENT: 3}
 _BYTES = 2  # the wire type of what has a length
