@@ -16,6 +16,7 @@ from benchmarks.serving import (
     profile,
     races,
     report,
+    trace_cost,
     traces,
     wrk,
     zipf,
@@ -34,6 +35,7 @@ _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "crowd": crowd.crowd,
     "zipf": zipf.zipf,
     "traces": traces.traces,
+    "trace-cost": trace_cost.trace_cost,
 }
 
 
