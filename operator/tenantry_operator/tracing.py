@@ -188,8 +188,9 @@ class Changes:
                 change.wait = None
             if waits is not None and change.wait is None:
                 change.wait = change.step(waits)
+            is_to_be_written = self._writes_statuses and (is_news or change.settled is not None)
             change.settled = status if waits is None else None
-            if waits is None and not (is_news and self._writes_statuses):
+            if waits is None and not is_to_be_written:
                 self._end(uid, "status")
 
     def written(self, claim: Claim) -> None:
