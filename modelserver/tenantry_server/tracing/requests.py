@@ -56,6 +56,8 @@ def install(server: web.Server, sampler: Sampler) -> None:
 class _Traced:
     """The fast path, with a span around what is sampled."""
 
+    __slots__ = ("_answer", "_left", "_sampler", "most_bytes")
+
     def __init__(self, inner: Answering, sampler: Sampler) -> None:
         self._answer = inner.answer
         self._sampler = sampler
@@ -63,18 +65,26 @@ class _Traced:
         self.most_bytes = inner.most_bytes
 
     def answer(self, target: Target, block: Block, body: bytes) -> bytes | Later | None:
-        if block.traceparent is not None:
-            span = self._sampler.begin(block.traceparent, block.tracestate, is_hop=block.may_be_hop)
-        elif block.may_be_hop:
-            span = None
-        else:  # a coin for each request would cost ten times as much
-            self._left -= 1
-            if self._left:
+        # Most requests end here, in a small frame; a coin for each would cost ten times as much.
+        if block.traceparent is None and not block.may_be_hop:
+            self._left = left = self._left - 1
+            if left:
                 return self._answer(target, block, body)
-            self._left = self._sampler.gap()
-            span = self._sampler.root()
-        if span is None:
-            return self._answer(target, block, body)
+        span = self._begun(block)
+        return (
+            self._answer(target, block, body) if span is None else self._spanned(span, target, block, body)
+        )
+
+    def _begun(self, block: Block) -> Span | None:
+        """Return the span of a request that a caller may trace, or whose turn it is."""
+        if block.traceparent is not None:
+            return self._sampler.begin(block.traceparent, block.tracestate, is_hop=block.may_be_hop)
+        if block.may_be_hop:
+            return None
+        self._left = self._sampler.gap()
+        return self._sampler.root()
+
+    def _spanned(self, span: Span, target: Target, block: Block, body: bytes) -> bytes | Later | None:
         held: list[Span] = []  # until it is known that this is the answer
         leave, span.ended = span.ended, held.append
         active = Active(span)
