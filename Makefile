@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-dask test-ray clean
+.PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts formats bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-dask test-ray clean
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -72,6 +72,9 @@ charts: ## the dashboard, and what charts/ holds copies of, written again
 	@$(PYTHON) -m tools.dashboard
 	cp crds/tenantmodel.yaml crds/tenantpolicy.yaml charts/tenantry-crds/templates/
 	cp manifests/components/monitoring/alerts.yaml manifests/components/monitoring/dashboard.json charts/tenantry/files/
+
+formats: $(VENV)/.dev ## the names and suffixes of formats outside of the servers, written again from their folders
+	@$(BIN)/python -m tools.formats
 
 # In an environment apart: what writes locks and bills of materials has dependencies of its own.
 LOCKING := $(VENV)-lock

@@ -1,7 +1,8 @@
 """The formats of artifacts, and the suffixes that stand for them.
 
-The servers read them, and the operator judges by them what a namespace may declare. The
-`ValidatingAdmissionPolicy` in manifests/policy says the same in CEL, which a test compares.
+The operator judges by them what a namespace may declare, and the `ValidatingAdmissionPolicy` in
+manifests/policy says the same in CEL. Both are written by `make formats`, from what each format's folder in
+`tenantry_server.formats` states, and a test compares them.
 """
 
 from collections.abc import Mapping

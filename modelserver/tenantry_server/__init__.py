@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tenantry_server.artifacts.repositories import FileSystemModelRepository, ModelRepository
     from tenantry_server.artifacts.s3 import S3ModelRepository
     from tenantry_server.assignments.model_info import ModelInfoRepository, SQLAlchemyModelInfoRepository
-    from tenantry_server.formats.sklearn import SklearnModel
-    from tenantry_server.formats.tensorflow import TensorFlowModel
+    from tenantry_server.formats.sklearn.reader import SklearnModel
+    from tenantry_server.formats.tensorflow.reader import TensorFlowModel
     from tenantry_server.memory.eviction import bounded_cache
     from tenantry_server.memory.model_cache import CachedModelRepository
     from tenantry_server.publishing import publish, publish_many
@@ -44,8 +44,8 @@ _HOMES = {
     "ModelRepository": "tenantry_server.artifacts.repositories",
     "S3ModelRepository": "tenantry_server.artifacts.s3",
     "SQLAlchemyModelInfoRepository": "tenantry_server.assignments.model_info",
-    "SklearnModel": "tenantry_server.formats.sklearn",
-    "TensorFlowModel": "tenantry_server.formats.tensorflow",
+    "SklearnModel": "tenantry_server.formats.sklearn.reader",
+    "TensorFlowModel": "tenantry_server.formats.tensorflow.reader",
     "bounded_cache": "tenantry_server.memory.eviction",
     "make_app": "tenantry_server.app",
     "publish": "tenantry_server.publishing",

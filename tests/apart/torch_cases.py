@@ -22,7 +22,7 @@ from tenantry_server import (
     publish,
 )
 from tenantry_server.describing.card_of import card_of
-from tenantry_server.formats.torch import TorchModel
+from tenantry_server.formats.torch.reader import TorchModel
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.calls import score
 from tenantry_server.workers.child.sandbox import Sandbox

@@ -84,7 +84,7 @@ def fast(model: _M) -> Compiled | _M:
     Example:
         >>> import numpy as np
         >>> from sklearn.linear_model import Ridge
-        >>> from tenantry_server.formats.sklearn import SklearnModel
+        >>> from tenantry_server.formats.sklearn.reader import SklearnModel
         >>> model = SklearnModel(Ridge().fit(np.eye(3), [1.0, 2.0, 3.0]))
         >>> type(fast(model)).__name__
         'Affine'

@@ -15,7 +15,7 @@ from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.describing import examples, forecast_card
 from tenantry_server.describing.versions import absolute_of, versions_here
 from tenantry_server.formats import load_model
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.scoring import golden, results
 from tenantry_server.scoring.calls import score
 

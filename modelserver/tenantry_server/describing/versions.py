@@ -5,31 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from tenantry_server.formats import FORMATS, adapters
 from tenantry_server.scoring import golden
 
-_LIBRARIES = {
-    "sklearn": "scikit-learn",
-    "numpy": "numpy",
-    "pandas": "pandas",
-    "scipy": "scipy",
-    "lightgbm": "lightgbm",
-    "xgboost": "xgboost",
-    "onnxruntime": "onnxruntime",
-    "tensorflow": "tensorflow",
-    "torch": "torch",
-    "catboost": "catboost",
-    "statsmodels": "statsmodels",
-    "statsforecast": "statsforecast",
-    "mlforecast": "mlforecast",
-    "prophet": "prophet",
-    "sktime": "sktime",
-    "skforecast": "skforecast",
-}
+
+def _libraries() -> dict[str, str]:
+    """Return the modules of libraries that fit models, and their distributions."""
+    of_formats = {module: name for known in FORMATS for module, name in known.libraries.items()}
+    return of_formats | {name: name for name in adapters.LIBRARIES if name not in of_formats}
 
 
 def versions_here() -> dict[str, str]:
     """Return the versions of Python and of the libraries that are imported here."""
-    libraries = [name for module, name in _LIBRARIES.items() if module in sys.modules]
+    libraries = [name for module, name in _libraries().items() if module in sys.modules]
     found = {name: golden.version_here(name) for name in ("python", *libraries)}
     return {name: version for name, version in found.items() if version}
 

@@ -1,21 +1,17 @@
-"""From the bytes of an artifact to a Model: one module for each format, listed only here.
+"""From the bytes of an artifact to a Model: one folder for each format, and what holds for all of them.
 
 Deserialising a pickle or a joblib file runs code that its author chose. Load artifacts only from
 stores whose writers you trust as you trust your own code; a sha256 pin proves which bytes they are.
 """
 
 import contextlib
-import importlib
 import io
 import pickle
-import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import ModuleType
+from dataclasses import replace
 from typing import Any
 
 from tenantry import Model, ModelId
-from tenantry.artifact_formats import SUFFIXES
 from tenantry.errors import (
     AnswersDiffer,
     ArtifactInvalid,
@@ -26,7 +22,9 @@ from tenantry.errors import (
 )
 from tenantry_server.cards.card import Card, CardInvalid
 from tenantry_server.formats.checks import unreadable
-from tenantry_server.formats.checks.pickled_versions import Skew, skew_of
+from tenantry_server.formats.checks.pickled_versions import Skew
+from tenantry_server.formats.descriptor import Format
+from tenantry_server.formats.known import FORMATS, format_of, skew_of
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.rows.payload import Payload
 from tenantry_server.scoring import golden
@@ -34,51 +32,17 @@ from tenantry_server.scoring.calls import score
 from tenantry_server.scoring.several import Several
 
 _PLAIN_BYTES = 1 << 20
-_SCIKIT_LEARN = ("sklearn", "skops")
-_SEVERAL = (*_SCIKIT_LEARN, "mlflow")  # which answer several methods themselves
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One kind of artifact; the module of its name is imported when the first one is read.
-
-    Attributes:
-        name: as in ``spec.model.format``; core's table has its suffixes.
-        dumps: whether the module also has ``dump(model)``, which returns the bytes of its library's own
-            objects and their suffix, and None for others. Its ``load(data, model_id)`` makes a Model of the
-            bytes; any exception means that they are unusable.
-        heavy: whether its library takes long to import, or much memory.
-        reads_cards: whether ``load(data, model_id, card)`` makes use of a card.
-    """
-
-    name: str
-    dumps: bool = False
-    heavy: bool = False
-    reads_cards: bool = False
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """The suffixes of artifacts that need no explicit format."""
-        return SUFFIXES[self.name]
-
-    @property
-    def module(self) -> ModuleType:
-        """The module that reads it."""
-        return importlib.import_module(f"{__name__}.{self.name}")
-
-
-FORMATS: tuple[Format, ...] = (
-    Format("sklearn", reads_cards=True),
-    Format("skops", reads_cards=True),
-    Format("onnx", dumps=True, heavy=True),
-    Format("xgboost", dumps=True, heavy=True),
-    Format("lightgbm", dumps=True, heavy=True),
-    Format("catboost", heavy=True),
-    Format("python"),
-    Format("tensorflow", dumps=True, heavy=True),
-    Format("torch", dumps=True, heavy=True, reads_cards=True),
-    Format("mlflow", reads_cards=True),
-)
+__all__ = [
+    "FORMATS",
+    "Format",
+    "dump_model",
+    "example_in",
+    "format_of",
+    "load_model",
+    "loaded",
+    "skew_in",
+]
 
 
 def load_model(
@@ -123,7 +87,7 @@ def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     try:
         model = _of_format(chosen, data, model_id, card)
     except FormatNotInstalled as error:
-        other = unreadable.instead(data, chosen.name)
+        other = unreadable.instead(data, chosen)
         if other is None:
             raise
         raise ArtifactInvalid(model_id.uri, other) from error
@@ -132,12 +96,12 @@ def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         skew = skew_in(data, model_id)
         if isinstance(error, ArtifactInvalid):
-            other = unreadable.instead(data, chosen.name)
+            other = unreadable.instead(data, chosen)
             if other is not None:
                 raise ArtifactInvalid(model_id.uri, other) from error
             error.args = (str(error) if skew is None else f"{error}; {skew}",)
             raise
-        problem = unreadable.words(data, chosen.name, error)
+        problem = unreadable.words(data, chosen, error)
         if skew is not None:  # the cause first: "No module named '_loss'" is hardly a hint
             problem = f"{skew} ({type(error).__name__}: {error})"
         raise ArtifactInvalid(model_id.uri, problem) from error
@@ -149,9 +113,9 @@ def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
 
 
 def _of_format(chosen: Format, data: bytes, model_id: ModelId, card: Card | None) -> Model:
-    load: Callable[..., Model] = chosen.module.load
+    load: Callable[..., Model] = chosen.reader.load
     more = (card,) if chosen.reads_cards else ()
-    if len(model_id.methods) == 1 or chosen.name in _SEVERAL:
+    if len(model_id.methods) == 1 or chosen.answers_several:
         return load(data, model_id, *more)
     ids = {method: replace(model_id, method=method) for method in model_id.methods}
     return Several({method: load(data, exact, *more) for method, exact in ids.items()})
@@ -192,14 +156,7 @@ def _try_rows(model: Model, model_id: ModelId, card: Card) -> None:
 
 def skew_in(data: bytes, model_id: ModelId) -> Skew | None:
     """Return how the library that wrote an artifact differs from the one here; None: it does not."""
-    chosen = format_of(model_id)
-    name = chosen.name
-    if name == "mlflow":
-        try:
-            data, name = chosen.module.inside(data)
-        except (ValueError, KeyError):  # which loading it says in words
-            return None
-    return skew_of(data) if name in _SCIKIT_LEARN else None
+    return skew_of(format_of(model_id).name, data)
 
 
 def example_in(data: bytes, model_id: ModelId) -> Any:
@@ -209,7 +166,7 @@ def example_in(data: bytes, model_id: ModelId) -> Any:
         ArtifactInvalid: they can't be read.
     """
     chosen = format_of(model_id)
-    return chosen.module.example(data, model_id) if chosen.name == "mlflow" else None
+    return chosen.reader.example(data, model_id) if "example" in chosen.offers else None
 
 
 def dump_model(model: Any) -> tuple[bytes, str]:
@@ -219,7 +176,7 @@ def dump_model(model: Any) -> tuple[bytes, str]:
     for large arrays, and for arrays that lie in a file.
     """
     for known in FORMATS:
-        dumped: tuple[bytes, str] | None = known.module.dump(model) if known.dumps else None
+        dumped: tuple[bytes, str] | None = known.reader.dump(model) if "dump" in known.offers else None
         if dumped is not None:
             return dumped
     data = pickle.dumps(model)
@@ -230,18 +187,3 @@ def dump_model(model: Any) -> tuple[bytes, str]:
     buffer = io.BytesIO()
     joblib.dump(model, buffer)
     return buffer.getvalue(), ".joblib"
-
-
-def format_of(model_id: ModelId) -> Format:
-    """Return the format that an id names, or that its suffix stands for.
-
-    Raises:
-        UnknownFormat: there is no such format.
-    """
-    suffix = posixpath.splitext(model_id.uri)[1].lower()
-    for known in FORMATS:
-        if known.name == model_id.format or (model_id.format is None and suffix in known.suffixes):
-            return known
-    seen = f"format {model_id.format!r}" if model_id.format else f"suffix {suffix or '(none)'!r}"
-    names = ", ".join(f"{known.name} ({' '.join(known.suffixes)})" for known in FORMATS)
-    raise UnknownFormat(model_id.uri, seen, names)

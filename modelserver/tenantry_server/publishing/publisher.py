@@ -16,7 +16,7 @@ from tenantry.errors import InvalidManifest, NotPublished
 from tenantry.manifest.spec import API_VERSION, KIND
 from tenantry.model_id import CARD_SUFFIX, SIGNATURE_SUFFIX
 from tenantry.processes import files
-from tenantry_server.formats import format_of
+from tenantry_server.formats import format_of, known
 from tenantry_server.formats.checks import archive
 from tenantry_server.publishing import replaced, trial
 from tenantry_server.publishing.batch.alike import Alike
@@ -174,9 +174,7 @@ def artifact_of(model: Any, what: str) -> Artifact:
     if isinstance(model, str | Path):
         path = Path(model)
         if path.is_dir():
-            return Artifact.of(
-                None, what, _packed(path), ".mlflow" if (path / "MLmodel").is_file() else ".zip"
-            )
+            return Artifact.of(None, what, _packed(path), known.folder_suffix(path))
         return Artifact.of(None, what, path.read_bytes(), path.suffix)
     data, suffix = trial.dumped(model, what)
     # What its own library wrote is read back by that library: there is no second way to ask it.

@@ -28,6 +28,10 @@ served. A forecaster has no other method than ``predict``, which is checked here
 """
 
 
+LIBRARIES = tuple(_MODULES)
+"""The libraries whose objects are read."""
+
+
 def adapted(loaded: Any, model_id: ModelId) -> Model | None:
     """Return an object of another library as a Model; None: no library here knows it.
 

@@ -6,7 +6,11 @@ file was cut short. The person who published it needs to know which file to look
 
 import re
 import traceback
+from functools import lru_cache
 from pathlib import PurePath
+
+from tenantry_server.formats.descriptor import Format
+from tenantry_server.formats.known import FORMATS
 
 # How other files begin that are found under the name of a model, and what each is.
 _ELSE: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -21,37 +25,12 @@ _ELSE: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\x89PNG", "a PNG picture"),
         (rb"%PDF", "a PDF document"),
         (rb"PAR1", "a Parquet file: data, not a model"),
-        (rb"\x89HDF", "an HDF5 file, as older Keras writes; declare format: tensorflow, as .keras"),
         (
             rb"PK\x03\x04",
             "a zip archive, as skops (.skops), Keras (.keras) and PyTorch (.pt) write; declare that format",
         ),
-        (
-            rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19",
-            "what an old torch.save wrote: weights, or a module without its code; write the model with "  # noqa: ISC004
-            "torch.export.save or torch.jit.script(model).save",
-        ),
-        (rb"\x80[\x02-\x05]", "a pickle or joblib file; declare format: sklearn"),
     )
 )
-_OWN = {  # what begins so and is right
-    "sklearn": rb"\x80",
-    "skops": rb"PK",
-    "tensorflow": rb"PK|\x89HDF",
-    "torch": rb"PK",
-    "mlflow": rb"PK",
-}
-_KIND = {
-    "sklearn": "a joblib or pickle file",
-    "skops": "a skops file",
-    "onnx": "an ONNX model",
-    "xgboost": "an XGBoost model",
-    "lightgbm": "a LightGBM model",
-    "python": "a description of a Python class",
-    "tensorflow": "a TensorFlow or Keras model",
-    "torch": "a PyTorch program",
-    "mlflow": "an MLflow model folder",
-}
 _READERS = {
     *("pickle.py", "numpy_pickle.py", "numpy_pickle_utils.py", "compressor.py", "format_utils.py"),
     *("gzip.py", "bz2.py", "lzma.py", "_compression.py"),
@@ -59,32 +38,41 @@ _READERS = {
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def instead(data: bytes, name: str) -> str | None:
-    """Return what a file is that is of no use for the format `name`; None: unknown.
+@lru_cache(maxsize=1)
+def _else() -> tuple[tuple[re.Pattern[bytes], str], ...]:
+    """Return how files begin that are told by it: those of formats last, the longest beginning first."""
+    mistaken = sorted(
+        (each for known in FORMATS for each in known.mistaken), key=lambda each: -len(each[0])
+    )
+    return (*_ELSE, *((re.compile(start), words) for start, words in mistaken))
+
+
+def instead(data: bytes, chosen: Format) -> str | None:
+    """Return what a file is that is of no use for this format; None: unknown.
 
     Example:
-        >>> instead(b"<html>Not found</html>", "sklearn")
+        >>> instead(b"<html>Not found</html>", FORMATS[0])
         'it is an HTML page, perhaps the answer of a login or an error'
     """
     start = data[:100]
-    if name in _OWN and re.match(_OWN[name], start):
+    if chosen.begins and re.match(chosen.begins, start):
         return None
-    return next((f"it is {words}" for pattern, words in _ELSE if pattern.match(start)), None)
+    return next((f"it is {words}" for pattern, words in _else() if pattern.match(start)), None)
 
 
-def words(data: bytes, name: str, error: BaseException) -> str:
-    """Return why the loader of the format `name` ended with `error`."""
-    other = instead(data, name)
+def words(data: bytes, chosen: Format, error: BaseException) -> str:
+    """Return why the reader of a format ended with `error`."""
+    other = instead(data, chosen)
     if other is not None:
         return other
-    kind, said = _KIND.get(name, f"an artifact of the format {name}"), f"{type(error).__name__}: {error}"
-    if name == "sklearn":
+    said = f"{type(error).__name__}: {error}"
+    if chosen.runs_pickles:
         missing = _missing(error)
         if missing is not None:
             return f"it needs {missing}, which can't be imported here ({said}); install it on the servers"
         if not _is_readers(error):
             return f"making the model of it fails with {said}"
-    return f"it is not {kind}, or it is damaged: {_seen(error)}"
+    return f"it is not {chosen.kind}, or it is damaged: {_seen(error)}"
 
 
 def _missing(error: BaseException) -> str | None:

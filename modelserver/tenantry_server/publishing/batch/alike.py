@@ -54,10 +54,10 @@ class Alike:
             return None
         if model is not None and not _may_be_known(type(model)):
             return None
-        from tenantry_server.formats import sklearn  # noqa: PLC0415 - with the first model that is tried
+        from tenantry_server.formats.sklearn import reader  # noqa: PLC0415 - with the first model that is tried
 
         try:
-            return (exact.method, exact.extra_columns, _structure(sklearn.read(data)))
+            return (exact.method, exact.extra_columns, _structure(reader.read(data)))
         except KeyboardInterrupt:
             raise
         except (

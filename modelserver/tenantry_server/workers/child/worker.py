@@ -22,7 +22,7 @@ from tenantry import Forecaster, Model, ModelId, TenantryError
 from tenantry.errors import ArtifactInvalid, VersionSkew
 from tenantry.model import Predictions
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import format_of, load_model, skew_in
+from tenantry_server.formats import FORMATS, format_of, load_model, skew_in
 from tenantry_server.formats.adapters import compiled
 from tenantry_server.kernels import packing
 from tenantry_server.kernels.arrays import Buffer
@@ -48,13 +48,10 @@ _HELD_S = 0.001  # an answer waits no longer for the next call to be made
 # Packages that known models bring; whatever else is imported is a tenant's own code.
 _KNOWN = frozenset(
     {
-        "catboost", "cython_runtime", "google", "importlib_metadata", "importlib_resources", "joblib",
-        "keras", "lightgbm", "ml_dtypes", "narwhals", "numexpr", "numpy", "onnx", "onnxruntime",
-        "packaging", "pandas", "prettytable", "pyarrow", "rich", "scipy", "six", "sklearn", "skops",
-        "tenantry", "tenantry_server", "tensorflow", "threadpoolctl", "torch", "treelite",
-        "typing_extensions", "wcwidth", "xgboost",
+        "cython_runtime", "importlib_metadata", "importlib_resources", "narwhals", "numexpr", "packaging",
+        "pyarrow", "six", "tenantry", "tenantry_server", "typing_extensions",
     }
-)  # fmt: skip
+).union(*(known.brings.union(known.libraries) for known in FORMATS))  # fmt: skip
 
 
 def main(channel: socket.socket, progress: mmap.mmap) -> None:
@@ -200,10 +197,10 @@ def _written_again(data: bytes, exact: ModelId) -> bytes:
         ArtifactInvalid: its format is written by other means, or its content can't be pickled.
     """
     chosen = format_of(exact)
-    if chosen.name != "sklearn":
+    if "written_again" not in chosen.offers:
         raise ArtifactInvalid(exact.uri, "only joblib and pickle files are written again")
     try:
-        written: bytes = chosen.module.written_again(data)
+        written: bytes = chosen.reader.written_again(data)
     except Exception as error:  # a tenant's classes say themselves how they are pickled
         raise ArtifactInvalid(
             exact.uri, f"it can't be pickled again: {type(error).__name__}: {error}"

@@ -43,7 +43,7 @@ _LIBRARIES = (
     "sklearn.neural_network",
     "sklearn.pipeline",
     "sklearn.svm",
-    "tenantry_server.formats.sklearn",
+    "tenantry_server.formats.sklearn.reader",
     "tenantry_server.rows.json_payload",
     "tenantry_server.rows.tensors",
     "tenantry_server.toys",

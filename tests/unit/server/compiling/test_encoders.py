@@ -29,7 +29,7 @@ from tenantry import TenantryError
 from tenantry.errors import FeatureMismatch
 from tenantry.model import Predictions, Rows
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.kernels import arrays, packing, unpacking
 from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.kernels.encoded import Encoded

@@ -50,7 +50,7 @@ from tenantry import Model
 from tenantry.errors import FeatureMismatch
 from tenantry_server.compiling import linear, proof
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.kernels.affine import Affine, Guarded, Staged
 from tenantry_server.kernels.base import CannotCompile, Compiled, Picked
 from tenantry_server.kernels.steps import Steps

@@ -25,7 +25,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 from sklearn.svm import LinearSVC, LinearSVR
 
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.kernels.base import Compiled
 
 Matrix = npt.NDArray[np.float64]

@@ -29,7 +29,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from tenantry_server.compiling import proof, trees
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.kernels import forest
 from tenantry_server.kernels.base import CannotCompile, Compiled
 from tenantry_server.kernels.forest import Trees

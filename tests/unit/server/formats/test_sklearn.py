@@ -29,7 +29,7 @@ from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.formats import dump_model, load_model
-from tenantry_server.formats import sklearn as sklearn_format
+from tenantry_server.formats.sklearn import reader as sklearn_format
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.rows import json_payload as payloads

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tenantry_server.compiling.compiler import fast
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.kernels import arrays, packing, unpacking
 from tenantry_server.kernels.arrays import Malformed
 from tenantry_server.kernels.base import Compiled

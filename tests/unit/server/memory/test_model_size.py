@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 
 from tenantry import Model
 from tenantry.model import Predictions
-from tenantry_server.formats.sklearn import SklearnModel
+from tenantry_server.formats.sklearn.reader import SklearnModel
 from tenantry_server.memory.model_size import size_bytes
 
 MIB = 1 << 20

@@ -92,7 +92,7 @@ def test_a_batch_tries_each_structure_once_and_refuses_what_it_refused(
         tried.append(model_id.uri)
         once(model, method, model_id)
 
-    monkeypatch.setattr("tenantry_server.formats.sklearn.try_once", counted)
+    monkeypatch.setattr("tenantry_server.formats.sklearn.reader.try_once", counted)
     good = [fitted() for _ in range(30)] + [scaled() for _ in range(5)]
     broken = fitted()
     del broken.intercept_

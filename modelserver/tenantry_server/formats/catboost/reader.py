@@ -3,6 +3,7 @@
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.formats import adapters
+from tenantry_server.formats.catboost import FORMAT
 from tenantry_server.formats.libraries import library
 
 _MAGIC = b"CBM1"
@@ -15,7 +16,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         FormatNotInstalled: CatBoost is not installed.
         ArtifactInvalid: the file is cut off or not a model, or lacks the method.
     """
-    catboost = library("catboost", extra="catboost", model_id=model_id)
+    catboost = library("catboost", extra=FORMAT.extra, model_id=model_id)
     if not data.startswith(_MAGIC):
         raise ArtifactInvalid(model_id.uri, f"it is not a CatBoost model (first bytes: {data[:16]!r})")
     try:

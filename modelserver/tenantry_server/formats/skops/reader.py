@@ -15,9 +15,10 @@ from typing import Any
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import sklearn
-from tenantry_server.formats.checks import file_readers
+from tenantry_server.formats.checks import file_readers, pickled_versions
 from tenantry_server.formats.libraries import library
+from tenantry_server.formats.sklearn import reader as sklearn
+from tenantry_server.formats.skops import FORMAT
 
 # More than an honest model unpacks to: numbers rarely shrink to less than a fifth.
 _SURELY_FITS_BYTES = 256 << 20
@@ -43,7 +44,7 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
         FormatNotInstalled: skops is not installed.
         ArtifactInvalid: it holds untrusted types, or no estimator that predicts.
     """
-    skops_io = library("skops.io", extra="skops", model_id=model_id)
+    skops_io = library("skops.io", extra=FORMAT.extra, model_id=model_id)
     _refuse_bombs(data, model_id)
     unknown = skops_io.get_untrusted_types(data=data)
     strange = [name for name in unknown if not _is_trusted(name)]
@@ -56,6 +57,9 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
     loaded = skops_io.loads(data, trusted=unknown)
     file_readers.refuse(loaded, model_id)
     return sklearn.model_of(loaded, model_id, card)
+
+
+skew = pickled_versions.skew_of
 
 
 def _refuse_bombs(data: bytes, model_id: ModelId) -> None:

@@ -22,9 +22,11 @@ from tenantry.model import Predictions
 from tenantry.model_id import DEFAULT_METHOD
 from tenantry_server import formats
 from tenantry_server.cards.card import Card, Form
-from tenantry_server.formats import adapters
+from tenantry_server.formats import adapters, known
+from tenantry_server.formats.checks.pickled_versions import Skew
 from tenantry_server.formats.checks.trial import try_once
-from tenantry_server.formats.mlflow_folder import PYTHON_FUNCTION, Folder
+from tenantry_server.formats.mlflow import FORMAT
+from tenantry_server.formats.mlflow.folder import PYTHON_FUNCTION, Folder
 from tenantry_server.scoring import results
 
 _PICKLED = {".pkl": "sklearn", ".pickle": "sklearn", ".joblib": "sklearn", ".skops": "skops"}
@@ -97,6 +99,15 @@ def inside(data: bytes) -> tuple[bytes, str]:
     return folder.read(folder.model_file), _format_of(folder, folder.model_file, None)
 
 
+def skew(data: bytes) -> Skew | None:
+    """Return how the library that wrote the file inside differs from the one here; None: it does not."""
+    try:
+        data, name = inside(data)
+    except (ValueError, KeyError):  # which loading it says in words
+        return None
+    return known.skew_of(name, data)
+
+
 def example(data: bytes, model_id: ModelId) -> Any:
     """Return the input example that the folder holds, for its card; None: there is none, or it forecasts.
 
@@ -157,7 +168,7 @@ def _function(folder: Folder, model_id: ModelId, card: Card | None) -> Model:
     try:
         import mlflow.pyfunc  # noqa: F401, PLC0415 - an extra
     except (ImportError, OSError) as error:
-        raise FormatNotInstalled(model_id.uri, "MLflow", "mlflow", str(error)) from error
+        raise FormatNotInstalled(model_id.uri, "MLflow", FORMAT.extra, str(error)) from error
     kept = TemporaryDirectory(prefix="tenantry-")
     with _refused(model_id):
         folder.archive.extract(kept.name)

@@ -24,7 +24,8 @@ from tenantry.errors import ArtifactInvalid, FormatNotInstalled
 from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks.archive import Archive
 from tenantry_server.formats.checks.trial import try_once
-from tenantry_server.formats.graphs.tensorflow import Graph, Input, of_keras, of_saved_model
+from tenantry_server.formats.tensorflow import FORMAT
+from tenantry_server.formats.tensorflow.graph import Graph, Input, of_keras, of_saved_model
 
 # Measured on CPython 3.11 and TensorFlow 2.21: a vocabulary of 6.5 MB in the file makes the process
 # grow by 20 MB, for it is parsed, kept, and copied into a hash table.
@@ -136,7 +137,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
     try:
         tf = _tensorflow()
     except (ImportError, OSError) as error:
-        raise FormatNotInstalled(model_id.uri, "TensorFlow", "tensorflow", str(error)) from error
+        raise FormatNotInstalled(model_id.uri, "TensorFlow", FORMAT.extra, str(error)) from error
     with TemporaryDirectory(prefix="tenantry-") as folder, _refused(model_id):
         if root is None:
             loaded = _load_keras(data, Path(folder))

@@ -24,7 +24,8 @@ from tenantry_server.cards.card import Card
 from tenantry_server.formats.checks import narrowing
 from tenantry_server.formats.checks.archive import Archive
 from tenantry_server.formats.checks.trial import try_once
-from tenantry_server.formats.graphs import torch as torch_graph
+from tenantry_server.formats.torch import FORMAT
+from tenantry_server.formats.torch import graph as torch_graph
 
 _WRITE = (
     "write the whole model with torch.export.save(torch.export.export(model.eval(), (rows,), "
@@ -166,7 +167,7 @@ def load(data: bytes, model_id: ModelId, card: Card | None = None) -> Model:
     try:
         torch = _torch()
     except (ImportError, OSError) as error:
-        raise FormatNotInstalled(model_id.uri, "PyTorch", "torch", str(error)) from error
+        raise FormatNotInstalled(model_id.uri, "PyTorch", FORMAT.extra, str(error)) from error
     with _refused(model_id):
         try:
             with warnings.catch_warnings():

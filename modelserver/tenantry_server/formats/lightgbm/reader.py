@@ -16,6 +16,7 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.formats.libraries import library
+from tenantry_server.formats.lightgbm import FORMAT
 
 _GIVES_PROBABILITIES = ("binary", "multiclass", "multiclassova", "cross_entropy")
 # Measured on 10 to 1,000 trees of 4 to 100 leaves, LightGBM 4.7: within 5 % of the resident memory.
@@ -85,7 +86,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         FormatNotInstalled: LightGBM is not installed.
         ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
-    library("lightgbm", extra="lightgbm", model_id=model_id)
+    library("lightgbm", extra=FORMAT.extra, model_id=model_id)
     try:
         model = LightGBMModel(data, model_id.method or "predict")
     except ValueError as error:

@@ -18,6 +18,7 @@ from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks import ubjson
 from tenantry_server.formats.checks.trial import try_once
 from tenantry_server.formats.libraries import library
+from tenantry_server.formats.xgboost import FORMAT
 
 _GIVES_PROBABILITIES = ("binary:logistic", "multi:softprob", "multi:softmax")
 # Of the allocator's own count, from ten trees of depth 3 to five hundred of depth 6: 1.2 to 1.4 times
@@ -132,7 +133,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         FormatNotInstalled: XGBoost is not installed.
         ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
-    library("xgboost", extra="xgboost", model_id=model_id)
+    library("xgboost", extra=FORMAT.extra, model_id=model_id)
     try:
         model = XGBoostModel(data, model_id.method or "predict")
     except ValueError as error:  # XGBoostError is one

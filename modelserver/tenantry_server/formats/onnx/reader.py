@@ -16,8 +16,9 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks import narrowing
 from tenantry_server.formats.checks.trial import try_once
-from tenantry_server.formats.graphs import onnx as onnx_size
 from tenantry_server.formats.libraries import library
+from tenantry_server.formats.onnx import FORMAT
+from tenantry_server.formats.onnx import graph as onnx_size
 
 _TYPES: dict[str, npt.DTypeLike] = {
     "tensor(float)": np.float32,
@@ -170,7 +171,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         FormatNotInstalled: ONNX Runtime is not installed.
         ArtifactInvalid: it is not a graph, takes no table, or lacks the method.
     """
-    library("onnxruntime", extra="onnx", model_id=model_id)
+    library("onnxruntime", extra=FORMAT.extra, model_id=model_id)
     try:
         model = OnnxModel(data, model_id.method or "predict")
     except ValueError as error:

@@ -18,9 +18,10 @@ from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.compiling import compiler
-from tenantry_server.formats import adapters, fitted
-from tenantry_server.formats.checks import file_readers
+from tenantry_server.formats import adapters
+from tenantry_server.formats.checks import file_readers, pickled_versions
 from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.sklearn import fitted
 from tenantry_server.scoring import results
 from tenantry_server.scoring.several import Several
 
@@ -146,6 +147,9 @@ def read(data: bytes) -> Any:
                 raise  # the code of a class
             # joblib's is written in Python: its traceback shows whether reading ended, or a class failed
     return joblib.load(io.BytesIO(data))
+
+
+skew = pickled_versions.skew_of
 
 
 def written_again(data: bytes) -> bytes:

@@ -1,0 +1,15 @@
+"""LightGBM models from the files that LightGBM itself saves."""
+
+from tenantry_server.formats.descriptor import Format
+
+FORMAT = Format(
+    name="lightgbm",
+    suffixes=(".txt",),
+    holds="what LightGBM's `save_model` writes",
+    kind="a LightGBM model",
+    extra="lightgbm",
+    rank=4,
+    offers=frozenset({"dump"}),
+    heavy=True,
+    libraries={"lightgbm": "lightgbm"},
+)
