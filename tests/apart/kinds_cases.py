@@ -110,7 +110,7 @@ def test_catboost_that_can_not_be_served_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="it has no method predict_proba"):
         served(fitted, method="predict_proba")
     with pytest.raises(ArtifactInvalid, match="it is not a CatBoost model"):
-        load_model(b"tree\n", ModelId("file:///m.cbm"))
+        load_model(b"no model\n", ModelId("file:///m.cbm"))
     with pytest.raises(ArtifactInvalid, match="CatBoost can't read it"):
         load_model(whole[: len(whole) // 2], ModelId("file:///m.cbm"))
 

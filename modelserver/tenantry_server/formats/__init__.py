@@ -21,7 +21,7 @@ from tenantry.errors import (
     UnknownFormat,
 )
 from tenantry_server.cards.card import Card, CardInvalid
-from tenantry_server.formats.checks import unreadable
+from tenantry_server.formats.checks import naming, unreadable
 from tenantry_server.formats.checks.pickled_versions import Skew
 from tenantry_server.formats.descriptor import Format
 from tenantry_server.formats.known import FORMATS, format_of, skew_of
@@ -87,7 +87,7 @@ def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     try:
         model = _of_format(chosen, data, model_id, card)
     except FormatNotInstalled as error:
-        other = unreadable.instead(data, chosen)
+        other = naming.instead(data, chosen)
         if other is None:
             raise
         raise ArtifactInvalid(model_id.uri, other) from error
@@ -96,7 +96,7 @@ def loaded(data: bytes, model_id: ModelId, card: Card | None) -> Model:
     except BaseException as error:  # a pickle runs code, and sys.exit() in it must not end the server
         skew = skew_in(data, model_id)
         if isinstance(error, ArtifactInvalid):
-            other = unreadable.instead(data, chosen)
+            other = naming.instead(data, chosen)
             if other is not None:
                 raise ArtifactInvalid(model_id.uri, other) from error
             error.args = (str(error) if skew is None else f"{error}; {skew}",)

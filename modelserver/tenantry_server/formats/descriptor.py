@@ -40,6 +40,8 @@ class Format:
         begins: how its files begin, a regular expression: only its reader says what is wrong with them.
         mistaken: how files of its library begin, each with what it is called where another format was
             declared for it.
+        members: of zip archives of its library, a regular expression of a member's name that marks them,
+            and what such an archive is called where another format was declared for it.
         libraries: of its libraries' modules, the distributions whose versions a card records.
         brings: more packages that its libraries import; what no format brings is a tenant's own code.
     """
@@ -58,6 +60,7 @@ class Format:
     folder_file: str = ""
     begins: bytes = b""
     mistaken: tuple[tuple[bytes, str], ...] = ()
+    members: tuple[tuple[str, str], ...] = ()
     libraries: Mapping[str, str] = field(default_factory=lambda: _NONE)
     brings: frozenset[str] = frozenset()
 

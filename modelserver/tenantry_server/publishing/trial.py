@@ -18,12 +18,9 @@ from tenantry import ModelId
 from tenantry.errors import ArtifactInvalid, FormatNotInstalled
 from tenantry_server import formats
 from tenantry_server.formats import dump_model, load_model
+from tenantry_server.formats.checks.unreadable import INTO_A_MODULE
 from tenantry_server.publishing.batch.alike import Alike
 
-_INTO_A_MODULE = (
-    "a server can't import what a script or notebook defines; move it into a module that is installed "
-    "where the servers run"
-)
 _alone = threading.Lock()
 
 
@@ -37,7 +34,7 @@ def dumped(model: Any, what: str) -> tuple[bytes, str]:
         with _alone:  # pickle looks into ``__main__``, which another thread may have replaced
             return dump_model(model)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        hint = f"; {_INTO_A_MODULE}" if "<lambda>" in str(error) or "<locals>" in str(error) else ""
+        hint = f"; {INTO_A_MODULE}" if "<lambda>" in str(error) or "<locals>" in str(error) else ""
         raise ArtifactInvalid(what, f"it can't be pickled: {error}{hint}; nothing was published") from error
 
 
@@ -106,8 +103,8 @@ def _as_a_server(what: str) -> Iterator[None]:
         raise
     except ArtifactInvalid as error:
         problem = error.problem
-        if "__main__" in problem:
-            problem = f"{problem}: {_INTO_A_MODULE}"
+        if "__main__" in problem and INTO_A_MODULE not in problem:
+            problem = f"{problem}: {INTO_A_MODULE}"
         problem = f"{problem}; nothing was published (check=False, --no-check: store it untried)"
         raise ArtifactInvalid(what, problem) from error
 

@@ -10,5 +10,7 @@ FORMAT = Format(
     extra="catboost",
     rank=5,
     heavy=True,
+    begins=rb"CBM1",
+    mistaken=((rb"CBM1", "a CatBoost model; declare format: catboost"),),
     libraries={"catboost": "catboost"},
 )

@@ -96,7 +96,7 @@ def trained_with(data: bytes) -> str | None:
         found = _SKOPS.search(_schema(data))
         text = b"" if found is None else found[1]
     else:
-        text = _pickled(_plain(data))
+        text = _pickled(plain(data))
     return text.decode() if _VERSION.fullmatch(text) else None
 
 
@@ -114,15 +114,15 @@ def _line(version: str) -> list[str]:
     return version.split(".")[:2]
 
 
-def _plain(data: bytes) -> bytes:
-    """Return the pickle in a compressed file; of a large one, its beginning."""
+def plain(data: bytes, most_bytes: int = _MOST_BYTES) -> bytes:
+    """Return what is in a compressed file, as joblib writes them; of a large one, its beginning."""
     for magic, decompressor in _DECOMPRESSORS:
         if data.startswith(magic):
             try:
-                plain: bytes = decompressor().decompress(data, _MOST_BYTES)
+                content: bytes = decompressor().decompress(data, most_bytes)
             except (zlib.error, OSError, lzma.LZMAError, EOFError):
                 return data  # a pickle of protocol 0 may begin like this
-            return plain
+            return content
     return data
 
 

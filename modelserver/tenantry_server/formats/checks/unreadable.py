@@ -1,4 +1,4 @@
-"""Why an artifact can't be read, in words: what the file is instead, or where reading it ended.
+"""Why an artifact can't be read, in words: what the file is instead (`naming`), or where reading it ended.
 
 A library says `KeyError: 110` where a byte is not an instruction of a pickle, or nothing at all where a
 file was cut short. The person who published it needs to know which file to look at, and what to do.
@@ -6,31 +6,16 @@ file was cut short. The person who published it needs to know which file to look
 
 import re
 import traceback
-from functools import lru_cache
 from pathlib import PurePath
 
+from tenantry_server.formats.checks import naming
 from tenantry_server.formats.descriptor import Format
-from tenantry_server.formats.known import FORMATS
 
-# How other files begin that are found under the name of a model, and what each is.
-_ELSE: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
-    (re.compile(start, re.IGNORECASE), words)
-    for start, words in (
-        (
-            rb"version https://git-lfs",
-            "a Git LFS pointer, not the file that it stands for; run git lfs pull",
-        ),
-        (rb"\s*<(!doctype html|html)", "an HTML page, perhaps the answer of a login or an error"),
-        (rb"\s*<\?xml", "an XML document, perhaps the error of a store"),
-        (rb"\x89PNG", "a PNG picture"),
-        (rb"%PDF", "a PDF document"),
-        (rb"PAR1", "a Parquet file: data, not a model"),
-        (
-            rb"PK\x03\x04",
-            "a zip archive, as skops (.skops), Keras (.keras) and PyTorch (.pt) write; declare that format",
-        ),
-    )
+INTO_A_MODULE = (
+    "a server can't import what a script or notebook defines; move it into a module that is installed "
+    "where the servers run"
 )
+_OF_ONNX_RUNTIME = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _READERS = {
     *("pickle.py", "numpy_pickle.py", "numpy_pickle_utils.py", "compressor.py", "format_utils.py"),
     *("gzip.py", "bz2.py", "lzma.py", "_compression.py"),
@@ -38,36 +23,16 @@ _READERS = {
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-@lru_cache(maxsize=1)
-def _else() -> tuple[tuple[re.Pattern[bytes], str], ...]:
-    """Return how files begin that are told by it: those of formats last, the longest beginning first."""
-    mistaken = sorted(
-        (each for known in FORMATS for each in known.mistaken), key=lambda each: -len(each[0])
-    )
-    return (*_ELSE, *((re.compile(start), words) for start, words in mistaken))
-
-
-def instead(data: bytes, chosen: Format) -> str | None:
-    """Return what a file is that is of no use for this format; None: unknown.
-
-    Example:
-        >>> instead(b"<html>Not found</html>", FORMATS[0])
-        'it is an HTML page, perhaps the answer of a login or an error'
-    """
-    start = data[:100]
-    if chosen.begins and re.match(chosen.begins, start):
-        return None
-    return next((f"it is {words}" for pattern, words in _else() if pattern.match(start)), None)
-
-
 def words(data: bytes, chosen: Format, error: BaseException) -> str:
     """Return why the reader of a format ended with `error`."""
-    other = instead(data, chosen)
+    other = naming.instead(data, chosen)
     if other is not None:
         return other
     said = f"{type(error).__name__}: {error}"
     if chosen.runs_pickles:
         missing = _missing(error)
+        if missing is not None and "'__main__'" in missing:
+            return f"it needs {missing}, the script or notebook that wrote it; {INTO_A_MODULE}"
         if missing is not None:
             return f"it needs {missing}, which can't be imported here ({said}); install it on the servers"
         if not _is_readers(error):
@@ -101,7 +66,16 @@ def _seen(error: BaseException) -> str:
         return f"the byte 0x{error.args[0]:02x} stands where an instruction of a pickle should"
     if isinstance(error, EOFError):
         return "it ends too early"
+    if isinstance(error, ImportError) and not _NAME.fullmatch(error.name or ""):
+        return "where a pickle names a module, it has something else"
+    if isinstance(error, IndexError):
+        return "an instruction of a pickle lacks what it works on"
     kind, text = type(error).__name__, str(error).strip()
     if kind == "error":  # of zlib and struct
         return text
+    if kind == "BadZipFile":
+        return text
+    said = _OF_ONNX_RUNTIME.sub("", text, count=1)
+    if said != text:
+        return f"ONNX Runtime says: {said}"
     return f"{kind}: {text}" if text else kind

@@ -11,5 +11,7 @@ FORMAT = Format(
     rank=4,
     offers=frozenset({"dump"}),
     heavy=True,
+    begins=rb"tree\n",
+    mistaken=((rb"tree\n", "a LightGBM model; declare format: lightgbm"),),
     libraries={"lightgbm": "lightgbm"},
 )

@@ -14,4 +14,5 @@ FORMAT = Format(
     answers_several=True,
     folder_file="MLmodel",
     begins=rb"PK",
+    members=((r"(.*/)?MLmodel", "an MLflow model folder; declare format: mlflow"),),
 )

@@ -174,7 +174,7 @@ def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
     if missing:
         problem = f"{kind} has no method {missing[0]}; correct spec.model.method"
         if not hasattr(loaded, "predict"):
-            problem = f"it holds a {kind}, which has no predict method"
+            problem = f"it holds {_called(loaded)}, which has no predict method{_keys(loaded)}"
         raise ArtifactInvalid(model_id.uri, problem)
     if card is None and fitted.uses_unnamed_categories(loaded):
         raise ArtifactInvalid(
@@ -193,6 +193,25 @@ def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
     if fast is model and card is None:  # else both have just answered the same rows, or golden rows follow
         try_once(model, model.method, model_id)
     return fast
+
+
+def _called(loaded: Any) -> str:
+    """Return what an object is that is no model."""
+    if loaded is None:
+        return "None"
+    if callable(loaded) and hasattr(loaded, "__name__"):
+        return f"the function {loaded.__name__} of {getattr(loaded, '__module__', None)}"
+    return f"a {type(loaded).__name__}"
+
+
+def _keys(loaded: Any) -> str:
+    """Return what is in a dictionary, such as weights or a model beside its metrics; empty for others."""
+    if not isinstance(loaded, dict) or not loaded:
+        return ""
+    first = ", ".join(f"{key!r:.40}" for key in list(loaded)[:5])
+    return (
+        f"; its keys are {first}{' and others' if len(loaded) > 5 else ''}: publish the fitted model itself"
+    )
 
 
 def _may_compile(model: SklearnModel) -> bool:

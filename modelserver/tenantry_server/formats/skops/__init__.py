@@ -13,5 +13,6 @@ FORMAT = Format(
     reads_cards=True,
     answers_several=True,
     begins=rb"PK",
+    members=((r"schema\.json", "a skops file; declare format: skops"),),
     brings=frozenset({"skops", "prettytable", "rich", "wcwidth"}),
 )

@@ -64,6 +64,10 @@ skew = pickled_versions.skew_of
 
 def _refuse_bombs(data: bytes, model_id: ModelId) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if "schema.json" not in archive.namelist():
+            raise ArtifactInvalid(
+                model_id.uri, "it is a zip archive without schema.json, which every skops file has"
+            )
         unpacked_bytes = sum(member.file_size for member in archive.infolist())
     if unpacked_bytes > max(_SURELY_FITS_BYTES, _MOST_UNPACKED * len(data)):
         raise ArtifactInvalid(

@@ -12,8 +12,18 @@ FORMAT = Format(
     rank=7,
     offers=frozenset({"dump"}),
     heavy=True,
-    begins=rb"PK|\x89HDF",
-    mistaken=((rb"\x89HDF", "an HDF5 file, as older Keras writes; declare format: tensorflow, as .keras"),),
+    begins=rb"PK",
+    mistaken=(
+        (
+            rb"\x89HDF",
+            "an HDF5 file, as Keras writes weights alone, and older Keras a whole model; write the whole "  # noqa: ISC004
+            'model with model.save("m.keras")',
+        ),
+    ),
+    members=(
+        (r"(.*/)?saved_model\.pb", "a SavedModel of TensorFlow; declare format: tensorflow"),
+        (r"model\.weights\.h5", "a Keras model; declare format: tensorflow"),
+    ),
     libraries={"tensorflow": "tensorflow"},
     brings=frozenset({"keras", "ml_dtypes"}),
 )

@@ -20,5 +20,14 @@ FORMAT = Format(
             "torch.export.save or torch.jit.script(model).save",
         ),
     ),
+    members=(
+        (r"[^/]+/constants\.pkl", "a TorchScript module; declare format: torch"),
+        (r"(.*/)?models/[^/]+\.json", "an exported program of PyTorch; declare format: torch"),
+        (
+            r"[^/]+/data\.pkl",
+            "what torch.save writes: weights, or a module without its code; write the model with "  # noqa: ISC004
+            "torch.export.save or torch.jit.script(model).save",
+        ),
+    ),
     libraries={"torch": "torch"},
 )

@@ -11,5 +11,7 @@ FORMAT = Format(
     rank=3,
     offers=frozenset({"dump"}),
     heavy=True,
+    begins=rb"\{",
+    mistaken=((rb'\{("learner"|L.{8}learner)', "an XGBoost model; declare format: xgboost"),),
     libraries={"xgboost": "xgboost"},
 )

@@ -47,8 +47,12 @@ class XGBoostModel(Model):
     def __init__(self, data: bytes, method: str = "predict") -> None:
         import xgboost  # noqa: PLC0415 - an extra
 
+        if not data.startswith(b"{"):
+            raise ValueError("it is not an XGBoost model, which begins with '{'")
         if not _is_json(data):
             ubjson.check_whole(data)  # XGBoost's own reader runs past the end of a cut file
+        elif b'"learner"' not in data:
+            raise ValueError("it is JSON without 'learner', which every XGBoost model has")
         self._booster = xgboost.Booster()
         self._booster.load_model(bytearray(data))
         self._booster.set_param({"nthread": 1, "device": "cpu"})  # it may come from a GPU

@@ -77,7 +77,7 @@ def test_a_class_within_a_class_without_parameters() -> None:
     [
         ("class = ", "it is not TOML: "),
         ("\x00", "it is not TOML: "),
-        ("", 'class must be "package.module:Name", got None'),
+        ("[parameters]", 'class must be "package.module:Name", got None'),
         ('class = "acme_pricing.models.Margin"', "got 'acme_pricing.models.Margin'"),
         ('class = "acme_pricing.models:"', "got 'acme_pricing.models:'"),
         ("class = 3", "got 3"),

@@ -68,7 +68,7 @@ def test_an_archive_of_very_many_files_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "it is not a zip archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "it is an HDF5 file, as Keras writes weights alone"),
         (zipped("weights.bin"), "neither config.json (.keras) nor saved_model.pb (SavedModel)"),
         (zipped("a/saved_model.pb", "b/saved_model.pb"), "stands in several folders: a, b"),
         (zipped("saved_model.pb")[:-1], "it is not a zip archive"),

@@ -38,7 +38,8 @@ def test_without_pytorch_the_message_says_how_to_get_it(
     [
         (["archive/data.pkl", "archive/version"], "it is what torch.save writes: weights, or a module"),
         (["archive/data/aotinductor/model/wrapper.so"], "a package of AOTInductor"),
-        (["saved_model.pb"], "neither a TorchScript module nor an exported program"),
+        (["saved_model.pb"], "it is a SavedModel of TensorFlow; declare format: tensorflow"),
+        (["a.txt"], "neither a TorchScript module nor an exported program"),
         (["archive/models/../../b"], "outside its folder"),
     ],
 )

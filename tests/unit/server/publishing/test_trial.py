@@ -98,7 +98,7 @@ def test_what_a_script_defines_is_refused_in_words(tmp_path: Path) -> None:
     piped, mine, own = done.stdout.splitlines()
     for line, name in ((piped, "doubled"), (mine, "Mine")):
         assert line.startswith("ArtifactInvalid the ")
-        assert f"Can't get attribute '{name}' on <module '__main__'" in line
+        assert f"it needs '{name}' of the Python module '__main__', the script or notebook" in line
         assert "move it into a module that is installed where the servers run" in line
     assert own == "Mine"
     assert len(list((tmp_path / "models").rglob("*.joblib"))) == 1
