@@ -1,4 +1,4 @@
-"""What a file is that is no model of its format, told by its beginning or the members of a zip archive."""
+"""What a file is instead of a model of its format, by its beginning or the members of a zip archive."""
 
 import io
 import re

@@ -196,7 +196,7 @@ def model_of(loaded: Any, model_id: ModelId, card: Card | None = None) -> Model:
 
 
 def _called(loaded: Any) -> str:
-    """Return what an object is that is no model."""
+    """Return what an object is that is not a model."""
     if loaded is None:
         return "None"
     if callable(loaded) and hasattr(loaded, "__name__"):
