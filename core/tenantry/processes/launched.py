@@ -65,7 +65,7 @@ def _forked(run: Any, asked: dict[str, Any], fds: list[int], mine: Sequence[int]
     """Fork a process and tell its id; one that can't be forked is told by silence."""
     teller, *given = fds
     process = multiprocessing.get_context("fork").Process(
-        target=_become, args=(run, asked, given, [teller, *mine])
+        target=_become, args=(run, asked, given, [teller, *mine], os.getpid())
     )
     process.start()
     assert process.pid is not None  # noqa: S101 - for the type checker: it was started
@@ -92,9 +92,10 @@ def _tell_end(child: _Child) -> None:
         child.process.close()
 
 
-def _become(run: Any, asked: dict[str, Any], given: list[int], others: Sequence[int]) -> None:
+def _become(
+    run: Any, asked: dict[str, Any], given: list[int], others: Sequence[int], launcher: int
+) -> None:
     """Turn the forked process into what a new one would have been, and run."""
-    launcher = os.getppid()
     os.setsid()
     for each in others:
         os.close(each)
