@@ -57,17 +57,23 @@ def main(fd: int, entry: str, modules: Sequence[str]) -> NoReturn:
                     os._exit(0)
                 mine = [asking.fileno(), *children, *(each.teller.fileno() for each in children.values())]
                 child = _forked(run, json.loads(asked), fds, mine)
-                children[child.descriptor] = child
-                waiting.register(child.descriptor, select.POLLIN)
+                if child is not None:
+                    children[child.descriptor] = child
+                    waiting.register(child.descriptor, select.POLLIN)
 
 
-def _forked(run: Any, asked: dict[str, Any], fds: list[int], mine: Sequence[int]) -> _Child:
+def _forked(run: Any, asked: dict[str, Any], fds: list[int], mine: Sequence[int]) -> _Child | None:
     """Fork a process and tell its id; one that can't be forked is told by silence."""
     teller, *given = fds
     process = multiprocessing.get_context("fork").Process(
         target=_become, args=(run, asked, given, [teller, *mine], os.getpid())
     )
-    process.start()
+    try:
+        process.start()
+    except OSError:
+        for each in fds:
+            os.close(each)
+        return None
     assert process.pid is not None  # noqa: S101 - for the type checker: it was started
     descriptor = os.pidfd_open(process.pid)
     for each in given:

@@ -106,7 +106,7 @@ class Launched:
         self.send_signal(signal.SIGKILL)
 
 
-class Launcher:
+class Launcher(inherited.Asked):
     """A process that forks others, until nobody is left who could ask it.
 
     Args:
@@ -117,41 +117,12 @@ class Launcher:
 
     def __init__(self, entry: str, modules: Sequence[str], environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
-        self._asking, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        main = _MAIN.format(path=sys.path, fd=there.fileno(), entry=entry, modules=list(modules))
-        with there:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-c", main],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=self._environment,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def fd(self) -> int:
-        """What processes inherit that may ask it."""
-        return self._asking.fileno()
-
-    @property
-    def named(self) -> str:
-        """The value of `VARIABLE` for them."""
-        return inherited.named(self.fd)
+        main = _MAIN.replace("{entry!r}", repr(entry)).replace("{modules!r}", repr(list(modules)))
+        super().__init__(main, environment)
 
     def suits(self, environment: Mapping[str, str]) -> bool:
         """Return whether what Python and the libraries read as they start is the same there as here."""
         return _read_at_start(environment) == _read_at_start(self._environment)
-
-    def close(self) -> None:
-        """Ask no more. It ends when nobody else can ask either; processes that are not tied go on."""
-        self._asking.close()
-        self._process.kill()
-        self._process.wait()
 
 
 def launch(

@@ -30,7 +30,7 @@ def format_of(model_id: ModelId) -> Format:
     """Return the format that an id names, or that its suffix stands for.
 
     Raises:
-        UnknownFormat: there is no such format.
+        UnknownFormat: no format has this name.
     """
     suffix = posixpath.splitext(model_id.uri)[1].lower()
     for known in FORMATS:

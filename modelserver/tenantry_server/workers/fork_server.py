@@ -28,7 +28,7 @@ _MAIN = (
 )
 
 
-class ForkServer:
+class ForkServer(inherited.Asked):
     """A process that forks zygotes for this process and those that inherit the socket to it.
 
     Args:
@@ -36,36 +36,7 @@ class ForkServer:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._asking, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with there:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-c", _MAIN.format(path=sys.path, fd=there.fileno())],
-                pass_fds=[there.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env=dict(environment),
-            )
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def fd(self) -> int:
-        """What processes inherit that may ask it."""
-        return self._asking.fileno()
-
-    @property
-    def named(self) -> str:
-        """The value of `VARIABLE` for them."""
-        return inherited.named(self.fd)
-
-    def close(self) -> None:
-        """Ask no more; it ends when nobody else can ask either. Zygotes that it made go on."""
-        self._asking.close()
-        self._process.kill()
-        self._process.wait()
+        super().__init__(_MAIN, environment)
 
 
 class Forked:
