@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
@@ -13,15 +14,18 @@ from tests.apart import tensorflow_models as models
 from tests.apart.published import Published
 
 Client = TestClient[Request, Application]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    exported = tmp_path / "exported"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """One for all: to train and export three networks takes as long as everything that is asked of them."""
+    folder = tmp_path_factory.mktemp("networks")
+    exported = folder / "exported"
     models.regression().export(str(exported), verbose=False)
     trained = {"network": models.regression(), "folder": exported, "text": models.of_text()}
     declared = {
-        user_id: publish(model, user_id=user_id, to=tmp_path / "models")
+        user_id: publish(model, user_id=user_id, to=folder / "models")
         for user_id, model in trained.items()
     }
     assert [Path(each.spec.model.uri).suffix for each in declared.values()] == [".keras", ".zip", ".keras"]

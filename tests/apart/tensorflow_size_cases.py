@@ -12,7 +12,7 @@ import pytest
 from tests.apart import tensorflow_models as models
 
 
-def grown(data: bytes, folder: Path, count: int = 20) -> dict[str, int]:
+def grown(data: bytes, folder: Path, count: int = 8) -> dict[str, int]:
     """In a process of its own, which has no other models."""
     path = folder / "model.zip"  # either kind: its content decides
     path.write_bytes(data)
