@@ -18,7 +18,7 @@ from tests.support.databases import postgres
 
 from tenantry.registry import migrate, open_engine, schema
 from tenantry.registry.engine import writing
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_operator.settings import Ui
 from tenantry_operator.ui.asking import Asker
 from tenantry_operator.ui.door import Door

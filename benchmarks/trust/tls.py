@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support.network.certificates import Authority
 from tests.support.network.secure_server import ROW, SecureServer, raw, secure
 
-from tenantry.tls import Mode
+from tenantry.trust.tls import Mode
 
 ROUNDS, REQUESTS, CONNECTIONS = 30, 500, 30
 REQUEST = b"POST /predict/ann HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(ROW), ROW)

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from tenantry import tls
 from tenantry.registry import RegistryReader
 from tenantry.settings import CommonSettings
+from tenantry.trust import tls
 from tenantry_cli import console
 from tenantry_cli.views import overview
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tenantry import fleet_secrets
 from tenantry.errors import InvalidSetting
-from tenantry.fleet_secrets import FleetSecrets
-from tenantry.tls import Mode
 from tenantry.tracing.opening import Traces
+from tenantry.trust import fleet_secrets
+from tenantry.trust.fleet_secrets import FleetSecrets
+from tenantry.trust.tls import Mode
 
 
 class CommonSettings(BaseSettings):

@@ -8,9 +8,9 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry.challenges import Challenges, ask
 from tenantry.registry import Changes, CostBook, FaultBook, Server, ServerRegistry, ServerReport
-from tenantry.tls import Tls
+from tenantry.trust.challenges import Challenges, ask
+from tenantry.trust.tls import Tls
 from tenantry_server.accounts.ledger import Ledger
 from tenantry_server.accounts.memory_use import shares_of
 from tenantry_server.app import make_app

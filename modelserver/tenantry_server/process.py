@@ -16,7 +16,6 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Engine
 
-from tenantry import tls
 from tenantry.errors import InvalidSetting, RegistryUnavailable
 from tenantry.processes import logs
 from tenantry.processes.logs import OnChange
@@ -31,6 +30,7 @@ from tenantry.processes.runtime import (
 from tenantry.registry import is_migrated, open_engine
 from tenantry.tracing.opening import Tracing
 from tenantry.tracing.opening import opened as tracing_of
+from tenantry.trust import tls
 from tenantry_server import sidecar, watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble

@@ -24,7 +24,7 @@ from aiohttp import web
 from tenantry import TenantryError
 from tenantry.processes import addresses, logs
 from tenantry.processes.runtime import exit_now, leave_threads, run_async
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server import watchdog
 from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops

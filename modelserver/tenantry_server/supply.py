@@ -18,7 +18,7 @@ import structlog
 from tenantry import ModelId
 from tenantry.errors import InvalidSetting
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from tenantry import tls
-from tenantry.certificates import Files
 from tenantry.client import AsyncClient, Client
-from tenantry.fleet_secrets import FleetSecrets
+from tenantry.trust import tls
+from tenantry.trust.certificates import Files
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server import publish
 from tenantry_server.sidecars.following import HttpFetch
 from tenantry_server.toys import SumModel

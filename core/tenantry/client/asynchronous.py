@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from tenantry import tls
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.batches import Batch, BatchPredictions, Part
@@ -16,6 +15,7 @@ from tenantry.client.errors import ClientError
 from tenantry.client.fleet import MAP_S, Fleet
 from tenantry.client.pool import IDLE_S
 from tenantry.client.questions import Question
+from tenantry.trust import tls
 
 if TYPE_CHECKING:
     import aiohttp

@@ -10,7 +10,6 @@ from http.client import HTTPException
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tenantry import tls
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.batches import Batch, BatchPredictions, Part
@@ -20,6 +19,7 @@ from tenantry.client.errors import ClientError
 from tenantry.client.fleet import MAP_S, Fleet
 from tenantry.client.pool import IdlePool
 from tenantry.client.questions import Question
+from tenantry.trust import tls
 
 _SIDE_BY_SIDE = 8  # requests of one call
 

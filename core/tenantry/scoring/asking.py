@@ -13,7 +13,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from tenantry import tls
 from tenantry.client.answers import Reply
 from tenantry.client.errors import ClientError, NoServer, RequestRefused
 from tenantry.client.pool import IdlePool
@@ -21,6 +20,7 @@ from tenantry.client.shard_map import base_url
 from tenantry.processes import backoff
 from tenantry.scoring import frames
 from tenantry.scoring.arrow_rows import ArrowRows
+from tenantry.trust import tls
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tenantry.fleet_secrets import FleetSecrets
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.wire import headers
 
 _VALID_MS = 30_000  # clocks of a fleet differ by less; a proof that was overheard is worth nothing after it

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from tenantry.errors import InvalidSetting
 from tenantry.processes import addresses
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.settings import ServerSettings
 
 if TYPE_CHECKING:

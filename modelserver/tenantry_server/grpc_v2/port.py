@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
-from tenantry.certificates import Files
 from tenantry.processes import addresses
-from tenantry.tls import Tls
+from tenantry.trust.certificates import Files
+from tenantry.trust.tls import Tls
 from tenantry_server.grpc_v2.arrivals import Arrivals
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.calls import Call, Serving, Single

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from tenantry import proofs
-from tenantry.fleet_secrets import FleetSecrets
+from tenantry.trust import proofs
+from tenantry.trust.fleet_secrets import FleetSecrets
 
 
 def routes(secrets: FleetSecrets | None, server_id: str, endpoint: str) -> list[web.RouteDef]:

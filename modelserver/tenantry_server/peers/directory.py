@@ -10,7 +10,7 @@ import structlog
 
 from tenantry import placement
 from tenantry.registry.rows import Server
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.peers.peer import Peer
 
 log = structlog.get_logger(__name__)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from tenantry.processes.logs import OnceAMinute
-from tenantry.tls import Tls
 from tenantry.tracing import spans
 from tenantry.tracing.spans import Kind, Value
+from tenantry.trust.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.health import Health, PeerHealth
 from tenantry_server.peers.sending.connection_pool import ConnectionPool, Forwarded, NoConnection

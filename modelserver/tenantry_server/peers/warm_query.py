@@ -15,7 +15,7 @@ from yarl import URL
 
 from tenantry.errors import InvalidRequest
 from tenantry.placement import SHARDS, shard_of
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers.answers import bounded
 from tenantry_server.wire import headers

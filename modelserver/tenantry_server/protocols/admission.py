@@ -6,8 +6,8 @@ as the router decoded them, and never by how it is spelt.
 
 from aiohttp import hdrs, web
 
-from tenantry import tls
 from tenantry.errors import Forbidden, Unauthenticated
+from tenantry.trust import tls
 from tenantry_server import protocols
 from tenantry_server.access.gate import Gate, Need
 from tenantry_server.access.grants import Grant

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp
 import structlog
 
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Changes
-from tenantry.tls import Tls
+from tenantry.trust.fleet_secrets import FleetSecrets
+from tenantry.trust.tls import Tls
 from tenantry_server.peers.answers import bounded
 from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S

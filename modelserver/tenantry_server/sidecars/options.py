@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenantry import tls
-from tenantry.certificates import Files
 from tenantry.errors import InvalidSetting
-from tenantry.fleet_secrets import FleetSecrets, of_settings
-from tenantry.tls import Tls
+from tenantry.trust import tls
+from tenantry.trust.certificates import Files
+from tenantry.trust.fleet_secrets import FleetSecrets, of_settings
+from tenantry.trust.tls import Tls
 
 if TYPE_CHECKING:
     from tenantry.manifest.limits import Limits

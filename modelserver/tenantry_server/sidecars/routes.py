@@ -13,9 +13,9 @@ from secrets import token_bytes
 
 from aiohttp import web
 
-from tenantry import proofs
 from tenantry.errors import InvalidRequest, RegistryUnavailable
-from tenantry.fleet_secrets import FleetSecrets
+from tenantry.trust import proofs
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.wire.errors import responses as error_responses
 

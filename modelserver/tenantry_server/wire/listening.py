@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from tenantry.processes import addresses
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.wire.secure_site import BACKLOG, SecureSite
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
-from tenantry import tls
+from tenantry.trust import tls
 from tenantry_server.wire import later
 from tenantry_server.wire.heads import END, Block, Heads, Parsed, Target, target_of
 from tenantry_server.wire.later import Later

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from tenantry.processes.logs import OnceAMinute
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.wire.errors import responses as error_responses
 
 log = structlog.get_logger(__name__)

@@ -5,9 +5,9 @@ from functools import partial
 
 import structlog
 
-from tenantry import tls
-from tenantry.challenges import Challenges, ask
 from tenantry.registry import Fault, FaultState, LoadReport, LoadState, OperatorRegistry, Server
+from tenantry.trust import tls
+from tenantry.trust.challenges import Challenges, ask
 from tenantry_operator.fleet.busy_users import Spreading
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics

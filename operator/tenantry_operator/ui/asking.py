@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote, urlsplit
 
-from tenantry import challenges, proofs
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Server
-from tenantry.tls import Tls
+from tenantry.trust import challenges, proofs
+from tenantry.trust.fleet_secrets import FleetSecrets
+from tenantry.trust.tls import Tls
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,252}")
 _MOST_BYTES = 512 << 10

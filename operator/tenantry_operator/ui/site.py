@@ -8,8 +8,8 @@ from importlib import resources
 
 import structlog
 
-from tenantry import tls
 from tenantry.errors import RegistryUnavailable
+from tenantry.trust import tls
 from tenantry_operator.settings import OperatorSettings, Ui
 from tenantry_operator.ui.asking import Asker
 from tenantry_operator.ui.door import Door, Visitor

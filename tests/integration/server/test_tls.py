@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tenantry.certificates import Files
-from tenantry.tls import Mode, Tls
+from tenantry.trust.certificates import Files
+from tenantry.trust.tls import Mode, Tls
 from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops
 from tenantry_server.peers import warm_query

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from tenantry import tls
-from tenantry.certificates import Files
 from tenantry.manifest.status import State, Status
 from tenantry.registry import migrate, open_engine
+from tenantry.trust import tls
+from tenantry.trust.certificates import Files
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_server.assembly import assemble
 from tenantry_server.settings import ServerSettings

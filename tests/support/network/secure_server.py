@@ -14,10 +14,10 @@ from typing import Any, Self
 from aiohttp import web
 
 from tenantry import Model
-from tenantry.certificates import Files
 from tenantry.processes import addresses
 from tenantry.processes.runtime import run_async
-from tenantry.tls import Mode, Tls
+from tenantry.trust.certificates import Files
+from tenantry.trust.tls import Mode, Tls
 from tenantry_server import CachedModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
 from tenantry_server.app import FAST_PATH

@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tenantry import proofs
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.manifest.status import State, Status
 from tenantry.placement import SHARDS
 from tenantry.registry import (
@@ -26,7 +24,9 @@ from tenantry.registry import (
     migrate,
     open_engine,
 )
-from tenantry.tls import Tls
+from tenantry.trust import proofs
+from tenantry.trust.fleet_secrets import FleetSecrets
+from tenantry.trust.tls import Tls
 from tenantry_operator.settings import Ui
 from tenantry_operator.ui.asking import Asker
 from tenantry_operator.ui.door import Door

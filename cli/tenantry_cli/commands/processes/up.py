@@ -16,11 +16,11 @@ from secrets import token_hex
 import click
 import structlog
 
-from tenantry import tls
 from tenantry.errors import RegistryUnavailable
 from tenantry.processes import addresses, files, logs
 from tenantry.registry import RegistryReader, migrate, open_engine
 from tenantry.settings import CommonSettings
+from tenantry.trust import tls
 from tenantry_cli import console, options, page, starting
 from tenantry_cli.supervisor import Supervisor
 from tenantry_operator.settings import OperatorSettings

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from tenantry.tls import Tls
+from tenantry.trust.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import HeadReader
 from tenantry_server.peers.sending.connection import PeerConnection

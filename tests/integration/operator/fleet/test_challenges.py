@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from tenantry import proofs
-from tenantry.challenges import ask
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import SHARDS
 from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.trust import proofs
+from tenantry.trust.challenges import ask
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import ServerRegistry, ServerReport
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_operator.settings import Ui
 from tenantry_operator.ui.messages import Response
 from tenantry_operator.ui.tokens import TokenJudge

@@ -13,8 +13,8 @@ from aiohttp import web
 from sklearn.linear_model import Ridge
 from sqlalchemy import create_engine
 
-from tenantry.certificates import Files
 from tenantry.registry import migrate
+from tenantry.trust.certificates import Files
 from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE

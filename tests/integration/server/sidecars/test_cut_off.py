@@ -10,9 +10,9 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server import sidecar
 from tenantry_server.kernels.affine import Affine
 from tenantry_server.kernels.base import Compiled, Head

@@ -8,8 +8,8 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Assignment, Changes, Holding
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.sidecars import routes
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.sidecars.followed_table import FollowedTable

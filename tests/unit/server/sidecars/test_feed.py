@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tenantry.errors import InvalidRequest, RegistryUnavailable
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Changes, ServerRegistry, migrate, open_engine
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages, routes

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.placement import shard_of
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.peers import warm_query
 from tenantry_server.sidecars.feed import LEASE_S
 from tenantry_server.sidecars.followed_table import FollowedTable

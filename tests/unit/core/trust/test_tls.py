@@ -8,11 +8,11 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
-from tenantry import tls
-from tenantry.certificates import Contexts, Files
 from tenantry.errors import InvalidSetting
 from tenantry.settings import CommonSettings
-from tenantry.tls import Mode, Tls
+from tenantry.trust import tls
+from tenantry.trust.certificates import Contexts, Files
+from tenantry.trust.tls import Mode, Tls
 from tests.support.network.certificates import Authority, MountedSecret, Pair, environment
 
 CA = Authority()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tenantry import fleet_secrets, proofs
-from tenantry.challenges import Challenges
 from tenantry.errors import InvalidSetting
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Server, ServerReport
+from tenantry.trust import fleet_secrets, proofs
+from tenantry.trust.challenges import Challenges
+from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.access.hops import Hops
 from tests.support.waiting import until
 

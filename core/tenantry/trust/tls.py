@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenantry.certificates import Contexts, Files, read, signature
 from tenantry.errors import InvalidSetting
+from tenantry.trust.certificates import Contexts, Files, read, signature
 
 if TYPE_CHECKING:  # a plain install has no library of settings
     from tenantry.processes.logs import OnChange

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from tenantry import proofs
-from tenantry.fleet_secrets import FleetSecrets
 from tenantry.registry import Server
-from tenantry.tls import Tls
+from tenantry.trust import proofs
+from tenantry.trust.fleet_secrets import FleetSecrets
+from tenantry.trust.tls import Tls
 
 log = structlog.get_logger(__name__)
 
