@@ -21,9 +21,9 @@ from tenantry.registry import (
     open_engine,
     schema,
 )
-from tenantry.registry.browsing import Filter, Place, _places
 from tenantry.registry.engine import _alembic_config, reading, writing
 from tenantry.registry.faults import Fault
+from tenantry.registry.views.browsing import Filter, Place, _places
 
 _STATES = {"Ready": State.READY, "Loading": State.RECONCILING, "ArtifactInvalid": State.STALLED}
 

@@ -16,11 +16,11 @@ from tenantry.registry import (
     ServerRegistry,
     ServerReport,
     Writes,
-    operating,
     schema,
 )
 from tenantry.registry.engine import reading, writing
 from tenantry.registry.history import KEPT_REVISIONS
+from tenantry.registry.views import operating
 from tests.support.databases.backup import Backup
 from tests.support.databases.postgres import PostgresServer
 from tests.support.tenants.shards import held
@@ -267,7 +267,8 @@ def test_a_database_clock_that_jumps_ends_no_lease_and_keeps_none(
 def _move_clock(monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
     """Let the database's clock jump, as far as this process sees it."""
     from tenantry.registry import engine as engines  # noqa: PLC0415 - to patch what others imported
-    from tenantry.registry import serving, sql  # noqa: PLC0415
+    from tenantry.registry import sql  # noqa: PLC0415
+    from tenantry.registry.views import serving  # noqa: PLC0415
 
     real = engines.now_s
     for module in (serving, sql, operating):

@@ -12,12 +12,9 @@ from tenantry.lazy_names import lazily
 if TYPE_CHECKING:
     from tenantry.registry.access.bindings import BindingBook
     from tenantry.registry.access.keys import ApiKey, KeyBook, Scope
-    from tenantry.registry.browsing import TenantBrowser
     from tenantry.registry.costs import Cost, CostBook
     from tenantry.registry.engine import is_migrated, migrate, open_engine
     from tenantry.registry.faults import Fault, FaultBook, FaultState
-    from tenantry.registry.operating import OperatorRegistry, Writes
-    from tenantry.registry.reading import RegistryReader
     from tenantry.registry.rows import (
         Assignment,
         Changes,
@@ -29,7 +26,10 @@ if TYPE_CHECKING:
         ServerReport,
         StrikeReport,
     )
-    from tenantry.registry.serving import ServerRegistry
+    from tenantry.registry.views.browsing import TenantBrowser
+    from tenantry.registry.views.operating import OperatorRegistry, Writes
+    from tenantry.registry.views.reading import RegistryReader
+    from tenantry.registry.views.serving import ServerRegistry
 
 __all__ = [
     "ApiKey",
@@ -75,15 +75,15 @@ _HOMES = {
     "KeyBook": "tenantry.registry.access.keys",
     "LoadReport": "tenantry.registry.rows",
     "LoadState": "tenantry.registry.rows",
-    "OperatorRegistry": "tenantry.registry.operating",
-    "RegistryReader": "tenantry.registry.reading",
+    "OperatorRegistry": "tenantry.registry.views.operating",
+    "RegistryReader": "tenantry.registry.views.reading",
     "Scope": "tenantry.registry.access.keys",
     "Server": "tenantry.registry.rows",
-    "ServerRegistry": "tenantry.registry.serving",
+    "ServerRegistry": "tenantry.registry.views.serving",
     "ServerReport": "tenantry.registry.rows",
     "StrikeReport": "tenantry.registry.rows",
-    "TenantBrowser": "tenantry.registry.browsing",
-    "Writes": "tenantry.registry.operating",
+    "TenantBrowser": "tenantry.registry.views.browsing",
+    "Writes": "tenantry.registry.views.operating",
     "is_migrated": "tenantry.registry.engine",
     "migrate": "tenantry.registry.engine",
     "open_engine": "tenantry.registry.engine",

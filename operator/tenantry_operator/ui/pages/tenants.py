@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tenantry import ModelId
 from tenantry.manifest.status import READY
 from tenantry.registry import Claim
-from tenantry.registry.browsing import Filter, Page, Place
+from tenantry.registry.views.browsing import Filter, Page, Place
 from tenantry_operator.ui.messages import Request, address
 from tenantry_operator.ui.pages import words
 from tenantry_operator.ui.sight import Sight

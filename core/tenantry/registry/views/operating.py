@@ -17,10 +17,10 @@ from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.following.leases import LeaseObserver
 from tenantry.registry.following.polling import Poll
 from tenantry.registry.following.wakeups import Channel, listen, ring
-from tenantry.registry.reading import RegistryReader, chunks
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, Server
 from tenantry.registry.sql import report_from, servers_on, shard_map, upsert, values_of
-from tenantry.registry.term import Term
+from tenantry.registry.views.reading import RegistryReader, chunks
+from tenantry.registry.views.term import Term
 
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
 _LEADER = "SELECT epoch, token, mark FROM leader"
