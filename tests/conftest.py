@@ -10,9 +10,10 @@ import pytest
 
 from tenantry_server.workers import fork_server
 from tenantry_server.workers.forking import environment
-from tests.support.kubernetes import home, modern_assets
+from tests.support.kubernetes import home
+from tests.support.kubernetes.binaries import modern_assets
+from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import provide
 
 _FORKING = ("e2e", "integration")  # tests that start servers
 _HERE = Path(__file__).parent

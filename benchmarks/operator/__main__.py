@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from tests.support.databases import postgres
+from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import provide
 from tests.support.kubernetes.home import Home, install_crd
 
 from benchmarks.operator import latency, throughput

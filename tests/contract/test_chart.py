@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.support.kubernetes import helm
-from tests.support.kubernetes.chart_values import CASES
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.helm import CHART, CRDS_CHART, SIDECAR_CHART, HelmRefused
-from tests.support.kubernetes.home import CRDS as CRD_OBJECTS
-from tests.support.kubernetes.manifests import (
+from tests.support.kubernetes.deploying import helm
+from tests.support.kubernetes.deploying.chart_values import CASES
+from tests.support.kubernetes.deploying.helm import CHART, CRDS_CHART, SIDECAR_CHART, HelmRefused
+from tests.support.kubernetes.deploying.manifests import (
     BASE,
     MANIFESTS,
     NAMESPACE,
@@ -34,6 +33,7 @@ from tests.support.kubernetes.manifests import (
     title,
     workloads,
 )
+from tests.support.kubernetes.home import CRDS as CRD_OBJECTS
 from tests.support.waiting import until
 
 # What takes the place of each component of manifests/.

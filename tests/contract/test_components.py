@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.manifests import (
+from tests.support.kubernetes.deploying.manifests import (
     BASE,
     CRDS,
     KIND,

@@ -12,9 +12,9 @@ import yaml
 from tenantry.settings import CommonSettings
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.settings import ServerSettings
-from tests.support.kubernetes import chart_values, helm, pod_security
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.manifests import (
+from tests.support.kubernetes.deploying import chart_values, helm, pod_security
+from tests.support.kubernetes.deploying.manifests import (
     BASE,
     KIND,
     NAMESPACE,

@@ -8,9 +8,17 @@ import yaml
 
 from tenantry.manifest import status
 from tenantry.manifest.status import State, Status
-from tests.support.kubernetes import helm
+from tests.support.kubernetes.deploying import helm
+from tests.support.kubernetes.deploying.manifests import (
+    BASE,
+    NAMESPACE,
+    ROOT,
+    Document,
+    of_kind,
+    rendered,
+    the,
+)
 from tests.support.kubernetes.gitops import GITOPS, health
-from tests.support.kubernetes.manifests import BASE, NAMESPACE, ROOT, Document, of_kind, rendered, the
 
 
 def _live(said: Status | None, *, generation: int = 1) -> dict[str, Any]:

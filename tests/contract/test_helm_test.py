@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.kubernetes import helm
-from tests.support.kubernetes.chart_values import CASES
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.helm import CHART, HelmRefused
-from tests.support.kubernetes.kubelet import Kubelet, with_this_python
-from tests.support.kubernetes.manifests import Document, of_kind, the
+from tests.support.kubernetes.deploying import helm
+from tests.support.kubernetes.deploying.chart_values import CASES
+from tests.support.kubernetes.deploying.helm import CHART, HelmRefused
+from tests.support.kubernetes.deploying.kubelet import Kubelet, with_this_python
+from tests.support.kubernetes.deploying.manifests import Document, of_kind, the
 from tests.support.network.certificates import Authority
 
 HOST = "127.0.0.1"

@@ -13,7 +13,14 @@ import pytest
 import yaml
 
 from tests.support import environments
-from tests.support.kubernetes.manifests import BASE, ROOT, container_of, pod_of, rendered, workloads
+from tests.support.kubernetes.deploying.manifests import (
+    BASE,
+    ROOT,
+    container_of,
+    pod_of,
+    rendered,
+    workloads,
+)
 
 RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 DIGEST = f"sha256:{'ab' * 32}"

@@ -13,10 +13,10 @@ from kubernetes.client import V1Container
 
 from tenantry_server.roles import Role, is_loopback
 from tenantry_server.settings import ServerSettings
-from tests.support.kubernetes import helm, pod_security
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.helm import SIDECAR_CHART, HelmRefused
-from tests.support.kubernetes.manifests import (
+from tests.support.kubernetes.deploying import helm, pod_security
+from tests.support.kubernetes.deploying.helm import SIDECAR_CHART, HelmRefused
+from tests.support.kubernetes.deploying.manifests import (
     MANIFESTS,
     PRODUCTION,
     ROOT,

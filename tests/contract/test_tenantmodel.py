@@ -16,7 +16,7 @@ from tenantry.errors import InvalidManifest
 from tenantry.manifest.spec import API_GROUP, API_VERSION, KIND, TenantModel
 from tests.contract.tenantmodel_cases import ACCEPTED, REFUSED, document
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.manifests import CRDS, composed, dry_run, rendered
+from tests.support.kubernetes.deploying.manifests import CRDS, composed, dry_run, rendered
 from tests.support.waiting import until
 
 CRD = Path(__file__).parents[2] / "crds" / "tenantmodel.yaml"

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.databases.postgres import PostgresServer
-from tests.support.kubernetes import helm, manifests
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.deployed import SERVER, Deployed
+from tests.support.kubernetes.deploying import helm, manifests
+from tests.support.kubernetes.deploying.deployed import SERVER, Deployed
+from tests.support.kubernetes.deploying.manifests import BASE, of_kind
 from tests.support.kubernetes.home import install_crd
-from tests.support.kubernetes.manifests import BASE, of_kind
 from tests.support.processes.up import ask
 from tests.support.waiting import until
 

@@ -17,8 +17,8 @@ from sqlalchemy import text
 from tenantry import TenantModel
 from tenantry.registry import open_engine
 from tests.support.databases import postgres, postgres_outage
+from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import provide
 from tests.support.kubernetes.home import CRDS, TENANT_MODELS, install_crd
 from tests.support.kubernetes.site import Site
 from tests.support.network import loopback_http, valve

@@ -17,8 +17,8 @@ from tenantry import TenantModel
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.registry.sql import servers_in
 from tests.support.databases.postgres import PostgresServer
+from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import provide
 from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
 from tests.support.load.readers import Promises, Readers
 from tests.support.network import loopback_http, ports

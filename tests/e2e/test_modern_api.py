@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from tenantry_cli.plugin.commands import cli
 from tenantry_server.publishing import to_yaml
 from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.kubernetes.deploying.manifests import BASE, composed, create, of_kind, rendered
+from tests.support.kubernetes.deploying.manifests import CRDS as CRD_FOLDER
 from tests.support.kubernetes.home import CRD, CRDS, Home, install_crd
 from tests.support.kubernetes.kubectl import Kubectl
-from tests.support.kubernetes.manifests import BASE, composed, create, of_kind, rendered
-from tests.support.kubernetes.manifests import CRDS as CRD_FOLDER
 from tests.support.waiting import until
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from tenantry_server.access.tokens import TokenRules, Tokens
 from tests.support.databases.postgres import PostgresServer
-from tests.support.kubernetes import manifests
+from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.deployed import OPERATOR, SERVER, Deployed, token
-from tests.support.kubernetes.envtest_assets import provide
+from tests.support.kubernetes.deploying import manifests
+from tests.support.kubernetes.deploying.deployed import OPERATOR, SERVER, Deployed, token
+from tests.support.kubernetes.deploying.manifests import NAMESPACE, Document, container_of
 from tests.support.kubernetes.home import TENANT_MODELS, install_crd
-from tests.support.kubernetes.manifests import NAMESPACE, Document, container_of
 from tests.support.processes.up import ask
 from tests.support.waiting import until
 

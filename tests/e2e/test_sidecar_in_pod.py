@@ -18,7 +18,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
-from tests.support.kubernetes.manifests import (
+from tests.support.kubernetes.deploying.manifests import (
     MANIFESTS,
     ROOT,
     Document,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.support.kubernetes.manifests import MANIFESTS, ROOT
+from tests.support.kubernetes.deploying.manifests import MANIFESTS, ROOT
 from tests.support.monitoring import promtool
 from tests.support.monitoring.series import Series, grouped_by, named_in, wrong_in
 

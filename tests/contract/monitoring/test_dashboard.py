@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tools import dashboard
 
-from tests.support.kubernetes.manifests import BASE, MANIFESTS, ROOT, composed, the
+from tests.support.kubernetes.deploying.manifests import BASE, MANIFESTS, ROOT, composed, the
 from tests.support.monitoring import promtool
 from tests.support.monitoring.series import Series, named_in, wrong_in
 

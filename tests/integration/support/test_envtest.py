@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
+from tests.support.kubernetes.binaries.envtest_assets import provide, server_version
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import provide, server_version
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 SERVICE_ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"

@@ -14,9 +14,9 @@ from pathlib import Path
 if not __package__:  # run as a file: then Python looks in this folder, not in the checkout
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.support.kubernetes import modern_assets
+from tests.support.kubernetes.binaries import modern_assets
+from tests.support.kubernetes.binaries.envtest_assets import AssetsUnavailable, provide, server_version
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_assets import AssetsUnavailable, provide, server_version
 from tests.support.processes.child_process import ChildFailed
 
 __all__ = ["AssetsUnavailable", "ChildFailed", "ControlPlane", "main", "provide"]

@@ -6,7 +6,7 @@ from typing import Any
 import lupa.lua51
 import yaml
 
-from tests.support.kubernetes.manifests import ROOT
+from tests.support.kubernetes.deploying.manifests import ROOT
 
 GITOPS = ROOT / "examples" / "gitops"
 

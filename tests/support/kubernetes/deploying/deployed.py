@@ -10,10 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes import manifests
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
+from tests.support.kubernetes.deploying import manifests
+from tests.support.kubernetes.deploying.manifests import (
+    NAMESPACE,
+    Document,
+    container_of,
+    environment,
+    of_kind,
+    the,
+)
 from tests.support.kubernetes.home import Home
-from tests.support.kubernetes.manifests import NAMESPACE, Document, container_of, environment, of_kind, the
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 

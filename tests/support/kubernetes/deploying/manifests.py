@@ -18,7 +18,7 @@ import yaml
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.kubectl import provide
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MANIFESTS = ROOT / "manifests"
 BASE, KIND, PRODUCTION = (MANIFESTS / folder for folder in ("base", "overlays/kind", "overlays/production"))
 CRDS = ROOT / "crds"

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.support import environments
-from tests.support.kubernetes.manifests import NAMESPACE, ROOT, Document
+from tests.support.kubernetes.deploying.manifests import NAMESPACE, ROOT, Document
 
 CHART, CRDS_CHART, SIDECAR_CHART = (
     ROOT / "charts" / name for name in ("tenantry", "tenantry-crds", "tenantry-sidecar")

@@ -12,7 +12,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.support.kubernetes.envtest_build import KEYRING, BuildFailed, Steps, debian_mirrors, private_apt
+from tests.support.kubernetes.binaries.envtest_build import (
+    KEYRING,
+    BuildFailed,
+    Steps,
+    debian_mirrors,
+    private_apt,
+)
 
 PACKAGE = "golang-k8s-apiextensions-apiserver-dev"
 # The second is what the first needs and, in the packaging of some versions, does not name.

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.kubernetes import envtest_build
+from tests.support.kubernetes.binaries import envtest_build
 
 BINARIES = ("etcd", "kube-apiserver")
 OFFICIAL_VERSION = "v1.34.0"

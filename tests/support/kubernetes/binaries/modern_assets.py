@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.support.kubernetes import envtest_assets, modern_build
+from tests.support.kubernetes.binaries import envtest_assets, modern_build
+from tests.support.kubernetes.binaries.envtest_build import BuildFailed
 from tests.support.kubernetes.control_plane import ControlPlane
-from tests.support.kubernetes.envtest_build import BuildFailed
 from tests.support.kubernetes.modern_plane import ModernPlane
 
 MODERN = (1, 30)  # CEL and selectable fields

@@ -1,0 +1,1 @@
+"""How Tenantry is installed on Kubernetes: manifests and charts rendered, checked, and run by the tests."""
