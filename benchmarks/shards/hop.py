@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvloop
 from tests.support.databases import tcp_postgres
-from tests.support.network.http_client import Connections
+from tests.support.network.clients.http_client import Connections
 from tests.support.processes.fleet import Fleet
 from tests.support.tenants import lines
 from tests.support.tenants.census import Census

@@ -21,7 +21,8 @@ from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import CRDS, TENANT_MODELS, install_crd
 from tests.support.kubernetes.site import Site
-from tests.support.network import loopback_http, valve
+from tests.support.network import valve
+from tests.support.network.clients import loopback_http
 from tests.support.waiting import until
 
 

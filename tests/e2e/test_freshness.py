@@ -21,7 +21,8 @@ from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
 from tests.support.load.readers import Promises, Readers
-from tests.support.network import loopback_http, ports
+from tests.support.network import ports
+from tests.support.network.clients import loopback_http
 from tests.support.waiting import until
 
 SERVERS = ("server-0", "server-1", "server-2")

@@ -15,7 +15,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tenantry_server import publish
-from tests.support.network.browser import BrowserMissing, Tab, browsing
+from tests.support.network.clients.browser import BrowserMissing, Tab, browsing
 from tests.support.processes import up as ups
 from tests.support.processes.up import Up
 from tests.support.waiting import until

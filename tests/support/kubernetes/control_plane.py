@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.network import loopback_http, ports
+from tests.support.network import ports
+from tests.support.network.clients import loopback_http
 from tests.support.processes.child_process import Child, PortTaken
 
 HOST = "127.0.0.1"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tests.support.network.http_client import Connections, Lost, Refused, Silent
+from tests.support.network.clients.http_client import Connections, Lost, Refused, Silent
 
 _EVERY_S = 0.1  # a kubelet takes seconds; tests have less time
 _PATIENCE_S = 1.0  # a kubelet's own default

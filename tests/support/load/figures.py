@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from tests.support.network.http_client import Reply
+from tests.support.network.clients.http_client import Reply
 from tests.support.tenants import lines
 
 _EXAMPLES = 5

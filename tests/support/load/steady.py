@@ -18,7 +18,7 @@ import uvloop
 
 from tests.support.load.balancer import Balancer
 from tests.support.load.figures import Answer, Figures
-from tests.support.network.http_client import Connections, Lost, Refused, Silent
+from tests.support.network.clients.http_client import Connections, Lost, Refused, Silent
 from tests.support.tenants import lines
 from tests.support.waiting import PATIENCE_S, until
 

@@ -12,8 +12,8 @@ import pytest
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.http2 import frames
 from tenantry_server.grpc_v2.http2.frames import Code, frame
+from tests.support.network.clients.http2_client import CALL, RawClient, connected
 from tests.support.network.grpc_port import SUM, Stub, infer, served
-from tests.support.network.http2_client import CALL, RawClient, connected
 from tests.support.tenants.application import BODY_BYTES, GatedModel
 from tests.support.waiting import PATIENCE_S, until_soon
 
