@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 
 from tests.support.processes import cluster
-from tests.support.tenants import attackers
+from tests.support.tenants.hostile import attackers
 
 from benchmarks.trust.options import Options, met
 

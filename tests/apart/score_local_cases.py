@@ -16,7 +16,7 @@ from tenantry.registry import Assignment, Writes, migrate, open_engine
 from tenantry.scoring import close, score_batch
 from tenantry_server import publish
 from tests.support.processes.up import tenantry
-from tests.support.tenants.hostile import EndsOnLoad
+from tests.support.tenants.hostile.models import EndsOnLoad
 from tests.support.tenants.manifest_folder import manifest
 from tests.support.tenants.operator_side import leading
 

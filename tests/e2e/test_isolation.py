@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes import up as ups
 from tests.support.processes.up import ask
-from tests.support.tenants import site as sites
-from tests.support.tenants.site import FRAME, ROW, Site
+from tests.support.tenants.hostile import site as sites
+from tests.support.tenants.hostile.site import FRAME, ROW, Site
 from tests.support.waiting import PATIENCE_S, until
 
 MIB = 1 << 20

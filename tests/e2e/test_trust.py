@@ -37,7 +37,7 @@ from tenantry.registry.access.granting import grant
 from tests.support.databases.postgres import PostgresServer
 from tests.support.processes.fleet import Fleet
 from tests.support.processes.up import ask
-from tests.support.tenants.hostile import EndsOnLoad, Quotes
+from tests.support.tenants.hostile.models import EndsOnLoad, Quotes
 from tests.support.waiting import until
 
 MARK = "marked-secret"

@@ -27,9 +27,9 @@ from sklearn.preprocessing import StandardScaler
 
 from tenantry_server.workers.child import sandbox
 from tests.support.processes.up import ask
-from tests.support.tenants import site as sites
-from tests.support.tenants.chaos import Chaos
-from tests.support.tenants.hostile import (
+from tests.support.tenants.hostile import site as sites
+from tests.support.tenants.hostile.chaos import Chaos
+from tests.support.tenants.hostile.models import (
     EndsOnLoad,
     HeldUp,
     Leaks,
@@ -39,7 +39,7 @@ from tests.support.tenants.hostile import (
     Reconfigures,
     Waits,
 )
-from tests.support.tenants.site import FRAME, Site
+from tests.support.tenants.hostile.site import FRAME, Site
 from tests.support.waiting import until
 
 PREDICT_S = 3.0

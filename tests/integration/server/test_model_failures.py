@@ -18,7 +18,7 @@ from tenantry_server import (
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.support.tenants.application import Client
-from tests.support.tenants.hostile import Quotes
+from tests.support.tenants.hostile.models import Quotes
 from tests.support.tenants.registered import CACHE_BYTES, Tenants
 
 ROW = 3.1415926

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 
 from tests.support.processes import cluster
-from tests.support.tenants import attackers
+from tests.support.tenants.hostile import attackers
 
 REQUESTS = int(os.environ.get("TENANTRY_ATTACK_REQUESTS", "6000"))
 USERS = int(os.environ.get("TENANTRY_ATTACK_USERS", "40"))

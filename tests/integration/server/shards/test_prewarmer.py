@@ -22,7 +22,7 @@ from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.launching import TENANTRY
 from tests.support.processes.up import Reply, ask
-from tests.support.tenants.hostile import HeldUp
+from tests.support.tenants.hostile.models import HeldUp
 from tests.support.tenants.operator_side import leading
 from tests.support.tenants.shards import held
 from tests.support.waiting import until

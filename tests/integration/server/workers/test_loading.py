@@ -18,7 +18,7 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tests.support.tenants.hostile import Misbehaves
+from tests.support.tenants.hostile.models import Misbehaves
 
 _MANY = 16
 _ROWS, _TARGETS = np.arange(6.0).reshape(3, 2), [1.0, 2.0, 4.0]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from tests.support.tenants.hostile import EndsOnLoad, HeldUp, Leaks, Misbehaves
-from tests.support.tenants.site import Site
+from tests.support.tenants.hostile.models import EndsOnLoad, HeldUp, Leaks, Misbehaves
+from tests.support.tenants.hostile.site import Site
 
 USERS = tuple(f"chaos-{number}" for number in range(6))
 LEAKING = "chaos-leaks"
