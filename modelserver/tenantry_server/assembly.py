@@ -130,8 +130,8 @@ def assemble(
 
     warmth = _warmth(settings, registry, table, models, plane, view, warm_list_of)
     prewarmer = warmth.prewarmer
-    faults = Faults(FaultBook(engine), table, models, plane.load, server_id=settings.server_id)
-    plane.report_loads(faults.load_ended)
+    faults = Faults(FaultBook(engine), table, models, plane.models.load, server_id=settings.server_id)
+    plane.models.report_loads(faults.load_ended)
     if loads is not None:
         loads.skewed = faults.skewed
 
@@ -200,7 +200,7 @@ def assemble(
     if secrets is not None:
         app.add_routes(follow_routes.routes(feed, secrets))
     strikes = None if workers is None else StrikeExchange(registry, workers.strikes)
-    candidates = CandidateLoader(plane.load, settings.server_id, follower.wake, plane.check_size)
+    candidates = CandidateLoader(plane.models.load, settings.server_id, follower.wake, plane.check_size)
     trust.changed = trust_changes.when_changed(
         table, models, candidates, faults, signed_only=settings.signed_only
     )
@@ -263,7 +263,7 @@ def _warmth(
     warm_list = warm_list_of(hot)
     prewarmer = Prewarmer(
         table,
-        Warmer(table, models, plane.load, warm_list.in_memory_elsewhere),
+        Warmer(table, models, plane.models.load, warm_list.in_memory_elsewhere),
         hot=hot.recall,
         warm=warm_list.users_of,
         keeps=view.keeps,

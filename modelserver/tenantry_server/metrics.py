@@ -77,8 +77,8 @@ class ServerMetrics:
     def show_plane(self, plane: DataPlane) -> None:
         """Show what a data plane knows of itself."""
         self.show(
-            Reading("hung_loads", "Loads that take longer than they may.", lambda: plane.hung[0]),
-            Reading("hung_predictions", "The same of predictions.", lambda: plane.hung[1]),
+            Reading("hung_loads", "Loads that take longer than they may.", lambda: plane.models.hung),
+            Reading("hung_predictions", "The same of predictions.", lambda: plane.hung),
             Reading("busy_ratio", "Busy share of this server's core, 0 to 1.", lambda: plane.meter.load),
         )
         for limit in plane.quotas.refused:

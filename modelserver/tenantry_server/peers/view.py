@@ -66,7 +66,7 @@ class FleetView:
     def pace(self, user_id: str) -> Pace | None:
         """As `choice.View`."""
         try:
-            return self._plane.pace(user_id)
+            return self._plane.models.pace(user_id)
         except TenantryError:
             return None  # nobody has a model for this user, and no other server knows more
 

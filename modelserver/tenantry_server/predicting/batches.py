@@ -133,7 +133,7 @@ class Batches:
             for user_id, rows in following:
                 began_s = time.monotonic()
                 try:
-                    await self._plane.model_id_of(user_id)
+                    await self._plane.models.model_id_of(user_id)
                     with self._plane.quotas.entered(user_id, rows=len(rows)):
                         for some in batch.calls(rows):
                             await self._ask(batch, user_id, some, answers, ends_s)

@@ -45,7 +45,7 @@ async def predict(
         TenantryError: as `Service.predict` says.
     """
     for _ in range(_TRIES):
-        card, model_id = await service.plane.card_of(user_id)
+        card, model_id = await service.plane.models.card_of(user_id)
         if card is None:
             raise CardNotFound(user_id)
         methods = ModelId.parse(model_id).methods

@@ -131,7 +131,7 @@ class FastPath:
         form, user_id, _ = target
         about = self._json
         try:
-            found = self._plane.find_quick(user_id)
+            found = self._plane.models.find_quick(user_id)
             if found is None:
                 return None
             if form == _V2:
@@ -154,7 +154,7 @@ class FastPath:
         """Return the refusal that the application would give by the user's rate; None: ask on."""
         user_id, quotas = target.user_id, self._plane.quotas
         try:
-            if not self._plane.knows(user_id):
+            if not self._plane.models.knows(user_id):
                 return None
             share = quotas.share(user_id)
             if share is None and self._forwarder is not None:

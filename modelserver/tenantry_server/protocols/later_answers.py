@@ -68,7 +68,7 @@ class LaterAnswers:
                     self._passed_on(forwarder, route, target, block, body, began_s), target, began_s
                 )
         try:
-            if not self._plane.is_in_worker(user_id):
+            if not self._plane.models.is_in_worker(user_id):
                 return None
             asked: Any = (
                 infer_request.parse(body, block.json_length) if target.form == Form.V2 else parse(body)

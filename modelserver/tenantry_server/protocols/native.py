@@ -29,7 +29,7 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def card(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
-        found, model_id = await service.plane.card_of(user_id)
+        found, model_id = await service.plane.models.card_of(user_id)
         if found is None:
             raise CardNotFound(user_id)
         return answer(found.to_json(), model_id)

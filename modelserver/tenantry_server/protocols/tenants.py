@@ -84,7 +84,7 @@ def count(plane: DataPlane, request: web.Request, status: int, seconds: float) -
 def _is_declared(plane: DataPlane, user_id: str) -> bool:
     """Return whether a TenantModel has this user, as far as that is known without asking SQL."""
     try:
-        return plane.knows(user_id)
+        return plane.models.knows(user_id)
     except ModelNotReady:
         return True
     except TenantryError:

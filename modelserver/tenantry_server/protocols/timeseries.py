@@ -42,7 +42,7 @@ def routes(service: Service) -> list[web.RouteDef]:
         return answer(orjson.dumps(_response(document["model"], content)), model_id)
 
     async def models(_request: web.Request) -> web.Response:
-        return answer(orjson.dumps(list(await service.plane.assigned())))
+        return answer(orjson.dumps(list(await service.plane.models.assigned())))
 
     return [web.post(PATH, forecast), web.get(f"{PREFIX}models", models)]
 

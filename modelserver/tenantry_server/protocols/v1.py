@@ -16,12 +16,12 @@ def routes(service: Service) -> list[web.RouteDef]:
         return answer(orjson.dumps({"status": "alive"}))
 
     async def models(_request: web.Request) -> web.Response:
-        assigned = await service.plane.assigned()
+        assigned = await service.plane.models.assigned()
         return answer(orjson.dumps({"models": list(assigned)}))
 
     async def ready(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
-        model_id = await service.plane.model_id_of(user_id)
+        model_id = await service.plane.models.model_id_of(user_id)
         return answer(orjson.dumps({"name": user_id, "ready": True}), model_id)
 
     async def predict(request: web.Request) -> web.Response:

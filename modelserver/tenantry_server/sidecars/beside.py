@@ -68,7 +68,7 @@ class SidecarView(FleetView):
     def pace(self, user_id: str) -> Pace | None:
         """As `choice.View`; why a model is not ready, its servers know."""
         try:
-            return self._answers.pace(user_id)
+            return self._answers.models.pace(user_id)
         except ModelNotReady:
             return Pace.UNKNOWN
         except TenantryError:

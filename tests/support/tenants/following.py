@@ -103,7 +103,7 @@ class Rig(OperatorSide):
         self.follower = RegistryFollower(
             self.registry, self.table, self.models, poll_s=0.005, lease_s=LEASE_S, clock_s=self.clock
         )
-        self.candidates = CandidateLoader(self.plane.load, "server-0", self.follower.wake)
+        self.candidates = CandidateLoader(self.plane.models.load, "server-0", self.follower.wake)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

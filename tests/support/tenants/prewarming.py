@@ -102,7 +102,7 @@ class Rig(OperatorSide):
 
         return Prewarmer(
             self.table,
-            Warmer(self.table, self.models, self.plane.load, elsewhere),
+            Warmer(self.table, self.models, self.plane.models.load, elsewhere),
             hot=self.hot.recall,
             warm=warm,
             keeps=FleetView(self.table, self.peers, self.plane).keeps,

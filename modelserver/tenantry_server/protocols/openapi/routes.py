@@ -22,7 +22,7 @@ def routes(service: Service) -> list[web.RouteDef]:
         user_id = request.query.get("user")
         if user_id is None:
             return answer(_document())
-        card, model_id = await service.plane.card_of(user_id)
+        card, model_id = await service.plane.models.card_of(user_id)
         if card is None:
             raise CardNotFound(user_id)
         return answer(orjson.dumps(of_user.document(user_id, card, model_id)), model_id)

@@ -30,7 +30,7 @@ async def describe(
     Names and datatypes are those of the model's card. Without one, the datatype of the answer is that of
     one row of zeros, where the model only computes, and else FP64.
     """
-    card, _ = await service.plane.card_of(user_id)
+    card, _ = await service.plane.models.card_of(user_id)
     outputs = None if card is None else _answered(card, model_id)
     described: dict[str, Any] = {
         "name": user_id,

@@ -48,7 +48,7 @@ def routes(service: Service) -> list[web.RouteDef]:
     async def metadata(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
         timeout_s = service.timeout_s(request)
-        model, model_id = await service.plane.model_of(user_id, timeout_s=timeout_s)
+        model, model_id = await service.plane.models.model_of(user_id, timeout_s=timeout_s)
         _check_version(request, model_id)
         timeout_s = service.timeout_s(request)
         described = await model_metadata.describe(service, user_id, model, model_id, timeout_s=timeout_s)
@@ -56,7 +56,7 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def model_ready(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]
-        model_id = await service.plane.model_id_of(user_id)
+        model_id = await service.plane.models.model_id_of(user_id)
         _check_version(request, model_id)
         return answer(orjson.dumps({"name": user_id, "ready": True}), model_id)
 
@@ -95,7 +95,7 @@ def _repository_routes(service: Service) -> list[web.RouteDef]:
         only_ready = (await _document(request)).get("ready", False)
         if not isinstance(only_ready, bool):
             raise InvalidRequest("'ready' must be true or false")
-        assigned = await service.plane.assigned()
+        assigned = await service.plane.models.assigned()
         return answer(await asyncio.to_thread(_index, service.plane, assigned, only_ready))
 
     async def load(request: web.Request) -> web.Response:
@@ -104,13 +104,13 @@ def _repository_routes(service: Service) -> list[web.RouteDef]:
                 "what is loaded is declared by TenantModels; send no 'parameters', and apply a manifest"
             )
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
-        _, model_id = await service.plane.model_of(user_id, timeout_s=timeout_s)
+        _, model_id = await service.plane.models.model_of(user_id, timeout_s=timeout_s)
         return answer(b"", model_id)
 
     async def unload(request: web.Request) -> web.Response:
         await _document(request)
-        model_id = await service.plane.model_id_of(request.match_info["user_id"])
-        service.plane.unload(model_id)
+        model_id = await service.plane.models.model_id_of(request.match_info["user_id"])
+        service.plane.models.unload(model_id)
         return answer(b"", model_id)
 
     return [
@@ -124,7 +124,7 @@ def _index(plane: DataPlane, assigned: Mapping[str, str | None], only_ready: boo
     """Write the index, in a thread: a hundred thousand users take a second."""
     entries = []
     for user_id, model_id in assigned.items():
-        loaded = model_id is not None and plane.is_loaded(model_id)
+        loaded = model_id is not None and plane.models.is_loaded(model_id)
         if only_ready and not loaded:
             continue
         entry = {"name": user_id, "state": "READY" if loaded else "UNAVAILABLE", "reason": ""}

@@ -124,14 +124,14 @@ async def test_load_and_unload_reach_the_holder(three: Cluster, session: aiohttp
     """Also where another server has the model and would answer a prediction with it."""
     for _ in range(200):  # a first call on a busy machine may be measured as a slow one
         await ask(session, three["a"], "/predict/bob", headers={"Tenantry-Hop": "test"})
-        if three["a"].plane.pace("bob") is Pace.QUICK:
+        if three["a"].plane.models.pace("bob") is Pace.QUICK:
             break
     assert (await ask(session, three["a"], "/predict/bob")).server == "a"
     assert (await ask(session, three["a"], "/v2/repository/models/bob/load", b"")).server == "b"
-    assert three["b"].plane.is_loaded("bob")
+    assert three["b"].plane.models.is_loaded("bob")
     await ask(session, three["a"], "/v2/repository/models/bob/unload", b"")
-    assert not three["b"].plane.is_loaded("bob")
-    assert three["a"].plane.is_loaded("bob")
+    assert not three["b"].plane.models.is_loaded("bob")
+    assert three["a"].plane.models.is_loaded("bob")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -233,7 +233,7 @@ class Fresh(RuleBasedStateMachine):
 
     @invariant()
     def what_is_answered_is_in_force(self) -> None:
-        found = self.plane.find_quick("bob")
+        found = self.plane.models.find_quick("bob")
         if found is None:
             return
         assert self.table.lease_held

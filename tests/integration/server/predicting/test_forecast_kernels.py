@@ -86,7 +86,7 @@ async def test_a_kernel_answers_what_it_holds_and_the_original_the_rest(served: 
     assert alone.predictions.tolist() == after.predictions.tolist()
     # All are answers of the one model that is assigned.
     assert {each.model_id for each in (answer, far, long, after)} == {served.ids["ann"]}
-    plane.unload(served.ids["ann"])
+    plane.models.unload(served.ids["ann"])
     assert served.resident("ann") is served.original("ann") is None
 
 
@@ -94,8 +94,8 @@ async def test_a_kernel_answers_without_waiting(served: Served) -> None:
     """Each of many users by itself; one without a kernel here waits, and an error is of one user."""
     plane = served.plane
     for user_id in ("ann", "bob", "plain"):
-        await plane.load(served.ids[user_id])
-    assert plane.pace("ann") is Pace.QUICK  # before anything was measured
+        await plane.models.load(served.ids[user_id])
+    assert plane.models.pace("ann") is Pace.QUICK  # before anything was measured
     whole = plane.predict_now("ann", of_document({"horizon": 28, "quantiles": [0.9]}))
     assert whole is not None
     assert whole.predictions[-1].tolist() == ["2026-12-27", 38.0, 38.9]

@@ -14,6 +14,7 @@ from tenantry_server.access.keyring import KeyRing
 from tenantry_server.app import FAST_PATH
 from tenantry_server.peers import challenge, near_copies, warm_query
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.predicting.user_models import UserModels
 from tenantry_server.protocols import admission
 from tests.support.tenants.application import Client
 from tests.support.tenants.callers import Keys, gate_of, shown
@@ -91,8 +92,10 @@ async def test_who_may_not_ask_does_not_learn_who_exists(
 ) -> None:
     """The same answer, and nothing of a tenant is looked up: that takes the same time for each."""
     looked_up: list[Any] = []
-    for name in ("find_quick", "predict_now", "predict", "model_of", "card_of"):
-        monkeypatch.setattr(DataPlane, name, lambda *given, **_: looked_up.append(given))
+    asked = {DataPlane: ("predict_now", "predict"), UserModels: ("find_quick", "model_of", "card_of")}
+    for owner, names in asked.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, lambda *given, **_: looked_up.append(given))
     answers = set()
     for user_id in ("ridge", "nobody"):
         async with guarded.post(**request_of(path, user_id), headers=shown("goods")) as response:

@@ -31,8 +31,8 @@ async def test_whom_it_answered_last_is_kept_in_that_order(rig: Rig) -> None:
     rig.assign(*(row(name) for name in names), row("bob-too", "bob/1024"))
     rig.read()
     for name in names:
-        await rig.plane.load(f"{name}/1024")
-    await rig.plane.load("nobody's/1")
+        await rig.plane.models.load(f"{name}/1024")
+    await rig.plane.models.load("nobody's/1")
     for name in ("bob", "ann"):
         rig.models.touch(f"{name}/1024")
     rig.hot._begun = True
@@ -124,7 +124,7 @@ async def test_nothing_is_kept_before_it_has_prewarmed_or_while_nothing_was_load
     rig.read()
     begun = asyncio.Event()
     task = asyncio.create_task(rig.hot.run(begun))
-    await rig.plane.load("ann/1024")
+    await rig.plane.models.load("ann/1024")
     await rig.hot.remember()
     assert rig.registry.hot() == {ME: dict.fromkeys(["bob"], 0)}
     begun.set()
@@ -132,7 +132,7 @@ async def test_nothing_is_kept_before_it_has_prewarmed_or_while_nothing_was_load
     rig.models.discard("ann/1024")
     await rig.hot.remember()
     assert rig.registry.hot() == {ME: dict.fromkeys(["bob"], 0)}
-    await rig.plane.load("ann/1024")
+    await rig.plane.models.load("ann/1024")
     await rig.hot.remember()
     assert rig.registry.hot() == {ME: dict.fromkeys(["ann"], 0)}
     task.cancel()
@@ -142,7 +142,7 @@ async def test_it_is_kept_every_now_and_then(rig: Rig) -> None:
     rig.hot = HotUsers(rig.registry, rig.table, rig.models, limit=5, every_s=0.01)
     rig.assign(row("ann"))
     rig.read()
-    await rig.plane.load("ann/1024")
+    await rig.plane.models.load("ann/1024")
     begun = asyncio.Event()
     begun.set()
     task = asyncio.create_task(rig.hot.run(begun))
@@ -155,7 +155,7 @@ async def test_none_are_kept_or_read_where_that_is_not_wanted(rig: Rig) -> None:
     rig.hot = HotUsers(rig.registry, rig.table, rig.models, limit=0, every_s=0.01)
     rig.assign(row("ann"))
     rig.read()
-    await rig.plane.load("ann/1024")
+    await rig.plane.models.load("ann/1024")
     begun = asyncio.Event()
     begun.set()
     await rig.hot.run(begun)

@@ -125,7 +125,7 @@ async def test_a_few_at_a_time(rig: Rig) -> None:
     async with rig.running():
         rig.read()
         await until_soon(lambda: len(rig.source.asked) == 3)
-        await rig.plane.load("ann/1")
+        await rig.plane.models.load("ann/1")
         assert len(rig.source.asked) == 4
         rig.source.gate.set()
         await until_soon(lambda: rig.prewarmer.done)
