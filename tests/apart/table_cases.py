@@ -17,7 +17,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 from sklearn.linear_model import Ridge
 
-from tenantry.client import Client, batches, blocking
+from tenantry.client import Client, batches
+from tenantry.client.transport import Transport
 from tenantry.errors import ModelNotAssigned
 from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
 from tenantry_server.access.gate import Gate
@@ -214,13 +215,13 @@ async def test_a_server_answers_tables_with_tables(url: str) -> None:
 async def test_the_client_sends_and_reads_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame goes as Arrow, with categories and missing values, and rows are numbered as the caller's."""
     sent: list[str] = []
-    whole = blocking.Client._sent
+    whole = Transport.exchange
 
     def seen(self: Any, connection: Any, attempt: Any, question: Any) -> Any:
         sent.append(question.headers.get("Content-Type", "json"))
         return whole(self, connection, attempt, question)
 
-    monkeypatch.setattr(blocking.Client, "_sent", seen)
+    monkeypatch.setattr(Transport, "exchange", seen)
     monkeypatch.setattr(batches, "_ROWS", 3)
     frame = pd.DataFrame(ROWS).assign(user_id=lambda rows: rows["user_id"].astype("category"))
 

@@ -8,17 +8,15 @@ from contextlib import suppress
 from functools import partial
 from http.client import HTTPException
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from tenantry.client import answers, questions
 from tenantry.client.answers import Forecast, Predictions, Reply
 from tenantry.client.batches import Batch, BatchPredictions, Part
-from tenantry.client.call import CONNECT_S, Attempt, Call
-from tenantry.client.connections import Connection, PlainConnection, SecureConnection, body_of, is_open
+from tenantry.client.call import Call
 from tenantry.client.errors import ClientError
 from tenantry.client.fleet import MAP_S, Fleet
-from tenantry.client.pool import IdlePool
 from tenantry.client.questions import Question
+from tenantry.client.transport import Transport
 from tenantry.trust import tls
 
 _SIDE_BY_SIDE = 8  # requests of one call
@@ -62,10 +60,9 @@ class Client:
     ) -> None:
         given = [servers] if isinstance(servers, str) else servers
         self._fleet = Fleet(given, direct=direct)
-        self._tls = tls.trusting(ca)
         self._timeout_s = timeout_s
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
-        self._idle: IdlePool[Connection] = IdlePool()
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        self._transport = Transport(tls.trusting(ca), sent)
 
     def predict(
         self,
@@ -183,8 +180,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that are kept; a later call opens new ones."""
-        for connection in self._idle.drain():
-            connection.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -205,12 +201,12 @@ class Client:
             if attempt.wait_s:
                 time.sleep(attempt.wait_s)
             try:
-                connection = self._connected(attempt)
+                connection = self._transport.connected(attempt)
             except OSError as error:
                 call.not_sent(attempt, error)
                 continue
             try:
-                reply = self._sent(connection, attempt, question)
+                reply = self._transport.exchange(connection, attempt, question)
             except TimeoutError:
                 raise call.timed_out() from None
             except (OSError, HTTPException) as error:
@@ -226,57 +222,3 @@ class Client:
         mapping = Call(asked, self._fleet, timeout_s=min(MAP_S, left_s))
         with suppress(ClientError):
             self._fleet.map_answered(self._answer(mapping, asked))
-
-    def _connected(self, attempt: Attempt) -> Connection:
-        """Return a connection that was open a moment ago, or a new one."""
-        while True:
-            connection = self._idle.get(attempt.url)
-            if connection is None:
-                break
-            if is_open(connection):
-                return connection
-            connection.close()
-        parts = urlsplit(attempt.url)
-        host, wait_s = str(parts.hostname), min(CONNECT_S, attempt.left_s)
-        opened: Connection
-        if parts.scheme == "https":
-            context = self._tls.client()
-            opened = SecureConnection(host, parts.port, timeout=wait_s, context=context)
-        else:
-            opened = PlainConnection(host, parts.port, timeout=wait_s)
-        try:
-            opened.connect()
-        except BaseException:
-            opened.close()
-            raise
-        return opened
-
-    def _sent(self, connection: Connection, attempt: Attempt, question: Question) -> Reply:
-        """Send a request and read its answer; the connection is kept where the server keeps it.
-
-        Raises:
-            OSError, HTTPException: it broke; TimeoutError: the time is over.
-        """
-        ends_s = time.monotonic() + attempt.left_s
-        kept = False
-        try:
-            sock = connection.sock
-            sock.settimeout(attempt.left_s)
-            path = urlsplit(attempt.url).path + question.path
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered: too large
-                connection.request(
-                    question.method, path, question.body, {**self._headers, **attempt.headers}
-                )
-                connection.flush()
-            response = connection.getresponse()
-            with response:
-                body = body_of(response, sock, ends_s)
-            kept = not response.will_close
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return Reply(response.status, headers, body)
-        finally:
-            if kept:
-                for old in self._idle.put(attempt.url, connection):
-                    old.close()
-            else:
-                connection.close()

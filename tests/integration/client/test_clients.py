@@ -78,7 +78,7 @@ class Both:
     def kept(self) -> int:
         """How many idle connections are open."""
         if self.threads:
-            idle = self.client._idle._idle.values()
+            idle = self.client._transport._idle._idle.values()
             return sum(is_open(connection) for kept in idle for _, connection in kept)
         idle = self.client._session.connector._conns.values()
         return sum(connection.is_connected() for kept in idle for connection, _ in kept)
