@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from tenantry_server.grpc_v2.http2 import frames
 from tenantry_server.grpc_v2.http2.frames import Code, Fault
-from tenantry_server.grpc_v2.http2.header_blocks import MOST_BYTES, HeaderBlocks, Parts
+from tenantry_server.grpc_v2.http2.header_blocks import MOST_BYTES, HeaderBlocks
 from tenantry_server.grpc_v2.http2.patience import Patience
+from tenantry_server.grpc_v2.http2.reading import FrameReader
 from tenantry_server.grpc_v2.http2.sending import Sending
 from tenantry_server.grpc_v2.http2.stream import Stream
 
@@ -41,24 +42,20 @@ class Connection(asyncio.Protocol):
         self._every = every
         self._streams: dict[int, Stream] = {}
         self._patience = Patience(self._loop.time)
-        self._prefaced = False
         self._failed = False
-        self._rest = b""  # the part of a frame that has arrived
-        self._parts = Parts()
         self._last = 0  # stream that was opened
         self._opened = 0  # streams, by what arrived last
         self._credit_bytes = _WINDOW_BYTES  # that the other end may send
         self._leaves_s: float | None = None  # when it was told so
         self._born_s = self._seen_s = self._loop.time()
-        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
+        handlers = {
             frames.DATA: self._on_data,
-            frames.HEADERS: self._on_headers,
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
             frames.PING: self._on_ping,
             frames.WINDOW_UPDATE: self._on_credit,
-            frames.CONTINUATION: self._on_continuation,
         }
+        self._reader = FrameReader(self._on_headers, handlers, self._patience)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what this end bears."""
@@ -93,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._opened = 0
         with self.sending.together():
             try:
-                self._read(self._rest + data if self._rest else data)
+                self._reader.read(data)
             except Fault as fault:
                 self._fail(fault)
 
@@ -129,7 +126,7 @@ class Connection(asyncio.Protocol):
     def check(self, now_s: float, timeout_s: float) -> None:
         """Give up what has taken too long: a connection to begin, and a client to read, `timeout_s`."""
         left_s = None if self._leaves_s is None or self._streams else now_s - self._leaves_s
-        mute = not self._prefaced and now_s - self._born_s > timeout_s
+        mute = not self._reader.prefaced and now_s - self._born_s > timeout_s
         if mute or (left_s or 0) > _GONE_S or self.sending.is_stuck(now_s, timeout_s):
             self._transport.abort()
         elif not self._streams and now_s - self._seen_s > _IDLE_S:
@@ -141,51 +138,7 @@ class Connection(asyncio.Protocol):
             else:
                 stream.check(now_s)
 
-    def _read(self, data: bytes) -> None:
-        at, size = 0, len(data)
-        if not self._prefaced:
-            if not data.startswith(frames.PREFACE[:size]):
-                raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC")
-            at = len(frames.PREFACE)
-            self._prefaced = size >= at
-            if not self._prefaced:
-                self._rest = data
-                return
-        head_bytes, unpack, handlers = frames.HEAD.size, frames.HEAD.unpack_from, self._handlers
-        while size - at >= head_bytes:
-            high, low, kind, flags, number = unpack(data, at)
-            length = high << 8 | low
-            if length > frames.MOST_BYTES:
-                raise Fault(Code.FRAME_SIZE_ERROR, "a frame is too large")
-            end = at + head_bytes + length
-            if end > size:
-                break
-            if self._parts.awaited and kind != frames.CONTINUATION:
-                raise Fault(Code.PROTOCOL_ERROR, "headers are interrupted")
-            handler = handlers.get(kind)
-            if handler is not None:
-                handler(flags, number & frames.MOST_WINDOW_BYTES, data[at + head_bytes : end])
-            elif kind == frames.PUSH_PROMISE:
-                raise Fault(Code.PROTOCOL_ERROR, "clients promise nothing")
-            else:
-                self._patience.tried()
-            at = end
-        self._rest = data[at:]
-
-    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
-        if flags & (frames.PADDED | frames.WITH_PRIORITY):
-            payload = frames.content(frames.HEADERS, flags, payload)
-        if flags & frames.END_HEADERS:
-            self._headers(flags, number, payload)
-        else:
-            self._parts.begin(number, flags, payload)
-
-    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        whole = self._parts.go_on(number, flags, payload)
-        if whole is not None:
-            self._headers(*whole)
-
-    def _headers(self, flags: int, number: int, block: bytes) -> None:
+    def _on_headers(self, flags: int, number: int, block: bytes) -> None:
         head, excess = self._heads.read(block)
         if excess:
             self._patience.tried(excess)
@@ -288,7 +241,8 @@ class Connection(asyncio.Protocol):
         stream.cancel()
 
     def _fail(self, fault: Fault) -> None:
-        self._failed, self._rest = True, b""
+        self._failed = True
+        self._reader.forget()
         for stream in list(self._streams.values()):
             self._drop(stream)
         self.sending.write(frames.goaway(self._last, fault.code, str(fault)))
