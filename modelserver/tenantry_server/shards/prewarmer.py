@@ -150,7 +150,7 @@ class Prewarmer:
             await self._warmer.warm(due)
             orphans, self._orphans = self._orphans, set()
             if orphans:
-                await self._warmer.warm(self._hot_in(await self._hot(), orphans))
+                await self._warmer.warm(_hot_in(await self._hot(), orphans))
             if self._unprepared:
                 await self._prepare()
 
@@ -209,24 +209,13 @@ class Prewarmer:
         may have owned them; and users that this server answered last, whichever server owns them now.
         """
         mine = self._owned_shards()
-        ranked = self._hot_in(hot, mine)
+        ranked = _hot_in(hot, mine)
         rank = {user_id: place for place, user_id in enumerate(ranked)}
         pinned = sorted(self._pinned_in(mine), key=lambda user_id: rank.get(user_id, len(rank)))
         return list(dict.fromkeys([*pinned, *ranked, *hot.get(self._server_id, ())]))
 
     def _pinned_in(self, shards: Collection[int]) -> list[str]:
         return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
-
-    def _hot_in(self, hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:
-        """Return users of these shards, by their requests at all servers, then by their best place."""
-        requests: Counter[str] = Counter()
-        places: dict[str, int] = {}
-        for users in hot.values():
-            for place, (user_id, count) in enumerate(users.items()):
-                if shard_of(user_id) in shards:
-                    requests[user_id] += count
-                    places[user_id] = min(place, places.get(user_id, place))
-        return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
 
     def _owned_shards(self) -> set[int]:
         """Return the shards that this server owns; before it is given any, those that it will be given."""
@@ -236,3 +225,15 @@ class Prewarmer:
             return mine
         soon = owners({*holders.values(), self._server_id})
         return {shard for shard, server_id in soon.items() if server_id == self._server_id}
+
+
+def _hot_in(hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:
+    """Return users of these shards, by their requests at all servers, then by their best place."""
+    requests: Counter[str] = Counter()
+    places: dict[str, int] = {}
+    for users in hot.values():
+        for place, (user_id, count) in enumerate(users.items()):
+            if shard_of(user_id) in shards:
+                requests[user_id] += count
+                places[user_id] = min(place, places.get(user_id, place))
+    return sorted(places, key=lambda user_id: (-requests[user_id], places[user_id]))
