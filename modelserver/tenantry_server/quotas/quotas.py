@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from tenantry.errors import ModelOverLimit, QuotaExceeded, RowsTooMany
-from tenantry_server.quotas.rate import Rate
+from tenantry_server.quotas.rate import Rates
+from tenantry_server.quotas.told import Told
 
 if TYPE_CHECKING:  # 6 MiB, which a sidecar of a fleet without limits goes without
     from tenantry.manifest.limits import Limits
 
 _FREE = contextlib.nullcontext()  # a context of a generator takes 3 us more, for each call of a worker
-_SWEPT_AT = 10_000  # users, whose rates are looked through for those that asked nothing for a while
-_LONGEST_REFUSAL_S = 60.0  # that another server is believed
 _BUSY_WAIT_S = 1.0  # for a request under way to end: nobody knows when
 
 
@@ -87,9 +86,9 @@ class Quotas:
         self.default_to(defaults)
         self.share = share
         self._clock_s = clock_s
-        self._rates: dict[str, Rate] = {}
+        self._rates = Rates(clock_s)
         self._under_way: dict[str, int] = {}
-        self._told: dict[str, float] = {}  # user id -> until when other servers have nothing left
+        self._told = Told(clock_s)
         self.refused = dict.fromkeys(("requests_per_second", "concurrency", "rows"), 0)
 
     def default_to(self, defaults: "Limits | None") -> None:
@@ -126,7 +125,9 @@ class Quotas:
             self.refused["rows"] += 1
             raise RowsTooMany(user_id, rows, limits.rows)
         if limits.requests_per_second is not None:
-            wait_s = self._rate_of(user_id).take(*self._shared_rate(user_id, limits), now_s=self._clock_s())
+            wait_s = self._rates.of(user_id).take(
+                *self._shared_rate(user_id, limits), now_s=self._clock_s()
+            )
             if wait_s:
                 raise self._too_fast(user_id, limits, wait_s)
 
@@ -151,8 +152,9 @@ class Quotas:
 
     def restore(self, user_id: str, mark: Mark) -> None:
         """Forget what was counted since `mark`, in which nothing else was."""
-        if user_id in self._rates:
-            self._rates[user_id].due_s = mark[0]
+        rate = self._rates.get(user_id)
+        if rate is not None:
+            rate.due_s = mark[0]
         self.refused.update(mark[1])
 
     def check_size(self, user_id: str, size_bytes: int) -> None:
@@ -218,10 +220,7 @@ class Quotas:
 
     def told(self, user_id: str, wait_s: float) -> None:
         """Take note that a server which counts for this user has nothing left for so many seconds."""
-        if len(self._told) >= _SWEPT_AT:
-            now_s = self._clock_s()
-            self._told = {user: until_s for user, until_s in self._told.items() if until_s > now_s}
-        self._told[user_id] = self._clock_s() + min(wait_s, _LONGEST_REFUSAL_S)
+        self._told.put(user_id, wait_s)
 
     def check_told(self, user_id: str) -> None:
         """Refuse what another server would refuse.
@@ -229,14 +228,8 @@ class Quotas:
         Raises:
             QuotaExceeded: it said so, and the time that it named is not over.
         """
-        until_s = self._told.get(user_id)
-        if until_s is None:
-            return
-        wait_s = until_s - self._clock_s()
-        if wait_s <= 0:
-            del self._told[user_id]
-            return
-        limits = self.of(user_id)
+        wait_s = self._told.left_s(user_id)
+        limits = self.of(user_id) if wait_s else None
         if limits is not None and limits.counts_requests:
             raise self._too_fast(user_id, limits, wait_s)
 
@@ -244,15 +237,6 @@ class Quotas:
         self.refused["requests_per_second"] += 1
         per_second, burst = _rate_and_burst(limits)
         return QuotaExceeded(user_id, f"{per_second:g} requests a second, {burst:g} at once", wait_s=wait_s)
-
-    def _rate_of(self, user_id: str) -> Rate:
-        rate = self._rates.get(user_id)
-        if rate is None:
-            if len(self._rates) >= _SWEPT_AT and len(self._rates) % _SWEPT_AT == 0:
-                now_s = self._clock_s()
-                self._rates = {user: each for user, each in self._rates.items() if each.due_s > now_s}
-            rate = self._rates[user_id] = Rate()
-        return rate
 
     def _shared_rate(self, user_id: str, limits: "Limits") -> tuple[float, float]:
         per_second, burst = _rate_and_burst(limits)

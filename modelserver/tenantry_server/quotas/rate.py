@@ -4,7 +4,11 @@ It allows what a token bucket allows, and its whole state is one number: when th
 all came at the exact rate (ITU-T Recommendation I.371, annex A, "virtual scheduling").
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+_ROUNDING_S = 1e-9
+_SWEPT_AT = 10_000  # users, whose rates are looked through for those that asked nothing for a while
 
 
 @dataclass(slots=True)
@@ -44,4 +48,27 @@ class Rate:
         return ahead_s if ahead_s > _ROUNDING_S else 0.0
 
 
-_ROUNDING_S = 1e-9
+class Rates:
+    """The rates of users; one that is not in use any more is forgotten. Used by one thread.
+
+    Args:
+        clock_s: seconds, never going back.
+    """
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._rates: dict[str, Rate] = {}
+
+    def get(self, user_id: str) -> Rate | None:
+        """Return a user's rate; None: nothing was counted lately."""
+        return self._rates.get(user_id)
+
+    def of(self, user_id: str) -> Rate:
+        """Return a user's rate, to count requests."""
+        rate = self._rates.get(user_id)
+        if rate is None:
+            if len(self._rates) >= _SWEPT_AT and len(self._rates) % _SWEPT_AT == 0:
+                now_s = self._clock_s()
+                self._rates = {user: each for user, each in self._rates.items() if each.due_s > now_s}
+            rate = self._rates[user_id] = Rate()
+        return rate

@@ -144,8 +144,8 @@ async def test_the_fast_path_refuses_in_the_applications_words(
         await statuses(three, "/predict/ann", 40)
         for node in three.nodes.values():
             node.quotas._clock_s = lambda: 5.0
-            node.quotas._told.update(ann=10.0)
-        three["b"].quotas._rates["ann"].due_s = 20_000.0
+            node.quotas._told._until_s.update(ann=10.0)
+        three["b"].quotas._rates.of("ann").due_s = 20_000.0
         monkeypatch.setattr(FastPath, "answer", noted)
         for name in "ab":
             async with aiohttp.ClientSession() as session:
