@@ -11,16 +11,17 @@ from itertools import islice
 
 import structlog
 
-from tenantry import ModelId
 from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.processes.logs import OnChange
-from tenantry.registry import LoadReport, OperatorRegistry, Writes
+from tenantry.registry import LoadReport, OperatorRegistry
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve
 from tenantry_operator.control import repair
 from tenantry_operator.control.committing import Committer
 from tenantry_operator.control.deciding import Decider
+from tenantry_operator.control.governing import Governing
 from tenantry_operator.control.inbox import Inbox
+from tenantry_operator.control.locating import Locator
 from tenantry_operator.control.removal import Removal
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
@@ -34,9 +35,7 @@ log = structlog.get_logger(__name__)
 
 _GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
-_RELEASES_EVERY_S = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
-_LOOKUP_WAIT_S = 0.25  # a store that answers soon is waited for: one decision instead of two
 
 
 class Controller:
@@ -76,14 +75,14 @@ class Controller:
         self.submit = self._inbox.put
         self.wake = self._inbox.wake
         self._entries = Entries(registry.claims(), registry.bindings().all(), policies)
-        self._policies = policies
-        self._wanted_policies = policies
+        self._governing = Governing(registry, self._entries, policies)
         for uid in self._entries:
             metrics.moved(None, self._entries[uid].status)
         self._dirty: set[str] = set()  # to be decided about; only a commit takes one out
         self._waits = Waits(settings.retry_first_s, settings.retry_last_s)
         self._fleet = Fleet(registry, settings, metrics, self._entries.bytes_by_shard, is_leaving)
         self._lookups = Lookups(resolve, settings.resolve_threads, timeout_s=settings.resolve_timeout_s)
+        self._locator = Locator(self._entries, self._lookups, metrics)
         self._decider = Decider(self._entries, self._fleet)
         self._committer = Committer(registry, self._entries, self._waits, metrics, observer)
         self._removal = Removal(
@@ -91,7 +90,6 @@ class Controller:
         )
         self._applied: Listing | None = None
         self._resync_at_s = 0.0
-        self._releases_at_s = 0.0
         self._sweep_at_s = time.monotonic() + _SWEEP_EVERY_S
 
     def run(self, stop: threading.Event) -> None:
@@ -151,11 +149,11 @@ class Controller:
         self._dirty |= self._woken(reports)
         if listing is not None and listing is not self._applied:
             self._apply(listing)
-        self._govern_and_release(now_s)
+        self._governing.step(self._dirty, now_s)
         if self._applied is not None:
             self._wake_due(now_s)
             self._committer.drop_unwanted(reports, self._dirty)
-            self._resolve_artifacts()
+            self._locator.step(self._dirty)
             self._reconcile(reports, now_s)
         self._metrics.undecided.set(len(self._dirty) if self.listed else len(self._entries))
         if now_s >= self._sweep_at_s:
@@ -181,24 +179,8 @@ class Controller:
 
     def govern(self, policies: Policies) -> None:
         """Judge every TenantModel by these from the next pass on; may be called from any thread."""
-        self._wanted_policies = policies
+        self._governing.wanted = policies
         self.wake()
-
-    def _govern_and_release(self, now_s: float) -> None:
-        """Apply other policies, and what admins released."""
-        wanted = self._wanted_policies
-        if wanted is not None and wanted != self._policies:
-            self._dirty |= self._entries.govern(wanted)
-            self._policies = wanted
-            log.info("policies", names=wanted.names)
-        if now_s < self._releases_at_s:
-            return
-        self._releases_at_s = now_s + _RELEASES_EVERY_S
-        released = self._registry.bindings().released()
-        if released:
-            self._registry.commit(Writes(released=released))
-            self._dirty |= self._entries.release(released)
-            log.info("users released", users=released[:5], count=len(released))
 
     def _apply(self, listing: Listing) -> None:
         for uid, declared in listing.declared.items():
@@ -236,27 +218,6 @@ class Controller:
             self._dirty |= set(self._entries)
             self._resync_at_s = now_s + self._settings.resync_s
 
-    def _resolve_artifacts(self) -> None:
-        """Ask the artifact stores where that is due, and apply what they have answered."""
-        asked = False
-        for uid in self._dirty:
-            entry = self._entries[uid]
-            # What a policy denies is not even looked up: the answer tells whether an object exists.
-            permitted = entry.denied is None and self._entries.judged(uid)
-            if permitted and entry.lookup_due and entry.source is not None and uid not in self._lookups:
-                self._lookups.ask(uid, entry.source)
-                self._metrics.changes.asked(uid)
-                asked = True
-        for uid, found in self._lookups.take(wait_s=_LOOKUP_WAIT_S if asked else 0.0).items():
-            entry = self._entries[uid]
-            entry.lookup_due = False
-            self._metrics.changes.answered(uid, None if isinstance(found, ModelId) else found.reason)
-            self._dirty.add(uid)
-            if isinstance(found, ModelId) or not isinstance(entry.artifact, ModelId):
-                entry.artifact = entry.placed(found)
-            elif not entry.degraded:  # this was a refresh, so the known version still stands
-                log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
-
     def _reconcile(self, reports: dict[str, LoadReport], now_s: float) -> None:
         for group in _groups([uid for uid in self._dirty if self._decidable(uid)]):
             users = {user for uid in group if (user := self._entries[uid].user_id) is not None}
@@ -273,10 +234,9 @@ class Controller:
 
     def _decidable(self, uid: str) -> bool:
         """Return whether it was declared and judged, and a store has answered about it once."""
-        entry = self._entries[uid]
-        if entry.declared is None or not self._entries.judged(uid):
+        if self._entries[uid].declared is None or not self._entries.judged(uid):
             return False
-        return entry.denied is not None or uid not in self._lookups or isinstance(entry.artifact, ModelId)
+        return self._locator.is_known(uid)
 
 
 def _groups(uids: Collection[str]) -> Iterator[list[str]]:
