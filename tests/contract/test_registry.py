@@ -307,20 +307,20 @@ def test_counts_of_others_are_not_taken_for_those_of_whom_an_older_release_wrote
 
 def test_strikes_are_read_by_all_servers_for_a_while(server: ServerRegistry, engine: Engine) -> None:
     other = ServerRegistry(engine, "other", endpoint="", capacity_bytes=1)
-    assert server.strikes(within_s=600) == []
-    server.report_strikes([StrikeReport("a", "signal SIGSEGV", writer="server-0 1")])
-    other.report_strikes([StrikeReport("b", "NUL \0 and \ud800", 100.0, writer="other 2")])
-    first, second = server.strikes(within_s=600)
+    assert server.strikes.within(600) == []
+    server.strikes.write([StrikeReport("a", "signal SIGSEGV", writer="server-0 1")])
+    other.strikes.write([StrikeReport("b", "NUL \0 and \ud800", 100.0, writer="other 2")])
+    first, second = server.strikes.within(600)
     assert (first.model_id, first.how, first.writer) == ("a", "signal SIGSEGV", "server-0 1")
     assert 0 <= first.age_s < 60
     assert second.model_id == "b"
     assert 99 <= second.age_s < 160
     assert first.number != second.number
-    assert [row.model_id for row in other.strikes(within_s=90)] == ["a"]
+    assert [row.model_id for row in other.strikes.within(90)] == ["a"]
     with engine.begin() as connection:
         connection.execute(update(schema.strikes).values(at=schema.strikes.c.at - 4000))
-    server.report_strikes([StrikeReport("c", "", writer="server-0 1")])
-    assert [row.model_id for row in server.strikes(within_s=10_000)] == ["c"]
+    server.strikes.write([StrikeReport("c", "", writer="server-0 1")])
+    assert [row.model_id for row in server.strikes.within(10_000)] == ["c"]
 
 
 def test_what_was_hot_long_ago_is_forgotten(

@@ -37,6 +37,7 @@ from tenantry.registry import (
 from tenantry.registry.access import granting
 from tenantry.registry.checking import check
 from tenantry.registry.engine import reading, writing
+from tenantry.registry.strikes import StrikeBook
 from tenantry_cli.commands.registry import command
 from tests.support.databases.postgres import PostgresServer
 
@@ -108,8 +109,8 @@ CALLS: dict[str, Callable[[ServerRegistry], Any]] = {
     "status_of": lambda server: server.status_of("ann"),
     "servers": lambda server: server.servers(),
     "report": lambda server: server.report([REPORT]),
-    "report_strikes": lambda server: server.report_strikes([StrikeReport("m1", "it crashed", 0.0)]),
-    "strikes": lambda server: server.strikes(within_s=60.0),
+    "strikes.write": lambda server: server.strikes.write([StrikeReport("m1", "it crashed", 0.0)]),
+    "strikes.within": lambda server: server.strikes.within(60.0),
     "remember_hot": lambda server: server.remember_hot({"ann": 1}),
     "hot": lambda server: server.hot(),
     "renew": lambda server: server.renew(lease_s=10.0, acked_revision=1, report=ServerReport()),
@@ -124,8 +125,12 @@ def test_a_server_may_make_each_of_its_statements(server: ServerRegistry, name: 
 
 
 def test_the_table_above_has_every_call_of_a_server() -> None:
-    public = {name for name, _ in inspect.getmembers(ServerRegistry, inspect.isfunction) if name[0] != "_"}
-    assert public - {"listen"} == CALLS.keys(), "LISTEN needs no right"
+    own, strikes = _public(ServerRegistry), {f"strikes.{name}" for name in _public(StrikeBook)}
+    assert own | strikes == CALLS.keys() | {"listen"}, "LISTEN needs no right"
+
+
+def _public(view: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(view, inspect.isfunction) if name[0] != "_"}
 
 
 def test_a_server_writes_and_removes_faults(server: ServerRegistry, roles: Roles) -> None:

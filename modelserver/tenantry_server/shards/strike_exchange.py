@@ -29,7 +29,7 @@ class StrikeExchange:
     """
 
     def __init__(self, registry: ServerRegistry, strikes: Strikes) -> None:
-        self._registry = registry
+        self._book = registry.strikes
         self._strikes = strikes
         self._writer = f"{registry.server_id} {token_hex(4)}"
         self._known: set[int] = set()  # rows that were counted
@@ -60,11 +60,11 @@ class StrikeExchange:
         ]
         try:
             if reports:
-                await asyncio.to_thread(self._registry.report_strikes, reports)
+                await asyncio.to_thread(self._book.write, reports)
         except RegistryUnavailable:
             self._strikes.put_back(new)
             raise
-        rows = await asyncio.to_thread(self._registry.strikes, within_s=WINDOW_S)
+        rows = await asyncio.to_thread(self._book.within, WINDOW_S)
         for row in rows:
             if row.number not in self._known and row.writer != self._writer:
                 self._strikes.learn(row.model_id, row.how, now_s - row.age_s)

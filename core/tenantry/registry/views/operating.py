@@ -1,7 +1,6 @@
 """The registry as the operator sees it: every write under its epoch, every change with a revision."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from tenantry.errors import LeadershipLost, RegistryMismatch
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import costs, history
+from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.access.bindings import bind
 from tenantry.registry.engine import now_s, reading, writing
@@ -20,6 +19,7 @@ from tenantry.registry.following.wakeups import Channel, listen, ring
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, Server
 from tenantry.registry.sql import report_from, servers_on, shard_map, upsert, values_of
 from tenantry.registry.views.reading import RegistryReader, chunks
+from tenantry.registry.views.sweeping import sweep
 from tenantry.registry.views.term import Term
 
 _FORGET_HOT_S = 7 * 86400.0  # a server that was idle for so long has no hot users
@@ -246,33 +246,13 @@ class OperatorRegistry(RegistryReader):
             return [report_from(row) for row in connection.execute(select(t.loads))]
 
     def sweep(self, *, forget_servers_s: float) -> int:
-        """Remove servers, hot users and costs of long ago, and tombstones that live servers have passed.
-
-        A server whose lease ran out reads everything again, so only live ones hold tombstones back.
-
-        Returns:
-            how many tombstones went.
-        """
+        """Remove what need not be kept, as `sweeping.sweep` says; return how many tombstones went."""
         hot_until = now_s(self._engine) - _FORGET_HOT_S
         with self._fenced() as write:
-            connection = write.connection
-            servers = self._leases.judged(servers_on(connection))
-            for silent in servers:
-                if silent.lease_left_s < -forget_servers_s:
-                    its = (t.servers.c.server_id == silent.server_id) & (
-                        t.servers.c.lease_until == silent.renewal
-                    )
-                    connection.execute(delete(t.servers).where(its))
-            connection.execute(delete(t.hot).where(t.hot.c.seen_at < hot_until))
-            oldest = costs.oldest_kept(time.time()).isoformat()
-            connection.execute(delete(t.costs).where(t.costs.c.day < oldest))
-            seen = min((server.acked_revision for server in servers if server.live), default=write.last)
-            connection.execute(
-                delete(t.spread).where(t.spread.c.replicas <= 1, t.spread.c.revision <= seen)
+            return sweep(
+                write.connection,
+                self._leases.judged(servers_on(write.connection)),
+                newest=write.last,
+                forget_servers_s=forget_servers_s,
+                hot_until=hot_until,
             )
-            gone = connection.execute(
-                delete(t.assignments).where(
-                    t.assignments.c.deleted.is_(True), t.assignments.c.revision <= seen
-                )
-            )
-        return gone.rowcount

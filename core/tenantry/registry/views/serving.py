@@ -14,10 +14,10 @@ from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.following.leases import LeaseObserver
 from tenantry.registry.following.polling import Poll
 from tenantry.registry.following.wakeups import Channel, listen, ring
-from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport, StrikeReport
+from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport
 from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in, storable, upsert
+from tenantry.registry.strikes import StrikeBook
 
-_STRIKES_KEPT_S = 3600.0
 _REPORTED = [column.name for column in fields(ServerReport)]
 
 
@@ -31,6 +31,9 @@ class ServerRegistry:
         server_id: this server's name, unique among running servers.
         endpoint: the base URL under which its peers reach it.
         capacity_bytes: of its model cache.
+
+    Attributes:
+        strikes: the models that ended a worker of any server.
     """
 
     def __init__(self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int) -> None:
@@ -42,6 +45,7 @@ class ServerRegistry:
         self._held = False
         self._poll = Poll(engine, history.POLL)
         self._leases = LeaseObserver()
+        self.strikes = StrikeBook(engine)
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard`, from a thread, when something changed, where the database can notify."""
@@ -184,26 +188,6 @@ class ServerRegistry:
         with writing(self._engine) as connection:
             connection.execute(upsert(self._engine, t.loads), rows)
             ring(connection, Channel.OPERATOR)
-
-    def report_strikes(self, reports: Sequence[StrikeReport]) -> None:
-        """Write down models that ended a worker; every server reads them. Forget those of an hour ago."""
-        now = now_s(self._engine)
-        with writing(self._engine) as connection:
-            connection.execute(delete(t.strikes).where(t.strikes.c.at < now - _STRIKES_KEPT_S))
-            for report in reports:
-                row = {"model_id": report.model_id, "writer": report.writer, "at": now - report.age_s}
-                connection.execute(t.strikes.insert().values(row | {"how": storable(report.how, 1000)}))
-
-    def strikes(self, *, within_s: float) -> list[StrikeReport]:
-        """Return what all servers wrote down lately, the oldest first."""
-        now = now_s(self._engine)
-        age = (now - t.strikes.c.at).label("age")
-        query = select(t.strikes, age).where(t.strikes.c.at > now - within_s).order_by(t.strikes.c.id)
-        with reading(self._engine) as connection:
-            return [
-                StrikeReport(row.model_id, row.how, max(0.0, row.age), row.id, row.writer)
-                for row in connection.execute(query)
-            ]
 
     def remember_hot(self, requests: Mapping[str, int]) -> None:
         """Replace the list of users that this server answered lately.

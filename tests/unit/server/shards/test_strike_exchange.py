@@ -1,7 +1,7 @@
 """Strikes of one server, known to all: written once, counted once, kept while no registry answers."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -28,8 +28,9 @@ class _View:
     def __init__(self, rows: Rows, server_id: str) -> None:
         self._rows = rows
         self.server_id = server_id
+        self.strikes = self
 
-    def report_strikes(self, reports: Sequence[StrikeReport]) -> None:
+    def write(self, reports: Sequence[StrikeReport]) -> None:
         if not self._rows.answers:
             raise RegistryUnavailable
         for report in reports:
@@ -38,7 +39,7 @@ class _View:
                 StrikeReport(report.model_id, report.how, report.age_s, number, report.writer)
             )
 
-    def strikes(self, **_: Any) -> list[StrikeReport]:
+    def within(self, _: float) -> list[StrikeReport]:
         if not self._rows.answers:
             raise RegistryUnavailable
         return list(self._rows.rows)
