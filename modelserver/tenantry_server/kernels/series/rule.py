@@ -84,3 +84,7 @@ class Further:
     spread_stays: bool = False
     effects: tuple[float, ...] = ()
     echoes: bool = False
+
+
+NOTHING = Further()
+"""Of a kernel that answers nothing beyond its table."""

@@ -19,7 +19,8 @@ from tenantry.errors import OnlyForecasts
 from tenantry.forecaster import VALUE
 from tenantry.model import Predictions
 from tenantry_server.kernels.base import one_of
-from tenantry_server.kernels.series.rule import REACH, Further, Numbers
+from tenantry_server.kernels.series import beyond
+from tenantry_server.kernels.series.rule import NOTHING, REACH, Further
 from tenantry_server.rows.forecast_request import TIME, ForecastRequest, Table, refuse_untaken
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _DIGITS = 6  # of a quantile: finer ones are rounded by some libraries
 _NORMAL = NormalDist()
-_NOTHING = Further()
 
 
 class ForecastTable(Model):
@@ -132,7 +132,12 @@ class ForecastTable(Model):
         first = self._before(asked) or 0
         last = first + asked.horizon
         is_plain = last <= len(self.labels) and asked.history is None and not self.exog_names
-        labels, numbers = (self.labels, self.numbers) if is_plain else self._beyond(asked, last)
+        labels: Sequence[Any] = self.labels
+        numbers = self.numbers
+        if not is_plain:
+            with np.errstate(all="ignore"):
+                labels = beyond.labels(self, asked, last)
+                numbers = beyond.numbers(self, asked, last)
         numbers = numbers[first:last]
         made = np.empty((asked.horizon, 2 + len(asked.quantiles)), dtype=object)
         made[:, 0] = labels[first:last]
@@ -160,17 +165,17 @@ class ForecastTable(Model):
             return None
         if asked.start in self.labels:
             return self.labels.index(asked.start)
-        calendar = (self.further or _NOTHING).calendar
+        calendar = (self.further or NOTHING).calendar
         place = None if calendar is None else calendar.place_of(asked.start)
         return None if place is None or place < 0 else place
 
     def _reaches(self, end: int) -> bool:
-        further = self.further or _NOTHING
+        further = self.further or NOTHING
         return end <= REACH and further.mean is not None and further.calendar is not None
 
     def _goes_on_from(self, history: Table) -> bool:
         """Return whether a history is one that the rule goes on from, each step written as answers are."""
-        further, times = self.further or _NOTHING, history.get(TIME)
+        further, times = self.further or NOTHING, history.get(TIME)
         if not further.fewest or further.calendar is None or times is None:
             return False
         if not further.fewest <= len(times) <= REACH or history.keys() != {TIME, VALUE, *self.exog_names}:
@@ -192,10 +197,10 @@ class ForecastTable(Model):
             return False
         if TIME not in given:
             return True
-        return _are_same(given[TIME], self._labels(asked, end))
+        return _are_same(given[TIME], beyond.labels(self, asked, end))
 
     def _covers_quantiles(self, asked: ForecastRequest, before: int, end: int) -> bool:
-        further = self.further or _NOTHING
+        further = self.further or NOTHING
         if self._has_spread:
             known = asked.history is None or further.spread_stays
             goes_on = further.spread_echoes or further.spread is not None
@@ -206,49 +211,6 @@ class ForecastTable(Model):
         if self.only and (before, asked.horizon) != (0, self.only):
             return False
         return all(each in self.quantiles for each in asked.quantiles)
-
-    def _labels(self, asked: ForecastRequest, count: int) -> Sequence[Any]:
-        """Return the labels of the first steps after the history, or after the series."""
-        if asked.history is None and count <= len(self.labels):
-            return self.labels[:count]
-        calendar = (self.further or _NOTHING).calendar
-        if calendar is None:
-            return ()
-        place = 0 if asked.history is None else 1 + (calendar.place_of(asked.history[TIME][-1]) or 0)
-        return calendar.labels(place, count)
-
-    def _beyond(self, asked: ForecastRequest, count: int) -> tuple[Sequence[Any], Numbers]:
-        """Return labels and numbers of a request that the table alone does not answer."""
-        with np.errstate(all="ignore"):
-            return self._labels(asked, count), self._further_numbers(asked, count)
-
-    def _further_numbers(self, asked: ForecastRequest, count: int) -> Numbers:
-        further, held = self.further or _NOTHING, self.numbers[:count]
-        made = np.zeros((count, self.numbers.shape[1]))
-        made[: len(held)] = held
-        more = count - len(held)
-        if asked.history is not None and further.mean is not None:
-            past = np.array(asked.history[VALUE][-REACH:], np.float64)
-            made[:, 0] = further.mean.continued(past, count)
-        elif more and further.mean is not None:
-            made[len(held) :, 0] = further.mean.continued(self.numbers[:, 0], more)
-        if more and asked.quantiles:
-            made[len(held) :, 1] = self._further_spread(further, count)[len(held) :]
-        if asked.exog is not None:
-            columns = np.array([asked.exog[name] for name in self.exog_names], np.float64)
-            driven = further.effects @ columns
-            made[:, 0] += further.mean.echoed(driven) if further.echoes and further.mean else driven
-        return made
-
-    def _further_spread(self, further: Further, count: int) -> Numbers:
-        variance: Numbers = self.numbers[:, 1] ** 2
-        if further.spread is not None:
-            later = further.spread.continued(variance, count - len(variance))
-            variance = np.concatenate([variance, later])
-        elif further.mean is not None:
-            variance = variance[0] * further.mean.shocks(count)
-        spread: Numbers = np.sqrt(variance)
-        return spread
 
 
 def _is(part: object) -> bool:
