@@ -133,20 +133,7 @@ async def _serve(
     else:
         surroundings.hold_to_one_core()
         surroundings.keep()
-    logged = access_log.of_setting(settings.access_log, logs.quick_writer("request"))
-    # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
-    runner = web.AppRunner(
-        parts.app,
-        **access_log.for_aiohttp(logged),
-        handler_cancellation=True,
-        shutdown_timeout=settings.shutdown_s,
-        keepalive_timeout=connections.KEEPALIVE_S,
-    )
-    await runner.setup()
-    if runner.server is not None:
-        parts.app[FAST_PATH].install(runner.server, logged)
-        if tracing is not None:
-            requests.install(runner.server, tracing.sampler)
+    runner = await _runner(parts, settings, tracing)
     await own.accept(runner)
     grpc = await grpc_port(settings, runner.server, secured, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
@@ -163,6 +150,32 @@ async def _serve(
         )
     except ExceptionGroup as ended:
         raise ended.exceptions[0] from None
+    await _ended(parts, tracing, watching)
+    log.info("stopped", server=settings.server_id)
+    exit_within(_END_S)
+
+
+async def _runner(parts: Parts, settings: ServerSettings, tracing: Tracing | None) -> web.AppRunner:
+    """Return what serves the application, with all that stands before it."""
+    logged = access_log.of_setting(settings.access_log, logs.quick_writer("request"))
+    # A client that left needs no answer: neither a turn of a slow model, nor a peer's time.
+    runner = web.AppRunner(
+        parts.app,
+        **access_log.for_aiohttp(logged),
+        handler_cancellation=True,
+        shutdown_timeout=settings.shutdown_s,
+        keepalive_timeout=connections.KEEPALIVE_S,
+    )
+    await runner.setup()
+    if runner.server is not None:
+        parts.app[FAST_PATH].install(runner.server, logged)
+        if tracing is not None:
+            requests.install(runner.server, tracing.sampler)
+    return runner
+
+
+async def _ended(parts: Parts, tracing: Tracing | None, watching: "asyncio.Task[None]") -> None:
+    """Give up the lease, and end what this process keeps and started."""
     parts.directory.close()
     await asyncio.gather(parts.follower.release(), _flushed(tracing))
     if parts.disk is not None:
@@ -171,8 +184,6 @@ async def _serve(
         parts.workers.close()
     watching.cancel()
     await asyncio.wait([watching])
-    log.info("stopped", server=settings.server_id)
-    exit_within(_END_S)
 
 
 async def _flushed(tracing: Tracing | None) -> None:

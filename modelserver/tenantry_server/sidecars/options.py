@@ -115,22 +115,7 @@ def of(settings: "ServerSettings") -> SidecarOptions:
     Raises:
         InvalidSetting: they say what no sidecar can do.
     """
-    from tenantry_server.access.gate import Auth  # noqa: PLC0415 - not needed after the exec
-    from tenantry_server.roles import is_loopback  # noqa: PLC0415 - as above
-
-    if settings.auth is not Auth.OFF:
-        raise InvalidSetting(
-            "a sidecar has no API keys, and admits everyone who reaches it: set TENANTRY_AUTH=off for it, "
-            "and keep its address and socket to one application"
-        )
-    if not is_loopback(settings.host):
-        raise InvalidSetting(
-            "a sidecar admits everyone who reaches it, so TENANTRY_HOST must be a loopback address such "
-            f"as 127.0.0.1, got {settings.host!r}; TENANTRY_PROBE_PORT opens a port for probes"
-        )
-    if settings.fleet_secrets() is None:
-        raise InvalidSetting(_WITHOUT)
-    tls.of_settings(settings)
+    _refuse(settings)
     near = NEAR_CACHE_BYTES
     if "near_cache_bytes" in settings.model_fields_set:
         near = settings.near_cache_bytes
@@ -162,3 +147,23 @@ def of(settings: "ServerSettings") -> SidecarOptions:
         open_lists=settings.open_lists,
         open_repository=settings.open_repository,
     )
+
+
+def _refuse(settings: "ServerSettings") -> None:
+    """Raise InvalidSetting where a server's settings ask for what no sidecar can do."""
+    from tenantry_server.access.gate import Auth  # noqa: PLC0415 - not needed after the exec
+    from tenantry_server.roles import is_loopback  # noqa: PLC0415 - as above
+
+    if settings.auth is not Auth.OFF:
+        raise InvalidSetting(
+            "a sidecar has no API keys, and admits everyone who reaches it: set TENANTRY_AUTH=off for it, "
+            "and keep its address and socket to one application"
+        )
+    if not is_loopback(settings.host):
+        raise InvalidSetting(
+            "a sidecar admits everyone who reaches it, so TENANTRY_HOST must be a loopback address such "
+            f"as 127.0.0.1, got {settings.host!r}; TENANTRY_PROBE_PORT opens a port for probes"
+        )
+    if settings.fleet_secrets() is None:
+        raise InvalidSetting(_WITHOUT)
+    tls.of_settings(settings)

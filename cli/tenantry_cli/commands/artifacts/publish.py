@@ -113,17 +113,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
             raise click.UsageError(
                 "with --table give --to and --manifests; what differs stands in its columns"
             )
-        rows = tables.read(table)
-        prewarmed = {} if prewarm is None else {"prewarm": prewarm}
-        items = [{**row, "spec": prewarmed | row["spec"]} for row in rows]
-        with Afterwards(manifests, **after) as then:
-            failed = tables.publish(
-                items, table, to, manifests, sign=sign, s3_endpoint_url=s3_endpoint_url, check=check
-            )
-            if then.follows:
-                then.act(tables.declared(items, manifests, failed))
-        if failed:
-            raise click.ClickException(tables.not_published(len(failed), len(items)))
+        how = {"sign": sign, "s3_endpoint_url": s3_endpoint_url, "check": check}
+        _publish_table(table, to, manifests, prewarm, how, after)
         return
     if model_file is None or user_id is None:
         raise click.UsageError("give MODEL_FILE and --user, or --table")
@@ -149,6 +140,25 @@ def command(  # noqa: PLR0913 - click passes each option by name
             console.out.print(to_yaml(declared), end="", markup=False)
         console.say(f"published {declared.spec.model.uri}")
         then.act([declared])
+
+
+def _publish_table(
+    table: Path, to: str, manifests: Path, prewarm: bool | None, how: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Publish every row, and do afterwards what was asked with those that were published.
+
+    Args:
+        how: of `tables.publish`.
+        after: of `Afterwards`.
+    """
+    prewarmed = {} if prewarm is None else {"prewarm": prewarm}
+    items = [{**row, "spec": prewarmed | row["spec"]} for row in tables.read(table)]
+    with Afterwards(manifests, **after) as then:
+        failed = tables.publish(items, table, to, manifests, **how)
+        if then.follows:
+            then.act(tables.declared(items, manifests, failed))
+    if failed:
+        raise click.ClickException(tables.not_published(len(failed), len(items)))
 
 
 def _spec(prewarm: bool | None, extra_columns: str | None) -> dict[str, Any]:

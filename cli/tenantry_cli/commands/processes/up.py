@@ -123,19 +123,10 @@ def command(  # noqa: PLR0913 - click passes each option by name
         launcher = stack.enter_context(starting.launcher_of_processes())
         supervisor = Supervisor(partial(starting.started, launcher))
         common = ["--registry", settings.registry_url, "--log-level", settings.log_level]
-        supervisor.add(
-            "operator",
-            ["operator", str(folder.absolute()), *common] + ["--allow-mass-delete"] * allow_mass_delete,
-        )
-        inherited = [shared.fileno(), *fork_server.inheritable(os.environ)]
-        cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
-        if "TENANTRY_DISK_CACHE_DIR" not in os.environ:
-            cache += ["--disk-cache-dir", str(state / "disk-cache")]
-        for number in range(servers):
-            name = f"server-{number}"
-            own = ["--server-id", name, "--host", host, "--shared-fd", str(shared.fileno())]
-            own += ["--drain-s", "0"]  # they stop together: no server is left to take over
-            supervisor.add(name, ["serve", *own, *cache, *common], pass_fds=inherited, pulse=True)
+        mass_delete = ["--allow-mass-delete"] * allow_mass_delete
+        supervisor.add("operator", ["operator", str(folder.absolute()), *common, *mass_delete])
+        own = ["--host", host, *_caches(state, cache_bytes), *common]
+        _add_servers(supervisor, servers, shared.fileno(), own)
         with page.beside(settings.registry_url, host, port, ui_port) as ui:
             known = {"url": url, "ui": ui, "pid": os.getpid()}
             files.replace(state / "up.json", json.dumps(known).encode())
@@ -144,6 +135,24 @@ def command(  # noqa: PLR0913 - click passes each option by name
                 _announce(f"The fleet is shown at {ui}.", ui=ui)
             supervisor.run(_Stop(settings.registry_url))
         _announce("Stopped.")
+
+
+def _caches(state: Path, cache_bytes: int | None) -> list[str]:
+    """Return the options of a server about its two caches."""
+    cache = [] if cache_bytes is None else ["--cache-bytes", str(cache_bytes)]
+    if "TENANTRY_DISK_CACHE_DIR" not in os.environ:
+        cache += ["--disk-cache-dir", str(state / "disk-cache")]
+    return cache
+
+
+def _add_servers(supervisor: Supervisor, count: int, shared_fd: int, common: list[str]) -> None:
+    """Have the supervisor keep so many servers running, which accept connections of one socket."""
+    inherited = [shared_fd, *fork_server.inheritable(os.environ)]
+    for number in range(count):
+        name = f"server-{number}"
+        own = ["--server-id", name, "--shared-fd", str(shared_fd)]
+        own += ["--drain-s", "0"]  # they stop together: no server is left to take over
+        supervisor.add(name, ["serve", *own, *common], pass_fds=inherited, pulse=True)
 
 
 def _announce(message: str, **fields: object) -> None:

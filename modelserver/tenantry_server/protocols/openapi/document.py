@@ -85,6 +85,31 @@ def _models() -> dict[str, Any]:
 
 def _own() -> dict[str, Any]:
     tag = "Tenantry"
+    described = operation(
+        tag,
+        "This document, or that of one user's model",
+        {"application/json": {"schema": {"type": "object"}}},
+        errors=OF_A_USER,
+        parameters=[_OF_USER],
+    )
+    shards = operation(
+        tag,
+        "Which server answers for which user",
+        json_content("Shards", {"revision": 7, "servers": [{"id": "a", "url": "http://a"}], "owners": [0]}),
+        parameters=[_KNOWN_MAP],
+    )
+    shards["responses"]["304"] = {"description": "the map is still the one that If-None-Match names"}
+    page = operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
+    return {
+        **_of_users(tag),
+        **_probes(tag),
+        "/openapi.json": {"get": described},
+        "/docs": {"get": page},
+        "/shards": {"get": shards},
+    }
+
+
+def _of_users(tag: str) -> dict[str, Any]:
     predict = operation(
         tag,
         "Predict for rows",
@@ -102,6 +127,10 @@ def _own() -> dict[str, Any]:
         parameters=[USER],
         of_model=True,
     )
+    return {"/predict/{user_id}": {"post": predict}, "/cards/{user_id}": {"get": card}}
+
+
+def _probes(tag: str) -> dict[str, Any]:
     live = operation(
         tag, "Whether the server is alive", json_content("Status", {"status": "ok"}), guarded=False
     )
@@ -113,31 +142,7 @@ def _own() -> dict[str, Any]:
         guarded=False,
     )
     metrics = operation(tag, "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
-    described = operation(
-        tag,
-        "This document, or that of one user's model",
-        {"application/json": {"schema": {"type": "object"}}},
-        errors=OF_A_USER,
-        parameters=[_OF_USER],
-    )
-    shards = operation(
-        tag,
-        "Which server answers for which user",
-        json_content("Shards", {"revision": 7, "servers": [{"id": "a", "url": "http://a"}], "owners": [0]}),
-        parameters=[_KNOWN_MAP],
-    )
-    shards["responses"]["304"] = {"description": "the map is still the one that If-None-Match names"}
-    page = operation(tag, "This document as a page", {"text/html": {"schema": {"type": "string"}}})
-    return {
-        "/predict/{user_id}": {"post": predict},
-        "/cards/{user_id}": {"get": card},
-        "/healthz": {"get": live},
-        "/readyz": {"get": ready},
-        "/metrics": {"get": metrics},
-        "/openapi.json": {"get": described},
-        "/docs": {"get": page},
-        "/shards": {"get": shards},
-    }
+    return {"/healthz": {"get": live}, "/readyz": {"get": ready}, "/metrics": {"get": metrics}}
 
 
 def _v1() -> dict[str, Any]:
