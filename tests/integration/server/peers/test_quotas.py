@@ -143,7 +143,7 @@ async def test_the_fast_path_refuses_in_the_applications_words(
     async with cluster.running({"ann": model}, {"ann": "b"}, limits={"ann": FEW}) as three:
         await statuses(three, "/predict/ann", 40)
         for node in three.nodes.values():
-            node.quotas._clock_s = lambda: 5.0
+            node.quotas._clock_s = node.quotas._told._clock_s = lambda: 5.0
             node.quotas._told._until_s.update(ann=10.0)
         three["b"].quotas._rates.of("ann").due_s = 20_000.0
         monkeypatch.setattr(FastPath, "answer", noted)
