@@ -21,11 +21,11 @@ from statsmodels.tsa.arima.model import ARIMA
 from tenantry_server import CachedModelRepository, FileSystemModelRepository, bounded_cache, make_app
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.predicting.forecasting import original_of
-from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.apart.forecast_models import daily
 from tests.apart.published import Published
+from tests.support.processes.sandboxed import workers
 
 Client = TestClient[Request, Application]
 Y = daily()
@@ -53,13 +53,8 @@ OWN: dict[str, Any] = {
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(most=4, held_in=Sandbox())
-    pool.start()
-    try:
-        await pool.until_ready()
+    async with workers(most=4) as pool:
         yield pool
-    finally:
-        pool.close()
 
 
 async def test_each_library_forecasts_in_a_sandboxed_worker(pool: Pool, tmp_path: Path) -> None:

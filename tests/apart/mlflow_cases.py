@@ -28,11 +28,11 @@ from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring import forecasts
 from tenantry_server.scoring.calls import score
-from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.apart import mlflow_folders as folders
 from tests.apart.published import Published
+from tests.support.processes.sandboxed import workers
 
 SERIES = ("statsmodels-series", "prophet")
 # What these answer is their library's own, not what MLflow's wrapper makes of it.
@@ -191,13 +191,8 @@ def test_a_broken_model_is_named_by_its_file(written: tuple[Path, dict[str, Any]
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(most=6, held_in=Sandbox())
-    pool.start()
-    try:
-        await pool.until_ready()
+    async with workers(most=6) as pool:
         yield pool
-    finally:
-        pool.close()
 
 
 async def test_folders_are_served_from_sandboxed_workers(

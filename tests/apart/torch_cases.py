@@ -25,12 +25,12 @@ from tenantry_server.describing.card_of import card_of
 from tenantry_server.formats.torch.reader import TorchModel
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.calls import score
-from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.apart import torch_models as models
 from tests.apart.published import Published
 from tests.apart.torch_models import ROWS, loaded
+from tests.support.processes.sandboxed import workers
 
 FIGURES = ROWS.double().numpy()
 WRITERS: dict[str, Callable[[Any], Any]] = {
@@ -168,13 +168,8 @@ def test_what_can_not_be_served_is_named_and_what_to_do() -> None:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(most=4, held_in=Sandbox())
-    pool.start()
-    try:
-        await pool.until_ready()
+    async with workers(most=4) as pool:
         yield pool
-    finally:
-        pool.close()
 
 
 async def test_both_kinds_are_served_from_one_sandboxed_worker(pool: Pool, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """TenantModels on the cluster of kubectl's current context: applied, and read again."""
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from kubernetes import client, config
@@ -11,7 +10,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from tenantry import TenantModel, __version__
-from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
+from tenantry.manifest import applying
 from tenantry_cli.declaring.waiting import NoAnswer
 
 FIELD_MANAGER = "tenantry-publish"
@@ -20,6 +19,7 @@ FIELD_MANAGER = "tenantry-publish"
 _TIMEOUT_S = 30.0
 _PASSING = 500  # and above: the API server itself is in trouble, or on its way back
 _TOO_MANY = 429
+_T = TypeVar("_T")
 
 
 class Cluster:
@@ -59,20 +59,16 @@ class Cluster:
             click.ClickException: the API server refused; has its words.
         """
 
-        def call() -> Any:
-            return self._api.patch_namespaced_custom_object(
-                *_where(declared),
-                declared.to_manifest(),
-                field_manager=FIELD_MANAGER,
-                force=force,
-                _content_type="application/apply-patch+yaml",
-                _request_timeout=_TIMEOUT_S,
+        def call() -> int | None:
+            return applying.applied(
+                self._api, declared, manager=FIELD_MANAGER, force=force, timeout_s=_TIMEOUT_S
             )
 
-        written = _answered(call, f"apply {declared.namespace}/{declared.name}")
-        if written is None:  # the client knows no answer to a PATCH that creates (201)
-            written = self.find(declared) or {"metadata": {"generation": 1}}
-        return int(written["metadata"]["generation"])
+        generation = _answered(call, f"apply {declared.namespace}/{declared.name}")
+        if generation is None:
+            found = self.find(declared) or {"metadata": {"generation": 1}}
+            generation = int(found["metadata"]["generation"])
+        return generation
 
     def find(self, declared: TenantModel) -> Mapping[str, Any] | None:
         """Return the object as it stands now; None: it was deleted.
@@ -83,7 +79,8 @@ class Cluster:
         """
 
         def call() -> Any:
-            return self._api.get_namespaced_custom_object(*_where(declared), _request_timeout=_TIMEOUT_S)
+            where = applying.where(declared)
+            return self._api.get_namespaced_custom_object(*where, _request_timeout=_TIMEOUT_S)
 
         try:
             found: Mapping[str, Any] = _answered(call, f"read {declared.namespace}/{declared.name}")
@@ -96,15 +93,11 @@ class _NotThere(click.ClickException):
     """404: the object, or the CRD, is not there."""
 
 
-def _where(declared: TenantModel) -> tuple[str, str, str, str, str]:
-    return API_GROUP, VERSION, declared.namespace, PLURAL, declared.name
-
-
-def _answered(call: Callable[[], Any], what: str) -> Any:
+def _answered(call: Callable[[], _T], what: str) -> _T:
     try:
         return call()
     except ApiException as error:
-        status, said = error.status or 0, _words(error)
+        status, said = error.status or 0, applying.said(error)
         if status == _TOO_MANY or status >= _PASSING:
             raise NoAnswer(f"can't {what}: HTTP {status} {said}") from None
         if status == 404:
@@ -115,11 +108,3 @@ def _answered(call: Callable[[], Any], what: str) -> Any:
         raise click.ClickException(f"can't {what}: {said}") from None
     except (HTTPError, OSError) as error:
         raise NoAnswer(f"can't {what}: no answer ({type(error).__name__})") from None
-
-
-def _words(error: ApiException) -> str:
-    """Return what the API server said, without the headers of its answer."""
-    try:
-        return str(json.loads(error.body or "")["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason or "no reason given")

@@ -18,7 +18,7 @@ def of_server(registry: RegistryReader, server_id: str) -> dict[str, Any]:
     """Ask a server for its workers.
 
     Raises:
-        click.ClickException: there is no such server, it does not answer, or it has no workers.
+        click.ClickException: no live server has that name, it does not answer, or it has no workers.
     """
     servers = {server.server_id: server for server in overview.live_servers(registry)}
     if server_id not in servers:

@@ -1,6 +1,5 @@
 """TenantModels on an API server: declared by server-side apply, and listed page by page."""
 
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from tenantry import TenantModel
+from tenantry.manifest import applying
 from tenantry.manifest.spec import API_GROUP, PLURAL, VERSION
 from tenantry_airflow.awaited import Key
 from tenantry_airflow.sources import SourceUnavailableError
@@ -123,24 +123,12 @@ class Cluster:
 
 def _applied(api: client.CustomObjectsApi, declared: TenantModel) -> Applied:
     try:
-        seen: Any = api.patch_namespaced_custom_object(
-            API_GROUP,
-            VERSION,
-            declared.namespace,
-            PLURAL,
-            declared.name,
-            declared.to_manifest(),
-            field_manager=_MANAGER,
-            force=True,
-            _content_type="application/apply-patch+yaml",
-            _request_timeout=_TIMEOUT_S,
-        )
+        seen = applying.applied(api, declared, manager=_MANAGER, force=True, timeout_s=_TIMEOUT_S)
     except client.ApiException as error:
         return Applied(declared, problem=_words(error))
     except HTTPError as error:
         return Applied(declared, problem=f"the API server gave no answer: {error}")
-    # The client (37.0.1) decodes the answer 200 alone, and returns None for 201: the object is new.
-    return Applied(declared, generation=1 if seen is None else int(seen["metadata"]["generation"]))
+    return Applied(declared, generation=1 if seen is None else seen)
 
 
 def _pages(api: client.CustomObjectsApi, namespace: str) -> Iterator[dict[str, Any]]:
@@ -157,10 +145,7 @@ def _pages(api: client.CustomObjectsApi, namespace: str) -> Iterator[dict[str, A
 
 
 def _words(error: client.ApiException) -> str:
-    try:
-        said = json.loads(error.body or "")["message"]
-    except (TypeError, ValueError, KeyError):
-        said = str(error.reason)
+    said = applying.said(error)
     if error.status == 404 and "could not find the requested resource" in said:
         said = f"the CRD {PLURAL}.{API_GROUP} is not installed; kubectl apply -k crds"
     return f"the API server said {error.status}: {said}"

@@ -39,7 +39,7 @@ class ScaleWatch:
             await asyncio.sleep(_CHECK_EVERY_S)
 
     async def _check(self, cluster: Cluster) -> None:
-        problem = "there is no such StatefulSet"
+        problem = "the StatefulSet does not exist"
         try:
             found = await cluster.find_stateful_set(self._namespace, self._name)
         except ClusterError as error:

@@ -92,4 +92,4 @@ async def test_where_there_is_none_nobody_is_leaving() -> None:
         async with watching("misspelt") as watch:
             await until_soon(lambda: logs)
             assert not watch.is_leaving("misspelt-9")
-    assert "no such StatefulSet" in logs[0]["error"]
+    assert "does not exist" in logs[0]["error"]
