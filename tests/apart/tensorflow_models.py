@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,8 +22,9 @@ ROWS = np.random.default_rng(0).normal(size=(50, 4))
 FIGURES = ROWS.astype(np.float32)
 
 
+@cache
 def regression(units: int = 8, layers: int = 2) -> Any:
-    """Fitted, with layers that behave differently in training."""
+    """Fitted, once for all tests, with layers that behave differently in training."""
     keras.utils.set_random_seed(0)
     scale = keras.layers.Normalization()
     scale.adapt(FIGURES)

@@ -25,8 +25,7 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
     models.regression().export(str(exported), verbose=False)
     trained = {"network": models.regression(), "folder": exported, "text": models.of_text()}
     declared = {
-        user_id: publish(model, user_id=user_id, to=folder / "models")
-        for user_id, model in trained.items()
+        user_id: publish(model, user_id=user_id, to=folder / "models") for user_id, model in trained.items()
     }
     assert [Path(each.spec.model.uri).suffix for each in declared.values()] == [".keras", ".zip", ".keras"]
     pinned = {user_id: str(each.spec.model.pinned()) for user_id, each in declared.items()}
