@@ -207,7 +207,7 @@ class Single(Call):
         elif whole is not None and len(self._arrived) > whole:
             self._invalid("the call has more than one message")
         else:
-            self._connection.grant(self)
+            self._connection.receiving.grant(self)
 
     def check(self, now_s: float) -> None:
         """Give up a message that takes too long."""

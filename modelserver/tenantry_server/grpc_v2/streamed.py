@@ -89,7 +89,7 @@ class Streamed(Call):
         if self._over:
             return
         if not self.ended:
-            self._connection.grant(self)
+            self._connection.receiving.grant(self)
         elif self._arrived:
             self._invalid("the call ended before its last message was whole")
         else:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from tenantry_server.grpc_v2.http2 import frames
+from tenantry_server.grpc_v2.http2.control import Control
 from tenantry_server.grpc_v2.http2.frames import Code, Fault
 from tenantry_server.grpc_v2.http2.header_blocks import MOST_BYTES, HeaderBlocks
 from tenantry_server.grpc_v2.http2.patience import Patience
 from tenantry_server.grpc_v2.http2.reading import FrameReader
+from tenantry_server.grpc_v2.http2.receiving import STREAM_WINDOW_BYTES, WINDOW_BYTES, Receiving
 from tenantry_server.grpc_v2.http2.sending import Sending
 from tenantry_server.grpc_v2.http2.stream import Stream
 
-_WINDOW_BYTES = 1 << 20  # of a connection
-_STREAM_WINDOW_BYTES = 1 << 18
 _STREAMS = 100  # at once, as most servers have it
 _TINY_BYTES = 64  # of a piece of a message that is not its last
 _IDLE_S = 600.0
@@ -45,31 +45,33 @@ class Connection(asyncio.Protocol):
         self._failed = False
         self._last = 0  # stream that was opened
         self._opened = 0  # streams, by what arrived last
-        self._credit_bytes = _WINDOW_BYTES  # that the other end may send
         self._leaves_s: float | None = None  # when it was told so
         self._born_s = self._seen_s = self._loop.time()
-        handlers = {
-            frames.DATA: self._on_data,
-            frames.RST_STREAM: self._on_reset,
-            frames.SETTINGS: self._on_settings,
-            frames.PING: self._on_ping,
-            frames.WINDOW_UPDATE: self._on_credit,
-        }
-        self._reader = FrameReader(self._on_headers, handlers, self._patience)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what this end bears."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has another base class
         self.sending = Sending(self._transport, self._loop.time)
+        self.receiving = Receiving(self.sending.write)
+        control = Control(self.sending, self._patience, self._streams)
+        handlers = {
+            frames.DATA: self._on_data,
+            frames.RST_STREAM: self._on_reset,
+            frames.SETTINGS: control.on_settings,
+            frames.PING: control.on_ping,
+            frames.WINDOW_UPDATE: self._on_credit,
+        }
+        self._reader = FrameReader(self._on_headers, handlers, self._patience)
         self._every.add(self)
-        settings = frames.own_settings(_STREAMS, _STREAM_WINDOW_BYTES, MOST_BYTES)
-        self.sending.write(settings + frames.credit(0, _WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES))
+        settings = frames.own_settings(_STREAMS, STREAM_WINDOW_BYTES, MOST_BYTES)
+        self.sending.write(settings + frames.credit(0, WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's own name
         """End every call."""
         self._every.discard(self)
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
             stream.cancel()
 
     def pause_writing(self) -> None:
@@ -103,13 +105,6 @@ class Connection(asyncio.Protocol):
             self.sending.write(frames.reset(stream.number, Code.NO_ERROR))
         if self._leaves_s is not None and not self._streams:
             self._transport.close()
-
-    def grant(self, stream: Stream) -> None:
-        """Let the other end send more on a stream whose message is not whole."""
-        left = stream.credit_bytes
-        if not stream.ended and left < _STREAM_WINDOW_BYTES // 2:
-            stream.credit_bytes = _STREAM_WINDOW_BYTES
-            self.sending.write(frames.credit(stream.number, _STREAM_WINDOW_BYTES - left))
 
     def leave(self) -> None:
         """Take no further call; end once those under way have ended."""
@@ -164,7 +159,7 @@ class Connection(asyncio.Protocol):
             return
         stream = self._opens(self, number, head)
         stream.window_bytes = self.sending.first_window_bytes
-        stream.credit_bytes = _STREAM_WINDOW_BYTES
+        stream.credit_bytes = STREAM_WINDOW_BYTES
         self._streams[number] = stream
         stream.begin()
         if flags & frames.END_STREAM:
@@ -173,21 +168,12 @@ class Connection(asyncio.Protocol):
 
     def _on_data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
-        self._credit_bytes -= size
-        if self._credit_bytes < _WINDOW_BYTES // 2:
-            if self._credit_bytes < 0:
-                raise Fault(Code.FLOW_CONTROL_ERROR, "more data than this connection's window")
-            self.sending.write(frames.credit(0, _WINDOW_BYTES - self._credit_bytes))
-            self._credit_bytes = _WINDOW_BYTES
+        self.receiving.took(size)
         stream = self._streams.get(number)
         if stream is None:
             self._stray(number)
             return
-        if stream.ended:
-            raise Fault(Code.STREAM_CLOSED, "data after the end of a call")
-        stream.credit_bytes -= size
-        if stream.credit_bytes < 0:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "more data than a call's window")
+        self.receiving.took_of(stream, size)
         if flags & frames.PADDED:
             payload = frames.content(frames.DATA, flags, payload)
         stream.ended = bool(flags & frames.END_STREAM)
@@ -202,21 +188,6 @@ class Connection(asyncio.Protocol):
             return
         self._patience.tried(Patience.CANCELLED)
         self._drop(self._streams[number])
-
-    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
-        self._patience.tried(1 + len(payload) // 64)
-        if number:
-            raise Fault(Code.PROTOCOL_ERROR, "settings of a stream")
-        if not flags & frames.ACK:
-            self.sending.resize(frames.window_of(payload, self.sending.first_window_bytes), self._streams)
-            self.sending.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-
-    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
-        self._patience.tried()
-        if number or len(payload) != 8:
-            raise Fault(Code.FRAME_SIZE_ERROR, "a ping has eight bytes")
-        if not flags & frames.ACK:
-            self.sending.write(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_credit(self, _flags: int, number: int, payload: bytes) -> None:
         self._patience.tried()
