@@ -45,7 +45,7 @@ class Refused(click.ClickException):
 
 
 def ask(base: str, path: str, user_id: str, body: bytes | None, timeout_s: float) -> Answer:
-    """GET, or POST a JSON body.
+    """Send a GET, or a POST with a JSON body.
 
     Args:
         base: of the server; `path` is what goes before the user.

@@ -45,7 +45,7 @@ class Running(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, or the negative number of a signal; None: it goes on, as far as was looked."""
+        """Its exit status, or minus the number of the signal; None: it ran when it was checked last."""
 
     def poll(self) -> int | None:
         """Look, and return `returncode`."""

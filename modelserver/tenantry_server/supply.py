@@ -71,7 +71,7 @@ def workers_of(settings: ServerSettings) -> Pool | None:
     if not settings.workers or not pool.possible():
         if settings.sandbox is Mode.REQUIRE:
             raise InvalidSetting(
-                "TENANTRY_SANDBOX is require, and here models run in the server's own process"
+                "TENANTRY_SANDBOX=require needs workers, and here models run in the server's own process"
             )
         return None
     return Pool(most=settings.workers, held_in=_sandbox(settings))

@@ -117,7 +117,7 @@ class Changes:
             self._open[uid] = _Change(uid, declared.generation, root)
 
     def asked(self, uid: str) -> None:
-        """Its artifact is looked up."""
+        """The lookup of its artifact begins."""
         if uid not in self._open:
             return
         with self._lock:

@@ -250,7 +250,7 @@ def _cut(path: Path, by: int = 20) -> None:
         ("s.parquet", SALES.assign(store_id=range(ROWS)), None, r"holds numbers \(int64\).*lost its zeros"),
         ("s.parquet", SALES.drop(columns="store_id"), None, "no column 'store_id'.*has 'x', 'kind'"),
         ("s.csv", SALES.iloc[:0], None, "has no rows, only a header"),
-        ("s.csv", SALES, lambda path: path.write_bytes(b""), "is empty: it has not even a header"),
+        ("s.csv", SALES, lambda path: path.write_bytes(b""), "is empty; a table begins with a header"),
         (
             "s.csv",
             SALES,

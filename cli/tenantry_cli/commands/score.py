@@ -123,9 +123,8 @@ def command(  # noqa: PLR0913 - click passes each option by name
         raise click.UsageError("give either --url or --local")
     settings = options.settings(CommonSettings, registry_url=registry_url, s3_endpoint_url=s3_endpoint_url)
     source, target = (place(name, settings.s3_endpoint_url) for name in (table, out))
-    whom: dict[str, Any] = {"local": str(manifests or settings.registry_url)} if local else {"url": urls}
-    if not local and not urls:
-        whom = {"url": _live(settings.registry_url)}
+    declaring = str(manifests or settings.registry_url)
+    whom: dict[str, Any] = {"local": declaring} if local else {"url": urls or _live(settings.registry_url)}
     chosen = Options(
         **whom, user_column=user_column, columns=columns or None, omit_missing=omit_missing, **limits
     )

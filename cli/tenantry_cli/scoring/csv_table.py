@@ -102,7 +102,7 @@ class _CsvRows:
             raise click.ClickException(f"{self._place.name}: the header can't be read: {error}") from None
         if not header:
             self._file.close()
-            raise click.ClickException(f"{self._place.name} is empty: it has not even a header")
+            raise click.ClickException(f"{self._place.name} is empty; a table begins with a header")
         return header, self._whole(reader, len(header))
 
     def __exit__(self, *_: object) -> None:

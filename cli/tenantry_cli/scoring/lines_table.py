@@ -62,9 +62,9 @@ class LinesTable(Table):
         for number, user in enumerate(users, first):
             if not isinstance(user, str) and user is not None:
                 raise click.ClickException(
-                    f"{self.name}: row {number}, column {self._user_column!r}: a user is a text, got "
-                    f"{json.dumps(user)[:40]}; where it is a number, leading zeros are lost: write it in "
-                    "quotation marks where the table is made"
+                    f"{self.name}: row {number}, column {self._user_column!r}: a user must be a "
+                    f"string, got {json.dumps(user)[:40]}; a number may have lost leading zeros: write "
+                    "users in quotation marks"
                 )
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:

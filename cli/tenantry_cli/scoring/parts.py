@@ -109,7 +109,7 @@ class ParquetFormat(Format):
         except (pa.ArrowException, TypeError, ValueError) as error:
             words = "; ".join(str(each) for each in error.args)
             raise click.ClickException(
-                f"{self._name}: a column holds values of several types, which Parquet has not "
+                f"{self._name}: a column holds values of several types, which Parquet can't store "
                 f"({words}); write .ndjson"
             ) from None
         for name in ("error", "reason"):

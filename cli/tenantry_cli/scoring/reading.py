@@ -29,7 +29,7 @@ def table(
     check_suffix(place)
     if texts and place.suffix not in CSV:
         raise click.ClickException(
-            f"{place.name}: --text-column is for .csv files; other formats know types"
+            f"{place.name}: --text-column is for .csv files; other formats store the types of columns"
         )
     if place.suffix in PARQUET:
         return ParquetTable(place, user_column, columns)

@@ -69,7 +69,7 @@ def pyarrow(name: str) -> Any:
         import pyarrow.parquet  # noqa: PLC0415 - as above
     except ModuleNotFoundError:
         raise click.ClickException(
-            f"{name}: Parquet needs pyarrow: pip install 'tenantry[arrow]'; .csv and .ndjson need nothing"
+            f"{name}: Parquet needs pyarrow: pip install 'tenantry[arrow]'; .csv and .ndjson don't"
         ) from None
     if "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())

@@ -29,7 +29,7 @@ _KINDS: Mapping[int, type[ClientError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of HTTP.
+    """An HTTP response.
 
     Attributes:
         headers: by their names in lower case.

@@ -40,8 +40,8 @@ class VersionNotFound(ModelNotAssigned):
     def __init__(self, user_id: str, asked: str, current: str) -> None:
         TenantryError.__init__(
             self,
-            f"version {asked[:40]!r} does not answer for user {user_id!r}, {current!r} does; ask for "
-            "that one, or leave the version out of the path",
+            f"user {user_id!r} is answered by version {current!r}, not {asked[:40]!r}; ask for that "
+            "version, or leave the version out of the path",
         )
         self.user_id = user_id
 

@@ -20,7 +20,7 @@ class HistoryChanged(TenantryError):
 
     def __init__(self, known: str, found: str) -> None:
         super().__init__(
-            f"the registry's history is another one than before (here: {known}, there: {found}), as after "
+            f"the registry's history has changed (here: {known}, there: {found}), as after "
             "a restore or a failover that lost commits; everything is read again"
         )
 
@@ -63,7 +63,7 @@ class WorkersUnavailable(TenantryError):
     retryable: ClassVar[bool] = True
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"there is no worker process for the model: {problem}; it will be retried")
+        super().__init__(f"no worker process can take the model: {problem}; it will be retried")
 
 
 class InvalidSetting(TenantryError):

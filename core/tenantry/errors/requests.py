@@ -158,8 +158,8 @@ class ServersLost(TenantryError):
 
     def __init__(self, server_ids: Sequence[str]) -> None:
         super().__init__(
-            f"{' and '.join(server_ids)} were lost while they worked on this request, so it is not tried "
-            "on another server: it may be what ended them; `tenantry get USER` shows the model"
+            f"{' and '.join(server_ids)} were lost while they worked on this request; it may have ended "
+            "them, so no other server tries it. `tenantry get USER` shows the model"
         )
 
 
@@ -181,8 +181,8 @@ class ModelMoving(TenantryError):
 
     def __init__(self, user_id: str) -> None:
         super().__init__(
-            f"the model of user {user_id!r} was moved from process to process, as others ended or held up "
-            "theirs; retry shortly"
+            f"the model of user {user_id!r} lost its process several times, as other models ended it or "
+            "held it up; retry shortly"
         )
         self.user_id = user_id
 

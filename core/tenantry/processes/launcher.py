@@ -121,7 +121,10 @@ class Launcher(inherited.Asked):
         super().__init__(main, environment)
 
     def suits(self, environment: Mapping[str, str]) -> bool:
-        """Return whether what Python and the libraries read as they start is the same there as here."""
+        """Return whether a process with this environment may be forked from the launcher.
+
+        Python and its libraries read some variables only when they start; those must be the same.
+        """
         return _read_at_start(environment) == _read_at_start(self._environment)
 
 

@@ -216,7 +216,7 @@ def _for_the_publisher(
 
 @contextmanager
 def as_files(uri: str) -> Iterator[None]:
-    """Raise what S3 refuses in the block as the error that a file would raise: for tables, not artifacts.
+    """Turn errors of S3 in the block into those that a file would raise; for tables, not artifacts.
 
     Raises:
         OSError: FileNotFoundError and PermissionError among them; without credentials or query strings.

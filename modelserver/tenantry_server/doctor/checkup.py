@@ -63,12 +63,10 @@ async def check(
         InvalidSetting: without workers nothing is fixed, as tenants' code would write here.
     """
     workers = workers_of(settings)
-    if fix and workers is None:
-        raise InvalidSetting("--fix writes models in workers, and here are none (TENANTRY_WORKERS)")
+    mending = _mending(settings, workers) if fix else None
     loads = loads_of(settings, workers)
     checker = checker_of(settings, workers)
     models = models_of(settings, None, None if loads is None else loads.load, checker)
-    mending = _mending(settings, workers) if fix and workers is not None else None
     skews: dict[str, str] = {}
     if workers is not None and loads is not None:
         loads.skewed = skews.__setitem__
@@ -98,7 +96,9 @@ async def check(
             workers.close()
 
 
-def _mending(settings: ServerSettings, workers: Pool) -> "Mending":
+def _mending(settings: ServerSettings, workers: Pool | None) -> "Mending":
+    if workers is None:
+        raise InvalidSetting("--fix writes models in workers, and here are none (TENANTRY_WORKERS)")
     from tenantry_server.doctor.mending import Mending  # noqa: PLC0415 - seconds, for which only --fix waits
 
     return Mending(settings, workers)

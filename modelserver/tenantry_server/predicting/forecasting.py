@@ -60,7 +60,7 @@ async def answering(
 
 
 def original_of(model_id: str) -> str:
-    """Return the id of the same artifact that is not compiled.
+    """Return the model id under which the same artifact is loaded without being compiled.
 
     Example:
         >>> original_of("file:///a.joblib#sha256=9f&compile=off") == original_of("file:///a.joblib#sha256=9f")

@@ -193,7 +193,7 @@ def is_of_a_row(error: Exception) -> bool:
 
 
 def halves(rows: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    """Return both halves of rows, to find the one that fails."""
+    """Split rows into two halves, to find the row that fails."""
     middle = len(rows) // 2
     return rows[:middle], rows[middle:]
 

@@ -146,7 +146,7 @@ def _over(said: "Said", kept: Replaced, source: Mapping[str, Any], path: Path) -
 
 
 def text_of(user_id: Any) -> str:
-    """Return a user id as text: ids of a table are often NumPy's numbers, and a float was an id once.
+    """Return a user id as text; whole numbers of a table are often NumPy's, and a float is refused.
 
     Raises:
         InvalidManifest: it is neither text, nor a whole number, nor a UUID.

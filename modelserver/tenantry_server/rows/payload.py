@@ -125,7 +125,7 @@ def short(name: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a JSON body in words, cut."""
+    """Describe a value of a JSON body for a message, cut to a few words."""
     if value is None:
         return "null"
     if isinstance(value, bool):

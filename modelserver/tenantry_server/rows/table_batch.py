@@ -21,7 +21,7 @@ Column: TypeAlias = "npt.NDArray[Any] | list[Any]"
 def columns_of(
     described: Sequence[Mapping[str, Any]], arrays: Sequence[npt.NDArray[Any]]
 ) -> dict[str, Column]:
-    """Return columns by name, from how a worker describes them and what it sent."""
+    """Return columns by name, from a worker's description of them and the bytes that it sent."""
     columns: dict[str, Column] = {}
     following = iter(arrays)
     for each in described:

@@ -64,7 +64,7 @@ class PlainServer(web.Server):
         wants_certificates: bool = False,
         connecting: "Callable[..., PlainConnection] | None" = None,
     ) -> None:
-        """Make a server that an application made, and that has no connections yet, one of these."""
+        """Turn an application's server into a PlainServer, before it has connections."""
         server.__class__ = cls
         if isinstance(server, cls):  # to the type checker it is still what it was
             server.answering, server.heads, server.holding = answering, Heads(), {}

@@ -77,7 +77,7 @@ class FolderSource:
 
     @property
     def settled(self) -> bool:
-        """Whether another scan is of use only after something changed."""
+        """Whether the next scan can wait until a file changes."""
         waits = self._missing_since_s.keys() - self._listing.absent
         return (not waits or not self._tree.contents) and self._tree.settled
 

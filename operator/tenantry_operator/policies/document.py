@@ -70,7 +70,7 @@ class Selector(_Part):
     match_expressions: tuple[Requirement, ...] = ()
 
     def selects(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a namespace with these labels is meant."""
+        """Return whether a namespace with these labels is selected."""
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
             each.holds(labels) for each in self.match_expressions
         )

@@ -61,7 +61,7 @@ def command(
     The exit status is 1 if a version could not be deleted.
     """
     if no_registry and not manifests:
-        raise click.UsageError("--no-registry needs --manifests: something has to name what is in use")
+        raise click.UsageError("--no-registry needs --manifests, which names the artifacts in use")
     store = versions.store_at(to, s3_endpoint_url)
     with ExitStack() as stack:
         reader: RegistryReader | None = None

@@ -51,7 +51,7 @@ def command(
     with RegistryReader.of_existing(settings.registry_url) as registry:
         costs = registry.costs().between(first, last, user_id=user)
     if user is not None and not costs:
-        raise click.ClickException(f"no costs of {user!r} are written from {first} to {last}")
+        raise click.ClickException(f"no costs of user {user!r} are recorded from {first} to {last}")
     _show(costs, first, last, output)
 
 

@@ -91,7 +91,7 @@ class KeyBook:
         return int(self._poll.row()[0])
 
     def create(self, users: Sequence[str], scope: Scope, expires_s: float | None) -> str:
-        """Make a key and return it; it is stored nowhere.
+        """Make a key and return it; it can't be shown again, as the registry keeps only its hash.
 
         Args:
             users: patterns of user ids, in which * is any text.

@@ -101,7 +101,7 @@ def _repository_routes(service: Service) -> list[web.RouteDef]:
     async def load(request: web.Request) -> web.Response:
         if (await _document(request)).get("parameters"):
             raise InvalidRequest(
-                "what is loaded is declared by TenantModels; send no 'parameters', and apply a manifest"
+                "TenantModels declare what is loaded: leave 'parameters' out, and apply a manifest"
             )
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
         _, model_id = await service.plane.models.model_of(user_id, timeout_s=timeout_s)

@@ -163,7 +163,7 @@ def _check_columns(table: Any, user_column: str) -> None:
     names = table.column_names
     twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 10_000 else None
     if twice is not None:
-        raise InvalidRequest(f"column {twice[:40]!r} is there twice")
+        raise InvalidRequest(f"column {twice[:40]!r} is given twice")
     kinds = {}
     for field in table.schema:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type

@@ -198,7 +198,7 @@ def _counted(sight: Sight, user_id: str, servers: Sequence[Server], key: str | N
 
 
 def figure(shown: usage.Figure) -> Html:
-    """Return one figure of a list of them."""
+    """Return the HTML of one figure."""
     return render("tenant.figure", title=shown.title, value=shown.value, note=shown.note)
 
 

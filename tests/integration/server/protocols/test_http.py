@@ -241,7 +241,7 @@ async def test_v2_knows_the_one_version_that_answers(client: Client, tenants: Te
         wrong = f"/v2/models/bob/versions/1{path}"
         status, message = await refusal(client, wrong, body, method=method)
         assert status == 404
-        assert "version '1' does not answer for user 'bob', 'v7-of-ma' does" in message
+        assert "user 'bob' is answered by version 'v7-of-ma', not '1'" in message
 
 
 async def test_v2_tells_of_the_server(client: Client, tenants: Tenants) -> None:
