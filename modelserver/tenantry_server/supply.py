@@ -21,6 +21,7 @@ from tenantry.stores.file_roots import ANYWHERE, FileRoots
 from tenantry.trust.tls import Tls
 from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.artifacts import headroom
+from tenantry_server.artifacts.by_scheme import ModelRepositoryByScheme
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
@@ -30,9 +31,9 @@ from tenantry_server.artifacts.repositories import (
     Checker,
     FileSystemModelRepository,
     Loader,
-    ModelRepositoryByScheme,
     load_here,
 )
+from tenantry_server.artifacts.together import LoaderOfMany
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -188,13 +189,18 @@ def make_clients(settings: ServerSettings) -> None:
 
 
 def models_of(
-    settings: ServerSettings, disk: DiskCache | None, loader: Loader | None, checker: Checker
+    settings: ServerSettings,
+    disk: DiskCache | None,
+    loader: Loader | None,
+    checker: Checker,
+    loader_of_many: LoaderOfMany | None = None,
 ) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published.
 
     Args:
         loader: makes models of artifacts; None: this process does.
         checker: verifies signatures where they are required.
+        loader_of_many: makes models of several small artifacts; None: they are loaded one by one.
     """
     limit_bytes = settings.max_artifact_bytes
     s3: ArtifactRepository = CircuitBreaker(_s3(settings))
@@ -204,6 +210,7 @@ def models_of(
     files = FileSystemModelRepository(max_bytes=limit_bytes, roots=roots)
     here = partial(load_here, refuse_skew=settings.refuse_skew)
     files.loader = s3.loader = here if loader is None else loader
+    files.loader_of_many = s3.loader_of_many = loader_of_many
     files.checker = s3.checker = checker
     files.signed_only = s3.signed_only = settings.signed_only
     models = CachedModelRepository(

@@ -19,8 +19,8 @@ from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository
+from tenantry_server.artifacts.by_scheme import ModelRepositoryByScheme
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
-from tenantry_server.artifacts.repositories import ModelRepositoryByScheme
 from tenantry_server.artifacts.s3 import make_client
 from tests.support.network import valve
 from tests.support.stores.s3 import S3Server

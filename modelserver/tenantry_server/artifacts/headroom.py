@@ -98,6 +98,29 @@ def admit(size_bytes: int) -> None:
     _admit.get()(size_bytes)
 
 
+class NotSmall(Exception):
+    """An artifact is larger than those that are read in this block."""
+
+
+@contextmanager
+def at_most(most_bytes: int) -> Iterator[None]:
+    """Let `admit` refuse in this block what is larger.
+
+    Raises:
+        NotSmall: by `admit`, before the artifact is read.
+    """
+
+    def admit_small(size_bytes: int) -> None:
+        if size_bytes > most_bytes:
+            raise NotSmall
+
+    token = _admit.set(admit_small)
+    try:
+        yield
+    finally:
+        _admit.reset(token)
+
+
 def machine_available_bytes() -> int | None:
     """Return what this process and its children may take: of the machine, and of its control group."""
     found = [_machine_bytes(), _cgroup_bytes()]

@@ -1,15 +1,16 @@
-"""From a model id to a model: the interface, folders, and the choice by scheme."""
+"""From a model id to a model: the interface, and folders."""
 
 import hashlib
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from tenantry import Model, ModelId
+from tenantry import Model, ModelId, TenantryError
 from tenantry.errors import (
     ArtifactDigestMismatch,
     ArtifactInvalid,
@@ -22,8 +23,9 @@ from tenantry.errors import (
     VersionSkew,
 )
 from tenantry.stores.file_roots import ANYWHERE, FileRoots
-from tenantry_server.artifacts import headroom
+from tenantry_server.artifacts import headroom, together
 from tenantry_server.artifacts.headroom import Headroom
+from tenantry_server.artifacts.together import Artifact, LoaderOfMany
 
 MAX_ARTIFACT_BYTES = 1 << 30
 MAX_CARD_BYTES = 4 << 20
@@ -52,6 +54,14 @@ class ModelRepository(ABC):
         Raises:
             ArtifactError: one of its kinds says what is wrong with the bytes, or where they are not.
         """
+
+    def get_models(self, model_ids: Sequence[str]) -> Sequence[Model | None]:
+        """Read, check and load several small models for a fraction of what each takes alone.
+
+        Returns:
+            None for each that has to be loaded by `get_model`, which says what is wrong with it.
+        """
+        return [None] * len(model_ids)
 
     def get_card(self, model_id: str) -> bytes | None:  # noqa: ARG002 - most repositories have none
         """Return the card of a model, its digest checked; None: it has none.
@@ -97,6 +107,7 @@ class ArtifactRepository(ModelRepository):
 
     Attributes:
         loader: makes models of the bytes; another one may be set before the first use.
+        loader_of_many: the same for several small ones; None: they are loaded one by one.
         headroom: admits loads by the memory that they take; None: every load.
         reading: held while an artifact is read, such as a semaphore.
         checker: verifies signatures where they are required; None: such a model is refused.
@@ -104,6 +115,7 @@ class ArtifactRepository(ModelRepository):
     """
 
     loader: Loader = staticmethod(load_here)
+    loader_of_many: LoaderOfMany | None = None
     headroom: Headroom | None = None
     reading: AbstractContextManager[Any] = nullcontext()
     checker: Checker | None = None
@@ -118,6 +130,27 @@ class ArtifactRepository(ModelRepository):
             card = self.get_card(model_id)
             # No name holds the bytes here: the loader gives them up before it is done.
             return self.loader(self._checked(exact, signature), exact, card)
+
+    def get_models(self, model_ids: Sequence[str]) -> Sequence[Model | None]:
+        """Read small artifacts one after another, and load them together."""
+        if self.loader_of_many is None:
+            return super().get_models(model_ids)
+        ends_s = time.monotonic() + together.READING_S
+        read = [self._small(each) if time.monotonic() < ends_s else None for each in model_ids]
+        made = iter(self.loader_of_many([each for each in read if each is not None]))
+        return [None if each is None else next(made) for each in read]
+
+    def _small(self, model_id: str) -> Artifact | None:
+        """Return an artifact that may be loaded with others; None: it is read again, and loaded alone."""
+        exact = ModelId.parse(model_id)
+        if self.signed_only or exact.signatures is not None:
+            return None
+        try:
+            with headroom.at_most(together.MOST_BYTES):
+                card = None if exact.card_id is None else self.get_card(model_id)
+                return Artifact(exact, self._whole(exact), None if card is None else card.decode())
+        except (TenantryError, UnicodeDecodeError, headroom.NotSmall):
+            return None
 
     def get_card(self, model_id: str) -> bytes | None:
         """Read the card that lies in the same store as the artifact.
@@ -230,33 +263,6 @@ class FileSystemModelRepository(ArtifactRepository):
                 yield file
         except ArtifactOutsideRoots:
             raise ArtifactInvalid(model_id.uri, f"it leads out of {self._root}") from None
-
-
-class ModelRepositoryByScheme(ModelRepository):
-    """Passes each id on to the repository for its scheme.
-
-    Args:
-        by_scheme: such as ``{"file": FileSystemModelRepository(), "s3": S3ModelRepository(…)}``.
-    """
-
-    def __init__(self, by_scheme: Mapping[str, ModelRepository]) -> None:
-        self._by_scheme = by_scheme
-
-    def get_model(self, model_id: str) -> Model:
-        """Ask the repository for the id's scheme."""
-        return self._chosen(model_id).get_model(model_id)
-
-    def get_card(self, model_id: str) -> bytes | None:
-        """Ask the repository for the id's scheme."""
-        return self._chosen(model_id).get_card(model_id)
-
-    def _chosen(self, model_id: str) -> ModelRepository:
-        exact = ModelId.parse(model_id)
-        chosen = self._by_scheme.get(exact.scheme)
-        if chosen is None:
-            known = ", ".join(f"{scheme}://" for scheme in self._by_scheme)
-            raise ArtifactInvalid(exact.uri, f"no repository for it; this server reads {known}")
-        return chosen
 
 
 def check_digest(data: bytes, model_id: ModelId) -> bytes:

@@ -66,7 +66,7 @@ def core_of(
     loads = loads_of(settings, workers)
     trust = trust_of(settings)
     checker = checker_of(settings, workers, lambda: trust.now)
-    models = models_of(settings, disk, None if loads is None else loads.load, checker)
+    models = models_of(settings, disk, loads and loads.load, checker, loads and loads.load_many)
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
     quotas = Quotas(table.limits, settings.limits)
     plane = plane_of(settings, table, models, workers, quotas)

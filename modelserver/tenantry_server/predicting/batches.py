@@ -30,7 +30,7 @@ USERS_AT_ONCE = 1024
 """Users whose models are found in one turn of the event loop: at 1 us each, a millisecond."""
 
 _ROWS_HERE = 64  # are computed on the event loop: a thread costs as much
-_CALLS = 64  # of other models at once; each has a lane of its own, and workers have queues
+_AT_ONCE = 128  # other models; each has a lane of its own, workers have queues, and loads go in groups
 _T = TypeVar("_T")
 
 Users: TypeAlias = Mapping[str, Sequence[int]]
@@ -125,26 +125,54 @@ class Batches:
         self._plane.meter.spent_together(found.users, counts, spent_s / rows)
 
     async def ask_each(self, batch: Batch, users: Users, answers: Answers, *, timeout_s: float) -> None:
-        """Answer the rows of other models, with one call for each user, some users at a time."""
+        """Answer the rows of other models, some users at a time.
+
+        What becomes a kernel when it is loaded is computed together in the end; any other model gets a call
+        for each user. Users with limits are asked alone: one who is beyond them has no right to a load.
+        """
         ends_s = time.monotonic() + timeout_s
         following = iter(users.items())
+        limited = users.keys() if len(users) == 1 else set(self._plane.quotas.limited(list(users)))
+        found = Found()
 
         async def ask_some() -> None:
             for user_id, rows in following:
                 began_s = time.monotonic()
-                try:
-                    await self._plane.models.model_id_of(user_id)
-                    with self._plane.quotas.entered(user_id, rows=len(rows)):
-                        for some in batch.calls(rows):
-                            await self._ask(batch, user_id, some, answers, ends_s)
-                            await asyncio.sleep(0)  # an answer may have taken no turn of the event loop
-                except TenantryError as error:
-                    answers.refuse(rows, error)
+                resident = None if user_id in limited else await self._kernel_of(user_id, ends_s - began_s)
+                if resident is not None:
+                    found.users.append(user_id)
+                    found.residents.append(resident)
+                    found.rows.append(rows)
+                    continue
+                await self._ask_all(batch, user_id, rows, answers, ends_s)
                 self._count(user_id, rows, answers, time.monotonic() - began_s)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_CALLS, len(users))):
+            for _ in range(min(_AT_ONCE, len(users))):
                 group.create_task(ask_some())
+        await self.compute(batch, found, answers)
+
+    async def _kernel_of(self, user_id: str, timeout_s: float) -> Resident | None:
+        """Return the user's model once it is loaded; None: it is not a kernel, or was not loaded."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                models = self._plane.models
+                resident = await models.resident(user_id, await models.model_id_of(user_id))
+        except Exception:
+            return None
+        return resident if resident.compiled else None
+
+    async def _ask_all(
+        self, batch: Batch, user_id: str, rows: Sequence[int], answers: Answers, ends_s: float
+    ) -> None:
+        try:
+            await self._plane.models.model_id_of(user_id)
+            with self._plane.quotas.entered(user_id, rows=len(rows)):
+                for some in batch.calls(rows):
+                    await self._ask(batch, user_id, some, answers, ends_s)
+                    await asyncio.sleep(0)  # an answer may have taken no turn of the event loop
+        except TenantryError as error:
+            answers.refuse(rows, error)
 
     def _count(self, user_id: str, rows: Sequence[int], answers: Answers, seconds: float) -> None:
         """Count one request of a tenant, by its first error where there are several."""

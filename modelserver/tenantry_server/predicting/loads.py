@@ -1,11 +1,14 @@
 """Loads of models: at most one of a model at a time, in time, and not again before its time.
 
-Owns the threads that load. Refuses to know where models come from.
+Where more wait than there are threads, those whose turn it is are loaded together. What a group does not
+load is loaded alone next, and only then judged. Owns the threads that load. Refuses to know where models
+come from.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +22,8 @@ from tenantry_server.predicting.load_backoff import LoadBackoff
 from tenantry_server.quotas.fair_queue import FairQueue
 from tenantry_server.scoring.calls import contained
 
+_MOST_TOGETHER = 32  # a load that comes meanwhile waits for them: 50 ms of CPU for small linear models
+
 
 class Loads:
     """Loads under way; used on the event loop.
@@ -28,6 +33,8 @@ class Loads:
 
     Args:
         load: reads and loads one model; called in threads.
+        together: the same for several models; returns None for each that has to be loaded alone, and raises
+            nothing that is wrong with one. None: each is loaded alone.
         timeout_s: for one load.
         threads: of loads that are under way at once.
 
@@ -37,13 +44,24 @@ class Loads:
 
     ended: Callable[[str, BaseException | None], None] = staticmethod(lambda *_: None)
 
-    def __init__(self, load: Callable[[str], Resident], *, timeout_s: float, threads: int = 4) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], Resident],
+        together: Callable[[Sequence[str]], Sequence[Resident | None]] | None = None,
+        *,
+        timeout_s: float,
+        threads: int = 4,
+    ) -> None:
         self._load = load
+        self._load_together = together
         self._timeout_s = timeout_s
         self._most = threads
         self._threads = Threads(threads, "load", timeout_s=timeout_s, late=_Hung)
         self._under_way: dict[str, _Flight] = {}  # and those that wait for their turn
         self._queue: FairQueue[_Flight] = FairQueue()
+        self._alone: deque[_Flight] = deque()  # whose turn has come, and which no group has loaded
+        self._at_once = 1 if together is None else _MOST_TOGETHER
+        self._beginning = False
         self._begun = 0
         self._in_threads: set[str] = set()
         self._backoff = LoadBackoff()
@@ -78,8 +96,7 @@ class Loads:
             landing: asyncio.Future[Resident] = asyncio.get_running_loop().create_future()
             flight = self._under_way[model_id] = _Flight(model_id, user_id or model_id, landing)
             landing.add_done_callback(partial(self._landed, flight))
-            self._queue.put(flight.user, flight)
-            self._begin_some()
+            self._put(flight)
         flight.waiting += 1
         try:
             # Shielded: a request that gives up waiting must not end the load for the others.
@@ -100,40 +117,105 @@ class Loads:
         self._queue.drain()
         self._threads.close()
 
-    def _in_thread(self, model_id: str) -> Resident:
-        self._in_threads.add(model_id)
+    def _in_thread(self, model_ids: Sequence[str]) -> Sequence[Resident | None]:
+        self._in_threads.update(model_ids)
         try:
-            return self._load(model_id)
+            if len(model_ids) == 1 or self._load_together is None:
+                return [self._load(model_id) for model_id in model_ids]
+            return self._load_together(model_ids)
         finally:
-            self._in_threads.discard(model_id)
+            self._in_threads.difference_update(model_ids)
+
+    def _put(self, flight: "_Flight") -> None:
+        self._queue.put(flight.user, flight)
+        if not self._beginning:  # once for all that come in this turn of the event loop
+            self._beginning = True
+            asyncio.get_running_loop().call_soon(self._begin_some)
 
     def _begin_some(self) -> None:
         """Begin the loads whose turn it is."""
-        while self._begun < self._most and self._queue:
-            flight = self._queue.get()
-            if flight.landing.done():
-                continue  # nobody waits for it any more
+        self._beginning = False
+        while self._begun < self._most and (flights := self._next()):
             self._begun += 1
-            flight.began_s = time.monotonic()
-            in_thread = partial(self._in_thread, flight.model_id)
-            flight.begun = self._threads.submit(partial(contained, in_thread))
-            asyncio.wrap_future(flight.begun).add_done_callback(partial(self._ended, flight))
+            began_s = time.monotonic()
+            in_thread = partial(self._in_thread, [flight.model_id for flight in flights])
+            begun = self._threads.submit(partial(contained, in_thread))
+            for flight in flights:
+                flight.begun = begun
+            asyncio.wrap_future(begun).add_done_callback(partial(self._ended, flights, began_s))
 
-    def _ended(self, flight: "_Flight", begun: "asyncio.Future[Resident]") -> None:
+    def _next(self) -> "list[_Flight]":
+        """Take out what is loaded next: one, or several where more wait than there are threads."""
+        while self._alone:
+            flight = self._alone.popleft()
+            if not flight.landing.done():
+                return [flight]
+        free = self._most - self._begun
+        most = max(1, min(self._at_once, -(-len(self._queue) // free)))
+        flights: list[_Flight] = []
+        while self._queue and len(flights) < most:
+            flight = self._queue.get()
+            if not flight.landing.done():  # else nobody waits for it any more
+                flights.append(flight)
+        return flights
+
+    def _ended(
+        self,
+        flights: "Sequence[_Flight]",
+        began_s: float,
+        begun: "asyncio.Future[Sequence[Resident | None]]",
+    ) -> None:
         """A load has ended, or takes too long, or was cancelled before a thread took it."""
         self._begun -= 1
-        if not begun.cancelled():
-            self._queue.spent(flight.user, time.monotonic() - flight.began_s)
+        if begun.cancelled():
+            self._again(flights)
+        else:
+            took_s = (time.monotonic() - began_s) / len(flights)
+            for flight in flights:
+                self._queue.spent(flight.user, took_s)
             error = begun.exception()
-            if isinstance(error, _Hung):
-                error = self._timed_out(flight.model_id, str(error))
-            if flight.landing.done():  # the loop is closing
-                pass
-            elif error is None:
-                flight.landing.set_result(begun.result())
+            if len(flights) > 1:
+                self._group_ended(flights, [] if error is not None else begun.result())
+            elif error is not None:
+                self._failed(flights[0], error)
             else:
-                flight.landing.set_exception(error)
+                self._succeeded(flights[0], begun.result()[0])
         self._begin_some()
+
+    def _again(self, flights: "Sequence[_Flight]") -> None:
+        """Let those of a cancelled group wait for another turn for which somebody waits."""
+        for flight in flights:
+            if not flight.landing.done():
+                flight.begun = None
+                self._put(flight)
+
+    def _group_ended(self, flights: "Sequence[_Flight]", residents: Sequence[Resident | None]) -> None:
+        loaded = 0
+        for place, flight in enumerate(flights):
+            resident = residents[place] if place < len(residents) else None
+            if flight.landing.done():
+                continue
+            if resident is None:
+                flight.begun = None
+                self._alone.append(flight)
+            else:
+                loaded += 1
+                flight.landing.set_result(resident)
+        # Where models stay in workers, groups are in vain; a kernel that was loaded alone ends that.
+        self._at_once = max(1, min(_MOST_TOGETHER, 2 * loaded))
+
+    def _succeeded(self, flight: "_Flight", resident: Resident | None) -> None:
+        if resident is None or flight.landing.done():  # the loop is closing
+            return
+        if resident.compiled and self._load_together is not None:
+            self._at_once = min(_MOST_TOGETHER, 2 * self._at_once)
+        flight.landing.set_result(resident)
+
+    def _failed(self, flight: "_Flight", error: BaseException) -> None:
+        if isinstance(error, _Hung):
+            error = self._timed_out(flight.model_id, str(error))
+        if not flight.landing.done():  # the loop is closing
+            flight.landing.set_exception(error)
 
     def _timed_out(self, model_id: str, place: str) -> ModelTimedOut:
         return ModelTimedOut(ModelId.parse(model_id).uri, self._timeout_s, place)
@@ -163,15 +245,13 @@ class _Flight:
         user: whose turn it takes.
         landing: what came of it; cancelled where nobody waited any more before it had begun.
         begun: ends with the load, and can be cancelled before a thread has taken it; None: it waits.
-        began_s: when that was made, on `time.monotonic`'s clock.
         waiting: how many want it.
     """
 
     model_id: str
     user: str
     landing: "asyncio.Future[Resident]"
-    begun: "Future[Resident] | None" = None
-    began_s: float = 0.0
+    begun: "Future[Sequence[Resident | None]] | None" = None
     waiting: int = 0
 
 

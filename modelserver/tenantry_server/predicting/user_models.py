@@ -16,8 +16,8 @@ from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import forecasting
 from tenantry_server.predicting.answer import Pace
 from tenantry_server.predicting.loads import Loads
+from tenantry_server.predicting.residents import Residents
 from tenantry_server.predicting.stored_cards import stored_card
-from tenantry_server.scoring import surroundings
 from tenantry_server.scoring.calls import contained, contained_in
 
 # Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
@@ -49,7 +49,8 @@ class UserModels:
         self._info = model_info_repository
         self._models = model_repository
         self._cache = model_repository if isinstance(model_repository, CachedModelRepository) else None
-        self._loads = Loads(self._load, timeout_s=load_timeout_s, threads=loads)
+        sources = Residents(model_repository)
+        self._loads = Loads(sources.one, sources.together, timeout_s=load_timeout_s, threads=loads)
         self._info_pool = ThreadPoolExecutor(1, "model-info")
 
     def knows(self, user_id: str) -> bool:
@@ -189,9 +190,3 @@ class UserModels:
         """Return the user's model if it is in memory; not a use of it."""
         model_id = None if self._cache is None else self._info.peek(user_id)
         return None if model_id is None or self._cache is None else self._cache.glance(model_id)
-
-    def _load(self, model_id: str) -> Resident:
-        cache = self._cache
-        if cache is not None:
-            return surroundings.kept(lambda: cache.get_resident(model_id))
-        return Resident(surroundings.kept(lambda: self._models.get_model(model_id)), 0)

@@ -42,6 +42,7 @@ class Kind(enum.IntEnum):
     READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
     WRITE = 13  # front: columns, the same
     CHECK = 14  # front: JSON of a signature, the digest that it should sign, and who is trusted
+    LOAD_MANY = 15  # front: what to load, and the artifacts, as `arrays` writes it; LOADED has kernels so
 
 
 _FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame

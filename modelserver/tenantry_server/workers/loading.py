@@ -4,11 +4,10 @@ import asyncio
 import itertools
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import orjson
 
@@ -18,24 +17,20 @@ from tenantry.errors import (
     CardUnusable,
     ModelQuarantined,
     ModelTimedOut,
-    UnknownFormat,
     WorkersUnavailable,
 )
 from tenantry.errors.base import bounded
-from tenantry_server.formats import format_of
+from tenantry_server.artifacts.together import Artifact
 from tenantry_server.kernels import unpacking
-from tenantry_server.kernels.arrays import Malformed
-from tenantry_server.workers import frames, usage
+from tenantry_server.kernels.arrays import Buffer, Malformed
+from tenantry_server.workers import frames
 from tenantry_server.workers.calls.remote import WorkerModel, failure
 from tenantry_server.workers.frames import Kind
+from tenantry_server.workers.loaders import Loaders, library_of
 from tenantry_server.workers.pool import KNOWN, Pool
 from tenantry_server.workers.process import Call, Displaced, Ended, Outcome, Overran, Worker
+from tenantry_server.workers.together import LoadsTogether
 
-_AT_ONCE = 2  # enough to overlap reading with deserialising; more only delays predictions
-_LONG_S = 1.0  # a load that takes longer lets another one begin beside it
-_IDLE = 2  # workers that wait for the next load
-_GREW_BYTES = 128 << 20  # a worker that has so much more after its loads is replaced
-_GREW_BY_LIBRARY_BYTES = 512 << 20  # the same, where a heavy library is a part of it
 _TRIES = 3  # of a load whose worker ended for another reason
 _MOST_WORDS = 300
 _T = TypeVar("_T")
@@ -64,6 +59,7 @@ class _Load:
     rewrite: bool
 
 
+@final
 class WorkerLoads:
     """Loads models in workers that keep none, and moves those that stay to workers that do.
 
@@ -84,9 +80,15 @@ class WorkerLoads:
         self._refuse_skew = refuse_skew
         self._pool = pool
         self._timeout_s = timeout_s
-        self._idle: dict[str, list[Worker]] = defaultdict(list)  # by the heavy library that they have
+        self._loaders = Loaders(pool)
+        self._together = LoadsTogether(
+            pool,
+            self._loaders,
+            timeout_s=timeout_s,
+            refuse_skew=refuse_skew,
+            skewed=self._skewed,
+        )
         self._keys = itertools.count(1)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._housing = asyncio.Lock()
 
     def load(self, data: bytes, exact: ModelId, card: bytes | None = None) -> Model:
@@ -106,6 +108,15 @@ class WorkerLoads:
             del data  # of which the caller keeps none: a large one is in memory once
             model, length = self._on_loop(self._load(exact, fds, _text(exact, card)))
             return _kernel(exact.uri, fds[1], length) if model is None else model
+
+    def load_many(self, artifacts: Sequence[Artifact]) -> list[Model | None]:
+        """Make kernels of small artifacts in one call of a worker; called as `load` is.
+
+        Returns:
+            None for each that has to be loaded by `load`: it failed, stays in a worker, or was not tried.
+        """
+        written = self._on_loop(self._together.load(artifacts))
+        return [None if each is None else _kernel_or_none(each.data) for each in written]
 
     def rewritten(self, data: bytes, exact: ModelId, card: bytes) -> bytes:
         """Return an artifact as the libraries here serialise it, once its model has answered its card.
@@ -136,7 +147,7 @@ class WorkerLoads:
             the model that stays there; or None, and the length of what it wrote: a kernel, an artifact.
         """
         strikes, model_id, uri = self._pool.strikes, str(exact), exact.uri
-        library = _library(exact)
+        library = library_of(exact)
         wait_s = strikes.wait_s(model_id, time.monotonic())
         if wait_s:
             raise ModelQuarantined(uri, strikes.how(model_id), wait_s)
@@ -164,18 +175,18 @@ class WorkerLoads:
         loader, told = await self._in_turn(load)
         try:
             if told["skew"] is not None:
-                self.skewed(load.model_id, bounded(str(told["skew"]), _MOST_WORDS))
+                self._skewed(load.model_id, str(told["skew"]))
             return await self._placed(loader, load, told)
         except BaseException:  # what it told makes no sense, or its home ended
             self._pool.dropped(load.key)
-            self._end(loader)
+            self._loaders.end(loader)
             raise
 
     async def _placed(self, loader: Worker, load: _Load, told: dict[str, Any]) -> tuple[Model | None, int]:
         """Give a model that was tried its home: the loader itself where nobody else may share it."""
         needs = str(told["group"])
         if "kernel" in told or load.rewrite:
-            self._done_with(loader, load, needs)
+            self._loaders.done_with(loader, load.library, needs, dedicated=load.dedicated)
             return None, int(told["written" if load.rewrite else "kernel"])
         key, size_bytes = load.key, int(told["size_bytes"])
         group = f"alone {key}" if load.dedicated else needs
@@ -183,7 +194,7 @@ class WorkerLoads:
             self._pool.settle(key, loader, group, size_bytes)
         else:
             loader.drop(key)
-            self._done_with(loader, load, needs)
+            self._loaders.done_with(loader, load.library, needs, dedicated=load.dedicated)
             async with self._housing:  # else loads that end together make a worker each
                 home = self._pool.home_of(group) or await self._pool.fork()
                 self._pool.settle(key, home, group, size_bytes)
@@ -191,25 +202,17 @@ class WorkerLoads:
         return WorkerModel(told["model"], self._pool, load.model_id, key=key, size_bytes=size_bytes), 0
 
     async def _in_turn(self, load: _Load) -> tuple[Worker, dict[str, Any]]:
-        """Load, a few at a time; one that takes long lets another begin beside it.
-
-        Returns:
-            the worker that loaded it, and what became of it there.
-        """
-        loop = asyncio.get_running_loop()
-        await self._turns.acquire()
-        over = loop.call_later(_LONG_S, self._turns.release)
-        try:
-            loader = await self._loader(load)  # not before its turn: each load would make one
+        """Return the worker that loaded a model when it was its turn, and what became of it there."""
+        async with self._loaders.turn():
+            loader = await self._loaders.take(load.library, dedicated=load.dedicated)
             try:
                 return loader, await self._call(loader, load, keep=False)
             except BaseException:  # a tenant's code may have run before it failed
-                self._end(loader)
+                self._loaders.end(loader)
                 raise
-        finally:
-            if loop.time() < over.when():  # else the timer gives the turn back, now or a moment ago
-                over.cancel()
-                self._turns.release()
+
+    def _skewed(self, model_id: str, words: str) -> None:
+        self.skewed(model_id, bounded(words, _MOST_WORDS))
 
     async def _call(self, worker: Worker, load: _Load, *, keep: bool) -> dict[str, Any]:
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -238,39 +241,6 @@ class WorkerLoads:
         told: dict[str, Any] = orjson.loads(answer)
         return told
 
-    async def _loader(self, load: _Load) -> Worker:
-        idle = self._idle[load.library]
-        while idle and not load.dedicated:
-            loader = idle.pop()
-            if loader.open:
-                return loader
-        return await self._pool.fork()
-
-    def _done_with(self, loader: Worker, load: _Load, needs: str) -> None:
-        """Keep a worker for the next load; end it where a tenant's code has run in it."""
-        idle = self._idle[load.library]
-        grew_bytes = usage.own_bytes(loader.pid) - loader.at_first_bytes
-        most_bytes = _GREW_BYTES if load.library == KNOWN else _GREW_BY_LIBRARY_BYTES
-        clean = needs == load.library and grew_bytes <= most_bytes
-        if clean and loader.open and not load.dedicated and len(idle) < _IDLE:
-            idle.append(loader)
-        else:
-            self._end(loader)
-
-    def _end(self, loader: Worker) -> None:
-        """End a worker that keeps no model."""
-        if loader.open and loader.group is None:
-            self._pool.recycle(loader)
-
-
-def _library(exact: ModelId) -> str:
-    """Return the heavy library that a load needs; `KNOWN` where it needs none."""
-    try:
-        known = format_of(exact)
-    except UnknownFormat:
-        return KNOWN  # which the worker says in words
-    return known.name if known.heavy else KNOWN
-
 
 def _text(exact: ModelId, card: bytes | None) -> str | None:
     try:
@@ -285,6 +255,13 @@ def _arrived(uri: str, room: int, length: int) -> bytes:
     if len(data) != length:
         raise ArtifactInvalid(uri, "what its worker wrote did not arrive whole")
     return data
+
+
+def _kernel_or_none(written: Buffer) -> Model | None:
+    try:
+        return unpacking.unpack(written)
+    except Malformed:  # which is said where it is loaded alone
+        return None
 
 
 def _kernel(uri: str, room: int, length: int) -> Model:

@@ -24,7 +24,7 @@ from tenantry.model import Predictions
 from tenantry_server.cards.card import Card
 from tenantry_server.formats import FORMATS, format_of, load_model, skew_in
 from tenantry_server.formats.adapters import compiled
-from tenantry_server.kernels import packing
+from tenantry_server.kernels import arrays, packing
 from tenantry_server.kernels.arrays import Buffer
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.forest import Forest
@@ -44,6 +44,7 @@ from tenantry_server.workers.frames import (
     write_all,
 )
 
+_TOGETHER_S = 0.5  # after which models that are loaded in one call are left to the next one
 _HELD_S = 0.001  # an answer waits no longer for the next call to be made
 # Packages that known models bring; whatever else is imported is a tenant's own code.
 _KNOWN = frozenset(
@@ -107,6 +108,8 @@ class _Worker:
         try:
             if kind is Kind.LOAD:
                 return Kind.LOADED, [orjson.dumps(contained(lambda: self._load(orjson.loads(body), *fds)))]
+            if kind is Kind.LOAD_MANY:
+                return Kind.LOADED, self._together(body)
             if kind is Kind.CHECK:
                 return Kind.ANSWER, [_signer(body)]
             if kind in (Kind.READ, Kind.WRITE):
@@ -132,31 +135,67 @@ class _Worker:
     def _load(self, asked: dict[str, Any], artifact: int, room: int) -> dict[str, Any]:
         exact = ModelId.parse(asked["model_id"])
         data = read_all(artifact)
-        skew = None
         if asked["keep"]:  # it was tried before
             exact = replace(exact, compile="off")
-        else:
-            skew = skew_in(data, exact)
-        if skew is not None and asked["refuse_skew"]:
-            raise VersionSkew(exact.uri, str(skew))
-        text = asked["card"]
-        card = None if text is None else text.encode()
-        model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=asked["keep"]))
-        told = {"group": self._group_of(exact, model), "skew": None if skew is None else str(skew)}
+        model, told = self._made(data, exact, asked)
         if asked["rewrite"]:
             return {
                 "written": write_all(room, [surroundings.kept(lambda: _written_again(data, exact))])
             } | told
-        with contextlib.suppress(TypeError):  # labels that have no form on the wire: it stays here
-            parts = packing.pack(model) if isinstance(model, Compiled) else _forecasts(model, exact, card)
-            if parts is not None:
-                length = write_all(room, parts)
-                return {"kernel": length} | told
+        parts = _kernel(model, exact, asked["card"])
+        if parts is not None:
+            return {"kernel": write_all(room, parts)} | told
         self._models[asked["key"]] = model
         return {
             "model": _described(model, exact),
             "size_bytes": 0 if asked["keep"] else size_bytes(model),
         } | told
+
+    def _made(self, data: bytes, exact: ModelId, asked: dict[str, Any]) -> tuple[Model, dict[str, Any]]:
+        """Return a model, what it needs beside the known libraries, and how its library's version differs.
+
+        Raises:
+            VersionSkew: it differs, and that is refused.
+            TenantryError: as `load_model`.
+        """
+        was_tried = asked.get("keep", False)
+        skew = None if was_tried else skew_in(data, exact)
+        if skew is not None and asked["refuse_skew"]:
+            raise VersionSkew(exact.uri, str(skew))
+        card = None if asked["card"] is None else asked["card"].encode()
+        model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=was_tried))
+        return model, {"group": self._group_of(exact, model), "skew": None if skew is None else str(skew)}
+
+    def _together(self, body: bytearray) -> Sequence[Buffer]:
+        """Load small models one after another; return those that became kernels, up to one that can't be.
+
+        What fails, needs more than the known libraries or has no time left ends the call.
+        """
+        document, artifacts = arrays.decode(memoryview(body))
+        loads: list[dict[str, Any] | None] = []
+        kernels: list[Any] = []
+        clean, ends_s = True, time.monotonic() + _TOGETHER_S
+        for asked, artifact in zip(document["loads"], artifacts, strict=True):
+            if time.monotonic() > ends_s:
+                break
+            try:
+                kernel, told = contained(lambda: self._small(artifact.tobytes(), asked))  # noqa: B023 - called now
+            except Exception:  # it is raised again, and told, where the model is loaded alone
+                clean = False
+                break
+            if told["group"]:
+                clean = False
+                break
+            loads.append(None if kernel is None else told)
+            if kernel is not None:
+                kernels.append(np.frombuffer(kernel, np.uint8))
+        return arrays.encode({"loads": loads, "clean": clean}, kernels)
+
+    def _small(self, data: bytes, asked: dict[str, Any]) -> tuple[bytes | None, dict[str, Any]]:
+        exact = ModelId.parse(asked["model_id"])
+        model, told = self._made(data, exact, asked)
+        parts = _kernel(model, exact, asked["card"])
+        return None if parts is None else b"".join(parts), told
 
     def _group_of(self, exact: ModelId, model: Model) -> str:
         """Return what a model needs beside the known libraries; models that need the same may share."""
@@ -206,6 +245,15 @@ def _written_again(data: bytes, exact: ModelId) -> bytes:
             exact.uri, f"it can't be pickled again: {type(error).__name__}: {error}"
         ) from error
     return written
+
+
+def _kernel(model: Model, exact: ModelId, card: str | None) -> Sequence[Buffer] | None:
+    """Return what the front computes with; None: the model stays here, as labels without a form do."""
+    with contextlib.suppress(TypeError):
+        if isinstance(model, Compiled):
+            return packing.pack(model)
+        return _forecasts(model, exact, None if card is None else card.encode())
+    return None
 
 
 def _forecasts(model: Model, exact: ModelId, card: bytes | None) -> list[Buffer] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import pickle
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,11 +15,12 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
 from tenantry import Model, ModelId
+from tenantry_server.artifacts.together import Artifact
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
-from tests.support.tenants.hostile.models import Misbehaves
+from tests.support.tenants.hostile.models import EndsOnLoad, Misbehaves
 
 _MANY = 16
 _ROWS, _TARGETS = np.arange(6.0).reshape(3, 2), [1.0, 2.0, 4.0]
@@ -90,3 +92,38 @@ async def test_models_of_the_known_libraries_share_a_worker_across_namespaces(po
     kept = await _loaded_at_once(pool, SVR().fit(_ROWS, _TARGETS), ids)
     assert len(kept) == 2
     assert _shared_by(pool) == [2]
+
+
+async def _loaded_together(pool: Pool, *artifacts: Any) -> list[Model | None]:
+    """Load objects, or the bytes of an artifact, in one call of a worker."""
+    given = [
+        Artifact(exact, each if isinstance(each, bytes) else pickle.dumps(each), None)
+        for exact, each in zip(_IDS, artifacts, strict=False)
+    ]
+    return await asyncio.to_thread(WorkerLoads(pool, timeout_s=60).load_many, given)
+
+
+async def test_models_that_are_loaded_together_answer_as_those_that_are_loaded_alone(pool: Pool) -> None:
+    fitted = [Ridge(alpha=n + 1).fit(_ROWS, _TARGETS) for n in range(4)]
+    alone = [(await _loaded_at_once(pool, each, _IDS[:1]))[0] for each in fitted]
+    models = await _loaded_together(pool, *fitted)
+    for model, other in zip(models, alone, strict=True):
+        assert isinstance(model, Compiled)
+        assert model.predict_rows(_ROWS).tobytes() == other.predict_rows(_ROWS).tobytes()
+
+
+async def test_what_is_wrong_with_one_model_is_left_to_its_own_load(pool: Pool) -> None:
+    """What came before it is loaded; no model follows in a worker where a tenant's code has run."""
+    good = Ridge().fit(_ROWS, _TARGETS)
+    for wrong in (b"no model at all", Misbehaves()):
+        models = await _loaded_together(pool, good, wrong, good)
+        assert [isinstance(model, Compiled) for model in models] == [True, False, False]
+    assert await _loaded_together(pool, good, EndsOnLoad(9), good) == [None, None, None]
+    assert not pool.strikes.described()
+
+
+async def test_a_model_that_stays_in_a_worker_holds_up_no_kernels(pool: Pool) -> None:
+    svr, good = SVR().fit(_ROWS, _TARGETS), Ridge().fit(_ROWS, _TARGETS)
+    models = await _loaded_together(pool, good, svr, good)
+    assert [isinstance(model, Compiled) for model in models] == [True, False, True]
+    assert _shared_by(pool) == []

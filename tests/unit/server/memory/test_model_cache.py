@@ -1,7 +1,7 @@
 """The cache: one load at a time for each model, a bound that holds, and no lock held for long."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -250,3 +250,29 @@ def test_many_are_found_as_one_is() -> None:
     assert cached.most_wanted(3) == ["a", "b", "c"]
     assert cached.peek_many(["c", "b"]) == [cached.glance("c"), cached.glance("b")]
     assert cached.most_wanted(3) == ["b", "c", "a"]
+
+
+def test_models_are_loaded_together_and_one_that_is_not_is_loaded_by_who_waits(
+    crowd: ThreadPoolExecutor,
+) -> None:
+    source = Source(sized_by_name)
+    cached = CachedModelRepository(source, LRUCache(maxsize=100, getsizeof=size_of))
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def get_models(model_ids: Sequence[str]) -> Sequence[Model | None]:
+        begun.set()
+        assert goes_on.wait(10)
+        return [None if each == "bad-1" else sized_by_name(each) for each in model_ids]
+
+    source.get_models = get_models  # type: ignore[method-assign]
+    cached.get_model("here-1")
+    group = crowd.submit(cached.get_residents, ["a-1", "bad-1", "large-101", "here-1"])
+    assert begun.wait(10)
+    other = crowd.submit(cached.get_resident, "bad-1")
+    all_waiting(cached, 2)
+    goes_on.set()
+    loaded = group.result(10)
+    assert [each is not None for each in loaded] == [True, False, False, False]
+    assert other.result(10).size_bytes == 1
+    assert source.asked == ["here-1", "bad-1"]
+    assert cached.counts.loads == 3

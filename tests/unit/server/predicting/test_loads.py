@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -98,4 +98,63 @@ async def test_who_loads_much_waits_for_who_loads_little(source: Source) -> None
     source.go.set()
     await asyncio.gather(busy, *waiting)
     assert source.loaded[:2] == ["busy", "modest"]
+    loads.close()
+
+
+class Groups(Source):
+    """Also gives several models at once, but for those that are called bad."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[Sequence[str]] = []
+
+    def together(self, model_ids: Sequence[str]) -> Sequence[Resident | None]:
+        self.groups.append(model_ids)
+        self.go.wait()
+        return [None if each.startswith("bad") else Resident(SumModel(), 1) for each in model_ids]
+
+
+@pytest.fixture
+def groups() -> Iterator[Groups]:
+    made = Groups()
+    yield made
+    made.go.set()
+
+
+async def test_loads_that_wait_are_made_together_and_what_a_group_does_not_load_is_loaded_alone(
+    groups: Groups,
+) -> None:
+    loads = Loads(groups, groups.together, timeout_s=60.0, threads=2)
+    groups.go.set()
+    wanted = [f"{'bad' if n == 3 else 'good'} {n}" for n in range(8)]
+    loaded = await asyncio.gather(*(loads.load(each) for each in wanted))
+    assert len(loaded) == 8
+    assert groups.groups == [wanted[:4], wanted[4:]]
+    assert groups.loaded == ["bad 3"]
+    loads.close()
+
+
+async def test_a_group_goes_on_for_those_that_still_wait(groups: Groups) -> None:
+    """One request of it has left; a model of which that is so is not loaded twice at a time."""
+    loads = Loads(groups, groups.together, timeout_s=60.0, threads=1)
+    waiting = [asyncio.ensure_future(loads.load(f"good {n}")) for n in range(3)]
+    await until_soon(lambda: len(groups.groups) == 1)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    again = asyncio.ensure_future(loads.load("good 0"))
+    await asyncio.sleep(0)
+    groups.go.set()
+    await asyncio.gather(*waiting[1:], again)
+    assert len(groups.groups) == 1
+    assert groups.loaded == []
+    loads.close()
+
+
+async def test_where_groups_load_nothing_each_model_is_loaded_alone(groups: Groups) -> None:
+    loads = Loads(groups, groups.together, timeout_s=60.0, threads=1)
+    groups.go.set()
+    for turn in range(3):
+        await asyncio.gather(*(loads.load(f"bad {turn} {n}") for n in range(4)))
+    assert len(groups.groups) == 1
+    assert groups.loads == 12
     loads.close()
