@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class Line:
         return bool((self.slope == 1).all() and not self.offset.any())
 
 
+@lru_cache(maxsize=1)  # a model's steps are asked for three times while it is compiled
 def line_of(steps: Steps) -> Line:
     """Fold the steps of each column.
 

@@ -27,7 +27,7 @@ NEUTRAL: dict[Op, float] = {np.subtract: 0.0, np.divide: 1.0, np.multiply: 1.0, 
 """Return the operand with which an operation changes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Steps:
     """Selects columns of the input and applies the same operations to all of them.
 

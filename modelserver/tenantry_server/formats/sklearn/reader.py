@@ -1,5 +1,6 @@
 """scikit-learn estimators, and any Model subclass, from joblib and pickle files."""
 
+import contextlib
 import io
 import pickle
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from tenantry_server.compiling import compiler
 from tenantry_server.formats import adapters
 from tenantry_server.formats.checks import file_readers, pickled_versions
 from tenantry_server.formats.checks.trial import try_once
-from tenantry_server.formats.sklearn import fitted
+from tenantry_server.formats.sklearn import fitted, joblib_files
 from tenantry_server.scoring import results
 from tenantry_server.scoring.several import Several
 
@@ -139,7 +140,10 @@ def read(data: bytes) -> Any:
     Where joblib put no array of its own, Python's own unpickler reads the same in a tenth of the time:
     joblib marks each with an object of its module `numpy_pickle`, or `numpy_pickle_compat`.
     """
-    if data.startswith(b"\x80") and b"numpy_pickle" not in data:
+    if data.startswith(b"\x80") and b"numpy_pickle" in data:
+        with contextlib.suppress(joblib_files.Unusual):
+            return joblib_files.loads(data)
+    elif data.startswith(b"\x80"):
         try:
             return pickle.loads(data)  # noqa: S301 - as joblib does; see the package's first words
         except Exception as error:
