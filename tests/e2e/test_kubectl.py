@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -168,6 +169,40 @@ def test_publish_applies_and_waits_by_itself(
     assert fleet.get(name)["spec"]["model"]["uri"] == declared.spec.model.uri
     assert tenantry("publish", str(file), *to, *wait, "--force-conflicts").returncode == 0
     fleet.assert_answers(one, alpha=1000.0)
+
+
+def test_a_table_is_applied_and_waited_for_and_its_status_is_that_of_the_worst_row(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that could not be published is status 1, one that is Stalled 3; the others answer."""
+    monkeypatch.setenv("KUBECONFIG", str(fleet.home.plane.kubeconfig))
+    one, other = next(fleet.spare), next(fleet.spare)
+    joblib.dump(one.train(), tmp_path / "good.joblib")
+    (tmp_path / "broken.joblib").write_bytes(b"not a model at all")
+    path = tmp_path / "models.csv"
+
+    def published(*rows: str) -> subprocess.CompletedProcess[str]:
+        path.write_text("\n".join(("user,file,namespace", *(f"{row},{NAMESPACE}" for row in rows))))
+        to = [
+            "--to",
+            f"s3://{fleet.bucket}/models",
+            "--manifests",
+            str(tmp_path / "manifests"),
+            "--no-check",
+        ]
+        return tenantry(
+            "publish", "--table", str(path), *to, "--apply", "--wait", "--timeout", "180"
+        )  # fmt: skip
+
+    good, broken = f"{one.tail_number},good.joblib", f"{other.tail_number},broken.joblib"
+    done = published(good, broken)
+    assert done.returncode == 3, done.stderr
+    assert f"Stalled: {NAMESPACE}/{object_name(other.tail_number)}: ArtifactInvalid: " in done.stderr
+    fleet.assert_answers(one)
+    done = published(good, f"{other.tail_number},none.joblib")
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 were not published" in done.stderr
+    assert published(good).returncode == 0
 
 
 # The life of a tenant
