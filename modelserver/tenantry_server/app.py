@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from tenantry_server.wire import bodies, headers
 from tenantry_server.wire.asked import BEGAN_S, FAILED, USER
 from tenantry_server.wire.errors import refusals
 from tenantry_server.wire.errors import responses as error_responses
+from tenantry_server.workers.calls.large_bodies import LargeBodies
 from tenantry_server.workers.calls.tables import Tables
 from tenantry_server.workers.pool import Pool
 
@@ -121,7 +123,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     )
     accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
     metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
-    service = protocols.Service(plane, predict_timeout_s, ready, registry_age_s)
+    aside = ThreadPoolExecutor(1, "large-bodies")
+    apart = None if pool is None else LargeBodies(pool, timeout_s=predict_timeout_s, aside=aside)
+    service = protocols.Service(plane, predict_timeout_s, ready, registry_age_s, aside, apart)
     failures = ModelFailures(model_info_repository.peek)
     batches = Batches(plane, model_info_repository, model_repository, error_responses.status_of)
     inside = Inside(

@@ -119,14 +119,14 @@ async def _serve(
     stop = _stop_event(lifeline)
     secured = tls.of_settings(settings)
     tracing = tracing_of(settings.traces, "tenantry-server", settings.server_id)
-    watching = asyncio.create_task(watchdog.watch(pulse))
+    watching = asyncio.create_task(watchdog.watch(pulse, holds := watchdog.Holds()))
     wake_ups = _cluster_wake_ups(settings)
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
     own = Port(settings.host, settings.port, secured, head_s=settings.read_timeout_s)
     endpoint = own.endpoint(settings.advertise_url)
-    parts = assemble(settings, engine, endpoint=endpoint, tls=secured, stopping=stop.is_set)
+    parts = assemble(settings, engine, endpoint=endpoint, tls=secured, stopping=stop.is_set, holds=holds)
     if parts.workers is not None:
         parts.workers.start()
         await _imported(parts.workers, stop)
@@ -137,6 +137,7 @@ async def _serve(
     await own.accept(runner)
     grpc = await grpc_port(settings, runner.server, secured, shared=shared_fd is not None)
     gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
+    holds.begin()
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:
         await _work(
@@ -283,8 +284,7 @@ def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
 
 
 def _stop_event(lifeline: int | None) -> _Stop:
-    loop = asyncio.get_running_loop()
-    stop = _Stop()
+    loop, stop = asyncio.get_running_loop(), _Stop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.ask)
     if lifeline is not None:

@@ -44,6 +44,7 @@ from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.signing.trust import FollowedTrust, Trust
+from tenantry_server.watchdog import Holds
 from tenantry_server.workers import pool
 from tenantry_server.workers.calls.signatures import SignatureChecks
 from tenantry_server.workers.child import sandbox
@@ -225,7 +226,7 @@ def models_of(
     return models
 
 
-def readings_of(table: RoutingTable, tls: Tls, feed: Feed) -> Iterator[Reading]:
+def readings_of(table: RoutingTable, tls: Tls, feed: Feed, holds: Holds) -> Iterator[Reading]:
     """Make what /metrics shows of a server in a fleet."""
     yield Reading(
         "followers", "Sidecars that follow this server, and whose leases hold.", lambda: len(feed)
@@ -237,6 +238,14 @@ def readings_of(table: RoutingTable, tls: Tls, feed: Feed) -> Iterator[Reading]:
     )
     yield Reading(
         "lease_held", "1 while this server may trust what it knows.", lambda: table.contact.lease_held
+    )
+    yield Reading(
+        "loop_holds",
+        "How often the event loop was held for over 20 ms, since it serves.",
+        lambda: holds.count,
+    )
+    yield Reading(
+        "loop_longest_hold_seconds", "The longest of these; 0: there was none.", lambda: holds.longest_s
     )
     if headroom.machine_available_bytes() is not None:
         yield Reading(

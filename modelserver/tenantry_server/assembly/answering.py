@@ -63,7 +63,7 @@ def application(
         gate=gate,
         max_batch_rows=settings.max_batch_rows,
         top_tenants=settings.top_tenants,
-        readings=readings_of(table, core.tls, feed),
+        readings=readings_of(table, core.tls, feed, core.holds),
     )
     app.add_routes([*warm_query.routes(warmth.hot.in_memory), *near_copies.routes(core.models)])
     app.add_routes(challenge.routes(core.secrets, settings.server_id, core.endpoint))

@@ -21,6 +21,7 @@ from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust
 from tenantry_server.supply import checker_of, disk_of, loads_of, models_of, plane_of, trust_of, workers_of
+from tenantry_server.watchdog import Holds
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 
@@ -33,12 +34,14 @@ class Core:
         endpoint: base URL under which its peers reach it.
         tls: how it connects to them.
         stopping: whether it was told to stop.
+        holds: of its event loop, for the metrics.
     """
 
     settings: ServerSettings
     endpoint: str
     tls: Tls
     stopping: Callable[[], bool]
+    holds: Holds
     registry: ServerRegistry
     disk: DiskCache | None
     workers: Pool | None
@@ -55,7 +58,13 @@ class Core:
 
 
 def core_of(
-    settings: ServerSettings, engine: Engine, *, endpoint: str, tls: Tls, stopping: Callable[[], bool]
+    settings: ServerSettings,
+    engine: Engine,
+    *,
+    endpoint: str,
+    tls: Tls,
+    stopping: Callable[[], bool],
+    holds: Holds,
 ) -> Core:
     """Make them; see `Core` for what is given."""
     registry = ServerRegistry(
@@ -79,6 +88,7 @@ def core_of(
         endpoint=endpoint,
         tls=tls,
         stopping=stopping,
+        holds=holds,
         registry=registry,
         disk=disk,
         workers=workers,

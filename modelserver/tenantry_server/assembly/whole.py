@@ -26,6 +26,7 @@ from tenantry_server.shards.faults import Faults
 from tenantry_server.shards.strike_exchange import StrikeExchange
 from tenantry_server.sidecars.feed import Feed
 from tenantry_server.signing.trust import FollowedTrust
+from tenantry_server.watchdog import Holds
 from tenantry_server.workers.pool import Pool
 
 
@@ -53,7 +54,13 @@ class Parts:
 
 
 def assemble(
-    settings: ServerSettings, engine: Engine, *, endpoint: str, tls: Tls, stopping: Callable[[], bool]
+    settings: ServerSettings,
+    engine: Engine,
+    *,
+    endpoint: str,
+    tls: Tls,
+    stopping: Callable[[], bool],
+    holds: Holds,
 ) -> Parts:
     """Make the parts of one server and wire them to one another.
 
@@ -61,8 +68,9 @@ def assemble(
         endpoint: base URL under which its peers reach it.
         tls: how it connects to them.
         stopping: whether it was told to stop.
+        holds: of its event loop, for the metrics.
     """
-    core = core_of(settings, engine, endpoint=endpoint, tls=tls, stopping=stopping)
+    core = core_of(settings, engine, endpoint=endpoint, tls=tls, stopping=stopping, holds=holds)
     table, models, plane, workers = core.table, core.models, core.plane, core.workers
     warmth, feed = warmth_of(core), feed_of(core)
     faults = _faults_of(core, FaultBook(engine))

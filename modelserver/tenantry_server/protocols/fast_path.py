@@ -21,7 +21,8 @@ from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetMap
 from tenantry_server.protocols.later_answers import LaterAnswers
 from tenantry_server.protocols.service import Service
-from tenantry_server.protocols.v2 import infer_answer, infer_request
+from tenantry_server.protocols.v2 import infer_answer
+from tenantry_server.rows import infer_request
 from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
 from tenantry_server.wire import headers, later

@@ -12,8 +12,13 @@ from aiohttp import hdrs, web
 from tenantry.errors import InvalidRequest
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.predicting.dataplane import DataPlane
+from tenantry_server.rows import infer_request, json_payload
+from tenantry_server.rows.infer_request import InferRequest
+from tenantry_server.rows.json_payload import JsonPayload
+from tenantry_server.rows.large.grid import Grid
 from tenantry_server.rows.payload import Payload, short
 from tenantry_server.wire import bodies, deadlines, headers
+from tenantry_server.workers.calls.large_bodies import LARGE_BYTES, LargeBodies
 
 JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
 _LARGE_BYTES = 128 << 10  # 1 ms to parse, and as much to convert
@@ -32,6 +37,8 @@ class Service:
         ready: returns whether requests should be sent here.
         registry_age_s: returns how old what it knows is, while the registry is out of reach; else None.
         pool: one thread, for bodies and answers that take too long for the event loop.
+        large_bodies: parses bodies that take too long for a thread, too, which holds the interpreter; None:
+            there are no processes for it.
     """
 
     plane: DataPlane
@@ -39,10 +46,33 @@ class Service:
     ready: Callable[[], bool] = lambda: True
     registry_age_s: Callable[[], float | None] = lambda: None
     pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-bodies"))
+    large_bodies: LargeBodies | None = None
 
     def timeout_s(self, request: web.Request) -> float:
         """Return what is left of this request's budget, in seconds."""
         return deadlines.left_s(request, self.predict_timeout_s)
+
+    async def rows(self, body: bytes) -> JsonPayload | Grid:
+        """Parse a JSON body of any of the three forms.
+
+        Raises:
+            InvalidRequest: as `json_payload.parse`.
+            PredictionTimeout, WorkersUnavailable: as `LargeBodies.rows`.
+        """
+        if self.large_bodies is not None and len(body) > LARGE_BYTES:
+            return await self.large_bodies.rows(body)
+        return await self.read(body, json_payload.parse)
+
+    async def infer(self, body: bytes, json_length: str | None) -> InferRequest:
+        """Parse the body of a V2 inference request.
+
+        Raises:
+            InvalidRequest: as `infer_request.parse`.
+            PredictionTimeout, WorkersUnavailable: as `LargeBodies.infer`.
+        """
+        if self.large_bodies is not None and infer_request.json_bytes(body, json_length) > LARGE_BYTES:
+            return await self.large_bodies.infer(body, json_length)
+        return await self.read(body, partial(infer_request.parse, json_length=json_length))
 
     async def read(self, body: bytes, parse: Callable[[bytes], _T]) -> _T:
         """Parse a body, a large one beside the event loop, which others wait for.

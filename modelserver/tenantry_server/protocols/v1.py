@@ -5,7 +5,6 @@ from aiohttp import web
 
 from tenantry_server.protocols import class_names
 from tenantry_server.protocols.service import Service, answer, read_body
-from tenantry_server.rows.json_payload import parse
 from tenantry_server.scoring.results import to_json
 
 
@@ -26,7 +25,7 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def predict(request: web.Request) -> web.Response:
         body = await read_body(request)
-        payload = await service.read(body, parse)
+        payload = await service.rows(body)
         user_id, timeout_s = request.match_info["user_id"], service.timeout_s(request)
         if class_names.are_asked(request):
             given = await class_names.predict(service, user_id, payload, timeout_s=timeout_s, body=body)

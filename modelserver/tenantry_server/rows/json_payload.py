@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import orjson
@@ -57,7 +57,7 @@ class JsonPayload(Payload):
 
     def matrix(self, model: Model) -> Rows:
         """As `Payload.matrix`."""
-        names, lists = self._in_order(model)
+        names, lists = self.in_order(model)
         if len(lists) == 1:
             flat = lists[0]
             width = len(flat)
@@ -67,7 +67,7 @@ class JsonPayload(Payload):
         try:
             values = array("d", flat)
         except (TypeError, OverflowError):
-            values = _slowly(lists, names)
+            values = numbers(lists, names)
         matrix = (
             np.ndarray((len(lists), width), np.float64, values) if values else np.empty((len(lists), 0))
         )
@@ -81,15 +81,19 @@ class JsonPayload(Payload):
         """As `Payload.frame`."""
         import pandas as pd  # noqa: PLC0415 - where a frame is needed, a worker makes it
 
-        names, lists = self._in_order(model)
+        names, lists = self.in_order(model)
         return pd.DataFrame(lists, columns=None if names is None else list(names))
 
     def values(self, model: Model) -> Sequence[Sequence[Any]]:
         """As `Payload.values`."""
-        return self._in_order(model)[1]
+        return self.in_order(model)[1]
 
-    def _in_order(self, model: Model) -> tuple[Sequence[str] | None, list[Sequence[Any]]]:
-        """Return the rows as lists, and the names of their entries."""
+    def in_order(self, model: Model) -> tuple[Sequence[str] | None, list[Sequence[Any]]]:
+        """Return the names of the columns that the model takes, and the rows as lists of these.
+
+        Raises:
+            FeatureMismatch: as `Payload.values`.
+        """
         names = model.feature_names
         if self.records:
             wanted = tuple(names if names is not None else self.rows[0])
@@ -105,9 +109,7 @@ class JsonPayload(Payload):
             for number, row in enumerate(self.rows):
                 check_count(len(row), model, number)
                 if len(row) != len(self.rows[0]):
-                    raise FeatureMismatch(
-                        f"row {number} has {len(row)} values, row 0 has {len(self.rows[0])}"
-                    )
+                    refuse_length(number, len(row), len(self.rows[0]))
             return names if names is not None else self.columns, self.rows
         if list(self.columns) == list(names):
             return names, self.rows
@@ -222,10 +224,26 @@ def _picked(
     return pick(row)  # the model has a column name twice
 
 
-def _slowly(lists: list[Sequence[Any]], names: Sequence[str] | None) -> "array[float]":
-    """Convert value by value: missing ones become NaN, and the error names the first bad one."""
+def refuse_length(number: int, length: int, first: int) -> NoReturn:
+    """Refuse row `number`, which has another length than row 0.
+
+    Raises:
+        FeatureMismatch: states both.
+    """
+    raise FeatureMismatch(f"row {number} has {length} values, row 0 has {first}")
+
+
+def numbers(lists: Sequence[Sequence[Any]], names: Sequence[str] | None, first: int = 0) -> "array[float]":
+    """Convert value by value: missing ones become NaN.
+
+    Args:
+        first: the number of the first row, for messages.
+
+    Raises:
+        FeatureMismatch: names the first value that is not a number.
+    """
     flat = array("d")
-    for number, row in enumerate(lists):
+    for number, row in enumerate(lists, first):
         for position, value in enumerate(row):
             try:
                 flat.append(math.nan if value is None else value)

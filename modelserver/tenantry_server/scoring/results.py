@@ -12,6 +12,7 @@ from tenantry.errors import PredictionFailed
 from tenantry.model import Predictions
 
 _UNITS = ("ms", "us", "ns")
+_AT_ONCE = 16_384  # values: half a millisecond to write
 _SPARSE = "toarray"  # SciPy's matrices have it
 
 
@@ -50,18 +51,46 @@ def to_json(predictions: Predictions, *, bare: bool) -> bytes:
         PredictionFailed: they hold values that JSON has not.
     """
     dtype = predictions.dtype
-    values: Any
-    if dtype == np.float64 and predictions.flags.c_contiguous:
-        values = predictions
-    elif dtype.kind in "fiub":  # orjson writes these itself, in the machine's own byte order, to 64 bits
+    values: Any = predictions
+    if dtype.kind in "fiub" and not (dtype == np.float64 and predictions.flags.c_contiguous):
+        # orjson writes these itself, in the machine's own byte order, to 64 bits
         native = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
         values = np.ascontiguousarray(predictions, dtype=native)
-    else:
-        values = predictions.tolist()
     try:
-        return orjson.dumps(values if bare else {"predictions": values}, option=orjson.OPT_SERIALIZE_NUMPY)
+        listed = values_as_json(values)
+        return orjson.dumps(listed if bare else {"predictions": listed}, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+
+
+def values_as_json(values: Any) -> Any:
+    """Return what orjson writes as a JSON list, where one call for all of it would take too long.
+
+    A call holds the interpreter, so many values are written some thousand at a time.
+
+    Args:
+        values: an array of at least one dimension; a list.
+
+    Raises:
+        TypeError: JSON has no form for one of them.
+    """
+    count = len(values)
+    if isinstance(values, np.ndarray):
+        plain = values.dtype.kind in "fiub"
+        if values.size <= _AT_ONCE:
+            return values if plain else values.tolist()
+        at_once = max(1, _AT_ONCE * count // values.size)
+        pieces = (values[at : at + at_once] for at in range(0, count, at_once))
+        written = [_inside(piece if plain else piece.tolist()) for piece in pieces]
+    elif count <= _AT_ONCE:
+        return values
+    else:
+        written = [_inside(values[at : at + _AT_ONCE]) for at in range(0, count, _AT_ONCE)]
+    return orjson.Fragment(b"[%b]" % b",".join(written))
+
+
+def _inside(values: Any) -> bytes:
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
 def by_row(outputs: Sequence[Predictions]) -> Predictions:

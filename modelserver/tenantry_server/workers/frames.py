@@ -41,6 +41,7 @@ class Kind(enum.IntEnum):
     IMPORTED = 11  # zygote: JSON of its process id; it has imported the libraries
     READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
     WRITE = 13  # front: columns, the same
+    PARSE = 15  # front: a large body and what form it has, as `arrays` writes it
     CHECK = 14  # front: JSON of a signature, the digest that it should sign, and who is trusted
     LOAD_MANY = 15  # front: what to load, and the artifacts, as `arrays` writes it; LOADED has kernels so
 

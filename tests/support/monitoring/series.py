@@ -15,6 +15,7 @@ from tenantry.trust.certificates import Files
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_server.assembly import assemble
 from tenantry_server.settings import ServerSettings
+from tenantry_server.watchdog import Holds
 from tests.support.network.certificates import Authority
 
 OF_TARGETS = frozenset({"namespace", "pod", "instance", "job"})
@@ -66,7 +67,14 @@ async def of_server(folder: Path) -> dict[str, Series]:
     engine = open_engine("sqlite://")
     migrate(engine)
     settings = ServerSettings(server_id="server-0", disk_cache_dir=folder / "disk", workers=1)
-    parts = assemble(settings, engine, endpoint="http://127.0.0.1:1", tls=secured, stopping=lambda: False)
+    parts = assemble(
+        settings,
+        engine,
+        endpoint="http://127.0.0.1:1",
+        tls=secured,
+        stopping=lambda: False,
+        holds=Holds(),
+    )
     async with TestClient(TestServer(parts.app)) as client:
         await client.post("/predict/nobody", json=[{"a": 1}])
         await client.post("/predict", json={"rows": [{"user_id": "nobody", "a": 1}]})

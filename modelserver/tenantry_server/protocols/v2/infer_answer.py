@@ -11,8 +11,8 @@ from tenantry.errors import InvalidRequest
 from tenantry.model import Predictions
 from tenantry.model_id import DEFAULT_METHOD
 from tenantry_server.predicting.answer import Answer
-from tenantry_server.protocols.v2.infer_request import InferRequest
 from tenantry_server.rows import datatypes
+from tenantry_server.rows.infer_request import InferRequest
 from tenantry_server.rows.payload import short
 from tenantry_server.scoring import results
 
@@ -75,7 +75,8 @@ def _tensor(name: str, predictions: Predictions, *, binary: bool) -> tuple[dict[
     if binary:
         data = values.tobytes() if isinstance(values, np.ndarray) else datatypes.pack_texts(values)
         return output | {"parameters": {"binary_data_size": len(data)}}, data
-    return output | {"data": values.reshape(-1) if isinstance(values, np.ndarray) else values}, None
+    flat = values.reshape(-1) if isinstance(values, np.ndarray) else values
+    return output | {"data": results.values_as_json(flat)}, None
 
 
 def _wanted(outputs: list[tuple[str, bool]], names: Sequence[str]) -> dict[str, bool]:

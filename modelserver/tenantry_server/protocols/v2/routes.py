@@ -16,7 +16,7 @@ import tenantry
 from tenantry.errors import InvalidRequest, RegistryUnavailable, VersionNotFound
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.protocols.service import Service, answer, read_body
-from tenantry_server.protocols.v2 import infer_request, model_metadata
+from tenantry_server.protocols.v2 import model_metadata
 from tenantry_server.protocols.v2.infer_answer import render, version_of
 from tenantry_server.wire import headers
 from tenantry_server.wire.heads import JSON_LENGTH
@@ -29,8 +29,7 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def infer(request: web.Request) -> web.Response:
         body = await read_body(request)
-        json_length = request.headers.get(JSON_LENGTH)
-        asked = await service.read(body, lambda whole: infer_request.parse(whole, json_length))
+        asked = await service.infer(body, request.headers.get(JSON_LENGTH))
         user_id = request.match_info["user_id"]
         timeout_s = service.timeout_s(request)
         given = await service.predict(user_id, asked.tensors, timeout_s=timeout_s, body=body)

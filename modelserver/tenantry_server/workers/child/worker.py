@@ -33,6 +33,7 @@ from tenantry_server.memory.model_size import size_bytes
 from tenantry_server.scoring import surroundings, tracebacks
 from tenantry_server.scoring.calls import contained, score, score_rows
 from tenantry_server.workers.calls import answers
+from tenantry_server.workers.child import bodies
 from tenantry_server.workers.frames import (
     KEY,
     PROGRESS,
@@ -112,6 +113,8 @@ class _Worker:
                 return Kind.LOADED, self._together(body)
             if kind is Kind.CHECK:
                 return Kind.ANSWER, [_signer(body)]
+            if kind is Kind.PARSE:
+                return Kind.ANSWER, contained(lambda: bodies.parse(memoryview(body)))
             if kind in (Kind.READ, Kind.WRITE):
                 return Kind.ANSWER, contained(lambda: _table(kind, body))
             predictions = contained(lambda: self._scored(kind, body))

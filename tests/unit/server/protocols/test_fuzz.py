@@ -15,8 +15,8 @@ from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.v2 import infer_answer
-from tenantry_server.protocols.v2.infer_request import InferRequest, parse
 from tenantry_server.rows import datatypes, json_payload
+from tenantry_server.rows.infer_request import InferRequest, parse
 from tenantry_server.rows.payload import Payload
 
 LARGEST_ROUND = 1 << 20  # bytes of memory for a body of a few hundred

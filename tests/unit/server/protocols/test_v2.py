@@ -12,8 +12,8 @@ import pytest
 from tenantry import Model
 from tenantry.errors import FeatureMismatch, InvalidRequest
 from tenantry.model import Predictions
-from tenantry_server.protocols.v2.infer_request import InferRequest, parse
 from tenantry_server.rows import datatypes
+from tenantry_server.rows.infer_request import InferRequest, parse
 
 
 class Takes(Model):

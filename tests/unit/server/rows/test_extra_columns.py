@@ -10,8 +10,7 @@ import pytest
 from tenantry import Model
 from tenantry.errors import FeatureMismatch
 from tenantry.model import Predictions
-from tenantry_server.protocols.v2 import infer_request
-from tenantry_server.rows import json_payload
+from tenantry_server.rows import infer_request, json_payload
 from tenantry_server.rows.payload import Payload
 
 

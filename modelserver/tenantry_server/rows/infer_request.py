@@ -43,8 +43,8 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
     Raises:
         InvalidRequest: names the part that breaks the protocol.
     """
-    json_bytes = len(body) if json_length is None else _length(json_length, len(body))
-    text = body if json_length is None else memoryview(body)[:json_bytes]
+    length = json_bytes(body, json_length)
+    text = body if json_length is None else memoryview(body)[:length]
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -56,7 +56,7 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
     inputs = _objects(document, "inputs")
     if not inputs:
         raise InvalidRequest("'inputs' must be a list of one tensor at least")
-    binary = None if json_length is None else _Sections(memoryview(body), json_bytes)
+    binary = None if json_length is None else _Sections(memoryview(body), length)
     given = Tensors([_tensor(entry, binary) for entry in inputs])
     if binary is not None:
         binary.check_end()
@@ -66,9 +66,18 @@ def parse(body: bytes, json_length: str | None) -> InferRequest:
     all_binary = _flag(_parameters(document), "binary_data_output", default=False)
     outputs = _objects(document, "outputs") if "outputs" in document else []
     wanted = [_output(entry, all_binary) for entry in outputs]
-    if body.count(b'"', 0, json_bytes) != _quotes(document, inputs, outputs):
+    if body.count(b'"', 0, length) != _quotes(document, inputs, outputs):
         refuse_double_keys(bytes(text))
     return InferRequest(given, request_id, wanted or None, all_binary)
+
+
+def json_bytes(body: bytes, json_length: str | None) -> int:
+    """Return how much of a body is JSON, in bytes; takes what `parse` takes.
+
+    Raises:
+        InvalidRequest: the header is not a length, or the body is shorter.
+    """
+    return len(body) if json_length is None else _length(json_length, len(body))
 
 
 class _Sections:
