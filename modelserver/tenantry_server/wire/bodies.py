@@ -13,6 +13,8 @@ from aiohttp import web
 
 from tenantry.errors import BodiesTooMany, BodyTimeout, TenantryError
 
+_LARGE_BYTES = 1 << 20  # are joined without the interpreter, and fresh memory takes milliseconds
+
 
 class Arriving:
     """The bodies that have not arrived whole: how long each may take, and what all hold together.
@@ -123,7 +125,9 @@ class Body:
         while not self.is_whole:
             await self._read()
         if len(self._pieces) != 1:
-            self._pieces = [b"".join(self._pieces)]
+            pieces = self._pieces
+            large = self._read_bytes > _LARGE_BYTES
+            self._pieces = [await asyncio.to_thread(b"".join, pieces) if large else b"".join(pieces)]
         self._check()
         return self._pieces[0]
 
