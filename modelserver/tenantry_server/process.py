@@ -34,6 +34,7 @@ from tenantry.trust import tls
 from tenantry_server import sidecar, watchdog
 from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
+from tenantry_server.assembly.wake_ups import WakeUps, wake_ups_of
 from tenantry_server.grpc_v2.opening import grpc_port
 from tenantry_server.roles import Role
 from tenantry_server.scoring import surroundings
@@ -59,8 +60,6 @@ _FLUSH_S = 2.0  # for the last spans to reach their collector
 _THREADS_S = 1.0  # for threads that are about to end
 _END_S = 10.0  # longer than the registry's driver waits
 
-WakeUps = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
-"""Calls its argument for each event, until cancelled."""
 _Accept = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
@@ -120,7 +119,7 @@ async def _serve(
     secured = tls.of_settings(settings)
     tracing = tracing_of(settings.traces, "tenantry-server", settings.server_id)
     watching = asyncio.create_task(watchdog.watch(pulse, holds := watchdog.Holds()))
-    wake_ups = _cluster_wake_ups(settings)
+    wake_ups = wake_ups_of(settings)
     engine = open_engine(settings.registry_url)
     if not await _tables_exist(engine, stop):
         return
@@ -268,19 +267,6 @@ async def _drain(parts: Parts, settings: ServerSettings, hurried: Callable[[], b
         ),
         until_forgotten(settings.drain_at_least_s, hurried),
     )
-
-
-def _cluster_wake_ups(settings: ServerSettings) -> WakeUps:
-    """Return wake-ups for changes on the cluster; without the setting, they never come."""
-    if not settings.kubernetes_watch:
-        return lambda _: asyncio.sleep(0)
-    try:
-        from tenantry_server.assignments import kubernetes_wakeups  # noqa: PLC0415 - its client takes a while to import
-    except ModuleNotFoundError as error:
-        raise InvalidSetting(
-            f"TENANTRY_KUBERNETES_WATCH needs {error.name}: pip install 'tenantry[kubernetes]'"
-        ) from None
-    return partial(kubernetes_wakeups.run, settings.namespace)
 
 
 def _stop_event(lifeline: int | None) -> _Stop:
