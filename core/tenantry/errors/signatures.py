@@ -11,63 +11,63 @@ from tenantry.model_id import SIGNATURE_SUFFIX
 
 
 class SignatureRefused(ArtifactError):
-    """An artifact that has to be signed, and is not signed by anybody whom the servers trust."""
+    """An artifact that has to be signed, and is not signed by anybody whom the servers trust.
+
+    Args:
+        uri: of the artifact.
+        problem: what was seen.
+    """
 
     reason: ClassVar[str] = "SignatureRefused"
+    words: ClassVar[str] = "{uri} has to be signed: {problem}"
+
+    def __init__(self, uri: str, problem: str = "") -> None:
+        signature = f"{uri}{SIGNATURE_SUFFIX}"
+        super().__init__(self.words.format(uri=uri, signature=signature, problem=problem))
 
 
 class SignatureMissing(SignatureRefused):
     """No signature lies beside the artifact."""
 
     reason: ClassVar[str] = "SignatureMissing"
-
-    def __init__(self, uri: str) -> None:
-        super().__init__(
-            f"{uri} has to be signed, and there is no {uri}{SIGNATURE_SUFFIX}; nothing was deserialised. "
-            f"Run: tenantry sign {uri} --key KEY"
-        )
+    words: ClassVar[str] = (
+        "{uri} has to be signed, and {signature} does not exist; nothing was deserialised. "
+        "Run: tenantry sign {uri} --key KEY"
+    )
 
 
 class SignatureInvalid(SignatureRefused):
     """What lies beside the artifact is not a signature of these bytes."""
 
     reason: ClassVar[str] = "SignatureInvalid"
-
-    def __init__(self, uri: str, problem: str) -> None:
-        super().__init__(
-            f"{uri}{SIGNATURE_SUFFIX} does not sign this artifact: {problem}; nothing was deserialised. "
-            f"If the artifact is yours, run: tenantry sign {uri} --key KEY"
-        )
+    words: ClassVar[str] = (
+        "{signature} does not sign this artifact: {problem}; nothing was deserialised. "
+        "If the artifact is yours, run: tenantry sign {uri} --key KEY"
+    )
 
 
 class SignatureUntrusted(SignatureRefused):
-    """Somebody signed the artifact whom the servers do not trust."""
+    """The artifact's signer is not one whom the servers trust."""
 
     reason: ClassVar[str] = "SignatureUntrusted"
-
-    def __init__(self, uri: str, problem: str) -> None:
-        super().__init__(
-            f"{uri}{SIGNATURE_SUFFIX} is not by a signer that is trusted: {problem}; nothing was "
-            "deserialised. Sign it with a trusted key, or let an admin trust this one"
-        )
+    words: ClassVar[str] = (
+        "{signature} is not by a signer that is trusted: {problem}; nothing was deserialised. "
+        "Sign it with a trusted key, or let an admin trust this one"
+    )
 
 
 class SignatureExpired(SignatureRefused):
     """The signer's certificate is not valid now."""
 
     reason: ClassVar[str] = "SignatureExpired"
-
-    def __init__(self, uri: str, problem: str) -> None:
-        super().__init__(
-            f"{uri}{SIGNATURE_SUFFIX} was made with a certificate that is not valid now: {problem}; "
-            f"nothing was deserialised. Run: tenantry sign {uri} --key KEY --certificate NEW"
-        )
+    words: ClassVar[str] = (
+        "{signature} was made with a certificate that is not valid now: {problem}; "
+        "nothing was deserialised. Run: tenantry sign {uri} --key KEY --certificate NEW"
+    )
 
 
 class SignatureUnverifiable(SignatureRefused):
     """This process can't verify signatures."""
 
     reason: ClassVar[str] = "SignatureUnverifiable"
-
-    def __init__(self, uri: str, problem: str) -> None:
-        super().__init__(f"{uri} has to be signed, and signatures can't be verified here: {problem}")
+    words: ClassVar[str] = "{uri} has to be signed, and signatures can't be verified here: {problem}"

@@ -1,8 +1,8 @@
 """A first prediction, so that a model that can't predict is refused when it is loaded."""
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from tenantry.errors import ArtifactInvalid, PredictionFailed
 from tenantry_server.rows.columns import Column, Kind, cast
 from tenantry_server.scoring import results
 
+_M = TypeVar("_M", bound=Model)
 _VALUES: dict[Kind, Any] = {
     Kind.NUMBER: 0.0,
     Kind.INTEGER: 0,
@@ -19,6 +20,30 @@ _VALUES: dict[Kind, Any] = {
     Kind.TEXT: "text",
     Kind.TIME: "2026-01-01T00:00:00",
 }
+
+
+def made(
+    make: Callable[[bytes, str], _M],
+    data: bytes,
+    model_id: ModelId,
+    words: Callable[[ValueError], str] = str,
+) -> _M:
+    """Make a model of an artifact for the method that is declared, and let it predict one row.
+
+    Args:
+        make: gets the artifact and the name of the method; raises ValueError where they don't fit.
+        words: of that error.
+
+    Raises:
+        ArtifactInvalid: they don't fit, or as `try_once`.
+    """
+    method = model_id.method or "predict"
+    try:
+        model = make(data, method)
+    except ValueError as error:
+        raise ArtifactInvalid(model_id.uri, words(error)) from error
+    try_once(model, method, model_id)
+    return model
 
 
 def try_once(model: Model, method: str, model_id: ModelId) -> None:

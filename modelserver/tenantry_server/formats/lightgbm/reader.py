@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
-from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.checks.trial import made
 from tenantry_server.formats.libraries import library
 from tenantry_server.formats.lightgbm import FORMAT
 
@@ -87,12 +86,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
     library("lightgbm", extra=FORMAT.extra, model_id=model_id)
-    try:
-        model = LightGBMModel(data, model_id.method or "predict")
-    except ValueError as error:
-        raise ArtifactInvalid(model_id.uri, str(error)) from error
-    try_once(model, model.method, model_id)
-    return model
+    return made(LightGBMModel, data, model_id)
 
 
 def dump(model: Any) -> tuple[bytes, str] | None:

@@ -12,10 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks import narrowing
-from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.checks.trial import made
 from tenantry_server.formats.libraries import library
 from tenantry_server.formats.onnx import FORMAT
 from tenantry_server.formats.onnx import graph as onnx_size
@@ -172,12 +171,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         ArtifactInvalid: it is not a graph, takes no table, or lacks the method.
     """
     library("onnxruntime", extra=FORMAT.extra, model_id=model_id)
-    try:
-        model = OnnxModel(data, model_id.method or "predict")
-    except ValueError as error:
-        raise ArtifactInvalid(model_id.uri, str(error)) from error
-    try_once(model, model.method, model_id)
-    return model
+    return made(OnnxModel, data, model_id)
 
 
 def dump(model: Any) -> tuple[bytes, str] | None:

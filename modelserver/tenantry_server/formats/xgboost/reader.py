@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from tenantry import Model, ModelId
-from tenantry.errors import ArtifactInvalid
 from tenantry.model import Predictions, Rows
 from tenantry_server.formats.checks import ubjson
-from tenantry_server.formats.checks.trial import try_once
+from tenantry_server.formats.checks.trial import made
 from tenantry_server.formats.libraries import library
 from tenantry_server.formats.xgboost import FORMAT
 
@@ -138,12 +137,7 @@ def load(data: bytes, model_id: ModelId) -> Model:
         ArtifactInvalid: the file is cut off or not a model, needs categories, or lacks the method.
     """
     library("xgboost", extra=FORMAT.extra, model_id=model_id)
-    try:
-        model = XGBoostModel(data, model_id.method or "predict")
-    except ValueError as error:  # XGBoostError is one
-        raise ArtifactInvalid(model_id.uri, f"XGBoost can't use it: {_first_line(error)}") from error
-    try_once(model, model.method, model_id)
-    return model
+    return made(XGBoostModel, data, model_id, words=_words)
 
 
 def dump(model: Any) -> tuple[bytes, str] | None:
@@ -153,9 +147,10 @@ def dump(model: Any) -> tuple[bytes, str] | None:
     return (bytes(model.save_raw("ubj")), ".ubj") if is_own else None
 
 
-def _first_line(error: Exception) -> str:
-    """Return the message without XGBoost's clock, the file of its source, and the C++ stack."""
-    return re.sub(r"^\[[\d:]+\] \S+: ", "", str(error).strip().partition("\n")[0])
+def _words(error: Exception) -> str:
+    """Say what is wrong, without XGBoost's clock, the file of its source, and the C++ stack."""
+    line = re.sub(r"^\[[\d:]+\] \S+: ", "", str(error).strip().partition("\n")[0])
+    return f"XGBoost can't use it: {line}"
 
 
 def _is_json(data: bytes) -> bool:

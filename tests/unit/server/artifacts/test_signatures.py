@@ -52,7 +52,7 @@ def test_the_signature_is_verified_first(tmp_path: Path) -> None:
 def test_nothing_is_loaded_without_an_accepted_one(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, signed=False)
     with pytest.raises(
-        SignatureMissing, match=r"there is no file://.*a.joblib.sig; .* tenantry sign file:"
+        SignatureMissing, match=r"file://.*a.joblib.sig does not exist; .* tenantry sign file:"
     ):
         guarded.repository.get_model(guarded.exact())
     (tmp_path / "a.joblib.sig").write_bytes(b"another")
