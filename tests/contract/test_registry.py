@@ -30,6 +30,7 @@ from tenantry.registry import (
     schema,
 )
 from tenantry.registry.engine import _alembic_config, reading, writing
+from tenantry.registry.following.pieces import pieces
 from tenantry.registry.schema import leader
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
@@ -161,6 +162,30 @@ def test_a_complete_read_leaves_tombstones_out(operator: OperatorRegistry, serve
     assert [a.user_id for a in server.changes_since(0).assignments if a.deleted] == ["b"]
     assert server.lookup("b") is None
     assert server.lookup("a") == _row("a", revision=1)
+
+
+def test_everything_is_read_in_pieces(
+    engine: Engine, operator: OperatorRegistry, server: ServerRegistry
+) -> None:
+    """In an order of the database's own; what is committed between two pieces comes with the next look."""
+    users = ["ann", "Ann", "\u00c5nn", "b-1", "b1", "zo\u00e9"]
+    operator.commit(Writes(assignments=[_row(user) for user in users]))
+    operator.assign_shards(held({0: "a"}))
+    first, *others = found = list(pieces(engine, rows=2))
+    assert [len(piece.assignments) for piece in found] == [2, 2, 2, 0]
+    assert sorted(row.user_id for piece in found for row in piece.assignments) == sorted(users)
+    assert (first.complete, first.shards) == (True, held({0: "a"}))
+    assert {(piece.complete, piece.revision, piece.token) for piece in others} == {
+        (False, first.revision, first.token)
+    }
+    reading = pieces(engine, rows=2)
+    seen = next(reading)
+    operator.commit(Writes(assignments=[_row("b1", None, deleted=True), _row("a")]))
+    list(reading)
+    assert {row.user_id for row in server.changes_since(seen.revision, seen.token).assignments} == {
+        "a",
+        "b1",
+    }
 
 
 def test_a_leader_that_was_replaced_writes_nothing(engine: Engine, operator: OperatorRegistry) -> None:

@@ -1,7 +1,7 @@
 """Loads the next model of each user this server owns, beside the one that answers, and reports."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -85,6 +85,11 @@ class CandidateLoader:
         """Drop the request for this user."""
         self._requests.pop(user_id, None)
         self._reports.pop(user_id, None)
+
+    def forget_others(self, user_ids: Collection[str]) -> None:
+        """Drop the requests for all users but these."""
+        for user_id in self._requests.keys() - set(user_ids):
+            self.forget(user_id)
 
     def forget_all(self) -> None:
         """Drop every request: what was reported may be lost, and revisions may be given out again."""

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -13,8 +14,9 @@ import structlog
 from tenantry.errors import HistoryChanged, RegistryUnavailable, ServerIdTaken
 from tenantry.processes.logs import OnChange
 from tenantry.processes.runtime import boot_clock_s, set_within
-from tenantry.registry import Changes, LoadReport, Server, ServerRegistry, ServerReport
+from tenantry.registry import Assignment, Changes, LoadReport, Server, ServerRegistry, ServerReport
 from tenantry_server.assignments.candidate_loader import CandidateLoader
+from tenantry_server.assignments.compact_rows import Reading
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 
@@ -38,7 +40,8 @@ class RegistryFollower:
         poll_s: between two readings of the registry; at most 1.
         lease_s: how long the operator waits for a server that is silent.
         report: returns what this server reports with each renewal.
-        changed: called with what changed, once it is in force.
+        changed: called with what changed, once it is in force; of everything with the rows that wait for
+            something, as `Reading.waiting` says.
         servers_read: called about once a second with the servers.
         in_force: returns the revision to acknowledge, and its token; None: that of the table.
         clock_s: seconds, never going back; a parameter so that tests can move it.
@@ -143,8 +146,10 @@ class RegistryFollower:
             # committed before the new lease begins, so the reading has to come after that. Everything
             # is read, as tombstones may be gone by now.
             await self._renew(began_s)
-            self._put_in_force(await self._in_thread(self._registry.everything), candidates)
-            self._table.contact.renewed(until_s=self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S)
+            reading, until_s = await self._read_everything()
+            self._replace(reading, candidates)
+            self._table.contact.renewed(until_s=until_s)
+            began_s = self._clock_s()  # a large registry takes longer than a lease
         if reports:
             await self._in_thread(lambda: self._registry.report(reports))
         if self._renewal_due(began_s):
@@ -153,8 +158,39 @@ class RegistryFollower:
                 # Counted from before the database was asked, so it ends before the database's own.
                 self._table.contact.renewed(until_s=began_s + self._lease_s - _LEASE_MARGIN_S)
 
+    async def _read_everything(self) -> tuple[Reading, float]:
+        """Read everything in pieces, and hold the lease meanwhile; return until when it holds.
+
+        What is read under one lease is not to be trusted under another: the operator may have said Ready
+        for a newer model between the two.
+        """
+        pieces = self._registry.pieces()
+        reading = Reading(await self._in_thread(partial(next, pieces)))
+        until_s, more = self._leased_until_s, True
+        while more:
+            now_s = self._clock_s()
+            if now_s - self._renewed_at_s >= _RENEW_EVERY_S:
+                await self._renew(now_s)
+                until_s = self._leased_until_s if self._clock_s() < until_s else float("-inf")
+            more = await self._in_thread(partial(_add_next, reading, pieces))
+        return reading, until_s
+
+    @property
+    def _leased_until_s(self) -> float:
+        return self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S
+
+    def _replace(self, reading: Reading, candidates: CandidateLoader) -> None:
+        waiting = reading.waiting
+        gone = self._table.replace(reading)
+        candidates.forget_others({assignment.user_id for assignment in waiting})
+        self._in_force_now(replace(reading.head, assignments=waiting), waiting, gone, candidates)
+
     def _put_in_force(self, changes: Changes, candidates: CandidateLoader) -> None:
-        touched, gone = self._table.apply(changes)
+        self._in_force_now(changes, *self._table.apply(changes), candidates)
+
+    def _in_force_now(
+        self, changes: Changes, touched: list[Assignment], gone: set[str], candidates: CandidateLoader
+    ) -> None:
         for model_id in gone:
             self._models.discard(model_id)
         for assignment in touched:
@@ -202,3 +238,11 @@ class RegistryFollower:
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _add_next(reading: Reading, pieces: Iterator[Changes]) -> bool:
+    """Read one more piece; return whether there was one."""
+    piece = next(pieces, None)
+    if piece is not None:
+        reading.add(piece)
+    return piece is not None

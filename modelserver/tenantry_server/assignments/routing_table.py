@@ -1,8 +1,8 @@
 """Which model answers for which user: the registry in memory, while this server may trust it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
 
@@ -10,6 +10,7 @@ from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Assignment, Changes, Holding
+from tenantry_server.assignments.compact_rows import CompactRows, Reading
 from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.model_info import ModelInfoRepository
 
@@ -47,7 +48,6 @@ class RoutingTable(ModelInfoRepository):
         registry: asked once the lease is over.
         on_loss: what to do where the registry does not answer either.
         clock_s: seconds, never going back; a parameter so that tests can move it.
-        rows: where the rows are kept, by user id; empty. None: a dict.
 
     Attributes:
         contact: whether this table may be trusted now.
@@ -63,12 +63,12 @@ class RoutingTable(ModelInfoRepository):
         *,
         on_loss: OnRegistryLoss = OnRegistryLoss.SERVE,
         clock_s: Callable[[], float] = boot_clock_s,
-        rows: MutableMapping[str, Assignment] | None = None,
     ) -> None:
         self._registry = registry
         self._on_loss = on_loss
         self.contact = RegistryContact(clock_s=clock_s)
-        self._assignments: MutableMapping[str, Assignment] = {} if rows is None else rows
+        self._rows = CompactRows()
+        self._models = self._rows.models  # what requests ask for
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
@@ -88,43 +88,47 @@ class RoutingTable(ModelInfoRepository):
 
         Returns:
             the assignments whose candidates this server should check (the changed ones, and those of
-            shards that moved), and the model ids that no longer answer for any user.
+            shards that moved; of a complete reading those that wait for something), and the model ids
+            that no longer answer for any user.
         """
+        if changes.complete:
+            reading = Reading(changes)
+            return reading.waiting, self.replace(reading)
         gone = self.put(changes)
         touched = list(changes.assignments)
         if changes.shards:
             touched += [
-                a
-                for a in self._assignments.values()
-                if a.candidate_id is not None and shard_of(a.user_id) in changes.shards
+                self._rows[user_id]
+                for user_id, rare in self._rows.rare.items()
+                if rare.candidate_id is not None and shard_of(user_id) in changes.shards
             ]
         return touched, gone
 
     def put(self, changes: Changes) -> set[str]:
         """Apply changes, for a process that loads no candidates; return the model ids, as `apply`."""
-        gone: set[str] = set()
         if changes.complete:
-            kept = {a.user_id for a in changes.assignments}
-            left = [a for user, a in self._assignments.items() if user not in kept]
-            gone.update(a.model_id for a in left if a.model_id)
-            for assignment in left:
-                del self._assignments[assignment.user_id]
-            self._forget_placement()
-            self.limits.clear()
+            return self.replace(Reading(changes))
+        before = {self._models.get(assignment.user_id) for assignment in changes.assignments}
         for assignment in changes.assignments:
-            before = self._assignments.get(assignment.user_id)
-            if before is not None and before.model_id not in (None, assignment.model_id):
-                gone.add(str(before.model_id))
             self._put(assignment)
-        if gone:  # several users may share one model
-            gone.difference_update(self._model_ids())
         self._place(changes, [a.user_id for a in changes.assignments])
-        return gone
+        # Several users may share one model.
+        return {model_id for model_id in before if model_id and not self._rows.answers(model_id)}
 
-    def _forget_placement(self) -> None:
-        self._holdings = {}
-        self._spread = {}
-        self._replicated = set()
+    def replace(self, reading: Reading) -> set[str]:
+        """Put a reading in force in the place of everything: from here on no request sees anything older.
+
+        Returns:
+            the model ids that no longer answer for any user.
+        """
+        gone = self._rows.answered_no_more(reading.rows)
+        self._rows, self._models = reading.rows, reading.rows.models
+        self.limits.clear()
+        for user_id, rare in self._rows.rare.items():
+            self._limit(user_id, rare.limits)
+        self._holdings, self._spread, self._replicated = {}, {}, set()
+        self._place(reading.head, self._rows.rare)
+        return gone
 
     def _place(self, changes: Changes, users: Iterable[str]) -> None:
         """Apply what changes say of places, whose rows are in the table now; `users` may have replicas."""
@@ -140,15 +144,12 @@ class RoutingTable(ModelInfoRepository):
         self.revision, self.token = changes.revision, changes.token
         self._was_read = True
 
-    def _model_ids(self) -> Iterable[str | None]:
-        return (a.model_id for a in self._assignments.values())
-
     def _put(self, assignment: Assignment) -> None:
         user_id = assignment.user_id
         if assignment.deleted:
-            self._assignments.pop(user_id, None)
+            self._rows.pop(user_id, None)
         else:
-            self._assignments[user_id] = assignment
+            self._rows[user_id] = assignment
         self._limit(user_id, "" if assignment.deleted else assignment.limits)
 
     def _limit(self, user_id: str, limits: str) -> None:
@@ -159,16 +160,12 @@ class RoutingTable(ModelInfoRepository):
         else:
             self.limits.pop(user_id, None)
 
-    def everything(self) -> Changes:
-        """Return the whole table as one change, for a follower of this server."""
-        return Changes(
-            self.revision,
-            complete=True,
-            assignments=list(self._assignments.values()),
-            shards=dict(self._holdings),
-            spread=dict(self._spread),
-            token=self.token,
-        )
+    def everything(self) -> Reading:
+        """Return a copy of the whole table, for followers of this server."""
+        head = Changes(self.revision, True, [], dict(self._holdings), dict(self._spread), self.token)
+        reading = Reading(head)
+        reading.rows = self._rows.copy()
+        return reading
 
     @property
     def lease_held(self) -> bool:
@@ -192,11 +189,7 @@ class RoutingTable(ModelInfoRepository):
 
     def replicas_of(self, user_id: str) -> int:
         """Return on how many servers the user's model is to be: declared or measured, the larger."""
-        return max(self._declared_replicas(user_id), self._spread.get(user_id, 1))
-
-    def _declared_replicas(self, user_id: str) -> int:
-        assignment = self._assignments.get(user_id)
-        return 1 if assignment is None else assignment.replicas
+        return max(self._rows.replicas_of(user_id), self._spread.get(user_id, 1))
 
     @property
     def replicated(self) -> Collection[str]:
@@ -204,27 +197,32 @@ class RoutingTable(ModelInfoRepository):
         return self._replicated
 
     def get(self, user_id: str) -> Assignment | None:
-        """Return the user's row, as last read."""
-        return self._assignments.get(user_id)
+        """Return the user's row, as last read; what `CompactRows` keeps of it."""
+        return self._rows.get(user_id)
+
+    def model_of(self, user_id: str) -> str | None:
+        """Return the model that answers for a user, as last read; None: there is none."""
+        return self._models.get(user_id)
 
     def __len__(self) -> int:
-        return len(self._assignments)
-
-    def __iter__(self) -> Iterator[Assignment]:
-        return iter(self._assignments.values())
+        return len(self._models)
 
     def peek(self, user_id: str) -> str | None:
         """Return the model id from memory while the lease holds; None: ask SQL."""
         if not self.contact.lease_held:
             return None
-        return _answer(user_id, self._assignments.get(user_id))
+        return self._models.get(user_id) or self._absent(user_id)
+
+    def _absent(self, user_id: str) -> NoReturn:
+        if user_id in self._models:
+            raise ModelNotReady(user_id)
+        raise ModelNotAssigned(user_id)
 
     def peek_many(self, user_ids: Sequence[str]) -> Sequence[str | None] | None:
         """Return the model ids of users from memory while the lease holds, which is asked once."""
         if not self.contact.lease_held:
             return None
-        found = map(self._assignments.get, user_ids)
-        return [None if assignment is None else assignment.model_id for assignment in found]
+        return list(map(self._models.get, user_ids))
 
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """Return what SQL says now; where SQL does not answer, what `on_loss` says."""
@@ -234,7 +232,7 @@ class RoutingTable(ModelInfoRepository):
             self.contact.looked_up(answered=False)
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
                 raise
-            return _answer(user_id, self._assignments.get(user_id))
+            return self._models.get(user_id) or self._absent(user_id)
         self.contact.looked_up(answered=True)
         return _answer(user_id, assignment)
 
@@ -247,9 +245,8 @@ class RoutingTable(ModelInfoRepository):
         return self._registry.lookup(user_id)
 
     def assigned(self) -> Mapping[str, str | None]:
-        """Return every user with the model that answers, as last read."""
-        # list() of a dict is one step to other threads; the loop below is not.
-        return {user: assignment.model_id for user, assignment in list(self._assignments.items())}
+        """Return every user with the model that answers, as last read: a copy, made in one step."""
+        return self._models.copy()
 
 
 def _answer(user_id: str, assignment: Assignment | None) -> str:

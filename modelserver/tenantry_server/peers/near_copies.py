@@ -68,11 +68,8 @@ class NearCopies:
 
     def passed_on(self, user_id: str) -> None:
         """Another server has answered a prediction for this user."""
-        assignment = self._table.get(user_id)
-        if assignment is None or assignment.model_id is None:
-            return
-        model_id = assignment.model_id
-        if model_id in self._never or not self._models.missed_near(model_id):
+        model_id = self._table.model_of(user_id)
+        if model_id is None or model_id in self._never or not self._models.missed_near(model_id):
             return
         owner = self._table.owner_of(user_id)
         if owner in self._directory.peers and len(self._waiting) < _MOST_WAITING:

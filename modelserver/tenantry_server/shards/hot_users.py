@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from heapq import nsmallest
 
 import structlog
 
 from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
-from tenantry.registry import Assignment, ServerRegistry
+from tenantry.registry import ServerRegistry
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 
@@ -63,14 +63,13 @@ class HotUsers:
         """Write the counts now, unless it is too early; don't wait for a registry that does not answer."""
         if not self._begun or not self._limit:
             return
-        # Copied here, where nothing changes it meanwhile; sorted in a thread, as there may be many.
-        assignments = list(self._table)
         with contextlib.suppress(RegistryUnavailable):  # the follower logs it
-            await asyncio.to_thread(self._remember, assignments)
+            # Sorted in a thread, as there may be many.
+            await asyncio.to_thread(self._remember, self._table.assigned())
 
     async def in_memory(self, shards: Collection[int]) -> list[str]:
         """Return the users of these shards whose models are in memory, the most important first."""
-        return await asyncio.to_thread(self._in_memory, list(self._table), shards)
+        return await asyncio.to_thread(self._in_memory, self._table.assigned(), shards)
 
     async def recall(self) -> Mapping[str, Mapping[str, int]]:
         """Return `ServerRegistry.hot`; empty where the registry does not answer."""
@@ -86,18 +85,18 @@ class HotUsers:
             self._lately, self._noted = own, True
         return hot
 
-    def _in_memory(self, assignments: Sequence[Assignment], shards: Collection[int]) -> list[str]:
+    def _in_memory(self, assigned: Mapping[str, str | None], shards: Collection[int]) -> list[str]:
         requests = self._models.requests()
-        asked = [a for a in assignments if a.model_id in requests and shard_of(a.user_id) in shards]
-        counts = {a.user_id: requests[str(a.model_id)] + self._lately.get(a.user_id, 0) for a in asked}
+        asked = {user: model for user, model in _among(requests, assigned) if shard_of(user) in shards}
+        counts = {user: requests[model] + self._lately.get(user, 0) for user, model in asked.items()}
         return _most(len(asked), asked, requests, counts)
 
-    def _remember(self, assignments: Sequence[Assignment]) -> None:
+    def _remember(self, assigned: Mapping[str, str | None]) -> None:
         requests = self._models.requests(reset=True)
         if self._noted and not any(requests.values()):
             return  # a server that answered nothing knows nothing better
-        asked = [a for a in assignments if a.model_id in requests]
-        counts = {a.user_id: requests[str(a.model_id)] + self._lately.get(a.user_id, 0) // 2 for a in asked}
+        asked = dict(_among(requests, assigned))
+        counts = {user: requests[model] + self._lately.get(user, 0) // 2 for user, model in asked.items()}
         self._lately = {user_id: count for user_id, count in counts.items() if count}
         hot = _most(self._limit, asked, requests, counts)
         if hot:
@@ -105,11 +104,16 @@ class HotUsers:
             self._noted = True
 
 
+def _among(models: Container[str], assigned: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Return the users whose model is one of these, with it."""
+    return ((user, model) for user, model in assigned.items() if model is not None and model in models)
+
+
 def _most(
-    limit: int, assignments: Sequence[Assignment], models: Iterable[str], counts: Mapping[str, int]
+    limit: int, asked: Mapping[str, str], models: Iterable[str], counts: Mapping[str, int]
 ) -> list[str]:
     """Return the users with the highest counts; equals in the order of their `models`."""
     places = {model_id: place for place, model_id in enumerate(models)}
-    found = ((-counts[a.user_id], places[str(a.model_id)], a.user_id) for a in assignments)
+    found = ((-counts[user], places[model], user) for user, model in asked.items())
     # Not sorted: sorting a hundred thousand users holds the interpreter for a tenth of a second.
     return [user_id for *_, user_id in nsmallest(limit, found)]

@@ -1,12 +1,12 @@
 """Drops misplaced models, so that only the servers that should hold a model do."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import structlog
 
 from tenantry.processes.runtime import set_within
-from tenantry.registry import Assignment, Changes
+from tenantry.registry import Changes
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.peers.view import FleetView
@@ -59,19 +59,17 @@ class MisplacedModels:
         """Drop misplaced models now."""
         if len(self._models) == 0:
             return
-        assignments = list(self._table)  # copied on the event loop, where nothing changes it
-        gone = await asyncio.to_thread(self._drop, assignments)
+        gone = await asyncio.to_thread(self._drop, self._table.assigned())
         if gone:
             log.info("dropped misplaced models", models=gone)
 
-    def _drop(self, assignments: Sequence[Assignment]) -> int:
+    def _drop(self, assigned: Mapping[str, str | None]) -> int:
         inside = set(self._models.most_wanted(len(self._models)))
         wanted: set[str] = set()
         misplaced: set[str] = set()
-        for assignment in assignments:
-            if assignment.model_id in inside:
-                kept = self._view.keeps(assignment.user_id)
-                (wanted if kept else misplaced).add(assignment.model_id)
+        for user_id, model_id in assigned.items():
+            if model_id in inside:
+                (wanted if self._view.keeps(user_id) else misplaced).add(model_id)
         misplaced -= wanted  # several users may share one model
         for model_id in misplaced:
             self._models.discard(model_id)

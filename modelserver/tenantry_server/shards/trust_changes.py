@@ -37,5 +37,5 @@ def when_changed(
 
 def _signed(table: RoutingTable, *, signed_only: bool) -> list[str]:
     """Return the models in force that were verified."""
-    in_force = [assignment.model_id for assignment in table if assignment.model_id is not None]
+    in_force = [each for each in table.assigned().values() if each is not None]
     return [each for each in in_force if signed_only or ModelId.parse(each).signatures is not None]

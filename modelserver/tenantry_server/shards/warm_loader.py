@@ -86,9 +86,9 @@ class Warmer:
     def touch(self, users: Iterable[str]) -> None:
         """Count the models of these users as used now, in this order."""
         for user_id in users:
-            assignment = self._table.get(user_id)
-            if assignment is not None and assignment.model_id is not None:
-                self._models.touch(assignment.model_id)
+            model_id = self._table.model_of(user_id)
+            if model_id is not None:
+                self._models.touch(model_id)
 
     async def _patiently(self, model_id: str) -> Resident:
         """Load a model; wait where the store can't be reached, as the next load would fail as well."""

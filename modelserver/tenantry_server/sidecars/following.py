@@ -16,10 +16,11 @@ from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Changes
 from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry.trust.tls import Tls
+from tenantry_server.assignments.compact_rows import Reading
 from tenantry_server.peers.answers import bounded
 from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S
-from tenantry_server.sidecars.followed_table import FollowedTable, Reading
+from tenantry_server.sidecars.followed_table import FollowedTable
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +150,7 @@ class ServerFollower:
         """
         changes = answer.changes
         if any(each.complete for each in changes):  # it begins, whatever another server left half done
-            self._reading = Reading(changes[0])
+            self._reading = Reading(changes[0], sizes=False)
         elif answer.more or self._reading is not None:
             if self._reading is None:
                 raise ValueError("a reading that begins in its middle")

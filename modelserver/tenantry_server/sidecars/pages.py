@@ -6,7 +6,7 @@ cost no more than one.
 
 from dataclasses import replace
 
-from tenantry.registry.rows import Changes
+from tenantry_server.assignments.compact_rows import Reading
 from tenantry_server.sidecars import messages
 
 ROWS = 1000
@@ -21,25 +21,27 @@ class Pages:
         everything: the table at that moment.
 
     Example:
-        >>> from tenantry.registry.rows import Assignment
+        >>> from tenantry.registry.rows import Assignment, Changes
         >>> rows = [Assignment(str(n), "uid", 1, None) for n in range(ROWS + 1)]
-        >>> pages = Pages(7, Changes(42, True, rows, {}))
+        >>> pages = Pages(7, Reading(Changes(42, True, rows, {})))
         >>> len(pages), b'"complete":true' in pages[0], b'"complete":true' in pages[1]
         (2, True, False)
     """
 
-    def __init__(self, number: int, everything: Changes) -> None:
+    def __init__(self, number: int, everything: Reading) -> None:
         self.number = number
         self._everything = everything
+        self._users = list(everything.rows)
         self._written: dict[int, bytes] = {}
 
     def __len__(self) -> int:
-        return max(1, -(-len(self._everything.assignments) // ROWS))
+        return max(1, -(-len(self._users) // ROWS))
 
     def __getitem__(self, at: int) -> bytes:
         if at not in self._written:
-            rows = self._everything.assignments[at * ROWS : (at + 1) * ROWS]
-            part = replace(self._everything, assignments=rows)
+            users = self._users[at * ROWS : (at + 1) * ROWS]
+            rows = [self._everything.rows[user_id] for user_id in users]
+            part = replace(self._everything.head, assignments=rows)
             if at:
                 part = replace(part, complete=False, shards={}, spread={})
             self._written[at] = messages.encode(part)

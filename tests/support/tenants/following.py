@@ -1,7 +1,7 @@
 """A server's follower over a real registry that can be out of reach, and the operator at its other side."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from tenantry.registry import (
     ServerRegistry,
     ServerReport,
 )
+from tenantry.registry.following.pieces import ROWS, pieces
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.follower import RegistryFollower
@@ -51,13 +52,14 @@ class Registry(ServerRegistry):
     before_renewal: Callable[[], None] = staticmethod(nothing)
     after_reading: Callable[[], object] = staticmethod(nothing)
     complete_reads = 0
+    piece_rows = ROWS
 
-    def everything(self) -> Changes:
+    def pieces(self) -> Iterator[Changes]:
         self._check()
         self.complete_reads += 1
-        changes = super().everything()
-        self.after_reading()
-        return changes
+        for piece in pieces(self._engine, rows=self.piece_rows):
+            self.after_reading()
+            yield piece
 
     def changes_since(self, revision: int, token: str | None = None) -> Changes:
         self._check()

@@ -1,8 +1,8 @@
 """The registry as a model server sees it: what changed, its lease, its reports, whom it answered last."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
@@ -12,6 +12,7 @@ from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.following.leases import LeaseObserver
+from tenantry.registry.following.pieces import pieces
 from tenantry.registry.following.polling import Poll
 from tenantry.registry.following.wakeups import Channel, listen, ring
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport
@@ -51,9 +52,14 @@ class ServerRegistry:
         """Call `heard`, from a thread, when something changed, where the database can notify."""
         listen(self._engine, Channel.SERVERS, heard, stop)
 
+    def pieces(self) -> Iterator[Changes]:
+        """Read the whole registry, for a start or after a lost lease; see `following.pieces`."""
+        return pieces(self._engine)
+
     def everything(self) -> Changes:
-        """Return the whole registry, for a start or after a lost lease."""
-        return self._read(-1, None, complete=True)
+        """Return the whole registry at once; a large one is read in `pieces`."""
+        first, *others = self.pieces()
+        return replace(first, assignments=[row for piece in (first, *others) for row in piece.assignments])
 
     def changes_since(self, revision: int, token: str | None = None) -> Changes:
         """Return what changed after `revision`, tombstones included.
@@ -67,12 +73,10 @@ class ServerRegistry:
         newest, known = self._poll.row()
         if newest == revision and token in (None, known or ""):
             return Changes(revision, complete=False, assignments=[], shards={}, token=known or "")
-        return self._read(revision, token, complete=False)
+        return self._read(revision, token)
 
-    def _read(self, after: int, token: str | None, *, complete: bool) -> Changes:
+    def _read(self, after: int, token: str | None) -> Changes:
         rows = select(t.assignments).where(t.assignments.c.revision > after)
-        if complete:
-            rows = rows.where(t.assignments.c.deleted.is_(False))
         shards = select(t.shard_map).where(t.shard_map.c.revision > after)
         spread = select(t.spread.c.user_id, t.spread.c.replicas).where(t.spread.c.revision > after)
         with reading(self._engine) as connection:
@@ -80,10 +84,10 @@ class ServerRegistry:
             # to the statements that follow.
             seen, its_token = history.newest(connection, after, token)
             if seen == after:
-                return Changes(seen, complete, [], {}, token=its_token)
+                return Changes(seen, complete=False, assignments=[], shards={}, token=its_token)
             return Changes(
                 seen,
-                complete,
+                False,
                 [assignment_from(row) for row in connection.execute(rows)],
                 {row.shard: holding_from(row) for row in connection.execute(shards)},
                 {row.user_id: row.replicas for row in connection.execute(spread)},

@@ -268,3 +268,37 @@ async def test_a_released_server_is_waited_for_by_nobody(rig: Rig) -> None:
     async with rig.running():
         await until_soon(lambda: rig.table.lease_held)
     assert rig.operator.servers() == []
+
+
+async def test_a_reading_that_takes_longer_than_a_lease_ends_with_one(rig: Rig) -> None:
+    """The lease is renewed between pieces: a million rows would never be trusted else."""
+    rig.assign(row("ann", "a1"), row("bob", "b1"))
+    rig.registry.piece_rows = 1
+    left = [1, 2, 3]  # ann, bob, and nobody after them
+
+    def take_long() -> None:
+        rig.clock.now_s += LEASE_S * 0.6
+        left.pop()
+        if not left:
+            rig.registry.after_reading = nothing
+
+    rig.registry.after_reading = take_long
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+        assert (rig.table.peek("ann"), rig.table.peek("bob")) == ("a1", "b1")
+    assert rig.registry.complete_reads == 1
+
+
+async def test_a_reading_within_which_the_lease_ended_is_not_trusted(rig: Rig) -> None:
+    """The operator may have said Ready for a newer model than a piece that was read before."""
+    rig.assign(row("ann", "a1"), row("bob", "b1"))
+    rig.registry.piece_rows = 1
+
+    def stall() -> None:
+        rig.registry.after_reading = nothing
+        rig.clock.now_s += LEASE_S
+
+    rig.registry.after_reading = stall
+    async with rig.running():
+        await until_soon(lambda: rig.table.lease_held)
+    assert rig.registry.complete_reads == 2

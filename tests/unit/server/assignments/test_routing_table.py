@@ -158,7 +158,7 @@ def test_candidates_of_shards_that_changed_hands_are_looked_at(table: RoutingTab
     everyone = dict.fromkeys(range(SHARDS), "server-1")
     table.apply(whole(1, ann, bob, cid, shards=everyone))
     touched, _ = table.apply(changed(2, shards={shard_of("ann"): "server-0", shard_of("cid"): "server-0"}))
-    assert touched == [ann]
+    assert [(a.user_id, a.candidate_id) for a in touched] == [("ann", "a2")]
     assert [table.owner_of(user) for user in ("ann", "bob")] == ["server-0", "server-1"]
 
 

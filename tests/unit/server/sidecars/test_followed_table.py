@@ -1,6 +1,4 @@
-"""A sidecar's table says what a server's says, in less memory."""
-
-from dataclasses import replace
+"""A sidecar's table says what a server's says."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +11,7 @@ from tenantry.registry import Assignment, Changes, Holding
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.sidecars import messages
 from tenantry_server.sidecars.feed import Feed
-from tenantry_server.sidecars.followed_table import CompactRows, FollowedTable, Reading
+from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import ServerFollower
 
 USERS = ("ann", "bob", "cid")
@@ -105,19 +103,3 @@ def test_it_says_why_there_is_no_model() -> None:
         table.peek("ann")
     with pytest.raises(ModelNotAssigned):
         table.peek("bob")
-
-
-def test_rows_without_what_is_rare_take_nothing_for_it() -> None:
-    compact = CompactRows()
-    row = Assignment("ann", "uid", 1, "m1", replicas=2, limits='{"rows":5}')
-    compact["ann"] = row
-    assert dict(compact.rare) == {"ann": (2, '{"rows":5}')}
-    compact["ann"] = replace(row, replicas=1, limits="")
-    assert dict(compact.rare) == {}
-    del compact["ann"]
-    assert len(compact) == 0
-
-
-def test_a_reading_keeps_no_tombstone() -> None:
-    reading = Reading(Changes(1, True, [Assignment("ann", "uid", 1, "m1", deleted=True)], {}))
-    assert list(reading.rows) == []
