@@ -7,7 +7,8 @@ to answer where no peer does.
 import enum
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,6 +27,7 @@ from tenantry_server.peers.answers.answer import PeerAnswer, PeerLost
 from tenantry_server.peers.choice import Ask, Route
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.peer import Peer
+from tenantry_server.peers.sending.connection import PeerConnection
 from tenantry_server.peers.sending.connection_pool import MAX_LOST
 from tenantry_server.peers.sending.hop_request import HopRequest
 from tenantry_server.peers.view import FleetView
@@ -65,12 +67,53 @@ class Asking:
         self._doubted = OnChange(log)
         self.counts = dict.fromkeys(Result, 0)
 
+    def begin(
+        self, hop: HopRequest, ask: Ask, ended: Callable[[PeerAnswer | None], None]
+    ) -> PeerConnection | None:
+        """Ask the first peer of a route at once, where a connection to it is idle.
+
+        Args:
+            ended: called with its answer, or with None: `follow` goes on, and asks nobody of `hop.tried`.
+
+        Returns:
+            the connection that waits for the answer; None: nothing was sent.
+        """
+        peers = self._directory.peers
+        first = next((peer_id for peer_id in ask.peers if peer_id in peers and peers[peer_id].usable), None)
+        if first is None or ask.share < 1.0:
+            return None
+        hop.fresh = ask.fresh
+        peer = peers[first]
+        hop.tried.add(first)
+        connection = peer.begin(hop, partial(self._came, hop, peer, ended))
+        if connection is None:
+            hop.tried.clear()
+        return connection
+
+    def _came(
+        self,
+        hop: HopRequest,
+        peer: Peer,
+        ended: Callable[[PeerAnswer | None], None],
+        outcome: PeerAnswer | PeerLost,
+    ) -> None:
+        """End what `begin` began."""
+        if isinstance(outcome, PeerLost):
+            if outcome.stale:  # another connection may work
+                hop.tried.discard(peer.server_id)
+            ended(None)
+        elif self._counts(outcome, peer, 1):
+            ended(outcome)
+        else:
+            ended(None)
+
     async def follow(
         self, hop: HopRequest, route: Route, known: MutableMapping[Any, Any]
     ) -> tuple[PeerAnswer | None, Route]:
         """Follow a route up to its end.
 
         Args:
+            hop: whose `tried` are not asked again by the first step of the route.
             known: what is kept of the request: where no peer could answer, which were asked, and when it is
                 over.
 
@@ -81,18 +124,22 @@ class Asking:
         Raises:
             ServersLost: as many peers as may be were lost while they worked on it.
         """
+        asked: Collection[str] = tuple(hop.tried)
         while isinstance(route, Ask):
-            answer = await self.each(hop, route)
+            answer = await self.each(hop, route, asked)
             if answer is not None:
                 return answer, route
-            route = route.then
+            route, asked = route.then, ()
         self.counts[Result.SELF] += 1
         known[TRIED] = hop.tried
         deadlines.begin(known, hop.ends_s)
         return None, route
 
-    async def each(self, hop: HopRequest, ask: Ask) -> PeerAnswer | None:
+    async def each(self, hop: HopRequest, ask: Ask, asked: Collection[str] = ()) -> PeerAnswer | None:
         """Ask the peers of one step; return the first answer that counts, if there was one.
+
+        Args:
+            asked: the ids of those that were asked before, in vain.
 
         Raises:
             ServersLost: as `follow`.
@@ -103,6 +150,9 @@ class Asking:
         for peer_id in ask.peers:
             if tried == ask.at_most or min(give_up_s, hop.ends_s) <= time.monotonic():
                 break
+            if peer_id in asked:
+                tried += 1
+                continue
             peer = self._directory.peers.get(peer_id)
             if peer is None or not peer.usable:
                 continue  # it went down since the route was chosen
@@ -115,13 +165,18 @@ class Asking:
                 if len(hop.lost) >= MAX_LOST and self._view.lease_held:
                     raise ServersLost(sorted(hop.lost)) from None
                 continue
-            if answer.status in (401, 503) and not self._final(answer, peer):
-                continue
-            self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
-            if logging.getLogger().isEnabledFor(logging.DEBUG):
-                log.debug("passed on", peer=peer_id, status=answer.status, tried=tried)
-            return answer
+            if self._counts(answer, peer, tried):
+                return answer
         return None
+
+    def _counts(self, answer: PeerAnswer, peer: Peer, tried: int) -> bool:
+        """Return whether an answer is the one for the client; count it."""
+        if answer.status in (401, 503) and not self._final(answer, peer):
+            return False
+        self.counts[Result.ANSWERED if tried == 1 else Result.FAILED_OVER] += 1
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            log.debug("passed on", peer=peer.server_id, status=answer.status, tried=tried)
+        return True
 
     def _final(self, answer: PeerAnswer, peer: Peer) -> bool:
         """Return whether no other server would answer better."""

@@ -19,6 +19,7 @@ from tenantry_server.peers.asking import TRIED, Asking
 from tenantry_server.peers.choice import Ask, Here, Route
 from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.sending import hop_request
+from tenantry_server.peers.sending.connection import PeerConnection
 from tenantry_server.peers.sending.hop_request import HopBody, HopRequest
 from tenantry_server.peers.spread import Spread
 from tenantry_server.peers.view import FleetView
@@ -133,6 +134,23 @@ class Forwarder:
             return None
         return choice.choose(choice.Request(user_id, draw=getrandbits(32)), self._view)
 
+    def begin(
+        self, hop: HopRequest, user_id: str, route: Ask, ended: Callable[[PeerAnswer | None], None]
+    ) -> PeerConnection | None:
+        """Pass on a plain prediction at once, where that needs no new connection.
+
+        Args:
+            ended: called with the answer as soon as it arrives, or with None: `pass_on` goes on.
+
+        Returns:
+            the connection that waits for the answer; None: nothing was sent.
+
+        Raises:
+            QuotaExceeded: as `check_told`.
+        """
+        self._quotas.check_told(user_id)
+        return self._asking.begin(hop, route, ended)
+
     async def pass_on(
         self, hop: HopRequest, user_id: str, route: Ask, known: MutableMapping[Any, Any]
     ) -> PeerAnswer | None:
@@ -150,12 +168,11 @@ class Forwarder:
         except ServersLost as lost:
             known[_LOST] = lost
             return None
-        if answer is not None:
-            self._learn(user_id, answer)
         return answer
 
-    def written(self, answer: PeerAnswer) -> bytes:
-        """Return an answer as the bytes for the client."""
+    def written(self, user_id: str, answer: PeerAnswer) -> bytes:
+        """Return an answer to a plain prediction as the bytes for the client, and learn from it."""
+        self._learn(user_id, answer)
         return answer.passed_on(self._hop_line)
 
     def plain_hop(self, target: str, kept: bytes, body: HopBody, timeout_s: float) -> HopRequest:

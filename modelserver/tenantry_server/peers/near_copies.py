@@ -184,7 +184,7 @@ class _Question:
         self.lost: set[str] = set()
         self.ends_s = time.monotonic() + _ANSWER_S
 
-    async def whole(self) -> bytes:
+    def now(self) -> bytes:
         return self._body
 
     async def pieces(self) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ by `directory.Directory`. Refuses to choose whom to ask.
 
 import asyncio
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -14,8 +15,9 @@ from tenantry.processes.logs import OnceAMinute
 from tenantry.tracing import spans
 from tenantry.tracing.spans import Kind, Value
 from tenantry.trust.tls import Tls
-from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
+from tenantry_server.peers.answers.answer import Abandoned, BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.health import Health, PeerHealth
+from tenantry_server.peers.sending.connection import Ended, PeerConnection
 from tenantry_server.peers.sending.connection_pool import ConnectionPool, Forwarded, NoConnection
 
 log = structlog.get_logger(__name__)
@@ -99,6 +101,20 @@ class Peer:
         """Remember for a second that it answered so."""
         self._health.lease_over(time.monotonic())
 
+    def begin(self, request: Forwarded, ended: Ended) -> PeerConnection | None:
+        """Pass a request on, where a connection is idle.
+
+        Returns:
+            the connection that waits for the answer; None: nothing was sent, and `ask` opens one.
+        """
+        self.in_flight += 1
+        connection = self._connections.begin(request, partial(self._came, ended))
+        if connection is None:
+            self.in_flight -= 1
+        elif self._next_check is None:
+            self._check_soon()
+        return connection
+
     async def ask(self, request: Forwarded) -> PeerAnswer:
         """Pass a request on.
 
@@ -122,18 +138,27 @@ class Peer:
             self._check_soon()
         try:
             return await self._connections.ask(request)
-        except NoConnection as lost:
-            self._went_down(str(lost))
-            raise
-        except BrokenAnswer as broken:
-            self.broke(str(broken))
-            raise
         except PeerLost as lost:
-            log.debug("peer lost", peer=self.server_id, error=str(lost))
-            self._doubt()
+            self._note_lost(lost)
             raise
         finally:
             self.in_flight -= 1
+
+    def _came(self, ended: Ended, outcome: PeerAnswer | PeerLost) -> None:
+        """End what `begin` began."""
+        self.in_flight -= 1
+        if isinstance(outcome, PeerLost) and not outcome.stale:
+            self._note_lost(outcome)
+        ended(outcome)
+
+    def _note_lost(self, lost: PeerLost) -> None:
+        if isinstance(lost, NoConnection):
+            self._went_down(str(lost))
+        elif isinstance(lost, BrokenAnswer):
+            self.broke(str(lost))
+        elif not isinstance(lost, Abandoned):
+            log.debug("peer lost", peer=self.server_id, error=str(lost))
+            self._doubt()
 
     def broke(self, problem: str) -> None:
         """Take note of an answer that breaks the rules: the peer has failed, as if there were none."""

@@ -155,7 +155,7 @@ class _Sent:
         self.lost: set[str] = set()
         self.ends_s = part.ends_s + _PATIENCE_S
 
-    async def whole(self) -> bytes:
+    def now(self) -> bytes:
         return self._part.body
 
     async def pieces(self) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ Stands before both, so that neither knows of traces. What is not traced costs a 
 """
 
 import re
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from tenantry_server.wire import headers, later
 from tenantry_server.wire.answers import WholeAnswer, header_of
 from tenantry_server.wire.asked import USER
 from tenantry_server.wire.heads import Block, Form, Target, path_of
-from tenantry_server.wire.later import Continued, Later
+from tenantry_server.wire.later import Continued, Ended, Later
 from tenantry_server.wire.plain_connection import PlainServer
 
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/follow"})  # asked by machines, all the time
@@ -98,22 +99,40 @@ class _Traced:
                 active.ends = False
         span.ended = leave
         if not isinstance(answer, bytes):
-            return _traced_later(span, target, answer)
+            return _TracedLater(span, target, answer)
         for each in held:
             leave(each)
         return answer
 
 
-async def _traced_later(span: Span, target: Target, awaited: Later) -> bytes | Continued:
-    active = Active(span)
-    with active:
-        answer = await awaited
+class _TracedLater(Later):
+    """An answer that comes later, and with it the end of its request's span."""
+
+    __slots__ = ("_later", "_span", "_target")
+
+    def __init__(self, span: Span, target: Target, later: Later) -> None:
+        self._span = span
+        self._target = target
+        self._later = later
+
+    def begin(self, ended: Ended) -> None:
+        active = Active(self._span)
+        active.ends = False
+        with active:  # what begins in it is a part of the span
+            self._later.begin(partial(self._came, ended))
+
+    def cancel(self) -> None:
+        self._later.cancel()
+        self._span.fail(CancelledError.__name__)
+        self._span.end()
+
+    def _came(self, ended: Ended, answer: bytes | Continued) -> None:
         if isinstance(answer, bytes):
-            _describe_plain(span, target, answer)
+            _describe_plain(self._span, self._target, answer)
+            self._span.end()
         else:
-            active.ends = False
-            answer.known[_SPAN] = span
-    return answer
+            answer.known[_SPAN] = self._span
+        ended(answer)
 
 
 def _describe_plain(span: Span, target: Target, answer: bytes) -> None:

@@ -124,6 +124,14 @@ class Body:
         """
         while not self.is_whole:
             await self._read()
+        return self.now()
+
+    def now(self) -> bytes:
+        """Return all of it, where all of it has arrived.
+
+        Raises:
+            web.HTTPRequestEntityTooLarge: as `pieces`.
+        """
         if len(self._pieces) != 1:
             pieces = self._pieces
             large = self._read_bytes > _LARGE_BYTES
@@ -190,7 +198,7 @@ class Arrived:
         self.length = len(body)
         self.whole_at_s = time.monotonic()
 
-    async def whole(self) -> bytes:
+    def now(self) -> bytes:
         """Return it."""
         return self._body
 

@@ -11,8 +11,10 @@ tests/integration/server/protocols/test_later_answers.py fails: `close`, `shutdo
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -35,8 +37,76 @@ class Continued:
     known: dict[Any, Any] = field(default_factory=dict)
 
 
-Later: TypeAlias = Coroutine[Any, Any, bytes | Continued]
-"""Returns the whole answer, or that the application goes on."""
+Ended: TypeAlias = Callable[[bytes | Continued], None]
+"""Called once, with the whole answer, or with what is known where the application goes on."""
+
+
+class Later(ABC):
+    """An answer that is computed elsewhere."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def begin(self, ended: Ended) -> None:
+        """Have it computed, and give it to `ended`."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Wait for it no longer: `ended` is not called."""
+
+
+class InTask(Later):
+    """An answer that a coroutine returns; an exception of it is the application's to describe.
+
+    Args:
+        answer: the coroutine; it must not raise.
+    """
+
+    __slots__ = ("_answer", "_task")
+
+    def __init__(self, answer: Coroutine[Any, Any, bytes | Continued]) -> None:
+        self._answer = answer
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, ended: Ended) -> None:
+        """Run the coroutine in a task of its own, in the context of the caller."""
+        self._task = asyncio.get_running_loop().create_task(self._run(ended))
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, ended: Ended) -> None:
+        ended(await self._answer)
+
+
+class Watched(Later):
+    """Another answer, that is also shown to somebody before it is given.
+
+    Args:
+        later: the other one.
+        see: called with what comes of it.
+    """
+
+    __slots__ = ("_later", "_see")
+
+    def __init__(self, later: Later, see: Callable[[bytes | Continued], None]) -> None:
+        self._later = later
+        self._see = see
+
+    def begin(self, ended: Ended) -> None:
+        """Begin the other one."""
+
+        def seen(answer: bytes | Continued) -> None:
+            self._see(answer)
+            ended(answer)
+
+        self._later.begin(seen)
+
+    def cancel(self) -> None:
+        """Cancel the other one."""
+        self._later.cancel()
 
 
 class Connection(refusals.Connection):
@@ -46,12 +116,13 @@ class Connection(refusals.Connection):
         known: of the request that aiohttp reads next.
     """
 
-    __slots__ = ("_behind", "_behind_bytes", "_closes", "_later", "known")
+    __slots__ = ("_behind", "_behind_bytes", "_closes", "_later", "_settled", "known")
 
     def __init__(self, server: web.Server, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.known: dict[Any, Any] = {}
-        self._later: asyncio.Task[None] | None = None
+        self._later: Later | None = None
+        self._settled: asyncio.Future[None] | None = None  # of `shutdown`
         self._behind: list[bytes] = []  # what came since; aiohttp answers other pieces otherwise
         self._behind_bytes = 0
         self._closes = False  # once the answer was written
@@ -69,7 +140,8 @@ class Connection(refusals.Connection):
             data: the request, for aiohttp where there is none.
         """
         self._request_count += 1  # a connection without a request would be closed as mute
-        self._later = self._loop.create_task(self._end(later, data))
+        self._later = later
+        later.begin(partial(self._end, data))
 
     def keep_behind(self, data: bytes) -> None:
         """Keep what comes before the answer is there."""
@@ -97,16 +169,16 @@ class Connection(refusals.Connection):
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's own
         """End the connection, when the request under way has its answer, or the time is over."""
         if self._later is not None:
-            await asyncio.wait((self._later,), timeout=timeout)
-        if self._later is not None:
-            self._later.cancel()
+            self._settled = self._loop.create_future()
+            await asyncio.wait((self._settled,), timeout=timeout)
+            self._give_up()
         await super().shutdown(timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for no answer to a client that has left, where aiohttp would not."""
         self._behind.clear()
-        if self._later is not None and self._manager is not None and self._manager.handler_cancellation:
-            self._later.cancel()
+        if self._manager is not None and self._manager.handler_cancellation:
+            self._give_up()
         super().connection_lost(exc)
 
     def _process_keepalive(self) -> None:
@@ -114,16 +186,22 @@ class Connection(refusals.Connection):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 
-    async def _end(self, later: Later, data: bytes) -> None:
-        try:
-            answer = await later
-        except Exception as error:
-            self.log_exception("no answer, and no error of ours", exc_info=error)
-            self.force_close()
-            return
-        finally:
-            self._later = None
-            self._request_count -= 1
+    def _give_up(self) -> None:
+        """Wait no longer for the answer, if one is awaited."""
+        later = self._later
+        if later is not None:
+            self._settle()
+            later.cancel()
+
+    def _settle(self) -> None:
+        self._later = None
+        self._request_count -= 1
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
+    def _end(self, data: bytes, answer: bytes | Continued) -> None:
+        """Write an answer, or let aiohttp go on with its request."""
+        self._settle()
         if isinstance(answer, bytes):
             self.write(answer)
             if self._closes:

@@ -37,6 +37,10 @@ class BrokenAnswer(PeerLost):
     """A peer answered what no server of ours answers; its message quotes nothing of it."""
 
 
+class Abandoned(PeerLost):
+    """Nobody waits for the answer any more, which says nothing about the peer."""
+
+
 class PeerAnswer:
     """An answer of a peer, read by the rules of `heads`.
 

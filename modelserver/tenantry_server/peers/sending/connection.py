@@ -9,14 +9,18 @@ with aiohttp's ClientSession. A small prediction costs about 60 us, its server i
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TypeAlias, cast
 
-from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
+from tenantry_server.peers.answers.answer import Abandoned, BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import MAX_HEAD_BYTES, Head, HeadReader
 
 MAX_ANSWER_BYTES = 64 << 20
 """A larger answer is not passed on: the client gets it from this server itself."""
+
+Ended: TypeAlias = Callable[[PeerAnswer | PeerLost], None]
+"""Called once for a request, with its answer, or with why there is none."""
 
 _JOINED_BYTES = 1 << 16  # smaller bodies are copied behind their head: one call of the system
 
@@ -32,7 +36,7 @@ class PeerConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heads = heads
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[PeerAnswer] | None = None
+        self._ended: Ended | None = None  # None: no request is under way
         self._head: Head | None = None
         self._received = bytearray()
         self._used = False
@@ -44,21 +48,30 @@ class PeerConnection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent."""
-        return self._keeps and self._transport is not None and self._answer is None
+        return self._keeps and self._transport is not None and self._ended is None
+
+    def begin(self, head: bytes, body: bytes, ended: Ended) -> None:
+        """Send a request; its answer is given to `ended` in the turn of the loop in which it arrives.
+
+        Args:
+            head: the request line and every header, an empty line at the end.
+        """
+        self._begin(ended)
+        for piece in (head + body,) if len(body) <= _JOINED_BYTES else (head, body):
+            self._write(piece)
+        self.waits_since_s = time.monotonic()
 
     async def ask(self, head: bytes, body: bytes) -> PeerAnswer:
         """Send a request and read its answer.
 
         Args:
-            head: the request line and every header, an empty line at the end.
+            head: as `begin` takes it.
 
         Raises:
             PeerLost: there will be no answer.
         """
-        answer = self._begin()
-        for piece in (head + body,) if len(body) <= _JOINED_BYTES else (head, body):
-            self._write(piece)
-        self.waits_since_s = time.monotonic()
+        answer: asyncio.Future[PeerAnswer] = self._loop.create_future()
+        self.begin(head, body, partial(_settle, answer))
         return await answer
 
     async def ask_in_pieces(self, head: bytes, pieces: AsyncIterator[bytes]) -> PeerAnswer:
@@ -68,7 +81,8 @@ class PeerConnection(asyncio.Protocol):
             PeerLost: there will be no answer.
             Exception: whatever `pieces` raises.
         """
-        answer = self._begin()
+        answer: asyncio.Future[PeerAnswer] = self._loop.create_future()
+        self._begin(partial(_settle, answer))
         self._write(head)
         sending = asyncio.create_task(self._send(pieces))
         try:
@@ -97,10 +111,15 @@ class PeerConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(error)
+
+    def abandon(self) -> None:
+        """Close the connection, as nobody waits for the answer any more."""
+        self.fail(Abandoned("no request waits for it"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -108,7 +127,7 @@ class PeerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read a piece of an answer; most answers arrive in one."""
-        if self._answer is None or self._answer.done():
+        if self._ended is None:
             self.fail(PeerLost("unsolicited data from the peer"))
             return
         self.waits_since_s = time.monotonic()
@@ -154,13 +173,12 @@ class PeerConnection(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
-    def _begin(self) -> asyncio.Future[PeerAnswer]:
-        self._answer = self._loop.create_future()
+    def _begin(self, ended: Ended) -> None:
+        self._ended = ended
         self._head = None
         self._received.clear()
         if self._transport is None:
             self.fail(PeerLost("the connection was lost", stale=self._used))
-        return self._answer
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -192,10 +210,21 @@ class PeerConnection(asyncio.Protocol):
         if len(body) > head.length:
             self.fail(BrokenAnswer("its answer is longer than its Content-Length"))
             return
-        answer, self._answer = self._answer, None
+        ended, self._ended = self._ended, None
         self.waits_since_s = None
         self._used = True
-        if answer is not None:
-            answer.set_result(PeerAnswer(head.status, head.fields, head.lines, body))
         self._head = None
-        self._received = bytearray()
+        if self._received:
+            self._received = bytearray()
+        if ended is not None:  # the last step, as the next request may be sent in it
+            ended(PeerAnswer(head.status, head.fields, head.lines, body))
+
+
+def _settle(answer: asyncio.Future[PeerAnswer], outcome: PeerAnswer | PeerLost) -> None:
+    """Give a future its result, unless nobody waits for it any more."""
+    if answer.done():
+        return
+    if isinstance(outcome, PeerLost):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

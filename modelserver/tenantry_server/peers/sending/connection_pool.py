@@ -6,13 +6,14 @@ Refuses to judge whether the peer lives: it says what happened to a connection.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from tenantry.trust.tls import Tls
 from tenantry_server.peers.answers.answer import BrokenAnswer, PeerAnswer, PeerLost
 from tenantry_server.peers.answers.heads import HeadReader
-from tenantry_server.peers.sending.connection import PeerConnection
+from tenantry_server.peers.sending.connection import Ended, PeerConnection
 
 _CONNECT_S = 0.5
 _TLS_CONNECT_S = 1.5  # two more turns of the peer's loop, and a signature
@@ -32,8 +33,8 @@ class Sent(Protocol):
     def is_whole(self) -> bool:
         """Whether all of it is here."""
 
-    async def whole(self) -> bytes:
-        """Return all of it."""
+    def now(self) -> bytes:
+        """Return all of it, where all of it is here."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Iterate over it, as it arrives."""
@@ -111,6 +112,19 @@ class ConnectionPool:
     def under_way(self) -> Iterator[tuple[PeerConnection, Forwarded]]:
         """Iterate over the requests that have no answer yet, each with its connection."""
         return iter(list(self._busy.items()))
+
+    def begin(self, request: Forwarded, ended: Ended) -> PeerConnection | None:
+        """Send a request whose body is here, where a connection is idle.
+
+        Returns:
+            the connection that waits for the answer; None: nothing was sent, and `ask` opens one.
+        """
+        connection = self._reused()
+        if connection is not None:
+            self._busy[connection] = request
+            head = request.head_for(self._host)
+            connection.begin(head, request.body.now(), partial(self._came, connection, request, ended))
+        return connection
 
     async def ask(self, request: Forwarded) -> PeerAnswer:
         """Send a request and read its answer; replace a connection that was closed meanwhile, once.
@@ -194,23 +208,47 @@ class ConnectionPool:
         head = request.head_for(self._host)
         try:
             if request.body.is_whole:
-                answer = await connection.ask(head, await request.body.whole())
+                answer = await connection.ask(head, request.body.now())
             else:
                 answer = await connection.ask_in_pieces(head, request.body.pieces())
-            request.check(answer)
-        except BrokenAnswer as broken:
-            connection.fail(broken)  # whatever else comes on it would be taken for an answer, too
-            raise
+            self._check(connection, request, answer)
         except PeerLost as lost:
-            if lost.sent and (lost.broken or request.may_hold_up):
-                request.lost.add(self._server_id)
+            self._note_lost(request, lost)
             raise
         else:
             return answer
         finally:
-            del self._busy[connection]
-            if connection.reusable:
-                connection.idle_since_s = time.monotonic()
-                self._idle.append(connection)
-            else:
-                connection.fail(PeerLost("no request waits for it"))
+            self._free(connection)
+
+    def _came(
+        self, connection: PeerConnection, request: Forwarded, ended: Ended, outcome: PeerAnswer | PeerLost
+    ) -> None:
+        """End what `begin` began."""
+        try:
+            if isinstance(outcome, PeerAnswer):
+                self._check(connection, request, outcome)
+        except BrokenAnswer as broken:
+            outcome = broken
+        if isinstance(outcome, PeerLost):
+            self._note_lost(request, outcome)
+        self._free(connection)
+        ended(outcome)
+
+    def _check(self, connection: PeerConnection, request: Forwarded, answer: PeerAnswer) -> None:
+        try:
+            request.check(answer)
+        except BrokenAnswer as broken:
+            connection.fail(broken)  # whatever else comes on it would be taken for an answer, too
+            raise
+
+    def _note_lost(self, request: Forwarded, lost: PeerLost) -> None:
+        if lost.sent and (lost.broken or request.may_hold_up) and not isinstance(lost, BrokenAnswer):
+            request.lost.add(self._server_id)
+
+    def _free(self, connection: PeerConnection) -> None:
+        del self._busy[connection]
+        if connection.reusable:
+            connection.idle_since_s = time.monotonic()
+            self._idle.append(connection)
+        else:
+            connection.fail(PeerLost("no request waits for it"))

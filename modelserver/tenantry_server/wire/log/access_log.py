@@ -11,6 +11,7 @@ import re
 import time
 from asyncio import BaseTransport
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from tenantry_server.wire import headers
 from tenantry_server.wire.answers import WholeAnswer, header_of
 from tenantry_server.wire.asked import BEGAN_S, USER
 from tenantry_server.wire.heads import END, Block, Form, Target
-from tenantry_server.wire.later import Continued, Later
+from tenantry_server.wire.later import Continued, Later, Watched
 from tenantry_server.wire.plain_connection import Answering, PlainConnection, PlainServer
 
 PROTOCOL = "tenantry.protocol"
@@ -149,17 +150,15 @@ class _Logged:
         if answer is not None:
             asked = Asked(target, block, self.seen, self._protocol)
             if not isinstance(answer, bytes):
-                return self._answered_later(asked, answer, began_s)
+                self.seen = b""
+                return Watched(answer, partial(self._see, asked, began_s))
             self._log.answered(asked, answer, time.perf_counter() - began_s)
         self.seen = b""
         return answer
 
-    async def _answered_later(self, asked: Asked, later: Later, began_s: float) -> bytes | Continued:
-        self.seen = b""
-        answer = await later
+    def _see(self, asked: Asked, began_s: float, answer: bytes | Continued) -> None:
         if isinstance(answer, bytes):
             self._log.answered(asked, answer, time.perf_counter() - began_s)
-        return answer
 
 
 class _LoggedConnection(PlainConnection):

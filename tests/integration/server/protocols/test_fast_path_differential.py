@@ -11,7 +11,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ from tenantry_server.quotas.quotas import Quotas
 from tenantry_server.toys import SumModel
 from tenantry_server.wire import later
 from tenantry_server.wire.errors import refusals
-from tenantry_server.wire.later import Continued, Later
+from tenantry_server.wire.later import Continued, Later, Watched
 from tenantry_server.wire.plain_connection import PlainServer
 from tests.integration.server.protocols import test_fast_path
 from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models, Quick
@@ -342,17 +342,15 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
     taken: Counter[bytes] = Counter()
     answer = FastPath.answer
 
-    async def counted_later(found: Later) -> bytes | Continued:
-        given = await found
+    def counted_later(given: bytes | Continued) -> None:
         if isinstance(given, bytes):
             taken[b"later " + given[9:12]] += 1
-        return given
 
     def counted(self: FastPath, *given: Any) -> bytes | Later | None:
         found = answer(self, *given)
         if isinstance(found, bytes):
             taken[found[9:12]] += 1
-        return counted_later(found) if isinstance(found, Coroutine) else found
+        return Watched(found, counted_later) if isinstance(found, Later) else found
 
     monkeypatch.setattr(FastPath, "answer", counted)
     return taken

@@ -192,7 +192,9 @@ async def test_what_no_peer_answers_is_answered_here(node: Node, later_taken: li
 
 async def test_nobody_waits_for_an_answer_whose_client_has_left(node: Node) -> None:
     client = await held(node)
-    task = waiting(node)._later
+    connection = waiting(node)
+    assert isinstance(connection._later, later.InTask)
+    task = connection._later._task
     assert task is not None
     await abort(client.writer)
     await until_soon(task.cancelled)
