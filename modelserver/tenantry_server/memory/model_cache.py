@@ -144,10 +144,8 @@ class CachedModelRepository(ModelRepository):
         A near copy counts as the model here, and nowhere else: it may leave at any moment.
         """
         with self._lock:
-            resident = self._lookup(model_id)
-            if resident is None and self._near is not None:
-                resident = self._near.get(model_id)
-            return resident
+            resident = None if self._near is None else self._near.get(model_id)
+            return self._lookup(model_id) if resident is None else resident  # a miss there costs more
 
     def peek_many(self, model_ids: Sequence[str]) -> list[Resident | None]:
         """Return what `peek` returns for each, for a fraction of the time; the lock is held once."""

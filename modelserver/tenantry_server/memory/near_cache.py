@@ -21,7 +21,10 @@ _MOST = 255
 _HALVES = bytes(count // 2 for count in range(_MOST + 1))
 _VICTIMS = 8  # copies that may make room for one
 _LARGEST_BYTES = 256 << 10
-_WORTH_REQUESTS = 2  # lately: what was asked for once may never be asked for again
+# Of requests lately: what was asked for once may never be asked for again. A copy costs less than half of a
+# hop, so where there is room it pays at the second request.
+_WORTH_REQUESTS = 2
+_ROOM = 0.5  # share of the bound up to which every model that is asked for comes in
 
 
 class Copy(Protocol):
@@ -121,7 +124,8 @@ class NearCache(Generic[_C]):
 
     def missed(self, model_id: str) -> bool:
         """Count a request for a model that is not here; return whether a copy of it may be worth it."""
-        return self._sketch.add(model_id) >= _WORTH_REQUESTS
+        seen = self._sketch.add(model_id)
+        return seen >= _WORTH_REQUESTS or self.used_bytes <= _ROOM * self._max_bytes
 
     def admits(self, model_id: str, size_bytes: int) -> bool:
         """Return whether a copy may come in: there is room, or it is wanted more than those that leave.

@@ -60,11 +60,15 @@ def test_the_bound_holds_and_the_sum_is_right(requests: list[tuple[str, int]]) -
         assert all(copy.size_bytes <= near.largest_bytes for copy in held)
 
 
-def test_what_is_asked_for_once_is_not_worth_a_copy() -> None:
+def test_what_is_asked_for_once_comes_in_while_there_is_room() -> None:
+    """Later it may displace what will be asked for again."""
     near: NearCache[One] = NearCache(1000)
-    asked(near, "a", 10)
+    for n in range(6):
+        asked(near, f"once {n}", 100)
+    assert near.used_bytes == 600
+    asked(near, "a", 100)
     assert "a" not in near
-    asked(near, "a", 10)
+    asked(near, "a", 100)
     assert "a" in near
 
 
