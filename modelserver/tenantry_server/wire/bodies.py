@@ -124,6 +124,8 @@ class Body:
         """
         while not self.is_whole:
             await self._read()
+        if len(self._pieces) != 1 and self._read_bytes > _LARGE_BYTES:
+            self._pieces = [await asyncio.to_thread(b"".join, self._pieces)]
         return self.now()
 
     def now(self) -> bytes:
@@ -133,9 +135,7 @@ class Body:
             web.HTTPRequestEntityTooLarge: as `pieces`.
         """
         if len(self._pieces) != 1:
-            pieces = self._pieces
-            large = self._read_bytes > _LARGE_BYTES
-            self._pieces = [await asyncio.to_thread(b"".join, pieces) if large else b"".join(pieces)]
+            self._pieces = [b"".join(self._pieces)]
         self._check()
         return self._pieces[0]
 

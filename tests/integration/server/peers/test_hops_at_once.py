@@ -7,7 +7,7 @@ import pytest
 
 from tenantry_server.wire import later
 from tests.support.network.beside_scripted_peer import USER, answer_to, serving
-from tests.support.network.http_client import Connections
+from tests.support.network.clients.http_client import Connections
 from tests.support.network.scripted_peer import Exchange, ScriptedPeer
 from tests.support.processes.cluster import Cluster
 from tests.support.waiting import PATIENCE_S, until_soon
