@@ -18,11 +18,11 @@ import structlog
 log = structlog.get_logger(__name__)
 
 HELD_S = 0.02
-"""A loop that is held for longer is counted, and described."""
+"""A loop that is held for longer is counted."""
 
 _BEAT_S = 0.02
 _PULSE_S = 0.5
-_LONG_S = 1.0  # is described each time
+_LONG_S = 0.5  # a warning each time; what is shorter is described to those who look for it
 _QUIET_S = 10.0  # between descriptions of shorter ones
 _ON_TIME_S = 0.005  # who wakes up so late at most had the interpreter
 _STACK_CHARACTERS = 4000
@@ -54,10 +54,12 @@ class Holds:
         self._since_said += 1
         self.longest_s = max(self.longest_s, seconds)
         now_s = time.monotonic()
-        if seconds > _LONG_S or now_s > self._quiet_until_s:
+        long = seconds > _LONG_S
+        if long or now_s > self._quiet_until_s:
             self._quiet_until_s = now_s + _QUIET_S
             times, self._since_said = self._since_said, 0
-            log.warning("the event loop was held", seconds=round(seconds, 3), holds=times, stack=stack())
+            say = log.warning if long else log.debug
+            say("the event loop was held", seconds=round(seconds, 3), holds=times, stack=stack())
 
 
 async def watch(pulse: int | None = None, holds: Holds | None = None) -> None:

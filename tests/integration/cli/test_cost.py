@@ -76,6 +76,6 @@ def test_this_month_is_shown_where_nothing_else_is_asked(costs: Costs) -> None:
 
 
 def test_what_is_not_understood_is_refused_in_words(costs: Costs) -> None:
-    assert "no costs of 'nobody'" in costs.shown("nobody", "--day", "2026-11-30").stderr
+    assert "no costs of user 'nobody'" in costs.shown("nobody", "--day", "2026-11-30").stderr
     assert costs.shown("--day", "2026-11-30", "--month", "2026-11").exit_code == 2
     assert costs.shown("--day", "yesterday").exit_code == 2
