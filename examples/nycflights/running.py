@@ -17,7 +17,7 @@ from typing import Any
 from tenantry.registry import RegistryReader
 from tenantry_cli.views import overview
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 
 
 class WrongStepError(Exception):
@@ -109,7 +109,7 @@ def until(true: Callable[[], bool], otherwise: str, *, every_s: float = 0.02) ->
     """Wait for a condition.
 
     Raises:
-        WrongStepError: it did not come true within two minutes.
+        WrongStepError: it did not come true within ten minutes.
     """
     give_up_s = time.monotonic() + _PATIENCE_S
     while not true():
