@@ -59,17 +59,17 @@ async def test_the_log_names_it_once_a_minute_and_the_client_sees_no_traceback(
             status, answer = await _post(asked, "/predict/quo", [{"c": ROW}])
             assert status == 500
             assert "PredictionFailed" in answer
-            assert "hostile.py" not in answer
+            assert "hostile/models.py" not in answer
         status, answer = await _post(asked, "/predict", {"rows": rows})
     assert status == 200
     assert answer.count("PredictionFailed") == 3
-    assert "hostile.py" not in answer
+    assert "hostile/models.py" not in answer
     lines = [each for each in logged if each["event"] == "a model failed"]
     assert {line["user"]: line["model"] for line in lines} == uris
     assert len(lines) == 2
     for line in lines:
         assert line["error"] == "PredictionFailed"
         assert line["traceback"].startswith("Traceback (most recent call last):\n")
-        assert "hostile.py" in line["traceback"]
+        assert "hostile/models.py" in line["traceback"]
         assert line["traceback"].endswith(", in predict\nRuntimeError")
     assert str(ROW) not in str(logged)
