@@ -181,6 +181,8 @@ ROWS: dict[str, list[Graph]] = {
             {"{{instance}}": "rate(process_cpu_seconds_total{%s}[$__rate_interval])" + _OURS},
             "percentunit",
         ),
+        Graph("Holds of the event loop since the start", {"{{instance}}": "tenantry_loop_holds{%s}"}),
+        Graph("Longest hold", {"{{instance}}": "tenantry_loop_longest_hold_seconds{%s}"}, "s"),
         Graph(
             "Workers",
             {

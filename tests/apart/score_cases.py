@@ -271,7 +271,7 @@ def _cut(path: Path, by: int = 20) -> None:
             "s.ndjson",
             SALES.assign(store_id=range(ROWS)),
             None,
-            "row 0, column .store_id.: a user is a text, got 0; .*zeros",
+            "row 0, column .store_id.: a user must be a string, got 0; .*zeros",
         ),
     ],
 )

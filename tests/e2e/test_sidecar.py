@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -90,16 +90,17 @@ def test_a_sidecar_answers_on_loopback_and_on_its_socket(street: Street) -> None
 def test_what_is_asked_for_often_is_answered_without_a_hop(street: Street) -> None:
     """And the copy comes from a server, with the fleet's secret as the proof."""
     pod = street.sidecars["pod-a"]
+    hops = 0.0
+    headers: Mapping[str, str] = {}
 
     def copied() -> bool:
+        nonlocal hops, headers
+        hops = pod.metric('tenantry_forwarded_total{result="answered"}')
         headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)[2]
         return "Tenantry-Hop" not in headers
 
     until(copied, "a copy of this one is there")
     assert pod.metric("tenantry_near_models") >= 1
-    hops = pod.metric('tenantry_forwarded_total{result="answered"}')
-    _, _, headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)
-    assert "Tenantry-Hop" not in headers
     assert headers["Tenantry-Server"] == "pod-a"
     assert pod.metric('tenantry_forwarded_total{result="answered"}') == hops
 

@@ -23,6 +23,7 @@ FORK_SERVER_BYTES, FORK_SERVER_FDS = (
 )  # the most of a message to it: the socket, and two outputs
 
 
+@enum.unique
 class Kind(enum.IntEnum):
     """Of a frame; who sends it, and what its body is."""
 
@@ -43,7 +44,7 @@ class Kind(enum.IntEnum):
     WRITE = 13  # front: columns, the same
     PARSE = 15  # front: a large body and what form it has, as `arrays` writes it
     CHECK = 14  # front: JSON of a signature, the digest that it should sign, and who is trusted
-    LOAD_MANY = 15  # front: what to load, and the artifacts, as `arrays` writes it; LOADED has kernels so
+    LOAD_MANY = 16  # front: what to load, and the artifacts, as `arrays` writes it; LOADED has kernels so
 
 
 _FDS = {Kind.LOAD: 2, Kind.FORK: 4}  # how many descriptors come with a frame

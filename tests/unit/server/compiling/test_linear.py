@@ -401,7 +401,7 @@ def test_a_tenant_costs_less_than_450_bytes() -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        models = [fast(original) for _ in range(50)]
+        models = [fast(original) for _ in range(200)]
         gc.collect()
         own = tracemalloc.take_snapshot().filter_traces(
             (
