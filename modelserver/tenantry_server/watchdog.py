@@ -21,6 +21,10 @@ HELD_S = 0.02
 """A loop that is held for longer is counted."""
 
 _BEAT_S = 0.02
+_BEAT_AT_REST_S = (
+    0.1  # of a process that does next to nothing: 20 ms take a hundredth of a core
+)
+_BUSY_SHARE = 0.1  # of a core
 _PULSE_S = 0.5
 _LONG_S = 0.5  # a warning each time; what is shorter is described to those who look for it
 _QUIET_S = 10.0  # between descriptions of shorter ones
@@ -78,22 +82,24 @@ async def watch(pulse: int | None = None, holds: Holds | None = None) -> None:
     clock = _Clock()
     watched = _Watched()
     watched.start()
-    pulse_s = 0.0
+    pulse_s, beat_s = 0.0, _BEAT_S
     try:
         while True:
-            watched.due_s = time.monotonic() + _BEAT_S
+            watched.beat_s, watched.due_s = beat_s, time.monotonic() + beat_s
             if pulse is not None and watched.due_s > pulse_s:
                 pulse_s = watched.due_s + _PULSE_S
                 with contextlib.suppress(OSError):  # full, or nobody reads: then nobody watches
                     os.write(pulse, b".")
             clock.start()
-            await asyncio.sleep(_BEAT_S)
+            await asyncio.sleep(beat_s)
             late_s = time.monotonic() - watched.due_s
             if late_s > HELD_S:
                 held_s = clock.held_s(late_s, was_free=watched.was_free)
                 if held_s > HELD_S:
                     holds.add(held_s, watched.stack)
             watched.forget()
+            busy = clock.computed_s > _BUSY_SHARE * beat_s
+            beat_s = _BEAT_S if busy else min(2 * beat_s, _BEAT_AT_REST_S)
     finally:
         watched.over.set()
         clock.close()
@@ -107,11 +113,16 @@ class _Clock:
             self._waits: int | None = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
         except OSError:  # another system, or a kernel without it
             self._waits = None
-        self._waited_s = self._computed_s = 0.0
+        self._waited_s = self._before_s = 0.0
+
+    @property
+    def computed_s(self) -> float:
+        """How long this process has computed since `start`."""
+        return time.process_time() - self._before_s
 
     def start(self) -> None:
         """Begin to measure."""
-        self._waited_s, self._computed_s = self._waited(), time.process_time()
+        self._waited_s, self._before_s = self._waited(), time.process_time()
 
     def held_s(self, late_s: float, *, was_free: bool) -> float:
         """Return how long the loop was held.
@@ -122,7 +133,7 @@ class _Clock:
                 waited for something else; if not, the loop was held no longer than this process computed.
         """
         late_s -= self._waited() - self._waited_s
-        return late_s if was_free else min(late_s, time.process_time() - self._computed_s)
+        return late_s if was_free else min(late_s, self.computed_s)
 
     def close(self) -> None:
         """Give up its descriptor."""
@@ -139,6 +150,7 @@ class _Watched(threading.Thread):
 
     Attributes:
         due_s: when it beats again, of `time.monotonic`.
+        beat_s: how long it waits until then.
         was_free: whether this thread had the interpreter while the other was late.
         over: set once nobody needs it any more.
     """
@@ -146,6 +158,7 @@ class _Watched(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="watchdog", daemon=True)
         self.due_s = time.monotonic()
+        self.beat_s = _BEAT_S
         self.was_free = False
         self.over = threading.Event()
         self._watched = threading.get_ident()
@@ -154,12 +167,12 @@ class _Watched(threading.Thread):
     def run(self) -> None:
         """Look as often as the loop beats."""
         woken_s = time.monotonic()
-        while not self.over.wait(_BEAT_S):
+        while not self.over.wait(beat_s := self.beat_s):
             now_s, before_s = time.monotonic(), woken_s
             woken_s = now_s
             if now_s - self.due_s <= HELD_S:
                 continue
-            self.was_free = self.was_free or now_s - before_s < _BEAT_S + _ON_TIME_S
+            self.was_free = self.was_free or now_s - before_s < beat_s + _ON_TIME_S
             if not self._stack:
                 frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - meant for this
                 self._stack = "".join(traceback.format_stack(frame))[-_STACK_CHARACTERS:]
