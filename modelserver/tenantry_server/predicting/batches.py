@@ -31,6 +31,7 @@ USERS_AT_ONCE = 1024
 
 _ROWS_HERE = 64  # are computed on the event loop: a thread costs as much
 _AT_ONCE = 128  # other models; each has a lane of its own, workers have queues, and loads go in groups
+_HELD_BYTES = 16 << 20  # of models that wait to be computed together
 _T = TypeVar("_T")
 
 Users: TypeAlias = Mapping[str, Sequence[int]]
@@ -44,6 +45,12 @@ class Found:
     users: list[str] = field(default_factory=list)
     residents: list[Resident] = field(default_factory=list)
     rows: list[Sequence[int]] = field(default_factory=list)
+
+    def add(self, user_id: str, resident: Resident, rows: Sequence[int]) -> None:
+        """Add one of them."""
+        self.users.append(user_id)
+        self.residents.append(resident)
+        self.rows.append(rows)
 
 
 class Batches:
@@ -104,9 +111,7 @@ class Batches:
                     if resident is None:
                         others.append(user_id)
                     else:
-                        found.users.append(user_id)
-                        found.residents.append(resident)
-                        found.rows.append(users[user_id])
+                        found.add(user_id, resident, users[user_id])
             else:
                 found.users += names
                 found.residents += residents  # type: ignore[arg-type]  # none of them is None
@@ -127,22 +132,26 @@ class Batches:
     async def ask_each(self, batch: Batch, users: Users, answers: Answers, *, timeout_s: float) -> None:
         """Answer the rows of other models, some users at a time.
 
-        What becomes a kernel when it is loaded is computed together in the end; any other model gets a call
-        for each user. Users with limits are asked alone: one who is beyond them has no right to a load.
+        What becomes a kernel when it is loaded is computed together, `_HELD_BYTES` at a time, as the cache
+        may have dropped them; any other model gets a call for each user. Users with limits are asked alone:
+        one who is beyond them has no right to a load.
         """
         ends_s = time.monotonic() + timeout_s
         following = iter(users.items())
         limited = users.keys() if len(users) == 1 else set(self._plane.quotas.limited(list(users)))
-        found = Found()
+        found, held_bytes = Found(), 0
 
         async def ask_some() -> None:
+            nonlocal found, held_bytes
             for user_id, rows in following:
                 began_s = time.monotonic()
                 resident = None if user_id in limited else await self._kernel_of(user_id, ends_s - began_s)
                 if resident is not None:
-                    found.users.append(user_id)
-                    found.residents.append(resident)
-                    found.rows.append(rows)
+                    found.add(user_id, resident, rows)
+                    held_bytes += resident.size_bytes
+                    if held_bytes > _HELD_BYTES:
+                        enough, found, held_bytes = found, Found(), 0
+                        await self.compute(batch, enough, answers)
                     continue
                 await self._ask_all(batch, user_id, rows, answers, ends_s)
                 self._count(user_id, rows, answers, time.monotonic() - began_s)

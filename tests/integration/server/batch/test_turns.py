@@ -15,8 +15,10 @@ from tenantry_server.access.gate import Gate
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.kernels.stacked import Kind
 from tenantry_server.memory.resident import Resident
-from tenantry_server.predicting.batches import USERS_AT_ONCE
-from tenantry_server.rows.batch import AT_ONCE
+from tenantry_server.predicting import batches
+from tenantry_server.predicting.batches import USERS_AT_ONCE, Batches, Found
+from tenantry_server.predicting.together import Answers
+from tenantry_server.rows.batch import AT_ONCE, Batch
 from tests.support.tenants.application import FRAME, Client
 from tests.support.tenants.registered import Tenants
 
@@ -89,3 +91,29 @@ async def test_no_slice_is_larger_than_was_measured(
     turns = [turn for turn, _ in loop.seen]
     assert len(set(turns)) == len(turns), "two slices in one turn"
     assert steps[-3:] == [AT_ONCE] * 3
+
+
+async def test_kernels_that_were_cold_are_not_held_until_all_of_them_are_loaded(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache may drop a model that was loaded for a batch; so the batch keeps few of them."""
+    held: list[int] = []
+    compute = Batches.compute
+
+    async def counted(self: Batches, batch: Batch, found: Found, answers: Answers) -> None:
+        held.append(len(found.users))
+        await compute(self, batch, found, answers)
+
+    monkeypatch.setattr(batches, "_HELD_BYTES", 0)
+    monkeypatch.setattr(Batches, "compute", counted)
+    users = [f"u{n}" for n in range(40)]
+    for n, user_id in enumerate(users):
+        tenants.add(user_id, Ridge(alpha=n + 1.0).fit(FRAME, [1.0, 2.0, 3.0]))
+    async with TestClient(TestServer(tenants.app())) as client:
+        rows = [{"user_id": user_id, "a": 1.0, "b": 2.0} for user_id in users]
+        answer = await ask(client, rows)
+        assert held.count(1) == len(users), "each was computed once it was loaded"
+        monkeypatch.setattr(batches, "_HELD_BYTES", 1 << 20)
+        assert answer == await ask(client, rows)
+    assert answer["errors"] == []
+    assert max(held) == len(users), "and together where there is room"

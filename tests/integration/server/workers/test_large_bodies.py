@@ -15,6 +15,7 @@ from tenantry_server.watchdog import Holds
 from tenantry_server.workers.calls import large_bodies
 from tenantry_server.workers.pool import Pool
 from tenantry_server.workers.process import Call, Worker
+from tests.support.processes.sandboxed import workers
 from tests.support.tenants.application import Client
 from tests.support.tenants.registered import Tenants
 
@@ -46,13 +47,8 @@ ASKED = {
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(most=2)
-    pool.start()
-    try:
-        await pool.until_ready()
+    async with workers(2, shut_in=False) as pool:
         yield pool
-    finally:
-        pool.close()
 
 
 @pytest.fixture

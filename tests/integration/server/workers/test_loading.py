@@ -20,6 +20,7 @@ from tenantry_server.kernels.base import Compiled
 from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tests.support.processes.sandboxed import workers
 from tests.support.tenants.hostile.models import EndsOnLoad, Misbehaves
 
 _MANY = 16
@@ -29,13 +30,8 @@ _IDS = [ModelId(f"file:///{n}.joblib") for n in range(_MANY)]
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(most=4)
-    pool.start()
-    try:
-        await pool.until_ready()
+    async with workers(4, shut_in=False) as pool:
         yield pool
-    finally:
-        pool.close()
 
 
 async def _loaded_at_once(pool: Pool, model: Any, ids: Sequence[ModelId] = _IDS) -> list[Model]:
