@@ -46,7 +46,7 @@ class HeldUp:
 
 def _once_allowed(model: Any, begun: str, allowed: str) -> Any:
     Path(begun).touch()
-    while not os.access(allowed, os.F_OK):  # without a frame of its own, as the stack is looked at
+    while not os.access(allowed, os.F_OK):  # without a frame of its own, as the stack is read
         time.sleep(0.01)
     return model
 
