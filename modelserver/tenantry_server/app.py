@@ -123,9 +123,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     )
     accounts, sizes = plane.meter.accounts, sizes_of(model_info_repository, model_repository)
     metrics.show_tenants(ExportedTenants(accounts, sizes, top_tenants if gate.names_users else 0))
-    aside = ThreadPoolExecutor(1, "large-bodies")
-    apart = None if pool is None else LargeBodies(pool, timeout_s=predict_timeout_s, aside=aside)
-    service = protocols.Service(plane, predict_timeout_s, ready, registry_age_s, aside, apart)
+    service = _service(plane, pool, predict_timeout_s, ready, registry_age_s)
     failures = ModelFailures(model_info_repository.peek)
     batches = Batches(plane, model_info_repository, model_repository, error_responses.status_of)
     inside = Inside(
@@ -139,24 +137,9 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
         counted=metrics.rows,
         failures=failures,
     )
-
-    async def closed(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        plane.close()
-        batches.close()
-        service.pool.shutdown(wait=False, cancel_futures=True)
-
-    app = web.Application(
-        client_max_size=max_body_bytes,
-        middlewares=[
-            _errors_as_json(
-                server_id,
-                metrics,
-                registry_age_s,
-                _Way(gate, plane, forwarder, explained, fleet_map, failures),
-            )
-        ],
-    )
+    way = _Way(gate, plane, forwarder, explained, fleet_map, failures)
+    middleware = _errors_as_json(server_id, metrics, registry_age_s, way)
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[middleware])
     app[bodies.ARRIVING] = arriving
     app[FAST_PATH] = FastPath(
         service,
@@ -172,9 +155,33 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     app.add_routes(protocols.routes(service))
     app.add_routes(batch.routes(inside))
     app.add_routes(shard_map.routes(fleet_map))
-    app.cleanup_ctx.append(closed)
+    app.cleanup_ctx.append(_closing(plane.close, batches.close, service.close))
     app.on_response_prepare.append(_without_versions)
     return app
+
+
+def _service(
+    plane: DataPlane,
+    pool: Pool | None,
+    predict_timeout_s: float,
+    ready: Callable[[], bool],
+    registry_age_s: Callable[[], float | None],
+) -> protocols.Service:
+    """Make what all protocols answer from; large bodies are parsed apart where there are workers."""
+    aside = ThreadPoolExecutor(1, "large-bodies")
+    apart = None if pool is None else LargeBodies(pool, timeout_s=predict_timeout_s, aside=aside)
+    return protocols.Service(plane, predict_timeout_s, ready, registry_age_s, aside, apart)
+
+
+def _closing(*close: Callable[[], None]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Make what an application calls when it ends, one after the other."""
+
+    async def closing(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        for each in close:
+            each()
+
+    return closing
 
 
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:

@@ -17,17 +17,16 @@ from tenantry.processes.runtime import boot_clock_s, set_within
 from tenantry.registry import Assignment, Changes, LoadReport, Server, ServerRegistry, ServerReport
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.compact_rows import Reading
+from tenantry_server.assignments.renewals import Renewals
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
-_RENEW_EVERY_S = 1.0
 _HURRY_S = 1.0
 _HURRIED_POLL_S = 0.02
 _SILENT_S = 1.0  # an answer takes milliseconds; the driver gives a vanished host up after 5 s
-_LEASE_MARGIN_S = 1.0  # the lease ends here before it ends in the database: clocks drift, threads wait
 
 
 class RegistryFollower:
@@ -65,17 +64,18 @@ class RegistryFollower:
         self._table = table
         self._models = models
         self._poll_s = poll_s
-        self._lease_s = lease_s
-        self._report = report
         self._changed = changed
-        self._servers_read = servers_read
-        self._in_force = in_force or (lambda: (table.revision, table.token))
-        self._servers_due_s = float("-inf")
         self._clock_s = clock_s
         self._wake = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "registry")
-        self._renewed_at_s = float("-inf")
-        self._acked = (-1, -1, False)  # what the operator waits for; news renew the lease at once
+        self._lease = Renewals(
+            registry,
+            lease_s=lease_s,
+            report=report,
+            in_force=in_force or (lambda: (table.revision, table.token)),
+            servers_read=servers_read,
+            quickly=self._quickly,
+        )
         self._loss = OnChange(log)
         self._hurry_until_s = float("-inf")
 
@@ -145,18 +145,17 @@ class RegistryFollower:
             # The operator waits for lease holders only. What it said Ready for without this server was
             # committed before the new lease begins, so the reading has to come after that. Everything
             # is read, as tombstones may be gone by now.
-            await self._renew(began_s)
+            await self._lease.renew(began_s)
             reading, until_s = await self._read_everything()
             self._replace(reading, candidates)
             self._table.contact.renewed(until_s=until_s)
             began_s = self._clock_s()  # a large registry takes longer than a lease
         if reports:
             await self._in_thread(lambda: self._registry.report(reports))
-        if self._renewal_due(began_s):
-            await self._renew(began_s)
+        if self._lease.is_news or self._lease.is_due(began_s):
+            await self._lease.renew(began_s)
             if self._table.lease_held:  # else it ended meanwhile, and the next round begins again
-                # Counted from before the database was asked, so it ends before the database's own.
-                self._table.contact.renewed(until_s=began_s + self._lease_s - _LEASE_MARGIN_S)
+                self._table.contact.renewed(until_s=self._lease.until_s)
 
     async def _read_everything(self) -> tuple[Reading, float]:
         """Read everything in pieces, and hold the lease meanwhile; return until when it holds.
@@ -166,18 +165,14 @@ class RegistryFollower:
         """
         pieces = self._registry.pieces()
         reading = Reading(await self._in_thread(partial(next, pieces)))
-        until_s, more = self._leased_until_s, True
+        until_s, more = self._lease.until_s, True
         while more:
             now_s = self._clock_s()
-            if now_s - self._renewed_at_s >= _RENEW_EVERY_S:
-                await self._renew(now_s)
-                until_s = self._leased_until_s if self._clock_s() < until_s else float("-inf")
+            if self._lease.is_due(now_s):
+                await self._lease.renew(now_s)
+                until_s = self._lease.until_s if self._clock_s() < until_s else float("-inf")
             more = await self._in_thread(partial(_add_next, reading, pieces))
         return reading, until_s
-
-    @property
-    def _leased_until_s(self) -> float:
-        return self._renewed_at_s + self._lease_s - _LEASE_MARGIN_S
 
     def _replace(self, reading: Reading, candidates: CandidateLoader) -> None:
         waiting = reading.waiting
@@ -200,30 +195,6 @@ class RegistryFollower:
             else:
                 candidates.forget(assignment.user_id)
         self._changed(changes)
-
-    def _renewal_due(self, began_s: float) -> bool:
-        """Once a second, and at once where there is something that the operator waits for."""
-        new = self._ack(self._report()) != self._acked
-        return new or began_s - self._renewed_at_s >= _RENEW_EVERY_S
-
-    def _ack(self, report: ServerReport) -> tuple[int, int, bool]:
-        return self._in_force()[0], report.prepared_revision, report.leaving
-
-    async def _renew(self, began_s: float) -> None:
-        report = self._report()
-        revision, its_token = self._in_force()
-        ack = revision, report.prepared_revision, report.leaving
-        token = its_token if revision >= 0 else None  # nothing is acknowledged yet
-        await self._quickly(
-            lambda: self._registry.renew(
-                lease_s=self._lease_s, acked_revision=ack[0], report=report, token=token
-            )
-        )
-        self._acked = ack
-        self._renewed_at_s = began_s
-        if began_s >= self._servers_due_s:
-            self._servers_read(await self._quickly(self._registry.servers))
-            self._servers_due_s = began_s + _RENEW_EVERY_S
 
     async def _quickly(self, call: Callable[[], _T]) -> _T:
         """As `_in_thread`; after a second of silence, requests no longer wait for the registry either."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -12,10 +12,8 @@ from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Assignment, Changes, Holding
 from tenantry_server.assignments.compact_rows import CompactRows, Reading
 from tenantry_server.assignments.contact import RegistryContact
+from tenantry_server.assignments.declared_limits import DeclaredLimits
 from tenantry_server.assignments.model_info import ModelInfoRepository
-
-if TYPE_CHECKING:
-    from tenantry.manifest.limits import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +70,7 @@ class RoutingTable(ModelInfoRepository):
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
         self._replicated: set[str] = set()
-        self.limits: dict[str, Limits] = {}
+        self.limits = DeclaredLimits()
         self._was_read = False
         self.revision = -1
         self.token = ""
@@ -125,7 +123,7 @@ class RoutingTable(ModelInfoRepository):
         self._rows, self._models = reading.rows, reading.rows.models
         self.limits.clear()
         for user_id, rare in self._rows.rare.items():
-            self._limit(user_id, rare.limits)
+            self.limits.declare(user_id, rare.limits)
         self._holdings, self._spread, self._replicated = {}, {}, set()
         self._place(reading.head, self._rows.rare)
         return gone
@@ -150,15 +148,7 @@ class RoutingTable(ModelInfoRepository):
             self._rows.pop(user_id, None)
         else:
             self._rows[user_id] = assignment
-        self._limit(user_id, "" if assignment.deleted else assignment.limits)
-
-    def _limit(self, user_id: str, limits: str) -> None:
-        if limits:
-            from tenantry.manifest.limits import Limits  # noqa: PLC0415 - 6 MiB; in many fleets nobody has any
-
-            self.limits[user_id] = Limits.read(limits)
-        else:
-            self.limits.pop(user_id, None)
+        self.limits.declare(user_id, "" if assignment.deleted else assignment.limits)
 
     def everything(self) -> Reading:
         """Return a copy of the whole table, for followers of this server."""

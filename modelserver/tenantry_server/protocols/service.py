@@ -93,6 +93,10 @@ class Service:
     async def _aside(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, call)
 
+    def close(self) -> None:
+        """Give up what waits for the thread."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
     async def predict(
         self, user_id: str, payload: Payload, *, timeout_s: float, body: bytes = b""
     ) -> Answer:

@@ -13,28 +13,25 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import structlog
-from cachetools import LRUCache
 
 from tenantry.errors import (
     ModelCrashed,
     ModelQuarantined,
     RegistryUnavailable,
     SignatureRefused,
-    VersionSkew,
 )
 from tenantry.processes.logs import OnChange
 from tenantry.registry import Fault, FaultBook, FaultState
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.formats.checks.pickled_versions import installed, served_by
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.resident import Resident
 from tenantry_server.shards import suspects
+from tenantry_server.shards.skews import Skews
 from tenantry_server.shards.suspects import Suspect
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
-_MOST_SKEWS = 10_000
 _PARALLEL = 2  # loads of broken models at once: those of requests come first
 _PAUSE_S = 0.25  # after each, so that ten thousand of them are not a storm
 _TURNS = (ModelCrashed.reason, ModelQuarantined.reason)  # of one model by turns: the first one said stands
@@ -75,8 +72,7 @@ class Faults:
         self._suspects: dict[str, Suspect] = {}  # by model id
         self._rows: list[Fault] = []  # of all servers, as last read
         self._loaded: set[str] = set()  # since the last exchange
-        self._skews: LRUCache[str, str] = LRUCache(_MOST_SKEWS)  # by model id; a candidate's wait here
-        self._skews_of = -1  # the revision of the table in which they were looked for
+        self._skews = Skews(table, server_id)
         self._loss = OnChange(log)
 
     def load_ended(self, model_id: str, error: BaseException | None) -> None:
@@ -91,10 +87,7 @@ class Faults:
 
     def skewed(self, model_id: str, words: str) -> None:
         """Take note of a model that answers, and was made with another version of its library."""
-        write_log = log.debug if words in self._skews.values() else log.warning
-        write_log("a model was made with another version of its library", model=model_id, skew=words)
-        self._skews[model_id] = words
-        self._skews_of = -1
+        self._skews.add(model_id, words)
 
     def verify_again(self, model_ids: Iterable[str]) -> None:
         """Load these soon, and what had no accepted signature: other signers are trusted now."""
@@ -132,14 +125,14 @@ class Faults:
             return
         loaded, self._loaded = self._loaded, set()
         over = self._over(loaded)
-        broken = self._broken(over) + self._doubted()
+        broken = self._broken(over) + self._skews.news(row for row in self._rows if self._is_charge(row))
         if not broken and not over:
             return
         try:
             await asyncio.to_thread(self._book.write, broken, over)
         except RegistryUnavailable:
             self._loaded |= loaded
-            self._skews_of = -1
+            self._skews.not_written()
             raise
         for fault in broken:
             if fault.state is FaultState.DOUBTED:
@@ -163,7 +156,7 @@ class Faults:
             assignment = self._table.get(row.user_id)
             in_force = assignment is not None and assignment.model_id == row.model_id
             if row.state is FaultState.DOUBTED:
-                if not in_force or not self._still_doubted(row):
+                if not in_force or not self._skews.still_stands(row):
                     over.append(row)
             elif not in_force or row.model_id in loaded or row.model_id in self._models:
                 over.append(row)
@@ -173,33 +166,6 @@ class Faults:
             elif row.server_id != self._server_id and self._suspects[row.model_id].confirmed:
                 over.append(row)  # this server says so itself from now on
         return over
-
-    def _still_doubted(self, row: Fault) -> bool:
-        """Return whether a skew stands: it is one of this server, with the version that it has now."""
-        return row.server_id == self._server_id and row.message.endswith(served_by(installed()))
-
-    def _doubted(self) -> list[Fault]:
-        """Return the skews to write: those of models in force."""
-        if not self._skews or self._skews_of == self._table.revision:
-            return []
-        self._skews_of = self._table.revision
-        known = {(row.user_id, row.model_id, row.message) for row in self._rows if self._is_charge(row)}
-        found = []
-        for user_id, model_id in self._table.assigned().items():
-            words = self._skews.get(model_id or "")
-            if model_id and words is not None and (user_id, model_id, words) not in known:
-                found.append(
-                    Fault(
-                        user_id,
-                        self._server_id,
-                        model_id,
-                        VersionSkew.reason,
-                        words,
-                        FaultState.DOUBTED,
-                        time.time(),
-                    )
-                )
-        return found
 
     def _is_charge(self, row: Fault) -> bool:
         """Return whether this server has to look after a row: its own, or one of a server that is gone."""

@@ -11,7 +11,7 @@ from tenantry.errors import RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.registry import ServerRegistry
 from tenantry_server.assignments.routing_table import RoutingTable
-from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.kept import KeptModels
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class HotUsers:
         self,
         registry: ServerRegistry,
         table: RoutingTable,
-        models: CachedModelRepository,
+        models: KeptModels,
         *,
         limit: int,
         every_s: float,
@@ -86,13 +86,13 @@ class HotUsers:
         return hot
 
     def _in_memory(self, assigned: Mapping[str, str | None], shards: Collection[int]) -> list[str]:
-        requests = self._models.requests()
+        requests = _requests(self._models)
         asked = {user: model for user, model in _among(requests, assigned) if shard_of(user) in shards}
         counts = {user: requests[model] + self._lately.get(user, 0) for user, model in asked.items()}
         return _most(len(asked), asked, requests, counts)
 
     def _remember(self, assigned: Mapping[str, str | None]) -> None:
-        requests = self._models.requests(reset=True)
+        requests = _requests(self._models, reset=True)
         if self._noted and not any(requests.values()):
             return  # a server that answered nothing knows nothing better
         asked = dict(_among(requests, assigned))
@@ -102,6 +102,25 @@ class HotUsers:
         if hot:
             self._registry.remember_hot({user_id: counts[user_id] for user_id in hot})
             self._noted = True
+
+
+def _requests(models: KeptModels, *, reset: bool = False) -> dict[str, int]:
+    """Return the requests that each model in memory answered, what is given up last first.
+
+    The models' lock is held to copy the order, and then briefly for each model.
+
+    Args:
+        models: those to ask.
+        reset: count from 0 again.
+    """
+    found = {}
+    for model_id in models.most_wanted(len(models)):
+        resident = models.glance(model_id)
+        if resident is not None:
+            found[model_id] = resident.requests
+            if reset:
+                resident.requests = 0  # a request that is counted in between is lost
+    return found
 
 
 def _among(models: Container[str], assigned: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
