@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 # Python compiles what is imported; pip would compile all of pandas, scikit-learn and SciPy, which takes 30 s.
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
-# Each has an API server, a PostgreSQL and an S3 server of its own, and runs whole files.
-WORKERS ?= 2
+# One more than there are cores, as each waits for a third of the time. Each runs whole files.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 
 .PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts formats bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-dask test-ray clean
 help: ## what there is to make

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.kubernetes import home
 from tests.support.kubernetes.binaries import modern_assets
 from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.scheduling import Scheduling
 
 _FORKING = ("e2e", "integration")  # tests that start servers
 _HERE = Path(__file__).parent
@@ -62,6 +64,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if {"plane", "modern"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(3600))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Share API servers between files, not only between the tests of one worker."""
+    return Scheduling(config, log)
 
 
 def _share_a_fork_server(config: pytest.Config) -> None:

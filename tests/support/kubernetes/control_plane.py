@@ -243,6 +243,7 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             # It would refuse pods, as no controller makes the `default` service account.
             "--disable-admission-plugins=ServiceAccount",
+            "--enable-priority-and-fairness=false",  # half of what a server at rest costs
         ]
         argv += self._more_flags()
         if self.audit_log:
