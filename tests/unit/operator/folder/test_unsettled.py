@@ -15,7 +15,7 @@ BOTH = manifest("ann") + "---\n" + manifest("bob")
 
 
 def wait(folder: Folder, seconds: float) -> None:
-    """Scan as often as the operator does, so that nothing hides between two scans; seldom after a minute."""
+    """Scan as often as the operator does for a minute, so that nothing hides; seldom after that."""
     began_s = folder.clock.now_s
     while folder.clock.now_s < began_s + seconds:
         folder.scan()
