@@ -18,6 +18,7 @@ from tenantry.registry import RegistryReader
 from tenantry_cli.views import overview
 from tenantry_server import publish
 from tests.support.kubernetes.control_plane import ControlPlane
+from tests.support.processes import launching
 from tests.support.processes.child_process import Child, stop_all
 from tests.support.processes.launching import TENANTRY
 from tests.support.processes.up import Reply, ask
@@ -221,7 +222,7 @@ class Home:
     def tenantry(self, *args: str) -> "subprocess.CompletedProcess[str]":
         """`tenantry ARGS` on this registry."""
         env = {**os.environ, "TENANTRY_REGISTRY_URL": self.registry_url}
-        return subprocess.run([*TENANTRY, *args], capture_output=True, text=True, check=False, env=env)
+        return launching.run(args, env=env, timeout_s=180.0)
 
 
 def _conditions(written: Mapping[str, Any]) -> list[dict[str, Any]]:

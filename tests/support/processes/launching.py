@@ -5,10 +5,13 @@ A process is forked where a program would read the same environment as it starts
 
 import atexit
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from tenantry.processes import launcher
 from tenantry.processes.launcher import Launched, Launcher, Wanted
@@ -18,6 +21,14 @@ from tenantry_server.workers import fork_server
 TENANTRY = [sys.executable, "-m", "tenantry_cli"]
 _UP = ("tenantry_cli.commands.processes.up", "tenantry_operator.folder_process", *PROCESSES)
 _CLUSTER = ("tenantry_operator.cluster_process", *PROCESSES)
+_COMMANDS = (
+    "tenantry_cli.commands.looking.get",
+    "tenantry_cli.commands.predict",
+    "tenantry_cli.commands.artifacts.publish",
+    "boto3",
+    "sklearn.pipeline",  # to try what is published takes most of a second to import
+    "tenantry_server.formats.sklearn",
+)
 
 
 def start(argv: Sequence[str], env: Mapping[str, str], log: Path, gid: int | None) -> Launched | None:
@@ -41,6 +52,63 @@ def start(argv: Sequence[str], env: Mapping[str, str], log: Path, gid: int | Non
     wanted = Wanted(argv[3:], dict(env), str(Path.cwd()), inherited, gid, tied=True)
     with log.open("ab") as output:
         return launcher.launch(asking.fd, wanted, output=(output.fileno(), output.fileno()))
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    timeout_s: float,
+    cwd: Path | None = None,
+    stdin: str = "",
+) -> "subprocess.CompletedProcess[str]":
+    """Run `tenantry ARGUMENTS` to its end, as `subprocess.run` would.
+
+    Args:
+        arguments: what follows the program's name.
+        env: the whole environment.
+        timeout_s: after which the command is killed.
+        cwd: working directory; None: this process's.
+        stdin: its standard input.
+
+    Raises:
+        subprocess.TimeoutExpired: it went on for longer.
+    """
+    forking = _launcher(_COMMANDS) if sys.platform == "linux" else None
+    if forking is None or not forking.suits(env):
+        command = [*TENANTRY, *arguments]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            cwd=cwd,
+            input=stdin,
+            env=env,
+        )
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(stdin.encode())
+        given.seek(0)
+        wanted = Wanted(arguments, dict(env), str(cwd or Path.cwd()), tied=True)
+        started = launcher.launch(
+            forking.fd, wanted, stdin=given.fileno(), output=(out.fileno(), err.fileno())
+        )
+        assert started is not None, "the launcher has ended"
+        try:
+            status = started.wait(timeout_s)
+        finally:
+            started.kill()
+        return subprocess.CompletedProcess(arguments, status, *map(_text, (out, err)))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 from tenantry.registry import RegistryReader
 from tenantry_cli.commands.looking.get import as_document
 from tenantry_cli.views import overview
+from tests.support.processes import launching
 from tests.support.processes.child_process import Child
 from tests.support.processes.launching import TENANTRY
 from tests.support.waiting import PATIENCE_S, until
@@ -138,16 +139,8 @@ def tenantry(
     *args: str, cwd: Path | None = None, stdin: str | None = None, env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run `tenantry ARGS` to its end."""
-    return subprocess.run(
-        [*TENANTRY, *args],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3 * PATIENCE_S,
-        cwd=cwd,
-        input=stdin or "",
-        env={**os.environ, **(env or {})},
-    )
+    whole = {**os.environ, **(env or {})}
+    return launching.run(args, env=whole, timeout_s=3 * PATIENCE_S, cwd=cwd, stdin=stdin or "")
 
 
 def ask(request: urllib.request.Request) -> Reply:
