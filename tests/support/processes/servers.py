@@ -1,7 +1,6 @@
 """Model servers as processes of their own over one registry, without an operator: a test places shards."""
 
 import os
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import joblib
 from tenantry.placement import SHARDS, shard_of
 from tenantry.registry import Assignment, Holding, Server, Writes, migrate, open_engine
 from tenantry.registry.sql import servers_in
+from tests.support.processes import launching
 from tests.support.processes.child_process import Child, stop_all
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import PATIENCE_S, until
@@ -60,7 +60,7 @@ class Servers:
 
     def _spawn(self, server_id: str) -> None:
         env = {**self._env, "TENANTRY_SERVER_ID": server_id}
-        command = [sys.executable, "-m", "tenantry_server"]
+        command = [*launching.TENANTRY, "serve"]
         child = Child(command, log=self._folder / f"{server_id}.log", env=env)
         self.children[server_id] = child
 
