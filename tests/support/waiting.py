@@ -11,7 +11,7 @@ PATIENCE_S = 180.0
 """Spent only where a test fails; enough for a process to start while eight others want the two cores."""
 
 
-def until(get: Callable[[], _T], what: str, *, timeout_s: float = PATIENCE_S, every_s: float = 0.02) -> _T:
+def until(get: Callable[[], _T], what: str, *, timeout_s: float = PATIENCE_S, every_s: float = 0.05) -> _T:
     """The first true value that `get` gives.
 
     Raises:
@@ -31,4 +31,4 @@ async def until_soon(condition: Callable[[], object], *, timeout_s: float = PATI
     give_up_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up_s, "the condition did not come"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.005)

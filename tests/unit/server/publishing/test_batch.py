@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tenantry_server import publish, publish_many
 from tenantry_server.publishing.batch import staging
 from tenantry_server.publishing.batch.staging import Staging
 from tenantry_server.toys import SumModel
+from tests.support.waiting import until
 
 PUBLISHES = """
 import itertools, sys
@@ -55,10 +55,11 @@ def declared(folder: Path) -> dict[str, Path]:
 def test_a_run_that_was_killed_goes_on_and_stores_nothing_twice(tmp_path: Path) -> None:
     """With SIGKILL, in the middle of a stream that never ends; what it declared is whole."""
     running = subprocess.Popen([sys.executable, "-c", PUBLISHES, str(tmp_path)])
-    until = time.monotonic() + 180
-    while len(list((tmp_path / "m").glob("*.yaml"))) < 150:
-        assert running.poll() is None
-        assert time.monotonic() < until
+    until(
+        lambda: running.poll() is not None or len(list((tmp_path / "m").glob("*.yaml"))) >= 150,
+        "150 tenants are declared",
+    )
+    assert running.poll() is None
     running.send_signal(signal.SIGKILL)
     running.wait()
     before = declared(tmp_path)
