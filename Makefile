@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 # Python compiles what is imported; pip would compile all of pandas, scikit-learn and SciPy, which takes 30 s.
+# What is compiled is kept, also where containers have that switched off: else each process compiles it all.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 # One more than there are cores, as each waits for a third of the time. Each runs whole files.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
