@@ -5,10 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
@@ -17,7 +19,11 @@ import pytest
 from tenantry.scoring import close
 from tenantry.scoring.arrow_rows import ArrowRows
 from tenantry_cli import main
-from tenantry_cli.scoring import job
+from tenantry_cli.scoring import job, reading
+from tenantry_cli.scoring.notes import Notes
+from tenantry_cli.scoring.parts import format_of
+from tenantry_cli.scoring.places import File
+from tenantry_cli.scoring.storing import Parts
 from tests.apart.batch_server import Asked, BatchServer, Failed, Row, running
 from tests.support.waiting import until
 
@@ -99,6 +105,48 @@ def test_each_format_to_each(score: Score, tmp_path: Path, source: str, out: str
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source, out])
 
 
+@pytest.fixture
+def tracing() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def _held() -> int:
+    """What Arrow holds, and Python, whose bytes Arrow reads a file as."""
+    return int(pa.total_allocated_bytes()) + tracemalloc.get_traced_memory()[0]
+
+
+def test_memory_is_that_of_a_few_requests_however_long_the_table(tmp_path: Path, tracing: None) -> None:
+    """Of a single row group, whose rows come back as a single part: neither is held as a whole."""
+    rows = 400_000
+    numbers = pa.array(np.random.default_rng(1).normal(size=rows))  # 3.2 MB a column, also when compressed
+    columns = {f"x{number}": numbers for number in range(5)} | {"store_id": pa.repeat("001", rows)}
+    source, out = tmp_path / "long.parquet", File(str(tmp_path / "out.parquet"))
+    pa.parquet.write_table(pa.table(columns), source, row_group_size=rows, use_dictionary=["store_id"])
+    table = reading.table(File(str(source)), "store_id", None)
+    parts = Parts(out.beside(".parts"), format_of(out), "store_id")
+    before, held = _held(), list[int]()
+
+    def scored() -> Iterator[ArrowRows]:
+        for some in table.pieces(0, 10_000):
+            assert isinstance(some, ArrowRows)
+            answers = {
+                "prediction": some.table["x0"],
+                **dict.fromkeys(("error", "reason"), pa.nulls(len(some))),
+            }
+            yield some.with_answers(ArrowRows(pa.table(answers)))
+            held.append(_held() - before)
+
+    notes = Notes({})
+    parts.store(scored(), notes, rows)
+    assert notes.rows == [rows]
+    assert len(held) == rows // 10_000
+    assert max(held) < 4_000_000, "of 16 MB that are read, and 19 MB that are stored"
+    with parts.part(0).opened() as file, pa.ipc.open_stream(file) as stream:
+        assert stream.read_all()["prediction"].to_pylist() == numbers.to_pylist()
+
+
 def test_failed_rows_are_reported_by_reason(score: Score, server: BatchServer, tmp_path: Path) -> None:
     """Their predictions are null; the status says that there are some."""
 
@@ -163,7 +211,11 @@ def test_an_interrupted_run_goes_on(score: Score, server: BatchServer, tmp_path:
 _RUN = """
 import sys
 from tenantry_cli import main
-from tenantry_cli.scoring import job
+from tenantry_cli.scoring import job, reading
+from tenantry_cli.scoring.notes import Notes
+from tenantry_cli.scoring.parts import format_of
+from tenantry_cli.scoring.places import File
+from tenantry_cli.scoring.storing import Parts
 
 job.PART_ROWS = 8
 try:

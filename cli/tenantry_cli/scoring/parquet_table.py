@@ -1,7 +1,7 @@
 """Parquet, read in batches of Arrow's own types."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -19,7 +19,7 @@ class ParquetTable(Table):
         self._pa = pyarrow(place.name)
         self._place = place
         with self._damaged(), place.opened() as file:
-            parquet = self._pa.parquet.ParquetFile(file)
+            parquet = self._opened(file)
             self.rows = parquet.metadata.num_rows
             schema = parquet.schema_arrow
         with in_words(place.name):
@@ -31,10 +31,14 @@ class ParquetTable(Table):
     def _damaged(self) -> "_Damaged":
         return _Damaged(self._pa.ArrowException, self.name)
 
+    def _opened(self, file: BinaryIO) -> Any:
+        """Return the file, of which a piece of each column is held, not whole row groups."""
+        return self._pa.parquet.ParquetFile(file, buffer_size=self._place.at_once_bytes, pre_buffer=False)
+
     def pieces(self, skip: int, rows: int) -> Iterator[ArrowRows]:
         """As `Table`."""
         with self._damaged(), self._place.opened() as file:
-            parquet = self._pa.parquet.ParquetFile(file)
+            parquet = self._opened(file)
             groups, skip = _after(parquet.metadata, skip)
             for batch in parquet.iter_batches(rows, row_groups=groups):
                 if skip >= batch.num_rows:

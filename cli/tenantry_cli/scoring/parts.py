@@ -1,10 +1,12 @@
-"""Parts of a scored table: each written whole, and put together to one file at the end."""
+"""Parts of a scored table: each written as its rows come, and put together to one file at the end."""
 
+import io
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -27,8 +29,8 @@ class Format(ABC):
     part_suffix: str
 
     @abstractmethod
-    def part(self, some: Sequence[Rows]) -> bytes:
-        """Return the bytes of one part: these rows, one after the other.
+    def part(self, file: IO[bytes]) -> AbstractContextManager[Callable[[Rows], None]]:
+        """Begin one part in `file`: yields what takes its rows, and ends it with the block.
 
         Raises:
             click.ClickException: the format has no place for what is in the table.
@@ -77,25 +79,30 @@ class ParquetFormat(Format):
         self._name = name
         self._pa = pyarrow(name)
 
-    def part(self, some: Sequence[Rows]) -> bytes:
-        """As `Format`."""
+    @contextmanager
+    def part(self, file: IO[bytes]) -> Iterator[Callable[[Rows], None]]:
+        """As `Format`; rows of another schema than those before them begin another stream."""
         pa = self._pa
-        table = self._as_they_are(some)
-        if table is None:
-            table = self._converted(_frame(some))
-        sink = pa.BufferOutputStream()
         packed = pa.ipc.IpcWriteOptions(compression="lz4" if pa.Codec.is_available("lz4") else None)
-        with pa.ipc.new_stream(sink, table.schema, options=packed) as writer:
-            writer.write_table(table)
-        return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+        stream: Any = None
+        schema: Any = None
 
-    def _as_they_are(self, some: Sequence[Rows]) -> Any:
-        """Return rows of Arrow as one table; None: some are not, or they differ in type."""
-        pa = self._pa
-        tables = [each.table.replace_schema_metadata(None) for each in some if isinstance(each, ArrowRows)]
-        if len(tables) < len(some) or any(table.schema != tables[0].schema for table in tables):
-            return None
-        return pa.concat_tables(tables)
+        def write(some: Rows) -> None:
+            nonlocal stream, schema
+            if isinstance(some, ArrowRows):
+                table = some.table.replace_schema_metadata(None)
+            else:
+                table = self._converted(some)
+            if stream is None or not table.schema.equals(schema, check_metadata=True):
+                if stream is not None:
+                    stream.close()
+                schema = table.schema
+                stream = pa.ipc.new_stream(file, schema, options=packed)
+            stream.write_table(table)
+
+        yield write
+        if stream is not None:
+            stream.close()
 
     def _converted(self, frame: "pd.DataFrame") -> Any:
         pa = self._pa
@@ -124,18 +131,30 @@ class ParquetFormat(Format):
     def join(self, parts: Sequence[Place], out: Place) -> None:
         """As `Format`; a part becomes a row group."""
         pa = self._pa
-        schemas = []
-        for part in parts:
-            with part.opened() as read, pa.ipc.open_stream(read) as stream:
-                schemas.append(stream.schema)
-        schema, as_json = self._schema(schemas)
+        schema, as_json = self._schema([schema for part in parts for schema in self._schemas(part)])
         texts = [field.name for field in schema if not _is_number(pa, field.type)]
         with out.writing() as file, pa.parquet.ParquetWriter(file, schema, use_dictionary=texts) as writer:
             for part in parts:
-                with part.opened() as read, pa.ipc.open_stream(read) as stream:
-                    table = stream.read_all()
-                columns = [self._column(table, field, as_json=as_json) for field in schema]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                tables = []
+                for table in self._streams(part):
+                    columns = [self._column(table, field, as_json=as_json) for field in schema]
+                    tables.append(pa.Table.from_arrays(columns, schema=schema))
+                writer.write_table(pa.concat_tables(tables))
+
+    def _schemas(self, part: Place) -> Iterator[Any]:
+        """Yield the schema of each stream of a part; nothing else is decoded."""
+        ipc = self._pa.ipc
+        for file in _rest(part):
+            messages = ipc.MessageReader.open_stream(file)
+            yield ipc.read_schema(messages.read_next_message())
+            for _ in messages:
+                pass
+
+    def _streams(self, part: Place) -> Iterator[Any]:
+        """Yield the rows of each stream of a part as a table."""
+        for file in _rest(part):
+            with self._pa.ipc.open_stream(file) as stream:
+                yield stream.read_all()
 
     def _schema(self, schemas: Sequence[Any]) -> tuple[Any, bool]:
         """Return the schema of all parts, and whether it has each prediction as JSON."""
@@ -162,6 +181,15 @@ class ParquetFormat(Format):
         if field.name == "prediction" and as_json and not _is_json(table.schema):
             return pa.array(_texts(column.to_pylist()), pa.string())
         return column.cast(field.type)
+
+
+def _rest(part: Place) -> Iterator[IO[bytes]]:
+    """Yield a part as a file, again and again, until all of it was read."""
+    with part.opened() as file:
+        end = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        while file.tell() < end:
+            yield file
 
 
 _JSON = {b"tenantry": b"json"}
@@ -196,12 +224,15 @@ class CsvFormat(Format):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def part(self, some: Sequence[Rows]) -> bytes:
-        """As `Format`."""
+    @contextmanager
+    def part(self, file: IO[bytes]) -> Iterator[Callable[[Rows], None]]:
+        """As `Format`; rows wait for the end of the part, as a later one may bring a column."""
+        some: list[Rows] = []
+        yield some.append
         frame = _frame(some)
         nested = [name for name in frame.columns if frame[name].dtype == object or name == "prediction"]
         frame = frame.assign(**{name: _flat(frame[name].astype(object).tolist()) for name in nested})
-        return frame.to_csv(index=False, lineterminator="\n").encode()
+        file.write(frame.to_csv(index=False, lineterminator="\n").encode())
 
     def join(self, parts: Sequence[Place], out: Place) -> None:
         """As `Format`."""
@@ -232,9 +263,14 @@ class LinesFormat(Format):
 
     part_suffix = ".ndjson"
 
-    def part(self, some: Sequence[Rows]) -> bytes:
+    @contextmanager
+    def part(self, file: IO[bytes]) -> Iterator[Callable[[Rows], None]]:
         """As `Format`."""
-        return frames.lines_body(_frame(some))
+
+        def write(some: Rows) -> None:
+            file.write(frames.lines_body(_frame([some])))
+
+        yield write
 
     def join(self, parts: Sequence[Place], out: Place) -> None:
         """As `Format`."""

@@ -29,9 +29,11 @@ class Place(ABC):
     Attributes:
         name: as it was given, for messages.
         suffix: of the name, in lower case.
+        at_once_bytes: how much to read at a position, where more of it will be read.
     """
 
     name: str
+    at_once_bytes: int
 
     @property
     def suffix(self) -> str:
@@ -90,6 +92,8 @@ class Place(ABC):
 
 class File(Place):
     """On this machine."""
+
+    at_once_bytes = 256 << 10
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -150,6 +154,8 @@ class Object(Place):
     Args:
         name: ``s3://BUCKET/KEY``.
     """
+
+    at_once_bytes = _BUFFER_BYTES
 
     def __init__(self, name: str, client: "S3Client") -> None:
         self.name = name

@@ -46,8 +46,10 @@ class ArrowRows:
         frames.check_table_names(self.table.column_names, user_column, columns)
         check_users(self.table.schema, user_column)
 
-    def body(self, user_column: str, columns: Sequence[str] | None) -> bytes:
+    def body(self, user_column: str, columns: Sequence[str] | None) -> bytearray:
         """Return the rows as an Arrow IPC stream.
+
+        Its size is measured first: to grow while it was written took 20 times as long.
 
         Args:
             columns: to send beside that of the user; None: all.
@@ -62,10 +64,11 @@ class ArrowRows:
             wanted = pa.string() if field.name == user_column else plain
             if wanted != field.type:  # a category is what its text or number is
                 table = table.set_column(place, field.name, table.column(place).cast(wanted))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+        measured = pa.MockOutputStream()
+        _write(measured, table)
+        body = bytearray(measured.size())
+        _write(pa.FixedSizeBufferWriter(pa.py_buffer(body)), table)
+        return body
 
     @classmethod
     def of_answer(cls, body: bytes) -> "ArrowRows":
@@ -130,6 +133,13 @@ class ArrowRows:
         rows = self.table.drop_columns(answers).to_pandas(types_mapper=pd.ArrowDtype)
         described = frames.read_table(self.table.select(answers))
         return rows.assign(**{name: described[name] for name in answers})  # type: ignore[no-any-return]
+
+
+def _write(sink: "pa.NativeFile", table: "pa.Table") -> None:
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def check_users(schema: "pa.Schema", user_column: str) -> None:

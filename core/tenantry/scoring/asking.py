@@ -155,7 +155,7 @@ class Asker:
             prediction=lambda answers: frames.typed(answers["prediction"]),
         )
 
-    def _sent(self, path: str, body: bytes, media: str, stop: threading.Event) -> Reply:
+    def _sent(self, path: str, body: bytes | bytearray, media: str, stop: threading.Event) -> Reply:
         """Send a request until it is answered otherwise than by "not now".
 
         Raises:
@@ -184,7 +184,7 @@ class Asker:
                 raise Stopped
         raise AssertionError("count() ends never")
 
-    def _once(self, url: str, path: str, body: bytes, media: str) -> Reply:
+    def _once(self, url: str, path: str, body: bytes | bytearray, media: str) -> Reply:
         connection = self._idle.get(url) or _connected(url, self._tls)
         kept = False
         try:
