@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from functools import cache
 from hashlib import sha256
 from typing import Self
 from urllib.parse import parse_qsl, quote
@@ -127,6 +128,7 @@ def public_name(model_id: str) -> str:
     return f"{version or 'unpinned'}-{digest[:24]}"
 
 
+@cache
 def _names() -> list[str]:
     return [field.name for field in fields(ModelId) if field.name != "uri"]
 

@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import structlog
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["fast"]
+
+_SHARED_COLUMNS = 256  # wider ones are made each time: they could fill the memory
+_COPYING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__new__")
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +116,7 @@ def _compiled(model: FittedModel) -> Compiled:
     family = _family_of(final)
     if not model.numeric and before and encoders.has_encoder(before[0]):
         return _encoded(model, before, final)
-    steps = Steps.none(_count(model, [*before, final]))
+    steps = _no_steps(_count(model, [*before, final]))
     for part in before:
         steps = transformers.read(part, steps)
     takes_missing = get_tags(final).input_tags.allow_nan
@@ -120,6 +125,16 @@ def _compiled(model: FittedModel) -> Compiled:
     rows, noise = family.probes(final, steps, missing=missing)
     proof.check(_expected(model, [*before, final], rows), compiled.predict_rows, rows, noise)
     return compiled
+
+
+def _no_steps(count: int) -> Steps:
+    """Return no operations on all columns: one object for all models of as many, and so one line."""
+    return _none(count) if count <= _SHARED_COLUMNS else Steps.none(count)
+
+
+@lru_cache(maxsize=64)
+def _none(count: int) -> Steps:
+    return Steps.none(count)
 
 
 def _encoded(model: FittedModel, before: list[Any], final: Any) -> Compiled:
@@ -176,11 +191,27 @@ def _without_names(estimator: Any) -> Any:
     """Return a shallow copy that takes a plain array; the estimator itself is a tenant's, and stays."""
     if type(estimator) in (GridSearchCV, RandomizedSearchCV):
         return _without_names(estimator.best_estimator_)
-    copied = copy(estimator)
+    copied = _copied(estimator)
     if type(estimator) is Pipeline:
         copied.steps = [(name, _without_names(step)) for name, step in estimator.steps]
     elif hasattr(estimator, "__dict__"):
         vars(copied).pop("feature_names_in_", None)
+    return copied
+
+
+def _copied(estimator: Any) -> Any:
+    """Return a shallow copy.
+
+    `copy` passes through scikit-learn's own methods, which look up versions: a third of what the predict of
+    a linear model takes. A class that has other methods for it is asked.
+    """
+    kind = type(estimator)
+    if any(getattr(kind, name) is not getattr(BaseEstimator, name) for name in _COPYING) or hasattr(
+        kind, "__copy__"
+    ):
+        return copy(estimator)
+    copied = object.__new__(kind)
+    vars(copied).update(vars(estimator))
     return copied
 
 
