@@ -2,10 +2,10 @@
 
 import os
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 
@@ -25,6 +25,8 @@ class Servers:
         engine: the registry, for tests that change what is in it.
         children: server id -> its process.
     """
+
+    command: ClassVar[Sequence[str]] = (*launching.TENANTRY, "serve")
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder = folder
@@ -60,8 +62,7 @@ class Servers:
 
     def _spawn(self, server_id: str) -> None:
         env = {**self._env, "TENANTRY_SERVER_ID": server_id}
-        command = [*launching.TENANTRY, "serve"]
-        child = Child(command, log=self._folder / f"{server_id}.log", env=env)
+        child = Child(list(self.command), log=self._folder / f"{server_id}.log", env=env)
         self.children[server_id] = child
 
     def _wait(self, server_id: str) -> None:
@@ -112,13 +113,14 @@ class Servers:
 
 
 @contextmanager
-def running(folder: Path, count: int, **env: str) -> Iterator[Servers]:
+def running(folder: Path, count: int, kind: type[Servers] = Servers, **env: str) -> Iterator[Servers]:
     """`count` servers named server-0 and so on, ended with the block.
 
     Args:
+        kind: another class, whose processes differ.
         env: further variables of all of them.
     """
-    servers = Servers(folder, env)
+    servers = kind(folder, env)
     try:
         servers.start(*(f"server-{number}" for number in range(count)))
         yield servers
