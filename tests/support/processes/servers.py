@@ -113,7 +113,7 @@ class Servers:
 
 
 @contextmanager
-def running(folder: Path, count: int, kind: type[Servers] = Servers, **env: str) -> Iterator[Servers]:
+def running(folder: Path, count: int, kind: type[Servers] = Servers, /, **env: str) -> Iterator[Servers]:
     """`count` servers named server-0 and so on, ended with the block.
 
     Args:
