@@ -29,6 +29,7 @@ from tenantry_server.protocols.admission import admit
 from tenantry_server.protocols.batch import routes as batch
 from tenantry_server.protocols.batch.inside import Inside
 from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.protocols.service import SERVICE
 from tenantry_server.wire import bodies, headers
 from tenantry_server.wire.asked import BEGAN_S, FAILED, USER
 from tenantry_server.wire.errors import refusals
@@ -141,6 +142,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     middleware = _errors_as_json(server_id, metrics, registry_age_s, way)
     app = web.Application(client_max_size=max_body_bytes, middlewares=[middleware])
     app[bodies.ARRIVING] = arriving
+    app[SERVICE] = service
     app[FAST_PATH] = FastPath(
         service,
         forwarder,

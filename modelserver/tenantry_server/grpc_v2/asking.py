@@ -119,7 +119,7 @@ class _Connection(asyncio.Transport):
             if len(self._received) > _MAX_HEAD_BYTES:
                 self._end(Lost("its headers are too long"))
             return
-        at = self._received.lower().find(_LENGTH, 0, end + 2)
+        at = self._received[: end + 2].lower().find(_LENGTH)
         if at < 0:
             self._end(Lost("the answer has no Content-Length"))
             return

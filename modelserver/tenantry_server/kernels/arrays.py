@@ -21,6 +21,7 @@ _RAW = "biuf"
 _LARGEST_ITEM = 8  # no long double: its bytes differ between machines
 _MOST_DIMENSIONS = 8
 _LARGE_BYTES = 1 << 20
+_AT_ONCE = 8192  # values of JSON: a millisecond to read
 _LARGEST_SIZE = 1 << 40
 
 
@@ -42,8 +43,16 @@ def encode(document: dict[str, Any], arrays: Sequence[Array] = ()) -> list[Buffe
             described.append({"dtype": native.dtype.str, "shape": native.shape})
             parts.append(native.reshape(-1).view(np.uint8).data)
             parts.append(bytes(-native.nbytes % _ALIGNED))
-        else:
+        elif array.size <= _AT_ONCE:
             described.append({"values": array.reshape(-1).tolist(), "shape": array.shape})
+        else:
+            flat = array.reshape(-1)
+            pieces = [
+                orjson.dumps(flat[at : at + _AT_ONCE].tolist()) for at in range(0, len(flat), _AT_ONCE)
+            ]
+            described.append({"pieces": [len(piece) for piece in pieces], "shape": array.shape})
+            parts += pieces
+            parts.append(bytes(-sum(map(len, pieces)) % _ALIGNED))
     head = orjson.dumps([document, described], option=orjson.OPT_SERIALIZE_NUMPY)
     head += b" " * (-(len(head) + _LENGTH.size) % _ALIGNED)
     return [_LENGTH.pack(len(head)) + head, *parts]
@@ -85,6 +94,8 @@ def _array(described: dict[str, Any], view: memoryview, at: int) -> tuple[Array,
         if len(values) != count:
             raise ValueError(f"{len(values)} values for a shape of {shape!r}")
         return _objects(values).reshape(shape), at
+    if "pieces" in described:
+        return _of_pieces(described["pieces"], view, at, shape, count)
     dtype = np.dtype(str(described["dtype"]))
     if dtype.kind not in _RAW or dtype.itemsize > _LARGEST_ITEM:
         raise ValueError(f"a dtype of {described['dtype']!r}")
@@ -97,8 +108,27 @@ def _array(described: dict[str, Any], view: memoryview, at: int) -> tuple[Array,
     return array, at + size + (-size % _ALIGNED)
 
 
+def _of_pieces(sizes: Any, view: memoryview, at: int, shape: list[int], count: int) -> tuple[Array, int]:
+    """Read lists of JSON: all texts as an array of texts, anything else as objects."""
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError(f"lists of {sizes!r} bytes")
+    begins = at
+    made: list[Array] = []
+    for size in sizes:
+        values = orjson.loads(view[at : at + size])
+        if type(values) is not list:
+            raise ValueError("not a list")
+        made.append(_objects(values))
+        at += size
+    if sum(map(len, made)) != count:
+        raise ValueError(f"{sum(map(len, made))} values for a shape of {shape!r}")
+    if len({part.dtype.kind for part in made}) > 1:
+        made = [part.astype(object) for part in made]
+    array = np.concatenate(made) if made else np.empty(0, object)
+    return array.reshape(shape), at + (begins - at) % _ALIGNED
+
+
 def _objects(values: list[Any]) -> Array:
-    """Return texts as an array of texts, anything else as objects."""
     if values and all(type(value) is str for value in values):
         return np.array(values)
     array = np.empty(len(values), object)

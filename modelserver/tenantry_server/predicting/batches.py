@@ -29,6 +29,7 @@ from tenantry_server.scoring.calls import contained_in
 USERS_AT_ONCE = 1024
 """Users whose models are found in one turn of the event loop: at 1 us each, a millisecond."""
 
+_USERS_FIRST = 64  # one that nobody knows takes thirty times as long
 _ROWS_HERE = 64  # are computed on the event loop: a thread costs as much
 _AT_ONCE = 128  # other models; each has a lane of its own, workers have queues, and loads go in groups
 _HELD_BYTES = 16 << 20  # of models that wait to be computed together
@@ -98,8 +99,8 @@ class Batches:
         """
         found = Found()
         others: list[str] = []
-        following = iter(users)
-        while names := list(islice(following, USERS_AT_ONCE)):
+        following, at_once = iter(users), _USERS_FIRST
+        while names := list(islice(following, at_once)):
             residents, refused = self._kernels_of(names)
             refused |= self._limited(names, residents, users, counts_for_all=counts_for_all)
             for user_id, error in refused.items():
@@ -116,6 +117,7 @@ class Batches:
                 found.users += names
                 found.residents += residents  # type: ignore[arg-type]  # none of them is None
                 found.rows += map(users.__getitem__, names)
+            at_once = _USERS_FIRST if refused else min(2 * at_once, USERS_AT_ONCE)
             await asyncio.sleep(0)
         return found, others
 
@@ -195,10 +197,12 @@ class Batches:
         self, batch: Batch, user_id: str, rows: Sequence[int], answers: Answers, ends_s: float
     ) -> None:
         try:
-            payload = batch.payload(rows)
+            takes_long = batch.wide or len(rows) > _ROWS_HERE
+            payload = await self.aside(partial(batch.payload, rows), rows=AT_ONCE if takes_long else 1)
             left_s = max(0.0, ends_s - time.monotonic())
             given = await self._plane.predict(user_id, payload, timeout_s=left_s, counted=False)
-            together.keep(batch, rows, given.predictions, answers)
+            keep = partial(together.keep, batch, rows, given.predictions, answers)
+            await self.aside(keep, rows=len(rows))
         except Exception as error:
             if len(rows) > 1 and together.is_of_a_row(error):
                 for half in together.halves(rows):

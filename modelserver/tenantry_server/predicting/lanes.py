@@ -160,7 +160,7 @@ class _Lane:
     def _ask(self, model: WorkerModel, jobs: Sequence[_Job]) -> None:
         """Ask a worker; one small request without a task, which costs as much as the call."""
         payload = jobs[0].payload
-        if len(jobs) == 1 and len(payload) <= remote.FEW_ROWS:
+        if len(jobs) == 1 and len(payload) <= remote.FEW_ROWS and not payload.large:
 
             def done(result: Result, spent_s: float) -> None:
                 self._lanes.in_workers_s += spent_s

@@ -68,9 +68,17 @@ class Answers:
         self._others.update(zip(rows, values, strict=True))
 
     def refuse(self, rows: Iterable[int], error: Exception) -> None:
-        """Answer rows with an error."""
+        """Answer rows with an error; what was refused in words needs no frames, which hold the rows."""
+        if isinstance(error, TenantryError) and not isinstance(error, PredictionFailed):
+            error.__traceback__ = error.__context__ = error.__cause__ = None
         for row in rows:
             self.errors[row] = error
+
+    def free(self) -> None:
+        """Forget everything, a row at a time: at once, it would hold up whatever else this process does."""
+        for held in (self.errors, self._others):
+            while held:
+                held.popitem()
 
 
 def compute(

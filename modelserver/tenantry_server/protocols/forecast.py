@@ -10,8 +10,10 @@ from tenantry.model import Predictions
 from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.rows import forecast_request
 from tenantry_server.rows.forecast_request import TIME, ForecastRequest
+from tenantry_server.scoring.results import joined
 
 PATH = "/forecast/{user_id}"
+_AT_ONCE = 256  # steps: a millisecond or less
 
 
 def routes(service: Service) -> list[web.RouteDef]:
@@ -19,7 +21,7 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     async def post(request: web.Request) -> web.Response:
         body = await read_body(request)
-        return await answered(request, await service.read(body, forecast_request.parse))
+        return await answered(request, await service.forecast(body))
 
     async def get(request: web.Request) -> web.Response:
         return await answered(request, forecast_request.of_query(list(request.query.items())))
@@ -35,5 +37,9 @@ def routes(service: Service) -> list[web.RouteDef]:
 
 def _written(asked: ForecastRequest, predictions: Predictions) -> bytes:
     names = (TIME, MEAN, *map(str, asked.quantiles))
-    steps: list[dict[str, Any]] = [dict(zip(names, step, strict=True)) for step in predictions.tolist()]
-    return orjson.dumps({"forecast": steps})
+    written = []
+    for first in range(0, len(predictions), _AT_ONCE):
+        some = predictions[first : first + _AT_ONCE].tolist()
+        steps: list[dict[str, Any]] = [dict(zip(names, step, strict=True)) for step in some]
+        written.append(orjson.dumps(steps)[1:-1])
+    return joined(b'{"forecast":[', written, b"]}")

@@ -12,12 +12,16 @@ from aiohttp import hdrs, web
 from tenantry.errors import InvalidRequest
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.rows import infer_request, json_payload
+from tenantry_server.rows import forecast_request, infer_request, json_payload
+from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.infer_request import InferRequest
 from tenantry_server.rows.json_payload import JsonPayload
 from tenantry_server.rows.large.grid import Grid
 from tenantry_server.rows.payload import Payload, short
+from tenantry_server.rows.series import timeseries
+from tenantry_server.rows.series.timeseries import Asked
 from tenantry_server.wire import bodies, deadlines, headers
+from tenantry_server.wire.answers import LargeAnswer
 from tenantry_server.workers.calls.large_bodies import LARGE_BYTES, LargeBodies
 
 JSON = "application/json"  # exactly: KServe's client reads an error only where no charset follows
@@ -74,6 +78,28 @@ class Service:
             return await self.large_bodies.infer(body, json_length)
         return await self.read(body, partial(infer_request.parse, json_length=json_length))
 
+    async def forecast(self, body: bytes) -> ForecastRequest:
+        """Parse a request for a forecast.
+
+        Raises:
+            InvalidRequest: as `forecast_request.parse`.
+            PredictionTimeout, WorkersUnavailable: as `LargeBodies.forecast`.
+        """
+        if self.large_bodies is not None and len(body) > LARGE_BYTES:
+            return await self.large_bodies.forecast(body)
+        return await self.read(body, forecast_request.parse)
+
+    async def timeseries(self, body: bytes) -> Asked:
+        """Parse a request of KServe's time-series protocol.
+
+        Raises:
+            InvalidRequest: as `timeseries.parse`.
+            PredictionTimeout, WorkersUnavailable: as `LargeBodies.timeseries`.
+        """
+        if self.large_bodies is not None and len(body) > LARGE_BYTES:
+            return await self.large_bodies.timeseries(body)
+        return await self.read(body, timeseries.parse)
+
     async def read(self, body: bytes, parse: Callable[[bytes], _T]) -> _T:
         """Parse a body, a large one beside the event loop, which others wait for.
 
@@ -114,6 +140,10 @@ class Service:
         return await self.plane.predict(user_id, payload, timeout_s=timeout_s)
 
 
+SERVICE = web.AppKey("service", Service)
+"""Where an application keeps it, for what comes before handlers."""
+
+
 async def read_body(request: web.Request) -> bytes:
     """Return the whole body, decompressed where necessary, and never longer than the limit.
 
@@ -133,4 +163,4 @@ def answer(body: bytes, model_id: str | None = None) -> web.Response:
     sent: dict[str, str] = {hdrs.CONTENT_TYPE: JSON}
     if model_id is not None:
         sent[headers.MODEL_ID] = headers.value_of(model_id)
-    return web.Response(body=body, headers=sent)
+    return LargeAnswer(body=body, headers=sent)

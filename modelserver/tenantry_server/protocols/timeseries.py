@@ -5,41 +5,41 @@ Read against `kserve.protocol.rest.timeseries` of KServe 0.21. The user is `mode
 
 import time
 import uuid
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
 
 from tenantry.errors import InvalidRequest
-from tenantry.forecaster import VALUE
-from tenantry_server.protocols.service import Service, answer, read_body
-from tenantry_server.rows import forecast_calendar, forecast_request
-from tenantry_server.rows.forecast_request import TIME, ForecastRequest
-from tenantry_server.rows.payload import refuse_double_keys, short, shown
+from tenantry.model import Predictions
+from tenantry_server.protocols.service import SERVICE, Service, answer, read_body
+from tenantry_server.rows.series.timeseries import UNIVARIATE, Asked, Series
+from tenantry_server.scoring.results import joined
 
 Document: TypeAlias = dict[str, Any]
 
 PREFIX = "/v1/timeseries/"
 PATH = f"{PREFIX}forecast"
-_UNIVARIATE = "univariate_time_series"
-_MOST_INPUTS = 32
-_WANTED: dict[type, str] = {str: "a text", dict: "an object", list: "a list"}
+_ASKED = web.RequestKey("time series", Asked)
 
 
 def routes(service: Service) -> list[web.RouteDef]:
     """Return the routes of this protocol."""
 
     async def forecast(request: web.Request) -> web.Response:
-        document = await service.read(await read_body(request), _parsed)
-        asked = [_asked(document, each, number) for number, each in enumerate(document["inputs"])]
+        asked = await _read(service, request)
+        if asked.refused is not None:
+            raise asked.refused
         timeout_s = service.timeout_s(request)
-        content: list[Document] = []
+        content: list[bytes] = []
         model_id = None
-        for given, question in zip(document["inputs"], asked, strict=True):
-            answered = await service.plane.predict(document["model"], question, timeout_s=timeout_s)
-            model_id = answered.model_id
-            content.append(_content(given, question, answered.predictions.tolist()))
-        return answer(orjson.dumps(_response(document["model"], content)), model_id)
+        for series in asked.series:
+            given = await service.plane.predict(asked.user_id, series.asked, timeout_s=timeout_s)
+            model_id = given.model_id
+            content.append(await service.write(given, partial(_content, series, given.predictions)))
+        return answer(_response(asked.user_id, content), model_id)
 
     async def models(_request: web.Request) -> web.Response:
         return answer(orjson.dumps(list(await service.plane.models.assigned())))
@@ -51,12 +51,20 @@ async def user_id_of(request: web.Request) -> str | None:
     """Return the user that a request's body names; None: it can't be read, which its handler describes.
 
     Raises:
-        TenantryError: the body did not arrive.
+        TenantryError: the body did not arrive, or took too long to be read.
     """
     try:
-        return str(_parsed(await read_body(request))["model"])
+        return (await _read(request.app[SERVICE], request)).user_id
     except InvalidRequest:
         return None
+
+
+async def _read(service: Service, request: web.Request) -> Asked:
+    """Read a request once, for its user and for its handler."""
+    asked = request.get(_ASKED)
+    if asked is None:
+        asked = request[_ASKED] = await service.timeseries(await read_body(request))
+    return asked
 
 
 def error(reason: str, message: str) -> Document:
@@ -64,79 +72,33 @@ def error(reason: str, message: str) -> Document:
     return {"error": {"code": None, "message": message, "param": None, "type": reason}}
 
 
-def _parsed(body: bytes) -> Document:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as failure:
-        raise InvalidRequest(f"the body is not JSON: {failure}") from None
-    refuse_double_keys(body)
-    if not isinstance(document, dict):
-        raise InvalidRequest(f"the body must be an object, got {shown(document)}")
-    _typed(document, "model", str, "")
-    _typed(document, "options", dict, "")
-    inputs = _typed(document, "inputs", list, "")
-    if not 1 <= len(inputs) <= _MOST_INPUTS:
-        raise InvalidRequest(f"inputs must hold 1 to {_MOST_INPUTS} series, got {len(inputs)}")
-    return document
-
-
-def _asked(document: Document, given: Any, number: int) -> ForecastRequest:
-    where = f"inputs[{number}]"
-    if not isinstance(given, dict):
-        raise InvalidRequest(f"{where} must be an object, got {shown(given)}")
-    if _typed(given, "type", str, f"{where}.") != _UNIVARIATE:
-        raise InvalidRequest(f"{where}.type must be {_UNIVARIATE!r}, got {short(given['type'])}")
-    _typed(given, "name", str, f"{where}.")
-    frequency = _typed(given, "frequency", str, f"{where}.")
-    if frequency not in forecast_calendar.FREQUENCIES:
-        known = ", ".join(forecast_calendar.FREQUENCIES)
-        raise InvalidRequest(f"{where}.frequency must be one of {known}, got {short(frequency)}")
-    series = _typed(given, "series", list, f"{where}.")
-    options = document["options"]
-    asked = {name: options.get(name) for name in ("horizon", "quantiles", "exog")}
-    if series:
-        forecast_request.check_numbers(series, where, "series")
-        start = given.get("start_timestamp")
-        if start is None:
-            times: list[Any] = list(range(len(series)))
-        else:
-            start = _typed(given, "start_timestamp", str, f"{where}.")
-            times = forecast_calendar.times(start, frequency, len(series), f"{where}.start_timestamp")
-        asked["history"] = {TIME: times, VALUE: series}
-    return forecast_request.of_document(asked)
-
-
-def _content(given: Document, question: ForecastRequest, steps: list[list[Any]]) -> Document:
-    first, mean, *quantiles = map(list, zip(*steps, strict=True))
+def _content(series: Series, predictions: Predictions) -> bytes:
+    """Write the forecast of one series, a column at a time."""
+    mean, *quantiles = (predictions[:, place].tolist() for place in range(1, predictions.shape[1]))
     content = {
-        "type": _UNIVARIATE,
-        "name": given["name"],
+        "type": UNIVARIATE,
+        "name": series.name,
         "mean_forecast": mean,
-        "frequency": given["frequency"],
-        "start_timestamp": str(first[0]),
+        "frequency": series.frequency,
+        "start_timestamp": str(predictions[0, 0]),
     }
-    if question.quantiles:
-        content["quantiles"] = dict(zip(map(str, question.quantiles), quantiles, strict=True))
-    return content
+    written = orjson.dumps(content)
+    if not series.asked.quantiles:
+        return written
+    named = zip(map(str, series.asked.quantiles), quantiles, strict=True)
+    parts = [b"%b:%b" % (orjson.dumps(name), orjson.dumps(values)) for name, values in named]
+    return joined(written[:-1] + b',"quantiles":{', parts, b"}}")
 
 
-def _response(user_id: str, content: list[Document]) -> Document:
+def _response(user_id: str, content: Sequence[bytes]) -> bytes:
     output = {"type": "time_series_forecast", "id": f"forecast-{uuid.uuid4()}", "status": "completed"}
-    return {
+    about = {
         "id": str(uuid.uuid4()),
         "created_at": int(time.time()),
         "status": "completed",
         "error": None,
         "model": user_id,
-        "outputs": [output | {"content": content, "error": None}],
-        "usage": None,
     }
-
-
-def _typed(document: Document, name: str, kind: type, where: str) -> Any:
-    value = document.get(name)
-    if not isinstance(value, kind):
-        wanted = _WANTED[kind]
-        seen = shown(value) if name in document else "nothing"
-        raise InvalidRequest(f"{where}{name} must be {wanted}, got {seen}")
-    return value
+    begin = orjson.dumps(output)[:-1] + b',"content":['
+    outputs = joined(begin, content, b'],"error":null}')
+    return b"".join((orjson.dumps(about)[:-1], b',"outputs":[', outputs, b'],"usage":null}'))

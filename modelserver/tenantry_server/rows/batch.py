@@ -23,6 +23,9 @@ USER_COLUMN = "user_id"
 AT_ONCE = 4096
 """Rows that one step works on: a millisecond or a few, which others wait for."""
 
+_FREED_AT_ONCE = 256  # rows, which may be long
+_WIDE = 1024  # columns
+
 
 class Batch(ABC):
     """Rows of many users.
@@ -32,6 +35,7 @@ class Batch(ABC):
         users: of each row; None where it can't be read.
         problems: by row, why that is so.
         shown: the number of each row for messages, where it differs: a server passes on a part of a batch.
+        wide: whether one row is long enough to take its time.
         one_by_one: whether each row is a request by itself, and its answer the value of that row.
     """
 
@@ -39,6 +43,7 @@ class Batch(ABC):
     users: Sequence[str | None]
     problems: Mapping[int, InvalidRequest]
     shown: Sequence[int] | None = None
+    wide: bool = False
     one_by_one: ClassVar[bool] = False
 
     def __len__(self) -> int:
@@ -55,6 +60,9 @@ class Batch(ABC):
             yield from ([row] for row in rows)
         else:
             yield rows
+
+    def free(self) -> None:  # noqa: B027 - rows in columns are not many objects
+        """Forget the rows, which nobody needs any more, in steps that hold up nothing else."""
 
     def number(self, row: int) -> int:
         """Return the number of a row for messages."""
@@ -114,13 +122,17 @@ class Records(Batch):
         self._rows = rows
         self.problems: dict[int, InvalidRequest] = dict(broken or {})
         self.users = self._read_users()
+        self.wide = any(len(row) > _WIDE for row in rows if isinstance(row, dict))
 
     def _read_users(self) -> Sequence[str | None]:
+        users: list[Any] = []
         try:
-            users: list[Any] = list(map(itemgetter(self.user_column), self._rows))
+            user_of = itemgetter(self.user_column)
+            for first in range(0, len(self._rows), AT_ONCE):
+                users += map(user_of, self._rows[first : first + AT_ONCE])
         except (KeyError, TypeError):
             users = [row.get(self.user_column) if isinstance(row, dict) else None for row in self._rows]
-        if {*map(type, users)} <= {str}:
+        if all({*map(type, users[at : at + AT_ONCE])} <= {str} for at in range(0, len(users), AT_ONCE)):
             return users
         for row, user in enumerate(users):
             if not isinstance(user, str):
@@ -136,6 +148,11 @@ class Records(Batch):
         return no_user(
             self.number(row), self.user_column, given.get(self.user_column), self.user_column in given
         )
+
+    def free(self) -> None:
+        """As `Batch.free`."""
+        while self._rows:
+            del self._rows[-_FREED_AT_ONCE:]
 
     def records(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """As `Batch.records`."""

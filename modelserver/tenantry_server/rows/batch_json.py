@@ -11,7 +11,7 @@ from tenantry.errors import BatchTooLong, InvalidRequest
 from tenantry_server.rows.batch import AT_ONCE, Records
 from tenantry_server.rows.payload import refuse_double_keys, short, shown
 
-_PIECE_BYTES = 512 << 10
+_PIECE_BYTES = 128 << 10  # 1 ms to parse
 _SPACE = b" \t\r\n"
 _HEAD = re.compile(
     rb'[ \t\r\n]*\{[ \t\r\n]*(?:"numbers"[ \t\r\n]*:[ \t\r\n]*(\[[0-9,]*\])[ \t\r\n]*,[ \t\r\n]*)?'

@@ -28,6 +28,13 @@ class ForecastBatch(Batch):
         self._asked: dict[int, ForecastRequest] = {}
         self.user_column = rows.user_column
         self.users, self.problems, self.shown = rows.users, rows.problems, rows.shown
+        self.wide = rows.wide
+
+    def free(self) -> None:
+        """As `Batch.free`."""
+        self._rows.free()
+        while self._asked:
+            self._asked.popitem()
 
     def records(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """As `Batch.records`."""

@@ -23,9 +23,13 @@ class Payload(ABC):
     """The rows of one request, read from its body and not checked against a model yet.
 
     Messages count rows and columns from 0, like the body.
+
+    Attributes:
+        large: whether few rows of it may be long, so that converting them takes its time.
     """
 
     __slots__ = ()
+    large = False
 
     @abstractmethod
     def __len__(self) -> int:

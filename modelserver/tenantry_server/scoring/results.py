@@ -57,16 +57,20 @@ def to_json(predictions: Predictions, *, bare: bool) -> bytes:
         native = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
         values = np.ascontiguousarray(predictions, dtype=native)
     try:
-        listed = values_as_json(values)
+        text = list_as_json(values)
+        if text is not None:
+            return text if bare else b"".join((b'{"predictions":', text, b"}"))
+        listed = values if values.dtype.kind in "fiub" else values.tolist()
         return orjson.dumps(listed if bare else {"predictions": listed}, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
 
 
-def values_as_json(values: Any) -> Any:
-    """Return what orjson writes as a JSON list, where one call for all of it would take too long.
+def list_as_json(values: Any) -> bytes | None:
+    """Write a JSON list where one call of orjson for all of it would take too long; None: it would not.
 
-    A call holds the interpreter, so many values are written some thousand at a time.
+    A call holds the interpreter, so many values are written some thousand at a time. Joining a MiB of bytes
+    or more does without it.
 
     Args:
         values: an array of at least one dimension; a list.
@@ -78,15 +82,24 @@ def values_as_json(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         plain = values.dtype.kind in "fiub"
         if values.size <= _AT_ONCE:
-            return values if plain else values.tolist()
+            return None
         at_once = max(1, _AT_ONCE * count // values.size)
         pieces = (values[at : at + at_once] for at in range(0, count, at_once))
         written = [_inside(piece if plain else piece.tolist()) for piece in pieces]
     elif count <= _AT_ONCE:
-        return values
+        return None
     else:
         written = [_inside(values[at : at + _AT_ONCE]) for at in range(0, count, _AT_ONCE)]
-    return orjson.Fragment(b"[%b]" % b",".join(written))
+    return joined(b"[", written, b"]")
+
+
+def joined(begin: bytes, parts: Sequence[bytes], end: bytes) -> bytes:
+    """Return the parts with commas between them, and what comes before and after."""
+    pieces = [begin]
+    for part in parts:
+        pieces += (part, b",")
+    pieces[len(pieces) - bool(parts) :] = [end]
+    return b"".join(pieces)
 
 
 def _inside(values: Any) -> bytes:

@@ -1,7 +1,10 @@
-"""An answer that is already bytes, built without aiohttp's response."""
+"""Answers that are already bytes: small ones without aiohttp's response, large ones piece by piece."""
+
+import asyncio
 
 from aiohttp import web
 
+_PIECE_BYTES = 256 << 10
 _UNSENT_BYTES = 1 << 16  # more than this waits for a client that reads slowly
 
 
@@ -46,6 +49,22 @@ class WholeAnswer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: the whole answer was sent."""
+
+
+class LargeAnswer(web.Response):
+    """A response whose body leaves in pieces: the whole would be copied while everything else waits."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the body, others between its pieces."""
+        body = self.body
+        if type(body) is not bytes or len(body) <= _PIECE_BYTES:
+            await super().write_eof(data)
+            return
+        view = memoryview(body)
+        for at in range(0, len(body), _PIECE_BYTES):
+            await self.write(view[at : at + _PIECE_BYTES])
+            await asyncio.sleep(0)
+        await web.StreamResponse.write_eof(self)
 
 
 def header_of(wire: bytes, name: str) -> str | None:

@@ -54,7 +54,7 @@ class Channel:
         if fds:
             self._unsent.append((memoryview(head), fds))
             self._unsent.extend((memoryview(each), ()) for each in buffers if len(each))
-        elif len(buffers) <= 2:
+        elif len(buffers) <= 2 and len(buffers[-1]) <= _AT_ONCE_BYTES:
             self._unsent.append((memoryview(b"".join((head, *buffers))), ()))
         else:
             self._unsent.extend((memoryview(each), ()) for each in (head, *buffers) if len(each))

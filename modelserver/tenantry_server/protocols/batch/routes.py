@@ -27,6 +27,7 @@ from tenantry_server.rows.forecast_batch import ForecastBatch
 from tenantry_server.rows.payload import short
 from tenantry_server.rows.table_batch import TableBatch, columns_of
 from tenantry_server.wire import headers, media_types
+from tenantry_server.wire.answers import LargeAnswer
 from tenantry_server.wire.media_types import Media
 from tenantry_server.workers.calls.tables import Tables
 
@@ -64,11 +65,25 @@ async def _answered(inside: Inside, request: web.Request, form: Form) -> web.Res
 async def _of_body(
     inside: Inside, request: web.Request, form: Form, asked: Media, body: bytes
 ) -> web.Response:
-    is_hop, wants_fresh = headers.HOP in request.headers, headers.FRESH in request.headers
     batch = await _read(inside, request, asked, body)
     if form is FORECAST:
         batch = ForecastBatch(batch)
     answers = Answers(len(batch))
+    try:
+        return await _answer_of(inside, request, form, asked, batch, answers)
+    finally:
+        await inside.batches.aside(partial(_free, batch, answers), rows=len(batch))
+
+
+def _free(batch: Batch, answers: Answers) -> None:
+    batch.free()
+    answers.free()
+
+
+async def _answer_of(
+    inside: Inside, request: web.Request, form: Form, asked: Media, batch: Batch, answers: Answers
+) -> web.Response:
+    is_hop, wants_fresh = headers.HOP in request.headers, headers.FRESH in request.headers
     ends_s = time.monotonic() + inside.service.timeout_s(request)
     run = Run(inside, form, batch, answers, ends_s=ends_s, is_hop=is_hop, wants_fresh=wants_fresh)
     await run.answer(await _admitted(inside, request, batch, answers))
@@ -78,7 +93,7 @@ async def _of_body(
     content = await _written(
         inside, media, partial(_WRITERS[media], form, batch, answers, refusals), len(batch)
     )
-    return web.Response(body=content, headers={"Content-Type": media.value})
+    return LargeAnswer(body=content, headers={"Content-Type": media.value})
 
 
 _WRITERS: dict[Media, Callable[..., bytes | writing.Columns]] = {

@@ -15,6 +15,7 @@ from tenantry_server.protocols.batch.inside import FORECAST, Form
 from tenantry_server.rows.arrow import writing as arrow_writing
 from tenantry_server.rows.batch import AT_ONCE, Batch
 from tenantry_server.rows.forecast_request import TIME
+from tenantry_server.scoring.results import joined
 
 PREDICTION, ERROR, REASON, STATUS = "prediction", "error", "reason", "status"
 RESERVED = (PREDICTION, ERROR, REASON, STATUS, TIME, MEAN)
@@ -38,11 +39,8 @@ def as_json(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> b
         errors.listed(batch, refusals, refused[first : first + AT_ONCE])
         for first in range(0, len(refused), AT_ONCE)
     )
-    return b'{"%b":[%b],"errors":[%b]}' % (
-        form.key.encode(),
-        b",".join(orjson.dumps(some)[1:-1] for some in values),
-        b",".join(orjson.dumps(some)[1:-1] for some in described),
-    )
+    refused_ = joined(b'],"errors":[', [orjson.dumps(some)[1:-1] for some in described], b"]}")
+    return joined(b'{"%b":[' % form.key.encode(), [orjson.dumps(some)[1:-1] for some in values], refused_)
 
 
 def as_lines(form: Form, batch: Batch, answers: Answers, refusals: Refusals) -> bytes:

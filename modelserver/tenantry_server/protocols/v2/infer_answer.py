@@ -64,7 +64,10 @@ def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, in
     document = {"model_name": user_id, "model_version": version_of(answer.model_id), "outputs": outputs}
     if asked.request_id is not None:
         document["id"] = asked.request_id
-    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if any(type(output.get("data")) is bytes for output in outputs):
+        text = _joined(document)
+    else:
+        text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
@@ -76,7 +79,24 @@ def _tensor(name: str, predictions: Predictions, *, binary: bool) -> tuple[dict[
         data = values.tobytes() if isinstance(values, np.ndarray) else datatypes.pack_texts(values)
         return output | {"parameters": {"binary_data_size": len(data)}}, data
     flat = values.reshape(-1) if isinstance(values, np.ndarray) else values
-    return output | {"data": results.values_as_json(flat)}, None
+    text = results.list_as_json(flat)
+    return output | {"data": flat if text is None else text}, None
+
+
+def _joined(document: dict[str, Any]) -> bytes:
+    """Write a document, some of whose outputs have data that is JSON already."""
+    outputs = []
+    for output in document["outputs"]:
+        data = output.get("data")
+        if type(data) is bytes:
+            about = {name: value for name, value in output.items() if name != "data"}
+            outputs.append(b"".join((orjson.dumps(about)[:-1], b',"data":', data, b"}")))
+        else:
+            outputs.append(orjson.dumps(output, option=orjson.OPT_SERIALIZE_NUMPY))
+    rest = {name: value for name, value in document.items() if name != "outputs"}
+    before = {name: rest.pop(name) for name in ("model_name", "model_version")}
+    end = b"]," + orjson.dumps(rest)[1:] if rest else b"]}"
+    return results.joined(orjson.dumps(before)[:-1] + b',"outputs":[', outputs, end)
 
 
 def _wanted(outputs: list[tuple[str, bool]], names: Sequence[str]) -> dict[str, bool]:

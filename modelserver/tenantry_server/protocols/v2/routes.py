@@ -19,6 +19,7 @@ from tenantry_server.protocols.service import Service, answer, read_body
 from tenantry_server.protocols.v2 import model_metadata
 from tenantry_server.protocols.v2.infer_answer import render, version_of
 from tenantry_server.wire import headers
+from tenantry_server.wire.answers import LargeAnswer
 from tenantry_server.wire.heads import JSON_LENGTH
 
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
@@ -42,7 +43,7 @@ def routes(service: Service) -> list[web.RouteDef]:
             JSON_LENGTH: str(json_bytes),
             headers.MODEL_ID: headers.value_of(given.model_id),
         }
-        return web.Response(body=content, headers=sent)
+        return LargeAnswer(body=content, headers=sent)
 
     async def metadata(request: web.Request) -> web.Response:
         user_id = request.match_info["user_id"]

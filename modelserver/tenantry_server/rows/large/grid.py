@@ -103,6 +103,7 @@ class Grid(Payload):
     """
 
     __slots__ = ("_body", "_cells", "_names", "_odd", "bare", "records")
+    large = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,8 @@ from tenantry_server.rows.large.grid import (
     Grid,
     Odd,
 )
+from tenantry_server.rows.large.pieces import Written, dumps
 from tenantry_server.rows.tensors import Tensor, Tensors
-
-Written: TypeAlias = tuple[dict[str, Any], list[npt.NDArray[Any]]]
-"""A document, and the arrays that it describes."""
 
 _PIECE_BYTES = 64 << 10  # of JSON that is read at once: half a millisecond
 _EXACT = 2.0**53  # float64 holds every whole number up to here
@@ -65,7 +63,7 @@ def write_rows(body: bytes) -> Written:
         return document, []
     try:
         about, made = _cells(payload, names, width, len(body))
-    except TypeError:  # nested more deeply than JSON is written
+    except RecursionError:  # nested more deeply than JSON is written
         return {"form": _PLAIN}, []
     return document | about, made
 
@@ -184,4 +182,4 @@ def _cells(payload: JsonPayload, names: Sequence[str] | None, width: int, body_b
             return {"numbers": True}, [numbers, codes]
     at_once = max(1, _PIECE_BYTES * len(rows) // body_bytes)
     pieces = [rows[at : at + at_once] for at in range(0, len(rows), at_once)]
-    return {"piece_rows": at_once}, [np.frombuffer(orjson.dumps(piece), np.uint8) for piece in pieces]
+    return {"piece_rows": at_once}, [dumps(piece) for piece in pieces]

@@ -17,6 +17,8 @@ _DTYPES = tuple(
     np.dtype(name) for name in ("<f8", "<f4", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "<u1", "?")
 )
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
+_CODE_AT = 8
+_LARGE_BYTES = 64 << 10
 _OTHER = 255  # texts and objects follow as `arrays` writes them
 
 
@@ -35,6 +37,11 @@ def pack(predictions: Predictions, spent_s: float) -> list[Buffer]:
         return [_HEAD.pack(spent_s, _OTHER, 0), *arrays.encode({}, [predictions])]
     except (TypeError, orjson.JSONEncodeError) as error:
         raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+
+
+def is_large(body: Buffer) -> bool:
+    """Return whether an answer holds so many texts or objects that reading it takes its time."""
+    return len(body) > _LARGE_BYTES and body[_CODE_AT] == _OTHER
 
 
 def unpack(body: Buffer) -> tuple[Predictions, float]:

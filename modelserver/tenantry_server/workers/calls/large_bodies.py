@@ -10,10 +10,12 @@ import numpy as np
 
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.infer_request import InferRequest
 from tenantry_server.rows.json_payload import JsonPayload
-from tenantry_server.rows.large import written
+from tenantry_server.rows.large import series, written
 from tenantry_server.rows.large.grid import Grid
+from tenantry_server.rows.series.timeseries import Asked
 from tenantry_server.workers.calls.helpers import Helpers
 from tenantry_server.workers.frames import Kind
 from tenantry_server.workers.pool import Pool
@@ -42,7 +44,7 @@ class LargeBodies:
             InvalidRequest: as `json_payload.parse`; or the body ended the process that read it.
             PredictionTimeout, WorkersUnavailable: as `Helpers.ask`.
         """
-        given = await self._ask({"form": "rows"}, body)
+        given = await self._ask("rows", body)
         rows: Grid | JsonPayload = await self._here(partial(_rows, body, given))
         return rows
 
@@ -53,12 +55,35 @@ class LargeBodies:
             InvalidRequest: as `infer_request.parse`; or the body ended the process that read it.
             PredictionTimeout, WorkersUnavailable: as `Helpers.ask`.
         """
-        given = await self._ask({"form": "infer", "json_length": json_length}, body)
+        given = await self._ask("infer", body, json_length=json_length)
         asked: InferRequest = await self._here(partial(_infer, given))
         return asked
 
-    async def _ask(self, asked: dict[str, Any], body: bytes) -> Buffer:
-        return await self._helpers.ask(Kind.PARSE, arrays.encode(asked, [np.frombuffer(body, np.uint8)]))
+    async def forecast(self, body: bytes) -> ForecastRequest:
+        """Return what a request for a forecast asks, as `forecast_request.parse` does.
+
+        Raises:
+            InvalidRequest: as `forecast_request.parse`; or the body ended the process that read it.
+            PredictionTimeout, WorkersUnavailable: as `Helpers.ask`.
+        """
+        given = await self._ask("forecast", body)
+        asked: ForecastRequest = await self._here(lambda: series.read_forecast(*arrays.decode(given)))
+        return asked
+
+    async def timeseries(self, body: bytes) -> Asked:
+        """Return what a request of KServe's time-series protocol asks, as `timeseries.parse` does.
+
+        Raises:
+            InvalidRequest: as `timeseries.parse`; or the body ended the process that read it.
+            PredictionTimeout, WorkersUnavailable: as `Helpers.ask`.
+        """
+        given = await self._ask("timeseries", body)
+        asked: Asked = await self._here(lambda: series.read_timeseries(*arrays.decode(given)))
+        return asked
+
+    async def _ask(self, form: str, body: bytes, **how: Any) -> Buffer:
+        asked = arrays.encode({"form": form, "how": how}, [np.frombuffer(body, np.uint8)])
+        return await self._helpers.ask(Kind.PARSE, asked)
 
     async def _here(self, call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._aside, call)

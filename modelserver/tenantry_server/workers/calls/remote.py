@@ -138,7 +138,7 @@ async def score(
     """
     if not model.numeric:
         (payload,) = payloads
-        kind, buffers = await _in(aside, partial(_frame, model, payload), len(payload))
+        kind, buffers = await _in(aside, partial(_frame, model, payload), payload)
         result, spent_s = await _asked(model, kind, buffers, len(payload), timeout_s)
         return [result], spent_s
     matrices = [await _matrix(model, payload, aside) for payload in payloads]
@@ -163,14 +163,14 @@ async def score(
 
 async def _matrix(model: Model, payload: Payload, aside: Executor) -> "Rows | Exception":
     try:
-        matrix: Rows = await _in(aside, partial(payload.matrix, model), len(payload))
+        matrix: Rows = await _in(aside, partial(payload.matrix, model), payload)
     except Exception as error:
         return error
     return matrix
 
 
-async def _in(aside: Executor, call: Callable[[], Any], rows: int) -> Any:
-    if rows <= FEW_ROWS:
+async def _in(aside: Executor, call: Callable[[], Any], payload: Payload) -> Any:
+    if len(payload) <= FEW_ROWS and not payload.large:
         return call()
     return await asyncio.get_running_loop().run_in_executor(aside, call)
 
@@ -211,7 +211,11 @@ def _ask(
     done: Callable[[Result, float], None],
 ) -> None:
     def end(outcome: Outcome) -> None:
-        done(*_read(model, rows, timeout_s, outcome))
+        if isinstance(outcome, tuple) and answers.is_large(outcome[1]):
+            read = asyncio.get_running_loop().run_in_executor(None, _read, model, rows, timeout_s, outcome)
+            read.add_done_callback(lambda read: read.cancelled() or done(*read.result()))
+        else:
+            done(*_read(model, rows, timeout_s, outcome))
 
     model.pool.call(model.key, Call(model.model_id, kind, buffers, timeout_s, end))
 
