@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import grpc
 from rich.console import Console
@@ -149,11 +150,11 @@ def _sent(asked: Large, url: str, port: int) -> str:
     if asked.is_grpc:
         unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         with grpc.insecure_channel(f"127.0.0.1:{port}", unlimited) as channel:
+            call: Any = channel.unary_unary(f"/{SERVICE}/{asked.path}")
             try:
-                body = channel.unary_unary(f"/{SERVICE}/{asked.path}")(asked.body, timeout=120)
+                return f"OK {len(call(asked.body, timeout=120)) >> 10} KiB"
             except grpc.RpcError as error:
-                return f"{error.code().name} {error.details()[:60]}"  # type: ignore[attr-defined]
-        return f"OK {len(body) >> 10} KiB"
+                return f"refused: {error}"[:80]
     request = urllib.request.Request(url + asked.path, data=asked.body, headers=asked.headers)
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import orjson
@@ -178,7 +179,7 @@ def _grpc(name: str, *, raw: bool) -> Large:
 
 def _arrow(name: str) -> Large:
     rng = np.random.default_rng(3)
-    columns = {name: rng.normal(size=_ROWS) for name in "abcdefgh"}
+    columns: dict[str, Any] = {name: rng.normal(size=_ROWS) for name in "abcdefgh"}
     body = arrow_writing.write({"user_id": ["eight"] * _ROWS} | columns, _ROWS)
     assert body is not None
     return Large(name, "/predict", body, {"Content-Type": "application/vnd.apache.arrow.stream"})

@@ -4,7 +4,6 @@ Runs without tasks: what the fast path answers has left before the next frame is
 """
 
 import asyncio
-import zlib
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -12,27 +11,27 @@ import structlog
 
 from tenantry import TenantryError
 from tenantry.errors import BodiesTooMany, BodyTimeout, InvalidRequest
+from tenantry_server.grpc_v2 import compression
 from tenantry_server.grpc_v2.arrivals import Arrivals
 from tenantry_server.grpc_v2.asking import Application, HttpAnswer, Lost
+from tenantry_server.grpc_v2.compression import PREFIX_BYTES
 from tenantry_server.grpc_v2.heads import CallHead
 from tenantry_server.grpc_v2.http2.connection import Connection
 from tenantry_server.grpc_v2.http2.frames import literal
 from tenantry_server.grpc_v2.http2.stream import Stream
-from tenantry_server.grpc_v2.service import Refused, Rpc
+from tenantry_server.grpc_v2.service import Refused, Request, Rpc
 from tenantry_server.grpc_v2.statuses import Status, trailers
 from tenantry_server.wire import headers
 
 log = structlog.get_logger(__name__)
 
-_PREFIX_BYTES = 5  # before each message: a flag and its length
 BEGIN = b"\x88" + literal("content-type", "application/grpc")  # 0x88: status 200
 BEGIN += literal("grpc-accept-encoding", "identity,deflate,gzip")
 _REFUSED = b"\x88" + literal("content-type", "application/grpc")
 _NO_GRPC = literal(":status", "415")
 OK = trailers(Status.OK)
-_WINDOWS = {"gzip": 31, "deflate": 15}  # as zlib numbers them
-_EXPANDS_TO = 100  # times its size; beyond a first part. What is larger is sent as it is
-_ALWAYS_BYTES = 64 << 10
+LARGE_BYTES = 256 << 10
+"""Of a message: converting its values takes 3 ms, and their answer as much."""
 
 
 class Serving(NamedTuple):
@@ -61,7 +60,7 @@ class Call(Stream):
         self._connection = connection
         self._head = head
         self._arrived = bytearray()
-        self._asked: asyncio.Future[HttpAnswer] | None = None
+        self._asked: asyncio.Future[Any] | None = None
         self._begun = False  # the answer
         self._over = False
         self._since_s = asyncio.get_running_loop().time()
@@ -132,14 +131,14 @@ class Call(Stream):
 
         A message that is too large ends the call.
         """
-        if len(arrived) < _PREFIX_BYTES:
+        if len(arrived) < PREFIX_BYTES:
             return None
-        size = int.from_bytes(arrived[1:_PREFIX_BYTES], "big")
+        size = int.from_bytes(arrived[1:PREFIX_BYTES], "big")
         if size > self._serving.max_bytes:
             most = self._serving.max_bytes
             self.refuse(Status.RESOURCE_EXHAUSTED, f"a message has {size} bytes, and may have {most}")
             return None
-        return _PREFIX_BYTES + size
+        return PREFIX_BYTES + size
 
     def _ask(self, rpc: Rpc, framed: bytes) -> "tuple[Any, asyncio.Future[HttpAnswer]]":
         """Give the application the request that a message, with its prefix, stands for.
@@ -150,34 +149,51 @@ class Call(Stream):
         Raises:
             InvalidRequest: it is not a message, or not a request.
         """
-        message = framed[_PREFIX_BYTES:] if framed[0] == 0 else self._uncompressed(framed)
-        asked = rpc.parsed(message)
-        request = rpc.ask(asked)
+        asked, request = self._read(rpc, framed)
+        return asked, self._sent(request)
+
+    async def _ask_aside(self, rpc: Rpc, framed: bytes) -> bytes:
+        """Do the same for a large message, whose values are converted in a thread.
+
+        Returns:
+            the answer, as a message that is written already.
+
+        Raises:
+            InvalidRequest: as `_ask`.
+            Refused, Lost: there is no such answer.
+        """
+        asked, request = await asyncio.to_thread(self._read, rpc, framed)
+        self._note(asked)
+        answer = await self._sent(request)
+        return await asyncio.to_thread(
+            lambda: self._wrapped(rpc, rpc.answer(asked, answer)).SerializeToString()
+        )
+
+    def _read(self, rpc: Rpc, framed: bytes) -> tuple[Any, Request]:
+        asked = rpc.parsed(
+            framed[PREFIX_BYTES:]
+            if framed[0] == 0
+            else compression.undone(framed, self._head.encoding, self._serving.max_bytes)
+        )
+        return asked, rpc.ask(asked)
+
+    def _sent(self, request: Request) -> "asyncio.Future[HttpAnswer]":
         head = (
             f"{request.method} {request.path} HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Length: {len(request.body)}\r\n{self._head.lines}{request.lines}\r\n"
         )
-        return asked, self._serving.application.ask(head.encode(), request.body)
+        return self._serving.application.ask(head.encode(), request.body)
 
-    def _uncompressed(self, framed: bytes) -> bytes:
-        window = _WINDOWS.get(self._head.encoding)
-        if framed[0] != 1 or window is None:
-            raise InvalidRequest("a message is compressed in a way that this server does not know")
-        most = min(self._serving.max_bytes, _ALWAYS_BYTES + _EXPANDS_TO * len(framed))
-        unpacking = zlib.decompressobj(window)
-        try:
-            message = unpacking.decompress(framed[_PREFIX_BYTES:], most)
-        except zlib.error:
-            raise InvalidRequest("a compressed message can't be read") from None
-        if not unpacking.eof:
-            raise InvalidRequest(
-                "a compressed message is cut short, or too large without compression: send it uncompressed"
-            )
-        return message
+    def _note(self, asked: Any) -> None:
+        """Keep what the answer to a message needs of it."""
+
+    def _wrapped(self, _rpc: Rpc, answer: Any) -> Any:
+        """Return what is sent for an answer."""
+        return answer
 
     def _written(self, message: Any, last: bytes | None) -> bool:
         """Send a message, and with `last` the end of the answer; return whether it has left."""
-        data = message.SerializeToString()
+        data = message if isinstance(message, bytes) else message.SerializeToString()
         begin, self._begun = b"" if self._begun else BEGIN, True
         framed = b"\0" + len(data).to_bytes(4, "big") + data
         return self._connection.sending.answer(self, begin, framed, last)
@@ -230,8 +246,13 @@ class Single(Call):
             self._try(framed)
 
     def _try(self, framed: bytes) -> None:
+        rpc = self._serving.rpcs[self._head.method]
+        if len(framed) > LARGE_BYTES:
+            self._asked = asyncio.get_running_loop().create_task(self._ask_aside(rpc, framed))
+            self._asked.add_done_callback(self._answered)
+            return
         try:
-            self._message, asked = self._ask(self._serving.rpcs[self._head.method], framed)
+            self._message, asked = self._ask(rpc, framed)
         except InvalidRequest as error:
             self._fail(error, Status.INVALID_ARGUMENT)
             return
@@ -245,12 +266,16 @@ class Single(Call):
         else:
             asked.add_done_callback(self._answered)
 
-    def _answered(self, asked: "asyncio.Future[HttpAnswer]") -> None:
+    def _answered(self, asked: "asyncio.Future[Any]") -> None:
         if self._over:
             return
         try:
-            answer = self._serving.rpcs[self._head.method].answer(self._message, asked.result())
+            answer = asked.result()
+            if not isinstance(answer, bytes):
+                answer = self._serving.rpcs[self._head.method].answer(self._message, answer)
             left = self._written(answer, OK)
+        except InvalidRequest as error:
+            self._fail(error, Status.INVALID_ARGUMENT)
         except (Refused, Lost) as error:
             self.refuse(*_refusal(error))
         except Exception:

@@ -6,9 +6,9 @@ from typing import Any
 import structlog
 
 from tenantry.errors import BodiesTooMany, BodyTimeout, InvalidRequest
-from tenantry_server.grpc_v2.asking import HttpAnswer, Lost
-from tenantry_server.grpc_v2.calls import BEGIN, INTERNAL, OK, Call
-from tenantry_server.grpc_v2.service import Refused
+from tenantry_server.grpc_v2.asking import Lost
+from tenantry_server.grpc_v2.calls import BEGIN, INTERNAL, LARGE_BYTES, OK, Call
+from tenantry_server.grpc_v2.service import Refused, Rpc
 from tenantry_server.grpc_v2.statuses import Status
 from tenantry_server.wire import headers
 
@@ -103,8 +103,13 @@ class Streamed(Call):
 
     def _one(self, framed: bytes) -> None:
         self._about = {}
+        rpc = self._serving.rpcs[self._head.method]
+        if len(framed) > LARGE_BYTES:
+            self._asked = asyncio.get_running_loop().create_task(self._ask_aside(rpc, framed))
+            self._asked.add_done_callback(self._answered)
+            return
         try:
-            self._message, asked = self._ask(self._serving.rpcs[self._head.method], framed)
+            self._message, asked = self._ask(rpc, framed)
         except InvalidRequest as error:
             self._say(error_message=str(error))
             return
@@ -112,23 +117,35 @@ class Streamed(Call):
             log.exception("a message of a stream failed in this server")
             self._say(error_message=INTERNAL[0])
             return
-        self._about = {"model_name": self._message.model_name, "id": self._message.id}
+        self._note(self._message)
         if asked.done():
             self._tell(asked)
         else:
             self._asked = asked
             asked.add_done_callback(self._answered)
 
-    def _answered(self, asked: "asyncio.Future[HttpAnswer]") -> None:
+    def _note(self, asked: Any) -> None:
+        self._about = {"model_name": asked.model_name, "id": asked.id}
+
+    def _wrapped(self, rpc: Rpc, answer: Any) -> Any:
+        return rpc.made(infer_response=answer)
+
+    def _answered(self, asked: "asyncio.Future[Any]") -> None:
         self._asked = None
         self._since_s = asyncio.get_running_loop().time()
         if not self._over:
             self._tell(asked)
             self._go_on()
 
-    def _tell(self, asked: "asyncio.Future[HttpAnswer]") -> None:
+    def _tell(self, asked: "asyncio.Future[Any]") -> None:
         try:
-            answer = self._serving.rpcs[self._head.method].answer(self._message, asked.result())
+            answer = asked.result()
+            if isinstance(answer, bytes):
+                self._written(answer, None)
+                return
+            answer = self._serving.rpcs[self._head.method].answer(self._message, answer)
+        except InvalidRequest as error:
+            self._say(error_message=str(error))
         except (Refused, Lost) as error:
             self._say(error_message=str(error), infer_response=self._about)
         except Exception:

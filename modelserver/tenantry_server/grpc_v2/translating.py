@@ -41,6 +41,7 @@ _FORMS = {
     "FP32": "f",
     "FP64": "d",
 }
+_AT_ONCE = 8192  # values: half a millisecond
 _LENGTH = struct.Struct("<I")
 _OWN = frozenset({"parameters", "binary_data_size", "binary_data_output", "binary_data"})
 
@@ -183,8 +184,9 @@ def _packed(tensor: Any) -> bytes:
     if tensor.datatype == datatypes.TEXT:
         return b"".join([part for item in values for part in (_LENGTH.pack(len(item)), item)])
     form = _FORMS[tensor.datatype]
+    pieces = (values[at : at + _AT_ONCE] for at in range(0, len(values), _AT_ONCE))
     try:
-        return struct.pack(f"<{len(values)}{form}", *values)
+        return b"".join([struct.pack(f"<{len(piece)}{form}", *piece) for piece in pieces])
     except struct.error:  # a message carries the smaller integers in 32 bits
         beyond = next(value for value in values if not _fits(value, form))
         raise InvalidRequest(f"input {short(tensor.name)}: {beyond} is not an {tensor.datatype}") from None
@@ -203,7 +205,10 @@ def _fill(tensor: Any, data: bytes) -> None:
     values = getattr(tensor.contents, _TYPED[tensor.datatype])
     if tensor.datatype != datatypes.TEXT:
         form = _FORMS[tensor.datatype]
-        values.extend(struct.unpack(f"<{len(data) // struct.calcsize(form)}{form}", data))
+        at_once = _AT_ONCE * struct.calcsize(form)
+        for at in range(0, len(data), at_once):
+            piece = data[at : at + at_once]
+            values.extend(struct.unpack(f"<{len(piece) // struct.calcsize(form)}{form}", piece))
         return
     at = 0
     while at < len(data):

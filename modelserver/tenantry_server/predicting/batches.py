@@ -128,7 +128,7 @@ class Batches:
         counts = list(map(len, found.rows))
         rows = sum(counts)
         call = partial(together.compute, batch, found.residents, found.rows, answers)
-        spent_s = await self.aside(call, rows=rows)
+        spent_s = await self.aside(call, rows=AT_ONCE if batch.wide else rows)
         self._plane.meter.spent_together(found.users, counts, spent_s / rows)
 
     async def ask_each(self, batch: Batch, users: Users, answers: Answers, *, timeout_s: float) -> None:

@@ -72,7 +72,9 @@ async def _of_body(
     try:
         return await _answer_of(inside, request, form, asked, batch, answers)
     finally:
-        await inside.batches.aside(partial(_free, batch, answers), rows=len(batch))
+        await inside.batches.aside(
+            partial(_free, batch, answers), rows=AT_ONCE if batch.wide else len(batch)
+        )
 
 
 def _free(batch: Batch, answers: Answers) -> None:

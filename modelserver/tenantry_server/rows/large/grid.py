@@ -167,7 +167,7 @@ class Grid(Payload):
             FeatureMismatch: as `JsonPayload` says it, of row 0 or of the first row that differs.
         """
         places = list(range(self._cells.width))
-        row = dict(zip(self._names or (), places, strict=True)) if self.records else places
+        row = self._first(places) if self.records else places
         names, (order,) = JsonPayload(
             self.records, None if self.records else self._names, [row], self.bare
         ).in_order(model)
@@ -178,6 +178,14 @@ class Grid(Payload):
             check_count(odd.length, model, odd.row)
             json_payload.refuse_length(odd.row, odd.length, self._cells.width)
         return names, list(order)
+
+    def _first(self, places: Sequence[int]) -> dict[str, int]:
+        """Return where each name of a record is; many of them in steps, which others may come between."""
+        row: dict[str, int] = {}
+        names = self._names or ()
+        for at in range(0, len(names), _AT_ONCE):
+            row |= zip(names[at : at + _AT_ONCE], places[at : at + _AT_ONCE], strict=True)
+        return row
 
     def _read(self, order: Sequence[int], names: Sequence[str] | None) -> Rows:
         """Return values that are not all numbers as numbers, or refuse the first that is not one."""

@@ -32,6 +32,7 @@ from tenantry_server.rows.large.pieces import Written, dumps
 from tenantry_server.rows.tensors import Tensor, Tensors
 
 _PIECE_BYTES = 64 << 10  # of JSON that is read at once: half a millisecond
+_NAMES_AT_ONCE = 4096
 _EXACT = 2.0**53  # float64 holds every whole number up to here
 _KINDS = {float: FLOAT, int: INTEGER, type(None): MISSING, bool: TRUE}
 _NUMBERS = frozenset(_KINDS)
@@ -59,13 +60,17 @@ def write_rows(body: bytes) -> Written:
         "width": width,
         "odd": odd,
     }
+    parts = []
+    if names is not None and len(names) > _NAMES_AT_ONCE:
+        parts = [dumps(names[at : at + _NAMES_AT_ONCE]) for at in range(0, len(names), _NAMES_AT_ONCE)]
+        document |= {"names": None, "name_parts": len(parts)}
     if odd is not None:
-        return document, []
+        return document, parts
     try:
         about, made = _cells(payload, names, width, len(body))
     except RecursionError:  # nested more deeply than JSON is written
         return {"form": _PLAIN}, []
-    return document | about, made
+    return document | about, [*parts, *made]
 
 
 def read_rows(
@@ -74,6 +79,9 @@ def read_rows(
     """Read what `write_rows` wrote of this body."""
     if document["form"] == _PLAIN:
         return json_payload.parse(body)
+    parts = int(document.get("name_parts", 0))
+    names = [name for part in arrays[:parts] for name in orjson.loads(part.data)] or document["names"]
+    arrays = arrays[parts:]
     numbers = document.get("numbers", False)
     kinds = arrays[1] if numbers and len(arrays) > 1 else None
     cells = Cells(
@@ -89,7 +97,7 @@ def read_rows(
         body,
         cells,
         records=bool(document["records"]),
-        names=document["names"],
+        names=names,
         bare=bool(document["bare"]),
         odd=None if odd is None else Odd(**odd),
     )

@@ -213,7 +213,7 @@ def _ask(
     def end(outcome: Outcome) -> None:
         if isinstance(outcome, tuple) and answers.is_large(outcome[1]):
             read = asyncio.get_running_loop().run_in_executor(None, _read, model, rows, timeout_s, outcome)
-            read.add_done_callback(lambda read: read.cancelled() or done(*read.result()))
+            read.add_done_callback(lambda read: None if read.cancelled() else done(*read.result()))
         else:
             done(*_read(model, rows, timeout_s, outcome))
 

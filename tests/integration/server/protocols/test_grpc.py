@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sqlalchemy import create_engine
 from tenantry.registry import migrate
 from tenantry.trust.certificates import Files
 from tenantry_server.app import FAST_PATH
+from tenantry_server.grpc_v2 import calls, streamed, translating
 from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE
 from tenantry_server.grpc_v2.port import Port
@@ -58,6 +61,42 @@ async def test_each_type_of_numbers_is_read(stub: Stub, datatype: str) -> None:
     tensors = [{"name": n, "datatype": datatype, "shape": [1, 1], "contents": {field: [1]}} for n in "ab"]
     answer = await stub.send("ModelInfer", infer("good", *tensors))
     assert list(answer.outputs[0].contents.fp64_contents) == [102.0]
+
+
+async def test_a_large_message_is_converted_in_a_thread_and_answered_as_a_small_one(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is large here is what has any bytes at all."""
+    threads: set[bool] = set()
+    body_of, infer_response = translating.body_of, translating.infer_response
+
+    def noted(convert: Any, *given: Any, **how: Any) -> Any:
+        threads.add(threading.current_thread() is threading.main_thread())
+        return convert(*given, **how)
+
+    monkeypatch.setattr(translating, "body_of", partial(noted, body_of))
+    monkeypatch.setattr(translating, "infer_response", partial(noted, infer_response))
+    asked = [
+        infer(id="1"),
+        infer("nobody", id="2"),
+        infer("good", ROW, {**OTHER, "datatype": "INT8", "contents": {"int_contents": [300]}}, id="3"),
+        infer("", id="4"),
+    ]
+
+    async def answered(message: Any) -> Any:
+        try:
+            return await stub.send("ModelInfer", message)
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details()
+
+    small = [await answered(each) for each in asked], [each async for each in stub.stream(asked)]
+    assert threads == {True}
+    threads.clear()
+    for module in (calls, streamed):
+        monkeypatch.setattr(module, "LARGE_BYTES", 0)
+    large = [await answered(each) for each in asked], [each async for each in stub.stream(asked)]
+    assert large == small
+    assert threads == {False}
 
 
 async def test_a_stream_is_answered_in_its_order_and_one_failure_ends_nothing(stub: Stub) -> None:
