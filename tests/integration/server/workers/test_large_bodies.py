@@ -38,8 +38,8 @@ ROOMY: Any = {"server_id": "s", "peeks": True, "max_body_bytes": 8 << 20, "predi
 PREDICT, V1, V2 = "/predict/ridge", "/v1/models/ridge:predict", "/v2/models/ridge/infer"
 WITHOUT_B = [*ROWS[:-1], {"a": 1.0}]
 FORECAST, SERIES = "/forecast/steps", "/v1/timeseries/forecast"
-HISTORY = {"time": list(range(40_000)), "value": [0.5] * 40_000}
-ONE_SERIES = {"type": "univariate_time_series", "name": "x", "frequency": "D", "series": [1.5] * 60_000}
+HISTORY: dict[str, list[Any]] = {"time": list(range(40_000)), "value": [0.5] * 40_000}
+ONE_SERIES = {"type": "univariate_time_series", "name": "x", "frequency": "D", "series": [1.5] * 90_000}
 MANY = [{"user_id": "ridge", **row} for row in ROWS[:20_000]]
 
 
