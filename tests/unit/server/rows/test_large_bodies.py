@@ -125,6 +125,14 @@ def test_a_value_that_is_no_number_is_named_in_any_piece() -> None:
     assert taken[9_000] == [9000.0, "x"]
 
 
+def test_many_columns() -> None:
+    """Their names come in pieces, too."""
+    wide = dict.fromkeys(map(str, range(10_000)), 0.5)
+    check_same(orjson.dumps([wide, wide]))
+    check_same(orjson.dumps([wide, wide | {"a": 1}]))
+    check_same(orjson.dumps({"columns": list(wide), "data": [list(wide.values())]}))
+
+
 def test_a_worker_that_holds_the_model_gets_the_body_itself() -> None:
     body = orjson.dumps([{"a": 1.0, "b": None}])
     large = sent(body)
