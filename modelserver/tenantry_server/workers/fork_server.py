@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -40,20 +39,15 @@ class ForkServer(inherited.Asked):
 
 
 class Forked:
-    """A zygote that a fork server made, as far as its front sees and ends it."""
+    """A reaper that a fork server made, as far as its front sees it."""
 
     def __init__(self) -> None:
-        self.pid: int | None = None
         self._process: int | None = None
 
     def started(self, pid: int) -> None:
-        """It said its process id just now."""
+        """Its zygote said its process id just now."""
         with contextlib.suppress(OSError):
             self._process = os.pidfd_open(pid)
-            self.pid = pid
-
-    def poll(self) -> int | None:
-        """Return nothing: only its parent learns how it ended."""
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it has ended.
@@ -66,24 +60,19 @@ class Forked:
         ending = select.poll()
         ending.register(self._process, select.POLLIN)
         if not ending.poll(None if timeout is None else timeout * 1000):
-            raise subprocess.TimeoutExpired("zygote", timeout or 0.0)
+            raise subprocess.TimeoutExpired("reaper", timeout or 0.0)
         os.close(self._process)
         self._process = None
 
-    def kill(self) -> None:
-        """End it; nothing where it has ended."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, signal.SIGKILL)
-
 
 def ask(
-    control: socket.socket, folder: str, held_in: Sandbox | None, env: Mapping[str, str]
+    control: socket.socket, lifeline: int, folder: str, held_in: Sandbox | None, env: Mapping[str, str]
 ) -> Forked | None:
     """Ask the fork server that this process was given for a zygote; None: there is none to ask.
 
     Args:
         control: the zygote's end of the socket to it.
+        lifeline: a pipe that closes when this process ends.
         folder: for temporary files of workers.
         held_in: what workers are held in; None: nothing.
         env: the zygote's environment.
@@ -105,7 +94,7 @@ def ask(
         asking.setblocking(False)
         message = json.dumps(asked).encode()
         if len(message) <= FORK_SERVER_BYTES:
-            socket.send_fds(asking, [message], [control.fileno(), 1, 2])
+            socket.send_fds(asking, [message], [control.fileno(), lifeline, 1, 2])
             return Forked()
     return None  # it is gone, or held up: then the front starts a zygote of its own
 

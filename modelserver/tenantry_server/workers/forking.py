@@ -1,4 +1,4 @@
-"""The zygote as the front sees it: started, asked for workers, replaced when it ends."""
+"""The zygote as the front sees it: started below a reaper, asked for workers, replaced when it ends."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,14 @@ from tenantry_server.workers.frames import Kind, memory_file
 log = structlog.get_logger(__name__)
 
 _MAIN = (
-    "import sys; sys.path[:] = {path!r}; from tenantry_server.workers.child import zygote; "
-    "zygote.main({fd}, {folder!r}, {held_in})"
+    "import sys; sys.path[:] = {path!r}; from tenantry_server.workers.child import reaper; "
+    "reaper.main({fd}, {lifeline}, {folder!r}, {held_in})"
 )
 # Credentials and settings of the server are not for the code of tenants.
 _NOT_FOR_MODELS = ("AWS_", "TENANTRY_", "KUBERNETES_", "OTEL_")
 _FIRST_RETRY_S = 0.2
 _LAST_RETRY_S = 10.0
-_END_S = 2.0  # for the zygote to remove what the workers left
+_END_S = 2.0  # for the reaper to remove what the workers left; it goes on after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,26 @@ class Forked:
         self.progress.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Reaper:
+    """The parent of a zygote, which stays as long as one of its workers.
+
+    Attributes:
+        lifeline: it ends all workers, and itself, when this is closed, as it is when this server ends.
+    """
+
+    process: subprocess.Popen[bytes] | fork_server.Forked
+    lifeline: int
+
+    def ended(self, within_s: float = 0.0) -> bool:
+        """Return whether it has ended; waits for that."""
+        try:
+            self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
 class Zygote:
     """Makes worker processes; used on the event loop.
 
@@ -87,7 +108,8 @@ class Zygote:
         self._exited = exited
         self._held_in = held_in
         self._folder = ""
-        self._process: subprocess.Popen[bytes] | fork_server.Forked | None = None
+        self._pid: int | None = None
+        self._reapers: list[_Reaper] = []  # the last one is the parent of the zygote that runs
         self._control: Channel | None = None
         self._asked: dict[int, asyncio.Future[int]] = {}
         self._number = 0
@@ -98,33 +120,43 @@ class Zygote:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None: there is none now."""
-        return None if self._process is None else self._process.pid
+        """Its process id; None: there is none now that has imported the libraries."""
+        return self._pid
 
     def start(self) -> None:
         """Start it, unless it runs. It imports the libraries meanwhile, which takes a second or two.
 
         Where this process was given a fork server, that one makes it, which takes milliseconds.
         """
-        if self._process is not None or self._closed:
+        if self._control is not None or self._closed:
             return
+        self._forget_reapers()
         here, there = socket.socketpair()
+        held, lifeline = os.pipe()
         self._folder = self._folder or tempfile.mkdtemp(prefix="tenantry-workers-")
         with there:
-            code = _MAIN.format(
-                path=sys.path, fd=there.fileno(), folder=self._folder, held_in=_as_code(self._held_in)
-            )
-            env = environment(os.environ)
-            self._process = fork_server.ask(there, self._folder, self._held_in, env)
-            if self._process is None:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-c", code],
-                    pass_fds=[there.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is for this process, which ends that one
-                    env=env,
-                )
+            self._reapers.append(_Reaper(self._started(there, held), lifeline))
+        os.close(held)
         self._control = Channel(here, self._received, self._lost)
+
+    def _started(
+        self, control: socket.socket, lifeline: int
+    ) -> subprocess.Popen[bytes] | fork_server.Forked:
+        env = environment(os.environ)
+        forked = fork_server.ask(control, lifeline, self._folder, self._held_in, env)
+        if forked is not None:
+            return forked
+        held_in = self._held_in and (list(self._held_in.folders), self._held_in.network)
+        code = _MAIN.format(
+            path=sys.path, fd=control.fileno(), lifeline=lifeline, folder=self._folder, held_in=held_in
+        )
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-c", code],
+            pass_fds=[control.fileno(), lifeline],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process, which ends that one
+            env=env,
+        )
 
     async def until_imported(self) -> None:
         """Wait until one has imported the libraries."""
@@ -166,24 +198,23 @@ class Zygote:
             os.close(progress)
 
     def close(self) -> None:
-        """End it; workers that it did not make go on."""
+        """End it, all workers and what these forked."""
         self._closed = True
-        if self._control is not None and self._process is not None:
-            self._control.close()  # it removes the workers' folders before it ends
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_END_S)
         self._stop()
-        with contextlib.suppress(OSError):  # it is gone, or not empty: then the zygote was killed
+        for reaper in self._reapers:
+            os.close(reaper.lifeline)
+        ends_s = time.monotonic() + _END_S
+        for reaper in self._reapers:  # they remove the workers' folders before they end
+            reaper.ended(max(0.0, ends_s - time.monotonic()))
+        self._reapers.clear()
+        with contextlib.suppress(OSError):  # it is gone, or one of them still removes it
             Path(self._folder).rmdir()
 
     def _stop(self) -> None:
         control, self._control = self._control, None
-        process, self._process = self._process, None
+        self._pid = None
         if control is not None:
             control.close()
-        if process is not None:
-            process.kill()
-            process.wait()
         for forked in self._asked.values():
             if not forked.done():
                 forked.set_exception(OSError("the process that makes workers ended"))
@@ -193,8 +224,10 @@ class Zygote:
         self._failures = 0
         told = orjson.loads(body)
         if kind is Kind.IMPORTED:
-            if isinstance(self._process, fork_server.Forked):
-                self._process.started(told["pid"])
+            self._pid = told["pid"]
+            process = self._reapers[-1].process
+            if isinstance(process, fork_server.Forked):
+                process.started(told["reaper"])
             self._imported.set()
             return
         if kind is Kind.EXITED:
@@ -212,23 +245,21 @@ class Zygote:
         else:
             forked.set_exception(OSError(f"can't make a worker process: {told['problem']}"))
 
+    def _forget_reapers(self) -> None:
+        """Give up those whose last worker has ended."""
+        for reaper in [each for each in self._reapers if each.ended()]:
+            self._reapers.remove(reaper)
+            os.close(reaper.lifeline)
+
     def _lost(self) -> None:
         """Replace it; the workers go on."""
-        status = None if self._process is None else self._process.poll()
         self._stop()
         if self._closed:
             return
         self._failures += 1
         wait_s = backoff.delay_s(self._failures, first_s=_FIRST_RETRY_S, last_s=_LAST_RETRY_S)
-        log.error("the process that makes workers ended; starting another", status=status)
+        log.error("the process that makes workers ended; starting another")
         asyncio.get_running_loop().call_later(wait_s, self.start)
-
-
-def _as_code(held_in: Sandbox | None) -> str:
-    """Return an expression for a sandbox, in a process that has imported `zygote`."""
-    if held_in is None:
-        return "None"
-    return f"zygote.Sandbox({list(held_in.folders)!r}, {held_in.network!r})"
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -19,8 +19,8 @@ MOST_BYTES = 1 << 30  # of one frame: a larger one is not an answer to anything 
 _MOST_FDS = 8
 FORK_SERVER_BYTES, FORK_SERVER_FDS = (
     128 << 10,
-    3,
-)  # the most of a message to it: the socket, and two outputs
+    4,
+)  # the most of a message to it: the socket, the lifeline, and two outputs
 
 
 @enum.unique
@@ -39,7 +39,7 @@ class Kind(enum.IntEnum):
     )
     FORKED = 9  # zygote: JSON of that number and the process id
     EXITED = 10  # zygote: JSON of the process id and the wait status
-    IMPORTED = 11  # zygote: JSON of its process id; it has imported the libraries
+    IMPORTED = 11  # zygote: JSON of its process id and its reaper's; it has imported the libraries
     READ = 12  # front: a table's bytes and what to read of them, as `arrays` writes it
     WRITE = 13  # front: columns, the same
     PARSE = 15  # front: a large body and what form it has, as `arrays` writes it
@@ -81,7 +81,10 @@ class BlockingChannel:
             ChannelClosed: the other end is gone.
         """
         while not self.waits():
-            data, fds, _, _ = socket.recv_fds(self._socket, _AT_ONCE_BYTES, _MOST_FDS)
+            try:
+                data, fds, _, _ = socket.recv_fds(self._socket, _AT_ONCE_BYTES, _MOST_FDS)
+            except ConnectionResetError:  # it ended, and had not read all
+                raise ChannelClosed from None
             if not data:
                 raise ChannelClosed
             self._read += data

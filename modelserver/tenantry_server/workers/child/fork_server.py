@@ -12,7 +12,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from tenantry_server.workers.child import zygote
+from tenantry_server.workers.child import reaper, zygote
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import FORK_SERVER_BYTES, FORK_SERVER_FDS
 
@@ -32,17 +32,23 @@ def main(fd: int) -> NoReturn:
             pid = -1  # the front sees that nobody is there, and asks again
         if pid == 0:
             asking.close()
-            _become_zygote(asked, fds)
+            _become_reaper(asked, fds)
         for each in fds:
             os.close(each)
 
 
-def _become_zygote(asked: bytes, fds: list[int]) -> NoReturn:
+def _become_reaper(asked: bytes, fds: list[int]) -> NoReturn:
     """Turn the forked process into what the front itself would have started; never returns."""
+
+    def be_zygote(made: int) -> NoReturn:
+        zygote.serve(
+            control, made, told["folder"], held_in and Sandbox(held_in["folders"], held_in["network"])
+        )
+
     try:
         os.setsid()
         told: dict[str, Any] = json.loads(asked)
-        control, output, errors = fds
+        control, lifeline, output, errors = fds
         os.dup2(output, 1)
         os.dup2(errors, 2)
         os.close(output)
@@ -54,7 +60,7 @@ def _become_zygote(asked: bytes, fds: list[int]) -> NoReturn:
         os.chdir(told["cwd"])
         sys.path[:] = told["path"]
         held_in = told["held_in"]
-        zygote.serve(control, told["folder"], held_in and Sandbox(held_in["folders"], held_in["network"]))
+        reaper.watch_over(be_zygote, control, lifeline, told["folder"])
     except BaseException:
         traceback.print_exc()
     os._exit(1)

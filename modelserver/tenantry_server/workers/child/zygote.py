@@ -1,6 +1,7 @@
 """The zygote: a process that has imported the libraries, runs no model, and forks workers when asked.
 
 It has one thread. It ends with the front that started it, as every worker does; workers go on without it.
+Its parent is the reaper (`reaper.py`); when that one ends, it ends all workers, and itself.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from typing import NoReturn
 import orjson
 
 from tenantry_server.scoring import surroundings
-from tenantry_server.workers.child import sandbox, worker
+from tenantry_server.workers.child import reaper, sandbox, worker
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
 
@@ -48,22 +49,22 @@ _LIBRARIES = (
     "tenantry_server.rows.tensors",
     "tenantry_server.toys",
 )
-_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _F_SETSIG = 10  # of Linux; Python names it from 3.13 on
 _FREE = 500  # descriptors from here on are not in use: none of the libraries keeps so many
 _FIRST_TO_GO = b"800"  # of 1000: when memory runs out, the kernel takes a worker before a front
 
 
-def main(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
+def main(control_fd: int, reaper_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
     """Fork workers as the front asks over this socket, until it closes.
 
     Args:
+        reaper_fd: where `reaper.tell` says which workers there are.
         folder: for temporary files of workers; removed at the end.
         held_in: what workers are held in; None: nothing.
     """
     import_libraries()
-    serve(control_fd, folder, held_in)
+    serve(control_fd, reaper_fd, folder, held_in)
 
 
 def import_libraries() -> None:
@@ -76,14 +77,14 @@ def import_libraries() -> None:
     gc.freeze()  # a collection in a worker would copy every page of the libraries
 
 
-def serve(control_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
+def serve(control_fd: int, reaper_fd: int, folder: str, held_in: Sandbox | None) -> NoReturn:
     """Fork workers, in a process that has imported the libraries; see `main`."""
     surroundings.hold_to_one_core()  # for the environment, which a fork server replaces
     warnings.filterwarnings(
         "ignore", message="Trying to unpickle estimator"
     )  # said once, with both versions
     surroundings.keep()
-    _Zygote(control_fd, folder, held_in).run()
+    _Zygote(control_fd, reaper_fd, folder, held_in).run()
 
 
 def _warm_up() -> None:
@@ -96,41 +97,43 @@ def _warm_up() -> None:
 
 
 class _Zygote:
-    def __init__(self, control_fd: int, folder: str, held_in: Sandbox | None) -> None:
+    def __init__(self, control_fd: int, reaper_fd: int, folder: str, held_in: Sandbox | None) -> None:
         self._folder = Path(folder)
         self._sandbox = held_in
         self._control = BlockingChannel(socket.socket(fileno=control_fd))
         self._control_fd = control_fd
+        self._reaper_fd = reaper_fd
         self._workers: set[int] = set()
         self._sweepers: set[int] = set()  # which remove what workers left in their folders
         self._ended, ends = os.pipe()
         for fd in (self._ended, ends):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(ends, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for signum in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(signum, lambda *_: None)
         self._libc = ctypes.CDLL(None)
-        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # of what models fork
+        reaper.adopt_orphans()  # of what models fork
 
     def run(self) -> NoReturn:
         waiting = select.poll()
         waiting.register(self._control_fd, select.POLLIN)
         waiting.register(self._ended, select.POLLIN)
         with contextlib.suppress(ChannelClosed):
-            self._control.send([(Kind.IMPORTED, [orjson.dumps({"pid": os.getpid()})])])
+            self._control.send(
+                [(Kind.IMPORTED, [orjson.dumps({"pid": os.getpid(), "reaper": os.getppid()})])]
+            )
             while True:
                 ready = {fd for fd, _ in waiting.poll()}
                 if self._ended in ready:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(self._ended, 4096)
+                    if signal.SIGTERM in os.read(self._ended, 4096):  # the reaper is gone
+                        break
                     self._reap()
                 if self._control_fd in ready:
                     self._fork()
                     while self._control.waits():
                         self._fork()
-        for pid in self._workers:
-            os.kill(pid, signal.SIGKILL)
         try:
-            self._end_strangers()
+            reaper.end_all()
             shutil.rmtree(self._folder, ignore_errors=True)
         finally:
             os._exit(0)
@@ -150,6 +153,7 @@ class _Zygote:
             os.close(fd)
         if pid > 0:
             self._workers.add(pid)
+            reaper.tell(self._reaper_fd, pid)
         told = {"number": asked["number"], "pid": pid, "problem": problem}
         self._control.send([(Kind.FORKED, [orjson.dumps(told)])])
 
@@ -161,11 +165,12 @@ class _Zygote:
             except ChildProcessError:
                 return
             if pid == 0:
-                self._end_strangers()
+                reaper.end_strangers(self._workers | self._sweepers)
                 return
             self._sweepers.discard(pid)
             if pid in self._workers:
                 self._workers.discard(pid)
+                reaper.tell(self._reaper_fd, -pid)
                 told = orjson.dumps({"pid": pid, "status": status})
                 self._control.send([(Kind.EXITED, [told])])
                 self._sweep(pid)
@@ -192,18 +197,12 @@ class _Zygote:
     def _own_folder(self, worker_pid: int) -> Path:
         return self._folder / str(worker_pid)
 
-    def _end_strangers(self) -> None:
-        pid = os.getpid()
-        children = set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-        for pid in children - self._workers - self._sweepers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
     def _become_worker(self, channel: int, output: int, lifeline: int, progress: int) -> NoReturn:
         """Turn the forked process into a worker, and serve; never returns."""
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for signum in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_DFL)
             os.setsid()
             page = mmap.mmap(progress, mmap.PAGESIZE)
             with contextlib.suppress(OSError):  # to be woken interrupts no front
@@ -221,8 +220,8 @@ class _Zygote:
 
 
 def _die_with(lifeline: int) -> None:
-    """Let the kernel end this process when the front closes its end of a pipe, whatever runs here."""
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    """Let the kernel end this process and its group when the front closes its end of a pipe."""
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     with contextlib.suppress(BlockingIOError):  # which says that the front still holds its end

@@ -44,11 +44,16 @@ def test_a_server_that_can_not_load_models_yet_refuses_connections(tmp_path: Pat
 
 
 def _zygote_of(pid: int) -> int:
+    """Return the child of the child that watches over it; 0: it is not there yet."""
     with suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if b"zygote" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+        for child in _children(pid):
+            if b"reaper" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return next(iter(_children(child)), 0)
     return 0
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _answers(port: int) -> bool:
