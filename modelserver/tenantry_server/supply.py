@@ -25,6 +25,7 @@ from tenantry_server.artifacts.by_scheme import ModelRepositoryByScheme
 from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
+from tenantry_server.artifacts.needs import Needs
 from tenantry_server.artifacts.on_demand import StoreOnDemand
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
@@ -195,6 +196,8 @@ def models_of(
     loader: Loader | None,
     checker: Checker,
     loader_of_many: LoaderOfMany | None = None,
+    *,
+    needs: Needs | None = None,
 ) -> CachedModelRepository:
     """Models from memory, else from the disk cache, else from where they are published.
 
@@ -202,6 +205,7 @@ def models_of(
         loader: makes models of artifacts; None: this process does.
         checker: verifies signatures where they are required.
         loader_of_many: makes models of several small artifacts; None: they are loaded one by one.
+        needs: the memory that loads take; None: nothing is known of it.
     """
     limit_bytes = settings.max_artifact_bytes
     s3: ArtifactRepository = CircuitBreaker(_s3(settings))
@@ -221,7 +225,7 @@ def models_of(
     )
     files.reading = s3.reading = threading.BoundedSemaphore(_READS)
     files.headroom = s3.headroom = Headroom(
-        at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes
+        at_once_bytes=settings.cache_bytes, evictable_bytes=lambda: models.used_bytes, needs=needs
     )
     return models
 

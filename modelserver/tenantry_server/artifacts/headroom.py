@@ -6,16 +6,15 @@ for others that are under way, and is refused in words where it could never fit.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from tenantry import ModelId
 from tenantry.errors import MemoryTaken, ModelTooLarge
+from tenantry_server.artifacts.needs import GUESSED, Needs
 
-_SMALL_BYTES = 16 << 20  # an artifact that always fits somewhere
-# Times an artifact's size, at the peak of its load: the file, the model, its arrays and their copy in the
-# server. Measured with a forest of 104 MiB: 5.4.
-_NEEDED = 6
+_SMALL_BYTES = GUESSED * (16 << 20)  # a load that always fits somewhere
 _KEPT_BYTES = 64 << 20  # for everything else that a server does
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -24,9 +23,11 @@ class Headroom:
     """Admits loads by their need of memory.
 
     Args:
-        at_once_bytes: of artifacts that are loaded at the same time; a larger one is loaded alone.
+        at_once_bytes: of artifacts that are loaded at the same time, where nothing else is known of their
+            needs; a larger one is loaded alone.
         evictable_bytes: returns what the model cache could give up.
         available_bytes: returns what this process may still take; None: nobody knows.
+        needs: what loads take.
     """
 
     def __init__(
@@ -35,21 +36,27 @@ class Headroom:
         at_once_bytes: int,
         evictable_bytes: Callable[[], int],
         available_bytes: "Callable[[], int | None] | None" = None,
+        needs: Needs | None = None,
     ) -> None:
-        self._at_once_bytes = at_once_bytes
+        self._at_once_bytes = GUESSED * at_once_bytes
+        self._needs = needs or Needs()
         self._evictable_bytes = evictable_bytes
         self._available_bytes = available_bytes or machine_available_bytes
         self._most_bytes = self._available_bytes() or 0  # that there ever was, as far as was seen
         self._changed = threading.Condition()
-        self._loading: dict[object, int] = {}  # bytes of the artifact of each load
+        self._loading: dict[object, int] = {}  # what each load takes
+
+    def is_small(self, exact: ModelId) -> bool:
+        """Return whether a small artifact makes a small model, as far as is known."""
+        return self._needs.bytes_of(exact, 0) < _SMALL_BYTES
 
     @contextmanager
-    def load(self, uri: str) -> Iterator[None]:
+    def load(self, exact: ModelId) -> Iterator[None]:
         """Make `admit` hold for reads in this block, which is one load."""
         mine = object()
 
         def admit(size_bytes: int) -> None:
-            self._admit(mine, uri, size_bytes)
+            self._admit(mine, exact, size_bytes)
 
         token = _admit.set(admit)
         try:
@@ -60,22 +67,25 @@ class Headroom:
                 if self._loading.pop(mine, None) is not None:
                     self._changed.notify_all()
 
-    def _admit(self, mine: object, uri: str, size_bytes: int) -> None:
-        if size_bytes < _SMALL_BYTES:
+    def _admit(self, mine: object, exact: ModelId, size_bytes: int) -> None:
+        needed_bytes = self._needs.bytes_of(exact, size_bytes)
+        if needed_bytes < _SMALL_BYTES:
             return
         with self._changed:
             self._loading.pop(mine, None)  # a second source of the same artifact
             self._changed.wait_for(
-                lambda: not self._loading or sum(self._loading.values()) + size_bytes <= self._at_once_bytes
+                lambda: (
+                    not self._loading or sum(self._loading.values()) + needed_bytes <= self._at_once_bytes
+                )
             )
-            self._refuse_what_does_not_fit(uri, size_bytes)
-            self._loading[mine] = size_bytes
+            self._refuse_what_does_not_fit(exact.uri, needed_bytes)
+            self._loading[mine] = needed_bytes
 
-    def _refuse_what_does_not_fit(self, uri: str, size_bytes: int) -> None:
+    def _refuse_what_does_not_fit(self, uri: str, needed_bytes: int) -> None:
         available_bytes = self._available_bytes()
         if available_bytes is None:
             return
-        needed_bytes = _NEEDED * (size_bytes + sum(self._loading.values())) + _KEPT_BYTES
+        needed_bytes += sum(self._loading.values()) + _KEPT_BYTES
         if needed_bytes <= available_bytes:
             return
         # What a load that just ended held may not have been given back yet: that is no reason to give up.
@@ -126,6 +136,22 @@ def machine_available_bytes() -> int | None:
     found = [_machine_bytes(), _cgroup_bytes()]
     known = [each for each in found if each is not None]
     return min(known) if known else None
+
+
+def kills() -> int:
+    """Return how many processes the kernel of this control group the kernel ended for want of memory."""
+    for events in (_own_group() / "memory.events", Path("/proc/vmstat")):
+        with suppress(OSError, ValueError, KeyError):
+            return int(dict(line.split() for line in events.read_text().splitlines())["oom_kill"])
+    return 0
+
+
+def _own_group() -> Path:
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                return _CGROUPS / line.removeprefix("0::").lstrip("/")
+    return _CGROUPS
 
 
 def _machine_bytes() -> int | None:

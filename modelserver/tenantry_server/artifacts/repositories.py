@@ -124,7 +124,7 @@ class ArtifactRepository(ModelRepository):
     def get_model(self, model_id: str) -> Model:
         """Read the pinned bytes whole, check their digest and signature where they have one, then load."""
         exact = ModelId.parse(model_id)
-        with nullcontext() if self.headroom is None else self.headroom.load(exact.uri):
+        with nullcontext() if self.headroom is None else self.headroom.load(exact):
             needs_signature = self.signed_only or exact.signatures is not None
             signature = self.get_signature(exact) if needs_signature else None
             card = self.get_card(model_id)
@@ -144,6 +144,8 @@ class ArtifactRepository(ModelRepository):
         """Return an artifact that may be loaded with others; None: it is read again, and loaded alone."""
         exact = ModelId.parse(model_id)
         if self.signed_only or exact.signatures is not None:
+            return None
+        if self.headroom is not None and not self.headroom.is_small(exact):
             return None
         try:
             with headroom.at_most(together.MOST_BYTES):

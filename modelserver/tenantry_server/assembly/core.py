@@ -11,6 +11,7 @@ from tenantry.trust.challenges import Challenges, ask
 from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry.trust.tls import Tls
 from tenantry_server.artifacts.disk_cache import DiskCache
+from tenantry_server.artifacts.needs import Needs
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.gatekeeper import Gatekeeper
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -75,8 +76,14 @@ def core_of(
     loads = loads_of(settings, workers)
     trust = trust_of(settings)
     checker = checker_of(settings, workers, lambda: trust.now)
-    models = models_of(settings, disk, loads and loads.load, checker, loads and loads.load_many)
+    needs = Needs()
+    models = models_of(
+        settings, disk, loads and loads.load, checker, loads and loads.load_many, needs=needs
+    )
     table = RoutingTable(registry, on_loss=settings.on_registry_loss)
+    needs.size_elsewhere = table.size_of
+    if loads is not None:
+        loads.needs = needs
     quotas = Quotas(table.limits, settings.limits)
     plane = plane_of(settings, table, models, workers, quotas)
     directory = Directory(settings.server_id, tls)

@@ -17,6 +17,7 @@ _V = TypeVar("_V")
 
 SMALL_BYTES = 4096
 """Of a model in memory: below it a row keeps no size. Sizes decide what fits before it is loaded."""
+_LARGE_BYTES = 16 << 20  # from here on, the size is known by model, too
 
 
 class Rare(NamedTuple):
@@ -52,6 +53,7 @@ class CompactRows(MutableMapping[str, Assignment]):
         self.models: dict[str, str | None] = {}
         self._users: dict[str, int] = {}  # model id -> how many users it answers for
         self._sizes: dict[str, int] | None = {} if sizes else None
+        self._large: dict[str, int] = {}  # model id -> bytes
         self._rare: dict[str, Rare] = {}
 
     def __getitem__(self, user_id: str) -> Assignment:
@@ -80,7 +82,10 @@ class CompactRows(MutableMapping[str, Assignment]):
         elif model_id is None:
             self.models[user_id] = None
         if self._sizes is not None:
-            _keep(self._sizes, user_id, row.size_bytes if (row.size_bytes or 0) >= SMALL_BYTES else None)
+            size_bytes = row.size_bytes or 0
+            _keep(self._sizes, user_id, size_bytes if size_bytes >= SMALL_BYTES else None)
+            if size_bytes >= _LARGE_BYTES and model_id is not None:
+                self._large[model_id] = size_bytes
         _keep(self._rare, user_id, _rare(row))
 
     def __delitem__(self, user_id: str) -> None:
@@ -100,7 +105,7 @@ class CompactRows(MutableMapping[str, Assignment]):
         copied = CompactRows()
         copied.models, copied._users = self.models.copy(), self._users.copy()
         copied._sizes = None if self._sizes is None else self._sizes.copy()
-        copied._rare = self._rare.copy()
+        copied._large, copied._rare = self._large.copy(), self._rare.copy()
         return copied
 
     def _leave(self, model_id: str | None) -> None:
@@ -111,6 +116,7 @@ class CompactRows(MutableMapping[str, Assignment]):
             self._users[model_id] = left
         else:
             del self._users[model_id]
+            self._large.pop(model_id, None)
 
     def answers(self, model_id: str) -> bool:
         """Return whether a model answers for any user."""
@@ -119,6 +125,10 @@ class CompactRows(MutableMapping[str, Assignment]):
     def answered_no_more(self, newer: "CompactRows") -> set[str]:
         """Return the models that answer here, and for nobody in newer rows."""
         return {model_id for model_id in self._users if not newer.answers(model_id)}
+
+    def size_of_large(self, part: str) -> int | None:
+        """Return the size of a large model whose id has this part; None: none has. Called in any thread."""
+        return next((size for model_id, size in list(self._large.items()) if part in model_id), None)
 
     def replicas_of(self, user_id: str) -> int:
         """Return on how many servers the user's model is declared to be."""

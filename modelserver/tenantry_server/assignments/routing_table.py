@@ -6,6 +6,7 @@ from typing import NoReturn, Protocol
 
 import structlog
 
+from tenantry import ModelId
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import shard_of
 from tenantry.processes.runtime import boot_clock_s
@@ -233,6 +234,10 @@ class RoutingTable(ModelInfoRepository):
                 "the registry again several times a second"
             )
         return self._registry.lookup(user_id)
+
+    def size_of(self, exact: ModelId) -> int | None:
+        """Return what a large model took in memory where its bytes were loaded; None: unknown, or small."""
+        return self._rows.size_of_large(exact.sha256 or str(exact))
 
     def assigned(self) -> Mapping[str, str | None]:
         """Return every user with the model that answers, as last read: a copy, made in one step."""

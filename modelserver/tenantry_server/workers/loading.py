@@ -20,6 +20,7 @@ from tenantry.errors import (
     WorkersUnavailable,
 )
 from tenantry.errors.base import bounded
+from tenantry_server.artifacts.needs import Needs
 from tenantry_server.artifacts.together import Artifact
 from tenantry_server.kernels import unpacking
 from tenantry_server.kernels.arrays import Buffer, Malformed
@@ -30,6 +31,7 @@ from tenantry_server.workers.loaders import Loaders, library_of
 from tenantry_server.workers.pool import KNOWN, Pool
 from tenantry_server.workers.process import Call, Displaced, Ended, Outcome, Overran, Worker
 from tenantry_server.workers.together import LoadsTogether
+from tenantry_server.workers.usage import Weighed
 
 _TRIES = 3  # of a load whose worker ended for another reason
 _MOST_WORDS = 300
@@ -48,6 +50,7 @@ class _Load:
         fds: the artifact, and room for a kernel.
         card: the model's card; None: it has none.
         rewrite: what is wanted is not the model but its artifact, serialised by the libraries here.
+        weighed: what the load takes of memory.
     """
 
     model_id: str
@@ -57,6 +60,7 @@ class _Load:
     fds: Sequence[int]
     card: str | None
     rewrite: bool
+    weighed: Weighed
 
 
 @final
@@ -72,6 +76,7 @@ class WorkerLoads:
 
     Attributes:
         skewed: called with the id of each loaded model of which that is so, and with words.
+        needs: learns what loads take.
     """
 
     skewed: Callable[[str, str], None] = staticmethod(lambda *_: None)
@@ -88,6 +93,7 @@ class WorkerLoads:
             refuse_skew=refuse_skew,
             skewed=self._skewed,
         )
+        self.needs = Needs()
         self._keys = itertools.count(1)
         self._housing = asyncio.Lock()
 
@@ -151,15 +157,17 @@ class WorkerLoads:
         wait_s = strikes.wait_s(model_id, time.monotonic())
         if wait_s:
             raise ModelQuarantined(uri, strikes.how(model_id), wait_s)
+        weighed = Weighed(self.needs, exact, os.fstat(fds[0]).st_size)
         for attempt in range(_TRIES):
             try:
                 dedicated = attempt > 0 or exact.isolation is not None or strikes.has(model_id)
-                load = _Load(model_id, library, dedicated, next(self._keys), fds, card, rewrite)
+                load = _Load(model_id, library, dedicated, next(self._keys), fds, card, rewrite, weighed)
                 return await self._tried(load)
             except Displaced:
                 if self._pool.loop is None:
                     raise RuntimeError("this server is stopping") from None
             except Ended as ended:
+                weighed.failed()
                 raise self._pool.crashed(model_id, f"loading it: {ended}") from None
             except Overran as overran:
                 self._pool.overran(model_id, f"loading it took longer than {self._timeout_s:g} s")
@@ -205,11 +213,14 @@ class WorkerLoads:
         """Return the worker that loaded a model when it was its turn, and what became of it there."""
         async with self._loaders.turn():
             loader = await self._loaders.take(load.library, dedicated=load.dedicated)
+            load.weighed.begins(loader.pid)
             try:
-                return loader, await self._call(loader, load, keep=False)
+                told = await self._call(loader, load, keep=False)
+                load.weighed.ended(loader.pid, int(told.get("kernel", 0)))
             except BaseException:  # a tenant's code may have run before it failed
                 self._loaders.end(loader)
                 raise
+            return loader, told
 
     def _skewed(self, model_id: str, words: str) -> None:
         self.skewed(model_id, bounded(words, _MOST_WORDS))

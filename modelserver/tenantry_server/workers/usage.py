@@ -1,16 +1,67 @@
-"""The memory that a process takes, and whether it is more than its models explain."""
+"""The memory that a process and a load take, and whether that is more than its models explain."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from tenantry import ModelId
+from tenantry_server.artifacts import headroom
+from tenantry_server.artifacts.needs import Needs
+
 _FREE_GROWTH_BYTES = 128 << 20  # libraries that a model imports, and what calls need for a while
+_WEIGHED_BYTES = 64 << 10  # of an artifact: to read these files costs as much as a small load
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHARE = 2.0  # of what its models were measured to take: allocators keep holes
+
+
+class Weighed:
+    """What one load takes of the machine's memory, as the server sees it from outside its worker.
+
+    Args:
+        needs: learns what it takes.
+        artifact_bytes: a small artifact is not measured.
+    """
+
+    def __init__(self, needs: Needs, exact: ModelId, artifact_bytes: int) -> None:
+        self._needs = needs
+        self._exact = exact
+        self._artifact_bytes = artifact_bytes
+        self._counts = artifact_bytes >= _WEIGHED_BYTES
+        self._resident_bytes = self._peak_bytes = 0
+        if self._counts:
+            self._kills = headroom.kills()
+            self._available_bytes = headroom.machine_available_bytes() or 0
+
+    def begins(self, pid: int) -> None:
+        """It is about to begin in this worker."""
+        if self._counts:
+            self._resident_bytes, self._peak_bytes = resident_bytes(pid), peak_bytes(pid)
+
+    def ended(self, pid: int, written_bytes: int) -> None:
+        """It ended well in that worker, which wrote so much for the server to read."""
+        most_bytes = peak_bytes(pid) if self._counts else 0
+        if most_bytes > self._peak_bytes:  # else an earlier load took more
+            # Beside the worker's own: the artifact in a memory file, what it wrote, and its copy here.
+            beside_bytes = self._artifact_bytes + 2 * written_bytes
+            self._needs.learn(self._exact, most_bytes - self._resident_bytes + beside_bytes)
+
+    def failed(self) -> None:
+        """The worker was ended in it."""
+        if self._counts and headroom.kills() > self._kills:
+            self._needs.was_not_enough(self._exact, self._available_bytes)
 
 
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process, much of which it may share with others; 0: it is gone."""
     return _pages(pid)[0]
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most resident memory that a process ever had; 0: it is gone, or not known."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) << 10
+    return 0
 
 
 def own_bytes(pid: int) -> int:

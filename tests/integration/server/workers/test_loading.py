@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import pickle
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
 from tenantry import Model, ModelId
+from tenantry.errors import ModelCrashed
+from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.together import Artifact
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.workers.calls.remote import WorkerModel
@@ -88,6 +91,35 @@ async def test_models_of_the_known_libraries_share_a_worker_across_namespaces(po
     kept = await _loaded_at_once(pool, SVR().fit(_ROWS, _TARGETS), ids)
     assert len(kept) == 2
     assert _shared_by(pool) == [2]
+
+
+async def test_a_load_tells_what_the_next_one_of_the_same_bytes_will_take(pool: Pool) -> None:
+    """A compressed file says nothing of that: here 0.2 MiB unfold to 48."""
+    model = SVR().fit(_ROWS, _TARGETS)
+    model.ballast_ = np.zeros(6 << 20)
+    model.noise_ = np.random.default_rng(0).bytes(200 << 10)
+    file = io.BytesIO()
+    joblib.dump(model, file, compress=3)
+    loads = WorkerLoads(pool, timeout_s=60)
+    kept = await asyncio.to_thread(loads.load, file.getvalue(), _IDS[0])
+    assert isinstance(kept, WorkerModel)
+    assert file.tell() < 1 << 20
+    assert 48 << 20 <= loads.needs.bytes_of(_IDS[0], file.tell()) < 400 << 20
+
+
+@pytest.mark.parametrize(("more", "remembered"), [(1, True), (0, False)])
+async def test_a_load_in_which_memory_ran_out_is_remembered(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, more: int, *, remembered: bool
+) -> None:
+    """Only where the kernel counts one more: a worker may be killed for other reasons."""
+    counts = itertools.chain([7], itertools.repeat(7 + more))
+    monkeypatch.setattr(headroom, "kills", lambda: next(counts))
+    monkeypatch.setattr(headroom, "machine_available_bytes", lambda: 1 << 30)
+    loads = WorkerLoads(pool, timeout_s=60)
+    artifact = pickle.dumps((EndsOnLoad(None), bytes(100 << 10)))
+    with pytest.raises(ModelCrashed):
+        await asyncio.to_thread(loads.load, artifact, _IDS[0])
+    assert (loads.needs.bytes_of(_IDS[0], 0) == 1 << 30) is remembered
 
 
 async def _loaded_together(pool: Pool, *artifacts: Any) -> list[Model | None]:

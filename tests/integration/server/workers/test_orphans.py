@@ -85,10 +85,10 @@ def _gone(pid: int) -> bool:
 
 def _kill_at_once(*pids: int) -> None:
     """Kill processes none of which sees another one's end."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    for signum in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with suppress(ProcessLookupError):  # one that its front still counts among its workers
+                os.kill(pid, signum)
 
 
 def _end(*pids: int) -> None:

@@ -6,9 +6,11 @@ from functools import partial
 
 import pytest
 
+from tenantry import ModelId
 from tenantry.errors import MemoryTaken, ModelTooLarge
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.headroom import Headroom
+from tenantry_server.artifacts.needs import Needs
 from tests.support.waiting import until
 
 MIB = 1 << 20
@@ -22,21 +24,24 @@ def made(*, available: int | None, evictable: int = 0, at_once: int = 256 * MIB)
 
 
 def test_a_small_artifact_is_read_whatever_there_is() -> None:
-    with made(available=0).load("file:///small"):
+    with made(available=0).load(ModelId("file:///small")):
         headroom.admit(MIB)
 
 
 def test_a_model_that_can_never_fit_is_refused_in_words() -> None:
     """312 MiB under a limit of 1 GiB: 7 kills in 75 s, and a status of NoServer."""
     room = made(available=900 * MIB, evictable=100 * MIB)
-    with room.load("file:///forest"), pytest.raises(ModelTooLarge, match="takes about 1936 MiB") as told:
+    with (
+        room.load(ModelId("file:///forest")),
+        pytest.raises(ModelTooLarge, match="takes about 1936 MiB") as told,
+    ):
         headroom.admit(312 * MIB)
     assert "raise its memory limit" in str(told.value)
 
 
 def test_a_model_that_fits_once_others_are_given_up_is_tried_again() -> None:
     room = made(available=GIB, evictable=GIB)
-    with room.load("file:///forest"), pytest.raises(MemoryTaken) as told:
+    with room.load(ModelId("file:///forest")), pytest.raises(MemoryTaken) as told:
         headroom.admit(200 * MIB)
     assert told.value.retryable
 
@@ -46,12 +51,30 @@ def test_what_fitted_when_the_server_started_may_fit_again() -> None:
     left = [2 * GIB]
     room = Headroom(at_once_bytes=256 * MIB, evictable_bytes=lambda: 0, available_bytes=lambda: left[0])
     left[0] = GIB
-    with room.load("file:///large"), pytest.raises(MemoryTaken):
+    with room.load(ModelId("file:///large")), pytest.raises(MemoryTaken):
         headroom.admit(250 * MIB)
 
 
+def test_what_a_load_took_before_counts_more_than_its_file() -> None:
+    """A file of 17 MiB that unfolds to 1 GiB passed, and one of 300 MiB that needs 400 was refused."""
+    needs = Needs()
+    unfolds, plain = (ModelId(f"file:///{name}.joblib", sha256=name * 64) for name in "ab")
+    needs.was_not_enough(unfolds, 900 * MIB)
+    needs.learn(plain, 390 * MIB)
+    room = Headroom(
+        at_once_bytes=256 * MIB, evictable_bytes=lambda: 0, available_bytes=lambda: 900 * MIB, needs=needs
+    )
+    with room.load(unfolds), pytest.raises(ModelTooLarge, match="takes about 964 MiB"):
+        headroom.admit(17 * MIB)
+    assert not room.is_small(unfolds)
+    with room.load(plain):
+        headroom.admit(300 * MIB)
+    with room.load(ModelId("file:///unknown.joblib")), pytest.raises(ModelTooLarge):
+        headroom.admit(300 * MIB)
+
+
 def test_where_nobody_knows_what_there_is_everything_is_read() -> None:
-    with made(available=None).load("file:///huge"):
+    with made(available=None).load(ModelId("file:///huge")):
         headroom.admit(100 * GIB)
 
 
@@ -64,7 +87,7 @@ def test_large_loads_take_turns() -> None:
 
     def load() -> None:
         nonlocal now, most, done
-        with room.load("file:///large"):
+        with room.load(ModelId("file:///large")):
             headroom.admit(200 * MIB)
             with lock:
                 now += 1
@@ -93,7 +116,7 @@ def test_a_load_that_fails_makes_room() -> None:
     room = made(available=100 * GIB)
 
     def failing() -> None:
-        with room.load("file:///large"):
+        with room.load(ModelId("file:///large")):
             headroom.admit(200 * MIB)
             raise OSError("the disk")
 
@@ -104,7 +127,7 @@ def test_a_load_that_fails_makes_room() -> None:
 
 def test_a_second_source_of_the_same_artifact_does_not_wait_for_the_first() -> None:
     """A damaged file of the disk cache, then S3."""
-    with made(available=100 * GIB).load("file:///large"):
+    with made(available=100 * GIB).load(ModelId("file:///large")):
         headroom.admit(200 * MIB)
         headroom.admit(200 * MIB)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry import ModelId
 from tenantry.registry import Assignment, Changes
 from tenantry_server.assignments.compact_rows import SMALL_BYTES, CompactRows, Reading
 
@@ -89,6 +90,18 @@ def test_rows_of_a_sidecar_have_no_sizes() -> None:
     compact["ann"] = Assignment("ann", "uid", 1, "m1", size_bytes=SMALL_BYTES)
     assert compact["ann"].size_bytes is None
     assert dict(compact.copy()) == dict(compact)
+
+
+def test_a_large_model_is_known_by_its_bytes_as_long_as_it_answers() -> None:
+    """A server asks before it loads the same bytes, for whatever user and from wherever."""
+    rows = CompactRows()
+    large = ModelId("s3://a/b.joblib", sha256="9f" * 32)
+    rows["ann"] = Assignment("ann", "", 1, str(large), size_bytes=1 << 30)
+    rows["bob"] = Assignment("bob", "", 1, "file:///small#sha256=" + "a" * 64, size_bytes=1 << 20)
+    assert rows.size_of_large("9f" * 32) == rows.copy().size_of_large(str(large)) == 1 << 30
+    assert rows.size_of_large("a" * 64) is None
+    rows["ann"] = Assignment("ann", "", 2, None)
+    assert rows.size_of_large("9f" * 32) is None
 
 
 @given(st.lists(rows, unique_by=lambda row: row.user_id), st.integers(0, 3))
