@@ -18,7 +18,7 @@ ELSEWHERE = ModelId("s3://copies/b.joblib", sha256="9f" * 32)
         (100, 130, None, 2000, 143),  # measured here: what it took, and not what is in memory afterwards
         (17, None, None, 1024, 2 * (17 + 1024)),
         (100, None, None, 130, 460),
-        (100, None, None, 40, 600),  # a kernel of a forest: it is no measure of what it was made of
+        (100, None, None, 40, 600),  # a kernel of a forest says little of what it was made of
         (17, None, 900, None, 900),
         (17, None, 900, 1024, 2 * (17 + 1024)),
         (0, None, None, 1024, 2048),  # asked before the file was seen
