@@ -156,7 +156,8 @@ class ServerSettings(CallerSettings, RoleSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between readings of the registry; one that finds nothing costs one SELECT.",
+        description="Between looks at the registry; one that finds nothing costs one SELECT, or two stat "
+        "calls where the registry is a file.",
     )
     kubernetes_watch: bool = Field(
         default=False,

@@ -21,7 +21,7 @@ HELD_S = 0.02
 """A loop that is held for longer is counted."""
 
 _BEAT_S = 0.02
-_BEAT_AT_REST_S = 0.1  # of a process that does next to nothing: 20 ms take a hundredth of a core
+_BEAT_AT_REST_S = 0.2  # of a process that does next to nothing: 20 ms take a hundredth of a core
 _BUSY_SHARE = 0.1  # of a core
 _PULSE_S = 0.5
 _LONG_S = 0.5  # a warning each time; what is shorter is described to those who look for it

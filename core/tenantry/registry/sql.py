@@ -4,7 +4,7 @@ import sys
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Table, select
+from sqlalchemy import Connection, Engine, Row, Select, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
@@ -65,8 +65,7 @@ def servers_in(engine: Engine) -> list[Server]:
 
 def servers_on(connection: Connection) -> list[Server]:
     """As `servers_in`, within a transaction."""
-    query = select(t.servers, (t.servers.c.lease_until - now_s(connection.engine)).label("left"))
-    rows = connection.execute(query.order_by(t.servers.c.server_id)).all()
+    rows = connection.execute(_servers_query(connection.engine)).all()
     return [
         Server(
             row.server_id,
@@ -80,6 +79,19 @@ def servers_on(connection: Connection) -> list[Server]:
         )
         for row in rows
     ]
+
+
+_servers_queries: dict[str, Select[Any]] = {}  # by the dialect's name
+
+
+def _servers_query(engine: Engine) -> Select[Any]:
+    """Build it once: servers ask every second, and to build it costs more than to run it."""
+    query = _servers_queries.get(engine.dialect.name)
+    if query is None:
+        left = (t.servers.c.lease_until - now_s(engine)).label("left")
+        query = select(t.servers, left).order_by(t.servers.c.server_id)
+        _servers_queries[engine.dialect.name] = query
+    return query
 
 
 def shard_map(connection: Connection) -> dict[int, Holding]:

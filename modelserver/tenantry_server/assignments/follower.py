@@ -78,6 +78,7 @@ class RegistryFollower:
         )
         self._loss = OnChange(log)
         self._hurry_until_s = float("-inf")
+        self._rests = False
 
     def wake(self) -> None:
         """Read now: something is known to have changed, or there is something to report."""
@@ -106,28 +107,46 @@ class RegistryFollower:
             loop.call_soon_threadsafe(self.wake)
 
     async def _keep_following(self, candidates: CandidateLoader) -> None:
+        woken = True
         while True:
-            reports = candidates.take_reports()
-            try:
-                await self._follow(candidates, reports)
-            except ServerIdTaken:
-                self._table.contact.name_taken()  # from here on memory is not trusted
-                raise
-            except HistoryChanged as error:
-                log.warning("another history", error=str(error))
-                self._table.history_changed()  # from here on requests ask SQL
-                candidates.forget_all()
-                self._wake.set()
-            except RegistryUnavailable as error:
-                candidates.put_back(reports)
-                self._loss.warning("registry lost", error=str(error))
-                self._table.contact.fell_silent()
-            else:
-                self._loss.over("registry found again", revision=self._table.revision)
-                self._table.contact.answered()
+            if woken or not self._may_rest():
+                await self._follow_once(candidates)
             hurried = self._clock_s() < self._hurry_until_s
-            await set_within(self._wake, min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s)
+            poll_s = min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
+            woken = await set_within(self._wake, poll_s)
             self._wake.clear()
+
+    def _may_rest(self) -> bool:
+        """Return whether a reading would find nothing; at rest, it costs more than all else together."""
+        lease = self._lease
+        return (
+            self._rests
+            and not lease.is_due(self._clock_s())
+            and self._registry.untouched()
+            and not lease.is_news
+        )
+
+    async def _follow_once(self, candidates: CandidateLoader) -> None:
+        self._rests = False
+        reports = candidates.take_reports()
+        try:
+            await self._follow(candidates, reports)
+        except ServerIdTaken:
+            self._table.contact.name_taken()  # from here on memory is not trusted
+            raise
+        except HistoryChanged as error:
+            log.warning("another history", error=str(error))
+            self._table.history_changed()  # from here on requests ask SQL
+            candidates.forget_all()
+            self._wake.set()
+        except RegistryUnavailable as error:
+            candidates.put_back(reports)
+            self._loss.warning("registry lost", error=str(error))
+            self._table.contact.fell_silent()
+        else:
+            self._loss.over("registry found again", revision=self._table.revision)
+            self._table.contact.answered()
+            self._rests = self._table.lease_held
 
     async def release(self) -> None:
         """End the lease, so that the operator need not wait for this server."""
@@ -152,7 +171,7 @@ class RegistryFollower:
             began_s = self._clock_s()  # a large registry takes longer than a lease
         if reports:
             await self._in_thread(lambda: self._registry.report(reports))
-        if self._lease.is_news or self._lease.is_due(began_s):
+        if self._lease.is_due(began_s) or self._lease.is_news:
             await self._lease.renew(began_s)
             if self._table.lease_held:  # else it ended meanwhile, and the next round begins again
                 self._table.contact.renewed(until_s=self._lease.until_s)

@@ -49,10 +49,15 @@ class Registry(ServerRegistry):
     """Can be out of reach, and lets a test act just where another process would."""
 
     reachable = True
+    rests = False
     before_renewal: Callable[[], None] = staticmethod(nothing)
     after_reading: Callable[[], object] = staticmethod(nothing)
     complete_reads = 0
     piece_rows = ROWS
+
+    def untouched(self) -> bool:
+        """Say that it has to be read: the clock here stands still, and nobody would read it again."""
+        return self.rests and super().untouched()
 
     def pieces(self) -> Iterator[Changes]:
         self._check()

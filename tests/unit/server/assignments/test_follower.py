@@ -60,6 +60,33 @@ async def test_the_lease_is_renewed_once_a_second_and_not_at_every_look(rig: Rig
         assert rig.seen.lease_left_s > LEASE_S - 5
 
 
+async def test_a_file_that_nobody_wrote_to_is_not_read_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten readings a second, each by another thread, took most of what an idle server used."""
+    rig.registry.rests = True
+    looks: list[float] = []
+    rig.registry.after_reading = lambda: looks.append(rig.clock.now_s)
+    asked: list[bool] = []
+    untouched = rig.registry.untouched
+
+    def noted() -> bool:
+        asked.append(untouched())
+        return asked[-1]
+
+    monkeypatch.setattr(rig.registry, "untouched", noted)
+    async with rig.running():
+        await until_soon(lambda: rig.acked(0) and asked[-3:] == [True] * 3)
+        looked, before = len(looks), len(asked)
+        await until_soon(lambda: len(asked) > before + 10)
+        assert len(looks) == looked
+        first = rig.assign(row("ann", "a1"))
+        await until_soon(lambda: rig.acked(first))
+        rig.clock.now_s += 1.0  # once a second, whatever the files say
+        looked = len(looks)
+        await until_soon(lambda: len(looks) > looked)
+
+
 async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speaks(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
