@@ -37,7 +37,13 @@ class Front:
         )
 
     def load(self, how: str = "ends") -> dict[str, list[int]]:
-        """Load a model that forks; return the processes by what they are, `forked` among them."""
+        """Load a model that forks; return the processes by what they are, `forked` among them.
+
+        Once more where another worker's end, which ends all orphans, has ended some of those.
+        """
+        return until(lambda: self._loaded(how), "all that a model forked is there")
+
+    def _loaded(self, how: str) -> dict[str, list[int]]:
         for file in (self.folder / "forked").iterdir():
             file.unlink()
         assert self._process.stdin is not None
@@ -47,8 +53,8 @@ class Front:
         said = next(line for line in self._process.stdout if line.startswith("{"))  # the rest is its log
         told: dict[str, list[int]] = json.loads(said)
         forked = self.forked()
-        assert sum(not _gone(pid) for pid in forked) >= len(WAYS)
-        return {**told, "front": [self._process.pid], "forked": forked}
+        alive = sum(not _gone(pid) for pid in forked)
+        return {**told, "front": [self._process.pid], "forked": forked} if alive >= len(WAYS) else {}
 
     def forked(self) -> list[int]:
         """Return what the last models forked that were loaded."""

@@ -92,7 +92,7 @@ async def _main(folder: Path) -> None:
         await pool.until_ready()
         artifact = pickle.dumps(Forks(folder, stays=asked == "stays"))
         loading = asyncio.get_running_loop().run_in_executor(
-            None, loads.load, artifact, ModelId(f"file:///{number}.joblib")
+            None, loads.load, artifact, ModelId(f"file:///{number}.joblib", isolation="dedicated")
         )
         if asked == "stays":
             await until_soon(lambda: any((folder / str(each.pid)).exists() for each in pool.workers))
