@@ -35,7 +35,8 @@ demo: $(VENV)/.demo ## two thousand tenants from real data, on this machine; ONC
 
 # OpenMP's threads spin while they wait for each other: where two workers share two cores, ten times as long.
 test: export OMP_NUM_THREADS = 1
-test: lint types imports prose ## every check, from format to end to end
+test: $(VENV)/.dev ## every check, from format to end to end
+	@$(MAKE) --no-print-directory --jobs 2 lint types imports prose
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev ## format and lint
@@ -136,8 +137,9 @@ soak-hostile: $(VENV)/.dev ## ten minutes of hostile models and requests on a fl
 soak-failover: $(VENV)/.dev ## twenty failovers of PostgreSQL that lose commits; TENANTRY_TEST_SEED=… replays a run
 	TENANTRY_FAILOVER_ROUNDS=$${TENANTRY_FAILOVER_ROUNDS:-20} $(BIN)/pytest -rA tests/e2e/test_failover.py
 
-soak-outages: $(VENV)/.dev ## PostgreSQL and S3 away for a minute; all of a fleet of 20,000 tenants killed at once
-	TENANTRY_OUTAGE_S=60 TENANTRY_OUTAGE_TENANTS=20000 $(BIN)/pytest -rA tests/e2e/test_shard_outages.py
+soak-outages: $(VENV)/.dev ## faults of servers under 500 requests a second; PostgreSQL and S3 away for a minute; 20,000 tenants at once
+	TENANTRY_LOAD_PER_S=500 TENANTRY_OUTAGE_S=60 TENANTRY_OUTAGE_TENANTS=20000 \
+		$(BIN)/pytest -rA tests/e2e/test_shard_faults.py tests/e2e/test_shard_outages.py
 
 soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
 	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py

@@ -18,6 +18,7 @@ import pytest
 from tests.support.databases import tcp_postgres
 from tests.support.databases.tcp_postgres import TcpPostgres
 from tests.support.load.figures import Figures
+from tests.support.load.town import PER_S as LOAD_PER_S
 from tests.support.load.town import Town, report
 from tests.support.processes.fleet import OPERATOR
 from tests.support.processes.up import Reply, ask
@@ -28,8 +29,8 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)
 
-OUTAGE_S = int(os.environ.get("TENANTRY_OUTAGE_S", "30"))
-PER_S = 100.0  # to each of the two fleets
+OUTAGE_S = int(os.environ.get("TENANTRY_OUTAGE_S", "25"))
+PER_S = LOAD_PER_S / 5  # to each of the two fleets
 ASKED = 300  # tenants of the load
 COLD = range(ASKED, ASKED + 6)  # tenants that nobody has asked for
 # Room for a few in memory, so that most answers come from the disk.
@@ -180,9 +181,9 @@ def test_a_cold_tenant_gets_503_with_a_reason_while_s3_is_away_and_an_answer_aft
         assert lines.read(reply.body["predictions"]) == (n, 1)
 
 
-MANY = int(os.environ.get("TENANTRY_OUTAGE_TENANTS", "5000"))
+MANY = int(os.environ.get("TENANTRY_OUTAGE_TENANTS", "2000"))
 LOADS_AT_ONCE = 4  # threads of a server that load
-COLD_PER_S = 100.0  # half of it for tenants that are not in memory
+COLD_PER_S = PER_S  # half of it for tenants that are not in memory
 
 
 def test_everything_killed_and_started_at_once_is_no_stampede_on_s3(

@@ -1,5 +1,6 @@
 """A fleet, its tenants on S3 behind a door for each server, and a load for it: what faults meet."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from tests.support.tenants import lines
 from tests.support.tenants.census import Census
 from tests.support.waiting import PATIENCE_S, until
 
-PER_S = 500.0
+PER_S = float(os.environ.get("TENANTRY_LOAD_PER_S", "250"))
 _WARM_S = 1.2  # of requests before a fault: connections are open, and what is hot is loaded
 _QUICK = {"TENANTRY_REBALANCE_AFTER_S": "1"}  # a debounce of 15 s is nothing that these tests are about
 
