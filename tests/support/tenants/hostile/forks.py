@@ -23,6 +23,7 @@ from tests.support.waiting import until_soon
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _CLONE_PARENT = 0x8000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+_PATIENCE_S = 10.0
 WAYS = ("plain", "session", "bare", "under-its-own-reaper", "beside-its-parent")
 
 
@@ -54,7 +55,8 @@ def _fork_in_all_ways(folder: str, stays: bool) -> Any:
             pid = os.fork()
         if pid == 0:
             _go_away(way, Path(folder))
-    while len(set(Path(folder).iterdir()) - before) < len(WAYS):
+    give_up_s = time.monotonic() + _PATIENCE_S  # the end of another worker may have ended some of them
+    while len(set(Path(folder).iterdir()) - before) < len(WAYS) and time.monotonic() < give_up_s:
         time.sleep(0.01)
     if stays:
         os.closerange(501, 1024)  # the pipe; the channel to the front is 500
