@@ -23,7 +23,7 @@ from tests.support.waiting import until_soon
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _CLONE_PARENT = 0x8000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 WAYS = ("plain", "session", "bare", "under-its-own-reaper", "beside-its-parent")
 
 
