@@ -50,6 +50,9 @@ class PostgresServer:
             engine.dispose()
 
 
+_HASTE = ("fsync", "full_page_writes")  # for what is thrown away; tests of failovers have servers of their own
+
+
 @contextmanager
 def running() -> Iterator[PostgresServer]:
     """A PostgreSQL server that lives as long as the block and listens on a local socket only."""
@@ -62,9 +65,12 @@ def running() -> Iterator[PostgresServer]:
         server = postgres_server.get_server(folder / "data", cleanup_mode="stop")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        engine = create_engine(url)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
+            for setting in _HASTE:
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
         engine.dispose()
         yield PostgresServer(url, str(version))
     finally:
