@@ -50,7 +50,7 @@ class PostgresServer:
             engine.dispose()
 
 
-_HASTE = ("fsync", "full_page_writes")  # for what is thrown away; tests of failovers have servers of their own
+_HASTE = ("fsync", "full_page_writes")  # off for what is thrown away; failovers are tested on other servers
 
 
 @contextmanager
