@@ -139,7 +139,7 @@ def machine_available_bytes() -> int | None:
 
 
 def kills() -> int:
-    """Return how many processes the kernel of this control group the kernel ended for want of memory."""
+    """Return how many processes of this control group the kernel ended for want of memory."""
     for events in (_own_group() / "memory.events", Path("/proc/vmstat")):
         with suppress(OSError, ValueError, KeyError):
             return int(dict(line.split() for line in events.read_text().splitlines())["oom_kill"])
