@@ -34,6 +34,7 @@ from tenantry.registry.following.pieces import pieces
 from tenantry.registry.schema import leader
 from tenantry_server import SQLAlchemyModelInfoRepository
 from tests.support.databases.postgres import PostgresServer
+from tests.support.databases.whole import whole
 from tests.support.tenants.shards import held
 from tests.support.waiting import until
 
@@ -156,7 +157,7 @@ def test_a_server_reads_what_changed_since(operator: OperatorRegistry, server: S
 
 def test_a_complete_read_leaves_tombstones_out(operator: OperatorRegistry, server: ServerRegistry) -> None:
     operator.commit(Writes(assignments=[_row("a"), _row("b", None, deleted=True)]))
-    everything = server.everything()
+    everything = whole(server)
     assert [a.user_id for a in everything.assignments] == ["a"]
     assert everything.complete
     assert [a.user_id for a in server.changes_since(0).assignments if a.deleted] == ["b"]
@@ -279,7 +280,7 @@ def test_only_shards_that_changed_hands_are_written(
     assert len(operator.assign_shards(held({0: "a", 1: "b"}))) == 1
     assert len(operator.assign_shards(held({0: "a", 1: "b"}))) == 0
     assert server.changes_since(1).shards == held({1: "b"})
-    assert server.everything().shards == held({0: "a", 1: "b"})
+    assert whole(server).shards == held({0: "a", 1: "b"})
 
 
 def test_tombstones_stay_until_every_live_server_has_passed_them(

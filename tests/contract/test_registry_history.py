@@ -23,6 +23,7 @@ from tenantry.registry.history import KEPT_REVISIONS
 from tenantry.registry.views import operating
 from tests.support.databases.backup import Backup
 from tests.support.databases.postgres import PostgresServer
+from tests.support.databases.whole import whole
 from tests.support.tenants.shards import held
 
 
@@ -45,7 +46,7 @@ def _renew(server: ServerRegistry, seen: Changes) -> None:
 def test_a_cursor_goes_on_where_nothing_was_lost(
     operator: OperatorRegistry, server: ServerRegistry
 ) -> None:
-    seen = server.everything()
+    seen = whole(server)
     for users in (["ann"], ["bob", "eve"], ["ann"]):
         _assign(operator, *users)
         seen = _since(server, seen)
@@ -67,7 +68,7 @@ def test_lost_commits_are_noticed_whatever_was_given_out_since(
     backup = Backup(engine)
     for version in ("m2", "m3"):
         _assign(operator, "ann", model_id=version)
-    seen = server.everything()
+    seen = whole(server)
     backup.restore(engine)
     other = OperatorRegistry(engine, "other")
     other.lead("tests")
@@ -78,9 +79,9 @@ def test_lost_commits_are_noticed_whatever_was_given_out_since(
     with pytest.raises(HistoryChanged):
         _renew(server, seen)
     assert other.servers() == []
-    whole = server.everything()
-    assert {row.user_id: row.model_id for row in whole.assignments}["ann"] == "m1"
-    _renew(server, whole)
+    now = whole(server)
+    assert {row.user_id: row.model_id for row in now.assignments}["ann"] == "m1"
+    _renew(server, now)
 
 
 def test_a_commit_that_is_kept_is_no_other_history(
@@ -88,7 +89,7 @@ def test_a_commit_that_is_kept_is_no_other_history(
 ) -> None:
     """A failover loses what came after this cursor: the server has nothing to take back."""
     _assign(operator, "ann")
-    seen = server.everything()
+    seen = whole(server)
     backup = Backup(engine)
     _assign(operator, "ann", model_id="m2")
     backup.restore(engine)
@@ -103,12 +104,12 @@ def test_a_server_whose_start_was_lost_keeps_its_name(
     backup = Backup(engine)
     again = ServerRegistry(engine, "server-0", endpoint="http://127.0.0.1:2", capacity_bytes=1)
     _assign(operator, "ann")
-    seen = again.everything()
+    seen = whole(again)
     _renew(again, seen)
     backup.restore(engine)
     with pytest.raises(HistoryChanged):
         _renew(again, seen)
-    _renew(again, again.everything())
+    _renew(again, whole(again))
     assert [each.endpoint for each in operator.servers()] == ["http://127.0.0.1:2"]
 
 
@@ -117,7 +118,7 @@ def test_only_the_last_revisions_have_tokens(
 ) -> None:
     """A cursor of before them reads everything: whether it is of this history can't be told."""
     _assign(operator, "ann")
-    seen = server.everything()
+    seen = whole(server)
     with writing(engine) as connection:
         connection.execute(update(schema.leader).values(revision=KEPT_REVISIONS))
     _assign(operator, "ann")
@@ -132,7 +133,7 @@ def test_an_operator_of_an_older_release_writes_no_tokens_and_is_followed(
     engine: Engine, operator: OperatorRegistry, server: ServerRegistry
 ) -> None:
     _assign(operator, "ann", "bob")
-    seen = server.everything()
+    seen = whole(server)
     for revision, model_id in ((3, "m3"), (4, "m4")):
         with writing(engine) as connection:
             connection.execute(update(schema.leader).values(epoch=9, revision=revision))
@@ -216,7 +217,7 @@ def test_what_was_acknowledged_before_counts_for_nothing(
 ) -> None:
     """The row of a server that is paused is of before the loss, and its revision has been reached again."""
     _assign(operator, "ann")
-    seen = server.everything()
+    seen = whole(server)
     _renew(server, seen)
     assert [each.acked_revision for each in operator.servers()] == [1]
     backup = Backup(engine)
@@ -236,7 +237,7 @@ def test_a_server_that_was_seen_is_waited_for_although_its_row_is_lost(
     operator = OperatorRegistry(engine, "operator", clock_s=lambda: now_s)
     operator.lead("tests")
     backup = Backup(engine)
-    _renew(server, server.everything())
+    _renew(server, whole(server))
     assert [each.live for each in operator.servers()] == [True]
     backup.restore(engine)
     operator.lead("tests")
@@ -283,7 +284,7 @@ def test_sessions_that_take_no_writes_are_given_up(
     operator = OperatorRegistry(engine, "operator")
     operator.lead("tests")
     server = ServerRegistry(engine, "server-0", endpoint="http://127.0.0.1:1", capacity_bytes=1)
-    seen = server.everything()
+    seen = whole(server)
     with postgres.read_only(url):
         engine.dispose()
         assert _since(server, seen) == replace(seen, complete=False)

@@ -104,7 +104,6 @@ def server(roles: Roles, operator: OperatorRegistry) -> ServerRegistry:
 REPORT = LoadReport("ann", "s1", "m2", LoadState.LOADED, 1000)
 CALLS: dict[str, Callable[[ServerRegistry], Any]] = {
     "pieces": lambda server: list(server.pieces()),
-    "everything": lambda server: server.everything(),
     "changes_since": lambda server: server.changes_since(0),
     "lookup": lambda server: server.lookup("ann"),
     "status_of": lambda server: server.status_of("ann"),

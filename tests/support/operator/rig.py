@@ -29,6 +29,7 @@ from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.policies.rules import NO_POLICIES, Policies
 from tenantry_operator.settings import OperatorSettings
 from tenantry_operator.tracing import Changes
+from tests.support.databases.whole import whole
 
 SOURCE = "a test"
 
@@ -47,7 +48,7 @@ class Server:
         self.owners: dict[int, str] = {}
         self.revision = -1
         self.renew()
-        self.read(self._registry.everything())
+        self.read(whole(self._registry))
         self.renew()
 
     def follow(self) -> None:

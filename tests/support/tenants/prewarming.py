@@ -26,6 +26,7 @@ from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.prewarmer import Prewarmer
 from tenantry_server.shards.warm_loader import Warmer
 from tenantry_server.toys import SumModel
+from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import OperatorSide
 from tests.support.waiting import until_soon
 
@@ -118,12 +119,12 @@ class Rig(OperatorSide):
     def read(self) -> None:
         """As the follower does."""
         first = not self.table.was_read
-        changes = self.registry.everything() if first else self.registry.changes_since(self.table.revision)
+        changes = whole(self.registry) if first else self.registry.changes_since(self.table.revision)
         self.table.apply(changes)
         self.prewarmer.changed(changes)
 
     def read_everything(self) -> None:
-        changes = self.registry.everything()
+        changes = whole(self.registry)
         self.table.apply(changes)
         self.prewarmer.changed(changes)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
@@ -64,11 +64,6 @@ class ServerRegistry:
     def pieces(self) -> Iterator[Changes]:
         """Read the whole registry, for a start or after a lost lease; see `following.pieces`."""
         return pieces(self._engine)
-
-    def everything(self) -> Changes:
-        """Return the whole registry at once; a large one is read in `pieces`."""
-        first, *others = self.pieces()
-        return replace(first, assignments=[row for piece in (first, *others) for row in piece.assignments])
 
     def changes_since(self, revision: int, token: str | None = None) -> Changes:
         """Return what changed after `revision`, tombstones included.

@@ -39,6 +39,7 @@ from tenantry_server.shards import faults as module
 from tenantry_server.shards import suspects
 from tenantry_server.shards.faults import Faults
 from tenantry_server.toys import SumModel
+from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon
 
@@ -91,7 +92,7 @@ class Rig:
     def assign(self, **models: str) -> None:
         rows = [Assignment(user, f"uid-{user}", 1, model) for user, model in models.items()]
         self.operator.commit(Writes(assignments=rows))
-        self.table.apply(self.registry.everything())
+        self.table.apply(whole(self.registry))
 
     async def fail(self, error: TenantryError, *, for_s: float = 10.0, model_id: str = "a") -> list[Fault]:
         """Fail so for a while; return what the registry says then."""

@@ -26,6 +26,7 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.shards import misplaced as straying
 from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.toys import SumModel
+from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon
 
@@ -57,7 +58,7 @@ class Rig:
 
     def place(self, **holdings: Holding) -> Changes:
         self.operator.assign_shards({shard_of(user): holding for user, holding in holdings.items()})
-        changes = self.registry.everything()
+        changes = whole(self.registry)
         self.table.apply(changes)
         return changes
 
@@ -122,6 +123,6 @@ async def test_all_shards_may_go(rig: Rig) -> None:
     users = [f"user-{number}" for number in range(200)]
     rig.load(*users)
     rig.operator.assign_shards(dict.fromkeys(range(SHARDS), Holding(OTHER)))
-    rig.table.apply(rig.registry.everything())
+    rig.table.apply(whole(rig.registry))
     await rig.strays.drop_now()
     assert rig.inside == set()

@@ -27,6 +27,7 @@ from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.toys import SumModel
+from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 
 USERS = ("ann", "bob", "cid", "dan")
@@ -61,7 +62,7 @@ class Server:
         self.registry.renew(lease_s=60, acked_revision=0, report=ServerReport())
 
     def read(self) -> None:
-        self.table.apply(self.registry.everything())
+        self.table.apply(whole(self.registry))
 
     def use(self, *users: str) -> None:
         for user in users:
