@@ -1,5 +1,6 @@
 """The launcher itself: imports modules once, and forks the processes that it is asked for."""
 
+import atexit
 import ctypes
 import faulthandler
 import gc
@@ -122,7 +123,10 @@ def _become(
         sys.path[0] = asked["cwd"]
     sys.argv[:] = ["tenantry", *asked["arguments"]]
     ctypes.CDLL(None).prctl(_PR_SET_NAME, " ".join(asked["arguments"][:1]).encode()[:15])
-    run()
+    try:
+        run()
+    finally:
+        atexit._run_exitfuncs()  # noqa: SLF001 - a process that multiprocessing forked leaves them out
 
 
 def _place(given: Sequence[int], wanted: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from tenantry_operator.ui.site import Site
 log = structlog.get_logger(__name__)
 
 _MOST_BODY = 256 << 10
+_MOST_READ_PAST = 4 << 20
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -81,8 +82,14 @@ class Handler(BaseHTTPRequestHandler):
         if len(length) != 1 or not (length[0].isascii() and length[0].isdigit()):
             raise Refusal(400, "", "Content-Length is not a number")
         if int(length[0]) > _MOST_BODY:
+            self._read_past(min(int(length[0]), _MOST_READ_PAST))
             raise Refusal(413, "", f"a form may have {_MOST_BODY >> 10} KiB")
         return Request(self.command, self.path, headers, self.rfile.read(int(length[0])))
+
+    def _read_past(self, count: int) -> None:
+        """Read what is not wanted: a client that still sends as its connection closes reads no answer."""
+        while count > 0 and (piece := self.rfile.read(min(count, _MOST_BODY))):
+            count -= len(piece)
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)

@@ -75,6 +75,11 @@ def test_its_exit_status_is_seen(
         assert "RuntimeError: oh" in (tmp_path / "log").read_text()
 
 
+def test_what_is_to_be_done_at_its_end_is_done(running: Launcher, tmp_path: Path) -> None:
+    assert _launch(running, Wanted(["end"]), tmp_path / "log").wait(PATIENCE_S) == 0
+    assert (tmp_path / "log").read_text() == "ended in order\n"
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_it_is_ended_by_a_signal(running: Launcher, tmp_path: Path, signum: signal.Signals) -> None:
     process = _launch(running, Wanted(["wait"]), tmp_path / "log")
