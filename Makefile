@@ -7,8 +7,8 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # What is compiled is kept, also where containers have that switched off: else each process compiles it all.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
-# One more than there are cores, as each waits for a third of the time. Each runs whole files.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
+# One more than there are cores, as each waits for a third of the time; at most four. Each runs whole files.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 
 .PHONY: help demo test lint types imports prose unit coverage docs lock sbom install envtest image charts formats bench bench-batch bench-isolation bench-operator bench-shards bench-trust soak soak-failover soak-hostile soak-outages test-dask test-ray clean
 help: ## what there is to make
