@@ -160,7 +160,7 @@ class Call(Stream):
 
         Raises:
             InvalidRequest: as `_ask`.
-            Refused, Lost: there is no such answer.
+            Refused, Lost: the application refused the request, or gave no answer.
         """
         asked, request = await asyncio.to_thread(self._read, rpc, framed)
         self._note(asked)
