@@ -7,13 +7,14 @@ processes of a busy machine take is none of either, and is not counted.
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 
 import structlog
+
+from tenantry.processes.stacks import frame_of
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +173,7 @@ class _Watched(threading.Thread):
                 continue
             self.was_free = self.was_free or now_s - before_s < beat_s + _ON_TIME_S
             if not self._stack:
-                frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - meant for this
+                frame = frame_of(self._watched)
                 self._stack = "".join(traceback.format_stack(frame))[-_STACK_CHARACTERS:]
                 del frame
 

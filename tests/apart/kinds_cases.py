@@ -112,7 +112,16 @@ def test_catboost_that_can_not_be_served_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="it is not a CatBoost model"):
         load_model(b"no model\n", ModelId("file:///m.cbm"))
     with pytest.raises(ArtifactInvalid, match="CatBoost can't read it"):
-        load_model(whole[: len(whole) // 2], ModelId("file:///m.cbm"))
+        load_model(whole[:8] + bytes(len(whole) - 8), ModelId("file:///m.cbm"))
+
+
+def test_catboost_that_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    """CatBoost itself loads some of them, with what happens to stand in memory where the rest should be."""
+    catboost.CatBoostRegressor(**SMALL).fit(NUMBERS, TARGET).save_model(str(tmp_path / "m.cbm"))
+    whole = (tmp_path / "m.cbm").read_bytes()
+    for length in range(4, len(whole)):
+        with pytest.raises(ArtifactInvalid, match=r"it is cut off: \d+ bytes of at least \d+"):
+            load_model(whole[:length], ModelId("file:///m.cbm"))
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,16 @@
 Python can't end a thread. What hangs goes on until the process ends; the number of such threads is bounded.
 """
 
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
+
+from tenantry.processes.stacks import place
 
 _T = TypeVar("_T")
 _HUNG_FOR_EACH = 4
@@ -159,7 +159,7 @@ class Threads:
     def _tell(self, call: _Call[Any]) -> None:
         if self._late is not None:
             with suppress(InvalidStateError):
-                call.done.set_exception(self._late(_place(call.thread_id)))
+                call.done.set_exception(self._late(place(call.thread_id)))
 
 
 def _run(call: _Call[Any]) -> None:
@@ -171,12 +171,3 @@ def _run(call: _Call[Any]) -> None:
     else:
         with suppress(InvalidStateError):
             call.done.set_result(result)
-
-
-def _place(thread_id: int | None) -> str:
-    """Return where a thread is now: function, file and line."""
-    frame = sys._current_frames().get(thread_id or 0)  # noqa: SLF001 - documented, for diagnosis
-    if frame is None:
-        return "at its end"
-    last = traceback.extract_stack(frame, limit=1)[0]
-    return f"in {last.name}, {last.filename}:{last.lineno}"

@@ -1,5 +1,7 @@
 """CatBoost models from the .cbm files that CatBoost itself saves; read against catboost 1.2."""
 
+import struct
+
 from tenantry import Model, ModelId
 from tenantry.errors import ArtifactInvalid
 from tenantry_server.formats import adapters
@@ -7,6 +9,7 @@ from tenantry_server.formats.catboost import FORMAT
 from tenantry_server.formats.libraries import library
 
 _MAGIC = b"CBM1"
+_SIZE = struct.Struct("<I")  # of the trees, which stand behind it
 
 
 def load(data: bytes, model_id: ModelId) -> Model:
@@ -19,6 +22,8 @@ def load(data: bytes, model_id: ModelId) -> Model:
     catboost = library("catboost", extra=FORMAT.extra, model_id=model_id)
     if not data.startswith(_MAGIC):
         raise ArtifactInvalid(model_id.uri, f"it is not a CatBoost model (first bytes: {data[:16]!r})")
+    if len(data) < (needed := _least_bytes(data)):
+        raise ArtifactInvalid(model_id.uri, f"it is cut off: {len(data)} bytes of at least {needed}")
     try:
         fitted = catboost.CatBoost().load_model(blob=data)
         if len(fitted.classes_):
@@ -29,3 +34,12 @@ def load(data: bytes, model_id: ModelId) -> Model:
     if model is None:
         raise ArtifactInvalid(model_id.uri, f"it holds a {type(fitted).__name__}")
     return model
+
+
+def _least_bytes(data: bytes) -> int:
+    """Return how long a file that begins like this is at least.
+
+    CatBoost itself takes some that are cut off for whole.
+    """
+    header = len(_MAGIC) + _SIZE.size
+    return header + int(_SIZE.unpack_from(data, len(_MAGIC))[0]) if len(data) >= header else header
