@@ -141,8 +141,9 @@ soak-outages: $(VENV)/.dev ## faults of servers under 500 requests a second; Pos
 	TENANTRY_LOAD_PER_S=500 TENANTRY_OUTAGE_S=60 TENANTRY_OUTAGE_TENANTS=20000 \
 		$(BIN)/pytest -rA tests/e2e/test_shard_faults.py tests/e2e/test_shard_outages.py
 
-soak: $(VENV)/.dev ## ten minutes of random faults under load; TENANTRY_TEST_SEED=… replays a run
-	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} $(BIN)/pytest -rA tests/e2e/test_soak.py
+soak: $(VENV)/.dev ## ten minutes of random faults under load, and twenty plans of them; TENANTRY_TEST_SEED=… replays a run
+	TENANTRY_SOAK_S=$${TENANTRY_SOAK_S:-600} TENANTRY_FRESHNESS_EXAMPLES=20 \
+		$(BIN)/pytest -rA --timeout 1800 tests/e2e/test_soak.py tests/e2e/test_freshness.py
 
 clean: ## the virtual environment and every cache
 	rm -rf $(VENV) $(LOCKING) sbom.cdx.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage site demo-data

@@ -1,4 +1,4 @@
-"""`python -m tests.apart.tensorflow_growth FILE COUNT`: what a server that loads it COUNT times takes."""
+"""`python -m tests.apart.tensorflow_growth FILE…`: what a server that loads each of them takes."""
 
 import gc
 import json
@@ -11,10 +11,11 @@ from tenantry import Model, ModelId
 from tenantry_server.formats import load_model
 from tenantry_server.memory.model_size import size_bytes
 
-_WARM_UP = 6  # the first ones also fill pools that stay
+_WARM_UP = 4  # the first ones also fill pools that stay
+_COUNT = 5
 
 
-def main(path: Path, count: int) -> dict[str, int]:
+def main(path: Path) -> dict[str, int]:
     """Bytes that a model says, that each adds while kept, and that each leaves behind when dropped."""
     data = path.read_bytes()
 
@@ -25,14 +26,14 @@ def main(path: Path, count: int) -> dict[str, int]:
 
     kept = [used() for _ in range(_WARM_UP)]
     before = _private_bytes()
-    kept += [used() for _ in range(count)]
-    kept_bytes = (_private_bytes() - before) // count
+    kept += [used() for _ in range(_COUNT)]
+    kept_bytes = (_private_bytes() - before) // _COUNT
     said_bytes = size_bytes(kept[0])
     kept.clear()
     before = _private_bytes()
-    for _ in range(count):
+    for _ in range(_COUNT):
         used()
-    left_bytes = (_private_bytes() - before) // count
+    left_bytes = (_private_bytes() - before) // _COUNT
     import tensorflow as tf  # noqa: PLC0415 - not before our own code has imported it
 
     threads = tf.config.threading.get_intra_op_parallelism_threads()
@@ -46,4 +47,4 @@ def _private_bytes() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps([main(Path(each)) for each in sys.argv[1:]]))

@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)
 
-OUTAGE_S = int(os.environ.get("TENANTRY_OUTAGE_S", "25"))
+OUTAGE_S = int(os.environ.get("TENANTRY_OUTAGE_S", "18"))
 PER_S = LOAD_PER_S / 5  # to each of the two fleets
 ASKED = 300  # tenants of the load
 COLD = range(ASKED, ASKED + 6)  # tenants that nobody has asked for

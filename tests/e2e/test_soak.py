@@ -27,7 +27,7 @@ from tests.support.stores import s3_door
 from tests.support.stores.s3 import S3Server
 from tests.support.tenants import lines
 
-SOAK_S = float(os.environ.get("TENANTRY_SOAK_S", "15"))
+SOAK_S = float(os.environ.get("TENANTRY_SOAK_S", "10"))
 SEED = int(os.environ.get("TENANTRY_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 TENANTS, CHANGED = 300, 40
 SPARED = "server-2"

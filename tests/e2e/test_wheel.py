@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
@@ -50,12 +49,12 @@ print(declared.spec.model.card is not None)
 
 def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path, tmp_path: Path) -> None:
     """And the command says which extra it needs, in one line; with that, it publishes too."""
-    venv.create(tmp_path / "venv", with_pip=True)
     lowest = tmp_path / "lowest.txt"
     lowest.write_text("\n".join([*_lowest(), "scikit-learn==1.6.1"]))
-    pip = [str(tmp_path / "venv/bin/pip"), "--disable-pip-version-check", "install", "--quiet"]
-    pip += ["--no-compile", "--constraint", str(lowest)]
-    subprocess.run([*pip, str(wheel), "scikit-learn"], check=True)
+    folder = tmp_path / "venv"
+    subprocess.run([_uv(), "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    install = [_uv(), "pip", "install", "--quiet", "--python", str(folder), "--constraint", str(lowest)]
+    subprocess.run([*install, str(wheel), "scikit-learn"], check=True)
 
     def run(name: str, *args: str) -> "subprocess.CompletedProcess[str]":
         command = [str(tmp_path / "venv/bin" / name), *args]
@@ -69,7 +68,7 @@ def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path,
     assert published.stdout == "True\n", published
     assert (tmp_path / "tenants/ann.yaml").exists()
 
-    subprocess.run([*pip, f"{wheel}[cli]"], check=True)
+    subprocess.run([*install, f"{wheel}[cli]"], check=True)
     assert run("tenantry", "--version").stdout == "tenantry, version 0.1.0\n"
     assert "Serve a folder of TenantModels" in run("tenantry", "--help").stdout
     artifact = next((tmp_path / "models/ann").glob("*.joblib"))
@@ -86,6 +85,11 @@ def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path,
         assert f"pip install '{extra}'" in refused.stderr
 
 
+def _uv() -> str:
+    """Installs in a second what it has installed before, and resolves as pip does."""
+    return str(environment("uv", "uv==0.13.9").with_name("uv"))
+
+
 def _lowest() -> list[str]:
     """Our requirements at their lower bounds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -100,13 +104,12 @@ def test_it_moves_no_version_that_a_neighbour_chose(wheel: Path, tmp_path: Path,
     boto3 stands beside the neighbour in both, as a job that publishes to S3 has it there: it holds dateutil
     back, by itself.
     """
-    uv = environment("uv", "uv==0.13.9").with_name("uv")
 
     def resolved(*requirements: str) -> dict[str, str]:
         wanted = tmp_path / "wanted.in"
         wanted.write_text("\n".join(requirements))
         options = ["--quiet", "--no-header", "--no-annotate", "--python-version", "3.11"]
-        command = [str(uv), "pip", "compile", *options, str(wanted)]
+        command = [_uv(), "pip", "compile", *options, str(wanted)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         return dict(re.findall(r"^([\w.-]+)==(\S+)", done.stdout, re.MULTILINE))

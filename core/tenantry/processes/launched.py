@@ -122,7 +122,7 @@ def _become(
     if not sys.flags.safe_path:
         sys.path[0] = asked["cwd"]
     sys.argv[:] = ["tenantry", *asked["arguments"]]
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, " ".join(asked["arguments"][:1]).encode()[:15])
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, (*asked["arguments"], sys.argv[0])[0].encode()[:15])
     try:
         run()
     finally:

@@ -120,11 +120,7 @@ class Cluster:
 
     async def namespace_labels(self) -> dict[str, dict[str, str]]:
         """Return the labels of every namespace."""
-
-        async def page(**options: Any) -> dict[str, Any]:
-            return (await client.CoreV1Api(self._client).list_namespace(**options)).to_dict()
-
-        items = [each["metadata"] async for each in self._pages(page)]
+        items = [each["metadata"] async for each in self._pages(self._namespaces)]
         return {each["name"]: dict(each.get("labels") or {}) for each in items}
 
     async def _pages(self, listing: Callable[..., Awaitable[Any]], *where: str) -> AsyncIterator[Any]:
@@ -148,13 +144,8 @@ class Cluster:
 
     async def uid(self) -> str:
         """Return the UID of kube-system, which names the cluster as long as it lives; or ClusterError."""
-
-        async def read() -> dict[str, Any]:
-            core = client.CoreV1Api(self._client)
-            found = await core.read_namespace("kube-system", _request_timeout=_TIMEOUT_S)
-            return {"uid": found.metadata.uid if found.metadata else ""}
-
-        return str((await _answered(read()))["uid"])
+        found = await _answered(self._namespaces("/kube-system"))
+        return str(found["metadata"]["uid"])
 
     async def write_status(
         self, namespace: str, name: str, resource_version: str, status: Mapping[str, Any]
@@ -179,6 +170,26 @@ class Cluster:
                 _request_timeout=_TIMEOUT_S,
             )
         )
+
+    async def _namespaces(
+        self, name: str = "", *, _request_timeout: float = _TIMEOUT_S, **query: object
+    ) -> dict[str, Any]:
+        """Return what stands at `/api/v1/namespaces`, or below it.
+
+        Not by the client's CoreV1Api, whose import of 430 modules took an operator longer than all else of
+        its start.
+        """
+        called = await self.api.param_serialize(
+            "GET",
+            f"/api/v1/namespaces{name}",
+            query_params=[(key.removeprefix("_"), value) for key, value in query.items()],
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        answer = await self.api.call_api(*called, _request_timeout=_request_timeout)
+        await answer.read()  # type: ignore[no-untyped-call]
+        read: Any = self.api.response_deserialize(answer, {"200": "object"}).data
+        return dict(read)
 
     async def _found(
         self, group: str, version: str, namespace: str, plural: str, name: str

@@ -84,6 +84,7 @@ class ControlPlane:
         self._ready_timeout_s = ready_timeout_s
         self._etcd: Child | None = None
         self._apiserver: Child | None = None
+        self._connections: loopback_http.Connections | None = None
         self.tokens = {name: secrets.token_urlsafe(24) for name in self._groups}
         self.admin_token = self.tokens[ADMIN]
 
@@ -146,6 +147,7 @@ class ControlPlane:
             if child:
                 child.stop(grace_s=STOP_GRACE_S)
         self._apiserver = self._etcd = None
+        self._drop_connections()
         if hasattr(self, "data"):
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -174,13 +176,11 @@ class ControlPlane:
         Returns:
             The HTTP status, whichever it is, and the body: decoded where it is JSON, else text.
         """
-        return loopback_http.exchange(
-            method,
-            self.url + path,
-            body,
-            token=token or self.admin_token,
-            trust=ssl.create_default_context(cafile=self.ca_file),
-            timeout_s=timeout_s,
+        if self._connections is None:
+            trust = ssl.create_default_context(cafile=self.ca_file)
+            self._connections = loopback_http.Connections(self.url, trust)
+        return self._connections.exchange(
+            method, path, body, token=token or self.admin_token, timeout_s=timeout_s
         )
 
     def __enter__(self) -> Self:
@@ -193,6 +193,11 @@ class ControlPlane:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _drop_connections(self) -> None:
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
 
     def _write_tokens(self, path: Path) -> None:
         """Write the server's token file: token, name, uid, groups."""
@@ -221,6 +226,7 @@ class ControlPlane:
     def _start_apiserver(self) -> None:
         (port,) = ports.free_ports(1)
         self.url = f"https://{HOST}:{port}"
+        self._drop_connections()
         self._run_apiserver()
 
     def _run_apiserver(self) -> None:

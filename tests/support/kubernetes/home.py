@@ -187,12 +187,11 @@ class Home:
         """
         assert self.plane.audit_log is not None
         audited = self.plane.audit_log.read_bytes()[self._audited :]
-        lines = map(json.loads, audited.decode().splitlines())
+        patches = (line for line in audited.decode().splitlines() if '"verb":"patch"' in line)
         return [
             _conditions(line["requestObject"])[0]["reason"]
-            for line in lines
-            if line["verb"] == "patch"
-            and line["stage"] == "ResponseComplete"
+            for line in map(json.loads, patches)
+            if line["stage"] == "ResponseComplete"
             and line["objectRef"]["resource"] == "tenantmodels"
             and line["objectRef"].get("name") == name
             and line["objectRef"].get("subresource") == "status"

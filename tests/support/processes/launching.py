@@ -20,7 +20,8 @@ from tenantry_server.workers import fork_server
 
 TENANTRY = [sys.executable, "-m", "tenantry_cli"]
 _UP = ("tenantry_cli.commands.processes.up", "tenantry_operator.folder_process", *PROCESSES)
-_CLUSTER = ("tenantry_operator.cluster_process", *PROCESSES)
+_CLUSTER = ("tenantry_operator.cluster_process", *PROCESSES, "alembic.command", "psycopg")
+_PROGRAMS = ("tenantry_operator", "tenantry_server")  # `python -m` runs them in the containers
 _COMMANDS = (
     "tenantry_cli.commands.looking.get",
     "tenantry_cli.commands.predict",
@@ -40,18 +41,25 @@ def start(argv: Sequence[str], env: Mapping[str, str], log: Path, gid: int | Non
         log: what it writes is appended to.
         gid: as `Child`.
     """
-    if list(argv[:3]) != TENANTRY or sys.platform != "linux":
-        return None
-    asking = _launcher(_CLUSTER if "--kubernetes" in argv else _UP)
-    if not asking.suits(env):
+    asking = _launcher_of(argv) if sys.platform == "linux" else None
+    if asking is None or not asking.suits(env):
         return None
     inherited = list(fork_server.inheritable(env))
-    if argv[3] == "up" and launcher.VARIABLE not in env:
+    if list(argv[2:4]) == ["tenantry_cli", "up"] and launcher.VARIABLE not in env:
         env = {**env, launcher.VARIABLE: asking.named}
         inherited.append(asking.fd)
     wanted = Wanted(argv[3:], dict(env), str(Path.cwd()), inherited, gid, tied=True)
     with log.open("ab") as output:
         return launcher.launch(asking.fd, wanted, output=(output.fileno(), output.fileno()))
+
+
+def _launcher_of(argv: Sequence[str]) -> Launcher | None:
+    """Return who can fork what a command line names."""
+    if list(argv[:3]) == TENANTRY:
+        return _launcher(_CLUSTER if "--kubernetes" in argv else _UP)
+    if list(argv[:2]) == TENANTRY[:2] and argv[2] in _PROGRAMS:
+        return _launcher((), f"{argv[2]}.__main__:main")
+    return None
 
 
 def run(
@@ -112,7 +120,7 @@ def _text(file: IO[bytes]) -> str:
 
 
 @cache
-def _launcher(modules: Sequence[str]) -> Launcher:
-    made = Launcher(MAIN, modules, os.environ)
+def _launcher(modules: Sequence[str], entry: str = MAIN) -> Launcher:
+    made = Launcher(entry, modules, os.environ)
     atexit.register(made.close)
     return made

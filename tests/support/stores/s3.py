@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -41,15 +42,8 @@ class S3Server:
     _child: Child
 
     def client(self, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> "S3Client":
-        """A client with these credentials, which fails fast."""
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.url,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name="us-east-1",
-            config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
+        """A client with these credentials, which fails fast; the same one each time."""
+        return _client(self.url, access_key, secret_key)
 
     def bucket(self, *, versioned: bool = False) -> str:
         """A new bucket."""
@@ -59,6 +53,18 @@ class S3Server:
         if versioned:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return name
+
+
+@cache
+def _client(url: str, access_key: str, secret_key: str) -> "S3Client":
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+    )
 
 
 @contextmanager

@@ -32,7 +32,7 @@ async def test_every_generated_request_is_answered_as_documented(
     chosen = f'user_id = "{user_id}"\nversion = "unpinned"\n' if user_id else ""
     config.write_text(f"[parameters]\n{chosen}")
     command: list[str | Path] = [python.with_name("schemathesis"), "--config-file", config, "run"]
-    options = ["--seed", "1", "--max-examples", "20", "--exclude-checks", UNFIT_CHECKS, "--no-color"]
+    options = ["--seed", "1", "--max-examples", "10", "--exclude-checks", UNFIT_CHECKS, "--no-color"]
     async with TestServer(tenants.app()) as server:
         document = str(server.make_url("/openapi.json"))
         process = await asyncio.create_subprocess_exec(

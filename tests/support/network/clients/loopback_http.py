@@ -3,11 +3,15 @@
 Refuses: proxies, whatever the environment says of them; they cannot reach our 127.0.0.1.
 """
 
+import contextlib
+import http.client
 import json
 import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from collections import deque
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 
 def exchange(
@@ -50,6 +54,69 @@ def exchange(
     except urllib.error.HTTPError as error:
         response = error
     with response:
-        text = response.read().decode()
-        is_json = response.headers.get_content_type() == "application/json"
-        return response.status, json.loads(text) if is_json else text
+        return _read(response)
+
+
+class Connections:
+    """Connections to one server, each used again: a new one over TLS takes more than most requests.
+
+    Args:
+        url: http or https, on 127.0.0.1, without a path.
+        trust: what the server's certificate is checked against.
+    """
+
+    def __init__(self, url: str, trust: ssl.SSLContext | None = None) -> None:
+        self._at: Final = urlsplit(url)
+        self._trust = trust
+        self._idle: deque[http.client.HTTPConnection] = deque()
+
+    def exchange(
+        self, method: str, path: str, body: object = None, *, token: str = "", timeout_s: float
+    ) -> tuple[int, Any]:
+        """Send one request and read the whole answer; as `exchange`, from any thread.
+
+        A request for which a connection that was used before fails is sent again: the server may have
+        closed it meanwhile, or ended.
+        """
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        while True:
+            used, connection = self._take(timeout_s)
+            try:
+                connection.request(method, path, data, headers)
+                with connection.getresponse() as response:
+                    answer = _read(response)
+            except BaseException as error:
+                connection.close()
+                if used and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
+                    continue
+                raise
+            self._idle.append(connection)
+            return answer
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _take(self, timeout_s: float) -> tuple[bool, http.client.HTTPConnection]:
+        """Return whether it was used before, and a connection."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            host, port = self._at.hostname or "", self._at.port
+            if self._at.scheme == "http":
+                return False, http.client.HTTPConnection(host, port, timeout=timeout_s)
+            return False, http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._trust)
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection.sock is not None, connection
+
+
+def _read(response: http.client.HTTPResponse) -> tuple[int, Any]:
+    text = response.read().decode()
+    is_json = response.headers.get_content_type() == "application/json"
+    return response.status, json.loads(text) if is_json else text
