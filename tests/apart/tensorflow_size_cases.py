@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from tests.apart import tensorflow_models as models
 
-_WRITTEN = {
+_WRITTEN: dict[str, Callable[[], bytes]] = {
     "keras": lambda: models.keras_bytes(models.regression(8, layers=5)),
     "savedmodel, a million weights": lambda: models.saved_bytes(models.regression(500, layers=5)),
 }

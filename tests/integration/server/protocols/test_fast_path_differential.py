@@ -40,7 +40,7 @@ from tests.integration.server.protocols.test_fast_path import BODY_BYTES, Models
 from tests.support.processes import cluster
 from tests.support.tenants.callers import gate_of
 
-REQUESTS = int(os.environ.get("TENANTRY_DIFFERENTIAL_REQUESTS", "20000"))
+REQUESTS = int(os.environ.get("TENANTRY_DIFFERENTIAL_REQUESTS", "12000"))
 SHARE, HOPS_SHARE = 1 / 8, 1 / 20  # of those requests that a test sends; hops take their time
 ROUNDS_AT_REST = 12  # of the event loop, in which nothing was written
 _UNLIKE = re.compile(rb"Date: [^\r]*\r\n|Server: Python[^\r]*\r\n")

@@ -49,7 +49,9 @@ def test_collections_stay_as_they_were(collects: bool) -> None:
     before = gc.isenabled()
     try:
         (gc.enable if collects else gc.disable)()
-        assert frame_of(threading.get_ident()).f_back is sys._getframe()
+        frame = frame_of(threading.get_ident())
+        assert frame is not None
+        assert frame.f_back is sys._getframe()
         assert gc.isenabled() is collects
     finally:
         (gc.enable if before else gc.disable)()
