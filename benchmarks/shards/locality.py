@@ -27,7 +27,7 @@ _EXPONENT = 1.0
 _CONNECTIONS = 16  # to each server
 _BEGINS_S = 5.0  # the first seconds, in which models are loaded and copied
 _WINDOW_S = 2.0  # the load is judged by, until it has settled
-_SETTLED = 0.002  # share of requests that are passed on
+_SETTLED = 0.002  # share of requests that are passed on, or wait for a load
 _SETTLES_S = 60.0  # at most
 _SECONDS = 4.0
 _ROUNDS = 3
@@ -43,11 +43,18 @@ class _Cost:
         cpu_us: of all its servers, for one request.
         per_s: answers.
         passed_on: share of requests that another server answered.
+        loads: models that were loaded, to the number of requests.
     """
 
     cpu_us: float
     per_s: float
     passed_on: float
+    loads: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the load goes on as it would for hours."""
+        return max(self.passed_on, self.loads) <= _SETTLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +139,9 @@ def _figures(fleet: Fleet, count: int) -> _Figures:
     pids = [fleet.children[name].pid for name in fleet.members]
     began_s = time.perf_counter()
     beginning = latest = _run(anywhere, pids, _BEGINS_S)
-    while latest.passed_on > _SETTLED and time.perf_counter() - began_s < _SETTLES_S:
+    while not latest.is_settled and time.perf_counter() - began_s < _SETTLES_S:
         latest = _run(anywhere, pids, _WINDOW_S)
-    settles_s = time.perf_counter() - began_s if latest.passed_on <= _SETTLED else math.inf
+    settles_s = time.perf_counter() - began_s if latest.is_settled else math.inf
     runs, owned_us, turns_us = [], [], []
     for _ in range(_ROUNDS):
         runs.append(_run(anywhere, pids))
@@ -147,18 +154,21 @@ def _figures(fleet: Fleet, count: int) -> _Figures:
         median(run.cpu_us for run in runs),
         median(run.per_s for run in runs),
         median(run.passed_on for run in runs),
+        median(run.loads for run in runs),
     )
     return _Figures(beginning, settled, settles_s, median(turns_us), median(owned_us))
 
 
 def _run(endpoints: Sequence[Endpoint], pids: Sequence[int], seconds: float = _SECONDS) -> _Cost:
-    before_s, passed = sum(map(wrk.cpu_s, pids)), _passed_on(endpoints)
+    before_s, before = sum(map(wrk.cpu_s, pids)), _counted(endpoints)
     began_s = time.perf_counter()
     requests = _ask_all(endpoints, seconds)
     took_s = time.perf_counter() - began_s
     spent_s = sum(map(wrk.cpu_s, pids)) - before_s
-    passed_on = (_passed_on(endpoints) - passed) / requests
-    return _Cost(spent_s / requests * 1e6, requests / took_s, passed_on)
+    passed_on, loads = (
+        (now - then) / requests for now, then in zip(_counted(endpoints), before, strict=True)
+    )
+    return _Cost(spent_s / requests * 1e6, requests / took_s, passed_on, loads)
 
 
 def _ask_all(endpoints: Sequence[Endpoint], seconds: float) -> int:
@@ -176,12 +186,13 @@ def _check(endpoint: Endpoint) -> None:
         assert (ask.path, version) == (f"/predict/{lines.user_id(n)}", 1), document
 
 
-def _passed_on(endpoints: Sequence[Endpoint]) -> int:
-    """Requests that the servers passed on so far."""
-    total = 0.0
+def _counted(endpoints: Sequence[Endpoint]) -> list[float]:
+    """Requests that the servers passed on so far, and models that they loaded."""
+    totals = dict.fromkeys(("tenantry_forwarded_total{", "tenantry_cache_cold_loads_total"), 0.0)
     for endpoint in endpoints:
         with urllib.request.urlopen(f"{endpoint.url}/metrics", timeout=30) as answer:
             for line in answer.read().decode().splitlines():
-                if line.startswith("tenantry_forwarded_total{"):
-                    total += float(line.rpartition(" ")[2])
-    return round(total)
+                for name in totals:
+                    if line.startswith(name):
+                        totals[name] += float(line.rpartition(" ")[2])
+    return list(totals.values())
