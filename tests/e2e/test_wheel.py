@@ -57,7 +57,7 @@ def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path,
     subprocess.run([*install, str(wheel), "scikit-learn"], check=True)
 
     def run(name: str, *args: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(tmp_path / "venv/bin" / name), *args]
+        command = [str(folder / "bin" / name), *args]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
     for name in ("tenantry", "kubectl-tenantry"):

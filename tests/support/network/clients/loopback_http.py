@@ -14,41 +14,27 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 
-def exchange(
-    method: str,
-    url: str,
-    body: object = None,
-    *,
-    token: str = "",
-    trust: ssl.SSLContext | None = None,
-    timeout_s: float,
-) -> tuple[int, Any]:
+def exchange(method: str, url: str, body: object = None, *, timeout_s: float) -> tuple[int, Any]:
     """Send one request and read the whole answer.
 
     Args:
         method: of HTTP, in capitals.
-        url: http or https, on 127.0.0.1.
+        url: http, on 127.0.0.1.
         body: sent as JSON; None sends none.
-        token: for the Authorization header; "" sends none.
-        trust: what the server's certificate is checked against.
         timeout_s: silence, in seconds, that ends the wait.
 
     Returns:
         The HTTP status, whichever it is, and the body: decoded where it is JSON, else text.
 
     Raises:
-        OSError: no connection, or none that is trusted.
+        OSError: no connection.
         http.client.HTTPException: what answered does not speak HTTP.
     """
     request = urllib.request.Request(url, method=method)
     request.add_header("Content-Type", "application/json")
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
     if body is not None:
         request.data = json.dumps(body).encode()
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         response = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
@@ -61,26 +47,24 @@ class Connections:
     """Connections to one server, each used again: a new one over TLS takes more than most requests.
 
     Args:
-        url: http or https, on 127.0.0.1, without a path.
+        url: https, on 127.0.0.1, without a path.
         trust: what the server's certificate is checked against.
     """
 
-    def __init__(self, url: str, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, trust: ssl.SSLContext) -> None:
         self._at: Final = urlsplit(url)
         self._trust = trust
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[http.client.HTTPSConnection] = deque()
 
     def exchange(
-        self, method: str, path: str, body: object = None, *, token: str = "", timeout_s: float
+        self, method: str, path: str, body: object = None, *, token: str, timeout_s: float
     ) -> tuple[int, Any]:
-        """Send one request and read the whole answer; as `exchange`, from any thread.
+        """Send one request with a bearer token and read the whole answer; as `exchange`, from any thread.
 
         A request for which a connection that was used before fails is sent again: the server may have
         closed it meanwhile, or ended.
         """
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         data = None if body is None else json.dumps(body).encode()
         while True:
             used, connection = self._take(timeout_s)
@@ -93,7 +77,8 @@ class Connections:
                 if used and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
                     continue
                 raise
-            self._idle.append(connection)
+            if connection.sock is not None:  # the server keeps it open
+                self._idle.append(connection)
             return answer
 
     def close(self) -> None:
@@ -102,18 +87,15 @@ class Connections:
             while True:
                 self._idle.pop().close()
 
-    def _take(self, timeout_s: float) -> tuple[bool, http.client.HTTPConnection]:
+    def _take(self, timeout_s: float) -> tuple[bool, http.client.HTTPSConnection]:
         """Return whether it was used before, and a connection."""
         try:
             connection = self._idle.pop()
         except IndexError:
             host, port = self._at.hostname or "", self._at.port
-            if self._at.scheme == "http":
-                return False, http.client.HTTPConnection(host, port, timeout=timeout_s)
             return False, http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._trust)
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        return connection.sock is not None, connection
+        connection.sock.settimeout(timeout_s)
+        return True, connection
 
 
 def _read(response: http.client.HTTPResponse) -> tuple[int, Any]:
