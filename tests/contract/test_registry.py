@@ -429,8 +429,8 @@ def test_each_side_wakes_the_other(
     def heard(who: str) -> None:
         rung[who] += 1
 
-    operator.listen(lambda: heard("operator"), stop)
-    server.listen(lambda: heard("server"), stop)
+    operator.stillness.listen(lambda: heard("operator"), stop)
+    server.stillness.listen(lambda: heard("server"), stop)
     if can:
         until(lambda: all(rung.values()), "both listen")
     acts: list[tuple[str, Callable[[], object]]] = [

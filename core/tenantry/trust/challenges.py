@@ -103,6 +103,11 @@ class Challenges:
             if server.server_id == self._own or (server.server_id, server.endpoint) in self._proven
         ]
 
+    @property
+    def open(self) -> bool:
+        """Whether one has been asked, and its answer was not yet taken."""
+        return bool(self._asked)
+
     def close(self) -> None:
         """Ask nobody any more."""
         if self._pool is not None:

@@ -96,7 +96,7 @@ class RegistryFollower:
             ServerIdTaken: another server runs under this one's name.
         """
         stop = threading.Event()
-        self._registry.listen(partial(self._heard, asyncio.get_running_loop()), stop)
+        self._registry.stillness.listen(partial(self._heard, asyncio.get_running_loop()), stop)
         try:
             await self._keep_following(candidates)
         finally:
@@ -122,7 +122,7 @@ class RegistryFollower:
         return (
             self._rests
             and not lease.is_due(self._clock_s())
-            and self._registry.untouched()
+            and self._registry.stillness.holds()
             and not lease.is_news
         )
 

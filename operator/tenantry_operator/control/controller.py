@@ -14,6 +14,7 @@ import structlog
 from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.processes.logs import OnChange
 from tenantry.registry import LoadReport, OperatorRegistry
+from tenantry.registry.following.stillness import REST_S
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve
 from tenantry_operator.control import repair
@@ -99,7 +100,7 @@ class Controller:
             LeadershipLost: another operator leads; this process must end.
             HistoryChanged: the registry lost what was written; another controller begins from its rows.
         """
-        self._registry.listen(self.wake, stop)
+        self._registry.stillness.listen(self.wake, stop)
         try:
             self._run(stop)
         except HistoryChanged:
@@ -114,12 +115,17 @@ class Controller:
     def _run(self, stop: threading.Event) -> None:
         loss = OnChange(log)
         listing: Listing | None = None
+        rest_until_s = float("-inf")
         while not stop.is_set():
-            news = self._inbox.take(wait_s=self._settings.poll_s)
+            arrived, news = self._inbox.take(wait_s=self._settings.poll_s)
             began_s = self.turned_at_s = time.monotonic()
+            if not arrived and began_s < rest_until_s and self._registry.stillness.holds():
+                continue
+            rest_until_s = float("-inf")
             listing = Listing.merged([listing, news]) if listing and news else listing or news
             try:
                 self.step(listing)
+                rest_until_s = self._nothing_due_until_s()
                 loss.over("registry found again")
                 listing = None
                 self._metrics.registry_up.set(1)
@@ -159,6 +165,13 @@ class Controller:
         if now_s >= self._sweep_at_s:
             self._registry.sweep(forget_servers_s=self._settings.forget_servers_s)
             self._sweep_at_s = now_s + _SWEEP_EVERY_S
+
+    def _nothing_due_until_s(self) -> float:
+        """Return until when a pass would do nothing, where nobody writes to the registry meanwhile."""
+        if self._dirty or self._lookups:
+            return float("-inf")
+        now_s = time.monotonic()
+        return min(now_s + min(REST_S, self._fleet.quiet_s), self._waits.next_due_s)
 
     @property
     def listed(self) -> bool:

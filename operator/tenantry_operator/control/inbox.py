@@ -20,13 +20,14 @@ class Inbox:
         """End the reader's wait; may be called from any thread."""
         self._listings.put(None)
 
-    def take(self, *, wait_s: float) -> Listing | None:
-        """Return everything that arrived as one listing; wait up to `wait_s` where nothing did."""
+    def take(self, *, wait_s: float) -> tuple[bool, Listing | None]:
+        """Return whether anything arrived, and what as one listing; wait up to `wait_s` for it."""
         news: list[Listing] = []
+        arrived = False
         with suppress(queue.Empty):
             while True:
                 newer = self._listings.get(timeout=wait_s)
-                wait_s = 0.0
+                arrived, wait_s = True, 0.0
                 if newer is not None:
                     news.append(newer)
-        return Listing.merged(news) if news else None
+        return arrived, Listing.merged(news) if news else None

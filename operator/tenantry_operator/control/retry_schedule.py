@@ -1,6 +1,7 @@
 """When to try something again: in memory, with backoff and jitter, nothing lost or doubled."""
 
 import heapq
+import math
 
 from tenantry.processes import backoff
 
@@ -47,6 +48,11 @@ class Schedule:
         """Drop a key."""
         self._due_s.pop(key, None)
         self._tries.pop(key, None)
+
+    @property
+    def next_due_s(self) -> float:
+        """Before when no key is due; infinite where none is scheduled."""
+        return self._heap[0][0] if self._heap else math.inf
 
     def due(self, now_s: float) -> set[str]:
         """Remove and return every key that is due."""

@@ -31,6 +31,11 @@ class Waits:
         """Return the uids whose wait is over, as every server has put this revision in force."""
         return {uid for uid, awaited in self._acking.items() if revision >= awaited}
 
+    @property
+    def next_due_s(self) -> float:
+        """Before when no artifact has to be looked up; infinite where none is planned."""
+        return self._again.next_due_s
+
     def due(self, now_s: float) -> set[str]:
         """Remove and return the uids whose artifact has to be looked up now."""
         return self._again.due(now_s)

@@ -92,6 +92,12 @@ class ShardKeeper:
             self._show({server.server_id for server in servers})
         self._metrics.rebalance_pending.set(self._members.pending)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether shards may have to move although no server says anything new."""
+        awaits = self._standing is not None and bool(self._standing.awaited)
+        return awaits or self._moving > 0 or self._members.pending
+
     def restore(self) -> None:
         """Put back rows that were edited by hand.
 

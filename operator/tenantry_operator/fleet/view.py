@@ -1,5 +1,6 @@
 """The model servers as the operator sees them: which live, what they report, and what they own."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
@@ -96,6 +97,13 @@ class Fleet:
         broken = {fault.user_id for fault in news if fault.state is not FaultState.DOUBTED}
         self._metrics.degraded.set(len(broken))
         return {user for user in before.keys() | faults.keys() if before.get(user) != faults.get(user)}
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long nothing comes due, where no server says anything new; 0: shards are on the move."""
+        if self._shards.unsettled or self._challenges.open:
+            return 0.0
+        return min((server.lease_left_s for server in self.live), default=math.inf)
 
     @property
     def acked_revision(self) -> int:

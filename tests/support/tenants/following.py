@@ -19,6 +19,8 @@ from tenantry.registry import (
     ServerReport,
 )
 from tenantry.registry.following.pieces import ROWS, pieces
+from tenantry.registry.following.stillness import Stillness
+from tenantry.registry.following.wakeups import Channel
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.follower import RegistryFollower
@@ -45,19 +47,27 @@ def nothing() -> None:
     """Happens between two statements where no test says otherwise."""
 
 
+class Restless(Stillness):
+    """Says that the registry has to be read: a clock that stands still would have nobody read it again."""
+
+    rests = False
+
+    def holds(self) -> bool:
+        return self.rests and super().holds()
+
+
 class Registry(ServerRegistry):
     """Can be out of reach, and lets a test act just where another process would."""
 
     reachable = True
-    rests = False
     before_renewal: Callable[[], None] = staticmethod(nothing)
     after_reading: Callable[[], object] = staticmethod(nothing)
     complete_reads = 0
     piece_rows = ROWS
 
-    def untouched(self) -> bool:
-        """Say that it has to be read: the clock here stands still, and nobody would read it again."""
-        return self.rests and super().untouched()
+    def __init__(self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int) -> None:
+        super().__init__(engine, server_id, endpoint=endpoint, capacity_bytes=capacity_bytes)
+        self.stillness: Restless = Restless(engine, Channel.SERVERS)
 
     def pieces(self) -> Iterator[Changes]:
         self._check()

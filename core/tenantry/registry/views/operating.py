@@ -1,6 +1,5 @@
 """The registry as the operator sees it: every write under its epoch, every change with a revision."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,8 @@ from tenantry.registry.access.bindings import bind
 from tenantry.registry.engine import now_s, reading, writing
 from tenantry.registry.following.leases import LeaseObserver
 from tenantry.registry.following.polling import Poll
-from tenantry.registry.following.wakeups import Channel, listen, ring
+from tenantry.registry.following.stillness import Stillness
+from tenantry.registry.following.wakeups import Channel, ring
 from tenantry.registry.rows import Assignment, Claim, Holding, LoadReport, Server
 from tenantry.registry.sql import report_from, servers_on, shard_map, upsert, values_of
 from tenantry.registry.views.reading import RegistryReader, chunks
@@ -74,6 +74,7 @@ class OperatorRegistry(RegistryReader):
 
     Attributes:
         led_at: the revision with which it led again after a change of history; 0: there was none.
+        stillness: whether anything was written since the last `check` began.
     """
 
     def __init__(self, engine: Engine, holder: str, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
@@ -83,6 +84,8 @@ class OperatorRegistry(RegistryReader):
         self._poll = Poll(engine, _LEADER)
         self._leases = LeaseObserver(clock_s=clock_s)
         self.led_at = 0
+        self.stillness = Stillness(engine, Channel.OPERATOR)
+        self._said: set[tuple[str, int, int, bool]] = set()  # what servers ring for
 
     def lead(self, source: str, *, formerly: str = "") -> int:
         """Become the leader: from its commit on, every earlier leader's writes are refused.
@@ -123,6 +126,7 @@ class OperatorRegistry(RegistryReader):
                 history.write(connection, row.revision + 1, mark)
                 ring(connection, Channel.SERVERS)
             connection.execute(update(t.leader).values(values))
+            ring(connection, Channel.OPERATOR)  # one that leads until now ends
         if self._term is not None:
             self._leases.history_changed()
             self.led_at = row.revision + 1
@@ -138,6 +142,7 @@ class OperatorRegistry(RegistryReader):
         """
         if self._term is None:
             raise LeadershipLost(0, 0)
+        self.stillness.before_reading()
         self._term.require(*self._poll.row())
 
     @contextmanager
@@ -231,14 +236,15 @@ class OperatorRegistry(RegistryReader):
         Leases are judged by when this process saw them renewed. What was acknowledged before this operator
         led again counts as nothing, as it may be of another history.
         """
+        servers = self._leases.judged(super().servers())
+        said = {_announced(server) for server in servers}
+        if said != self._said:
+            self.stillness.found_news()
+        self._said = said
         return [
             server if server.acked_revision >= self.led_at else replace(server, acked_revision=-1)
-            for server in self._leases.judged(super().servers())
+            for server in servers
         ]
-
-    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
-        """Call `heard`, from a thread, when a server reported, where the database can notify."""
-        listen(self._engine, Channel.OPERATOR, heard, stop)
 
     def reports(self) -> list[LoadReport]:
         """Return the reports on candidates that no decision has answered yet."""
@@ -256,3 +262,8 @@ class OperatorRegistry(RegistryReader):
                 forget_servers_s=forget_servers_s,
                 hot_until=hot_until,
             )
+
+
+def _announced(server: Server) -> tuple[str, int, int, bool]:
+    """Return what a server wakes the operator for."""
+    return server.server_id, server.acked_revision, server.report.prepared_revision, server.report.leaving

@@ -1,7 +1,6 @@
 """The registry as a model server sees it: what changed, its lease, its reports, whom it answered last."""
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from sqlalchemy import Connection, Engine, delete, select, update
@@ -11,11 +10,11 @@ from tenantry.manifest.status import Status
 from tenantry.registry import history
 from tenantry.registry import schema as t
 from tenantry.registry.engine import now_s, reading, writing
-from tenantry.registry.following import files
 from tenantry.registry.following.leases import LeaseObserver
 from tenantry.registry.following.pieces import pieces
 from tenantry.registry.following.polling import Poll
-from tenantry.registry.following.wakeups import Channel, listen, ring
+from tenantry.registry.following.stillness import Stillness
+from tenantry.registry.following.wakeups import Channel, ring
 from tenantry.registry.rows import Assignment, Changes, LoadReport, Server, ServerReport
 from tenantry.registry.sql import assignment_from, claim_from, holding_from, servers_in, storable, upsert
 from tenantry.registry.strikes import StrikeBook
@@ -36,6 +35,7 @@ class ServerRegistry:
 
     Attributes:
         strikes: the models that ended a worker of any server.
+        stillness: whether anything was written since the last `changes_since` began.
     """
 
     def __init__(self, engine: Engine, server_id: str, *, endpoint: str, capacity_bytes: int) -> None:
@@ -48,18 +48,7 @@ class ServerRegistry:
         self._poll = Poll(engine, history.POLL)
         self._leases = LeaseObserver()
         self.strikes = StrikeBook(engine)
-        self._stamp: files.Stamp | None = None
-
-    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
-        """Call `heard`, from a thread, when something changed, where the database can notify."""
-        listen(self._engine, Channel.SERVERS, heard, stop)
-
-    def untouched(self) -> bool:
-        """Return whether nobody has written since before the last `changes_since`, as far as files tell.
-
-        It takes microseconds, and no thread of its own. False where the database is not a file.
-        """
-        return self._stamp is not None and self._stamp == files.stamp(self._engine)
+        self.stillness = Stillness(engine, Channel.SERVERS)
 
     def pieces(self) -> Iterator[Changes]:
         """Read the whole registry, for a start or after a lost lease; see `following.pieces`."""
@@ -74,10 +63,11 @@ class ServerRegistry:
         Raises:
             HistoryChanged: that revision is of another history; read everything.
         """
-        self._stamp = files.stamp(self._engine)  # before it reads: a commit meanwhile is seen next time
+        self.stillness.before_reading()
         newest, known = self._poll.row()
         if newest == revision and token in (None, known or ""):
             return Changes(revision, complete=False, assignments=[], shards={}, token=known or "")
+        self.stillness.found_news()
         return self._read(revision, token)
 
     def _read(self, after: int, token: str | None) -> Changes:
@@ -177,6 +167,7 @@ class ServerRegistry:
         mine = (t.servers.c.server_id == self.server_id) & (t.servers.c.endpoint == self._endpoint)
         with writing(self._engine) as connection:
             connection.execute(delete(t.servers).where(mine))
+            ring(connection, Channel.OPERATOR)
 
     def report(self, reports: list[LoadReport]) -> None:
         """Report how loads of candidates ended; a newer report on a user replaces the older."""

@@ -64,17 +64,17 @@ async def test_a_file_that_nobody_wrote_to_is_not_read_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten readings a second, each by another thread, took most of what an idle server used."""
-    rig.registry.rests = True
+    rig.registry.stillness.rests = True
     looks: list[float] = []
     rig.registry.after_reading = lambda: looks.append(rig.clock.now_s)
     asked: list[bool] = []
-    untouched = rig.registry.untouched
+    untouched = rig.registry.stillness.holds
 
     def noted() -> bool:
         asked.append(untouched())
         return asked[-1]
 
-    monkeypatch.setattr(rig.registry, "untouched", noted)
+    monkeypatch.setattr(rig.registry.stillness, "holds", noted)
     async with rig.running():
         await until_soon(lambda: rig.acked(0) and asked[-3:] == [True] * 3)
         looked, before = len(looks), len(asked)
