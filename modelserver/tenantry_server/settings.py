@@ -156,8 +156,8 @@ class ServerSettings(CallerSettings, RoleSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between looks at the registry; one that finds nothing costs one SELECT, or two stat "
-        "calls where the registry is a file.",
+        description="Between looks at the registry. At rest only one in a second asks the database: what "
+        "tells that nobody has written are wake-ups on PostgreSQL, and the files of SQLite.",
     )
     kubernetes_watch: bool = Field(
         default=False,

@@ -57,7 +57,8 @@ class OperatorSettings(CommonSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between readings of what servers reported; four small SELECTs.",
+        description="Between looks at what servers reported. At rest only one in a second asks the "
+        "database, with four small SELECTs.",
     )
     resync_s: float = Field(
         default=600.0,

@@ -215,7 +215,7 @@ class Faults:
     async def _retry(self) -> None:
         """Try broken models again, those first that are overdue for longest."""
         while True:
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(_PAUSE_S if self._suspects else _EVERY_S)
             now_s = self._clock_s()
             due = [(each.due_s, key) for key, each in self._suspects.items() if each.due_s <= now_s]
             if not due:

@@ -85,6 +85,11 @@ class TrustSource:
     sigstore: Path | None = None
     identities: str | None = None
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether it names any file, which may change."""
+        return bool(self.keys or self.certificates or self.sigstore)
+
     def read(self) -> Trust:
         """Read all of it.
 
@@ -129,8 +134,8 @@ class FollowedTrust:
         self._loss = OnChange(log)
 
     async def run(self) -> None:
-        """Follow the files until cancelled."""
-        while True:
+        """Follow the files until cancelled; return at once where there are none."""
+        while self._source.is_followed:
             await asyncio.sleep(_EVERY_S)
             await self.read_again()
 

@@ -1,4 +1,4 @@
-"""The proxies of examples/proxies, as they stand there, before servers of a test."""
+"""Proxies from Debian; those of examples/proxies as they stand there, before servers of a test."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ from tests.support.processes.child_process import Child
 from tests.support.waiting import until
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "proxies"
-PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy"}
+PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "pgbouncer": "pgbouncer"}
 _INSTALL_S = 600
 _REFUSAL = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages whether to start their services
 

@@ -64,8 +64,8 @@ class Server:
         self.owners |= {shard: holding.server_id for shard, holding in changes.shards.items()}
         self.revision = changes.revision
 
-    def renew(self) -> None:
-        self._registry.renew(lease_s=60.0, acked_revision=self.revision, report=ServerReport())
+    def renew(self, lease_s: float = 60.0) -> None:
+        self._registry.renew(lease_s=lease_s, acked_revision=self.revision, report=ServerReport())
 
     def busy(self, **shares: float) -> None:
         """Say whom its core works for."""

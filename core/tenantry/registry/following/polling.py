@@ -1,4 +1,4 @@
-"""The one question that every server asks ten times a second: has anything changed?
+"""The one question that every server asks, ten times a second where it can't rest: has anything changed?
 
 A SELECT through SQLAlchemy costs a quarter of a millisecond of CPU; on a connection that is kept for it,
 a tenth of that.
