@@ -85,6 +85,12 @@ class ServerSettings(CallerSettings, RoleSettings):
     max_body_bytes: int = Field(
         default=8 << 20, gt=0, description="Largest request body; a larger one is answered with 413."
     )
+    max_answer_bytes: int = Field(
+        default=32 << 20,
+        gt=0,
+        description="What a model's answer to one request may take in memory, as numbers and texts; a "
+        "larger one is refused with 413.",
+    )
     grpc_port: int | None = Field(
         default=None,
         ge=0,

@@ -77,15 +77,13 @@ def workers_of(settings: ServerSettings) -> Pool | None:
                 "TENANTRY_SANDBOX=require needs workers, and here models run in the server's own process"
             )
         return None
-    return Pool(most=settings.workers, held_in=_sandbox(settings))
+    held_in = _sandbox(settings)
+    answer, body = settings.max_answer_bytes, settings.max_body_bytes
+    return Pool(most=settings.workers, held_in=held_in, most_answer_bytes=answer, most_body_bytes=body)
 
 
 def _sandbox(settings: ServerSettings) -> Sandbox | None:
-    """Return what workers are held in.
-
-    Raises:
-        InvalidSetting: it is required, and this system has none.
-    """
+    """Return what workers are held in; raise InvalidSetting where it is required and there is none."""
     if settings.sandbox is Mode.OFF:
         return None
     missing = sandbox.missing(sandbox.version())
@@ -93,8 +91,8 @@ def _sandbox(settings: ServerSettings) -> Sandbox | None:
         raise InvalidSetting(f"TENANTRY_SANDBOX is require, and {missing}; Linux 6.12 has all of it")
     if missing:
         log.warning("models are not held in a sandbox, or not wholly", missing=missing)
-    folders = [str(Path(each).absolute()) for each in (settings.sandbox_folders or "").split(":") if each]
-    return Sandbox(folders, settings.sandbox_network)
+    folders = (settings.sandbox_folders or "").split(":")
+    return Sandbox([str(Path(each).absolute()) for each in folders if each], settings.sandbox_network)
 
 
 def disk_of(settings: ServerSettings) -> DiskCache | None:
@@ -108,7 +106,10 @@ def loads_of(settings: ServerSettings, workers: Pool | None) -> WorkerLoads | No
     """Make what loads models in workers; None where there are none."""
     if workers is None:
         return None
-    return WorkerLoads(workers, timeout_s=settings.load_timeout_s, refuse_skew=settings.refuse_skew)
+    refuses, most_bytes = settings.refuse_skew, settings.cache_bytes
+    return WorkerLoads(
+        workers, timeout_s=settings.load_timeout_s, refuse_skew=refuses, most_bytes=most_bytes
+    )
 
 
 def trust_of(settings: ServerSettings) -> FollowedTrust:

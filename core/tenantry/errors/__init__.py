@@ -43,6 +43,7 @@
     ├── QuotaExceeded            more is asked for a user than the user's limits allow
     ├── RowsTooMany              one request has more rows than they allow
     ├── BatchTooLong             one request has more rows than a server takes at once
+    ├── AnswerTooLarge           its rows and a model's outputs make an answer larger than a server gives
     ├── UnknownMediaType         its body has a type that this server does not read
     ├── InvalidRequest           the request body
     │   ├── FeatureMismatch          its columns, rows or values are not what the model takes
@@ -111,6 +112,7 @@ from tenantry.errors.processes import (
 )
 from tenantry.errors.publishing import NotPublished
 from tenantry.errors.requests import (
+    AnswerTooLarge,
     BatchTooLong,
     BodiesTooMany,
     BodyTimeout,
@@ -141,6 +143,7 @@ from tenantry.errors.signatures import (
 )
 
 __all__ = [
+    "AnswerTooLarge",
     "AnswersDiffer",
     "ArtifactAccessDenied",
     "ArtifactChanged",

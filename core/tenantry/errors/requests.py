@@ -79,6 +79,19 @@ class BatchTooLong(TenantryError):
         )
 
 
+class AnswerTooLarge(TenantryError):
+    """What a model answers to the rows of one request takes more memory than an answer may."""
+
+    reason: ClassVar[str] = "AnswerTooLarge"
+
+    def __init__(self, rows: int, size_bytes: int, most: int) -> None:
+        super().__init__(
+            f"the answer to {rows:,} rows takes {size_bytes:,} bytes in memory, and this server gives "
+            f"{most:,}: send fewer rows at a time, publish a model with fewer outputs, or raise "
+            "TENANTRY_MAX_ANSWER_BYTES"
+        )
+
+
 class UnknownMediaType(TenantryError):
     """The body has a type that this server does not read."""
 

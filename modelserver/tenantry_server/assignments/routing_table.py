@@ -1,6 +1,6 @@
 """Which model answers for which user: the registry in memory, while this server may trust it."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NoReturn, Protocol
 
@@ -54,6 +54,8 @@ class RoutingTable(ModelInfoRepository):
         token: of that revision in the registry's history.
         map_revision: of the newest change of the shard map; 0 before the first map.
         limits: of those users who have any.
+        was_read: whether the registry was read since this process started.
+        replicated: the users whose model is to be on more servers than one.
     """
 
     def __init__(
@@ -70,9 +72,9 @@ class RoutingTable(ModelInfoRepository):
         self._models = self._rows.models  # what requests ask for
         self._holdings: dict[int, Holding] = {}
         self._spread: dict[str, int] = {}
-        self._replicated: set[str] = set()
+        self.replicated: set[str] = set()
         self.limits = DeclaredLimits()
-        self._was_read = False
+        self.was_read = False
         self.revision = -1
         self.token = ""
         self.map_revision = 0
@@ -125,7 +127,7 @@ class RoutingTable(ModelInfoRepository):
         self.limits.clear()
         for user_id, rare in self._rows.rare.items():
             self.limits.declare(user_id, rare.limits)
-        self._holdings, self._spread, self._replicated = {}, {}, set()
+        self._holdings, self._spread, self.replicated = {}, {}, set()
         self._place(reading.head, self._rows.rare)
         return gone
 
@@ -137,11 +139,11 @@ class RoutingTable(ModelInfoRepository):
         self._spread |= changes.spread
         for user_id in (*users, *changes.spread):
             if self.replicas_of(user_id) > 1:
-                self._replicated.add(user_id)
+                self.replicated.add(user_id)
             else:
-                self._replicated.discard(user_id)
+                self.replicated.discard(user_id)
         self.revision, self.token = changes.revision, changes.token
-        self._was_read = True
+        self.was_read = True
 
     def _put(self, assignment: Assignment) -> None:
         user_id = assignment.user_id
@@ -164,11 +166,6 @@ class RoutingTable(ModelInfoRepository):
         return self.contact.lease_held
 
     @property
-    def was_read(self) -> bool:
-        """Whether the registry was read since this process started."""
-        return self._was_read
-
-    @property
     def holdings(self) -> Mapping[int, Holding]:
         """Which server holds each shard, as last read."""
         return self._holdings
@@ -181,11 +178,6 @@ class RoutingTable(ModelInfoRepository):
     def replicas_of(self, user_id: str) -> int:
         """Return on how many servers the user's model is to be: declared or measured, the larger."""
         return max(self._rows.replicas_of(user_id), self._spread.get(user_id, 1))
-
-    @property
-    def replicated(self) -> Collection[str]:
-        """The users whose model is to be on more servers than one."""
-        return self._replicated
 
     def get(self, user_id: str) -> Assignment | None:
         """Return the user's row, as last read; what `CompactRows` keeps of it."""

@@ -22,6 +22,7 @@ SAFE = 1e300
 """Where the squares of all values add up to less, every one is finite and below 1e150."""
 
 
+_NUMBER_BYTES = 8
 _SHARED = frozenset({"feature_names", "classes", "ops", "link"})
 _T = TypeVar("_T")
 
@@ -65,6 +66,11 @@ class Compiled(Model):
         self.feature_count: int = head.count
         self.accepts_missing = head.accepts_missing
         self.ignores_extra = head.ignores_extra
+
+    @property
+    def row_bytes(self) -> int:
+        """The memory that the answer to one row takes at most, with what is made on the way to it."""
+        return _NUMBER_BYTES
 
     def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score a DataFrame of numbers; without names, take columns by position, as the original does."""
@@ -137,6 +143,11 @@ class Picked(Compiled):
         self.inner = inner
         self.used = used
 
+    @property
+    def row_bytes(self) -> int:
+        """As `Compiled.row_bytes`."""
+        return self.inner.row_bytes
+
     def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score the used columns of a DataFrame that holds all of them."""
         if self.feature_names is not None:
@@ -144,6 +155,20 @@ class Picked(Compiled):
         elif data.shape[1] != self.feature_count:
             raise ValueError(f"each row has {data.shape[1]} values, the model takes {self.feature_count}")
         return self.inner.predict(data.iloc[:, self.used])
+
+
+def answer_bytes(outputs: int, classes: npt.NDArray[Any] | None = None) -> int:
+    """Return the memory of the answer to one row: raw numbers, and then a label or probabilities.
+
+    Args:
+        outputs: raw numbers of a row.
+        classes: the labels; None: there are none.
+    """
+    label = 0
+    if classes is not None and classes.size:
+        texts = classes.dtype.hasobject
+        label = max(map(sys.getsizeof, classes.flat)) if texts else classes.itemsize
+    return (2 * outputs + 1) * _NUMBER_BYTES + label
 
 
 def deep_bytes(values: Any) -> int:

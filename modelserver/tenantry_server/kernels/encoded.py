@@ -155,6 +155,11 @@ class Encoded(Compiled):
             or (kind in (_TEXT, _NUMBER) and column not in numbers and column not in coded)
         )
 
+    @property
+    def row_bytes(self) -> int:
+        """As `Compiled.row_bytes`."""
+        return self.inner.row_bytes
+
     def predict_values(self, rows: Values) -> Predictions:
         """Score rows of values.
 

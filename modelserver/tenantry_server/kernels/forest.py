@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.kernels.base import SAFE, Compiled, Head
+from tenantry_server.kernels.base import SAFE, Compiled, Head, answer_bytes
 from tenantry_server.kernels.links import Link
 from tenantry_server.kernels.steps import Steps
 from tenantry_server.kernels.tree_arrays import TreeArrays
@@ -131,6 +131,11 @@ class Trees(Compiled):
         super().__init__(head)
         self.ensemble = ensemble
         self.steps = steps
+
+    @property
+    def row_bytes(self) -> int:
+        """As `Compiled.row_bytes`."""
+        return answer_bytes(self.ensemble.forest.outputs, self.ensemble.classes)
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says.

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import orjson
 
 from tenantry import TenantryError
-from tenantry.errors import FeatureMismatch, InvalidRequest, PredictionFailed
+from tenantry.errors import AnswerTooLarge, FeatureMismatch, InvalidRequest, PredictionFailed
 from tenantry.model import Predictions
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.stacked import Kind, kind_of
 from tenantry_server.memory.resident import Resident
 from tenantry_server.rows.batch import AT_ONCE, Batch
+from tenantry_server.scoring import bounds
 from tenantry_server.scoring.calls import contained, score
 from tenantry_server.scoring.results import to_json
 
@@ -41,6 +42,7 @@ class Answers:
         self._numbers = np.full(rows, np.nan)
         self._are_numbers = np.zeros(rows, np.bool_)
         self._others: dict[int, Any] = {}
+        self._other_bytes = 0  # of what predictions gave, before it became values
 
     def values(self) -> list[Any]:
         """Return the answer of each row, as JSON has it; None where there is none."""
@@ -60,8 +62,18 @@ class Answers:
             at = np.array(rows, np.intp)
             self._numbers[at] = predictions
             self._are_numbers[at] = True
-        else:
+        elif self.has_room(rows, predictions.nbytes):
             self.put(rows, values_of(predictions))
+
+    def has_room(self, rows: Sequence[int], size_bytes: int) -> bool:
+        """Return whether predictions of this size fit the answer as well; else refuse their rows."""
+        try:
+            bounds.check(len(self._others) + len(rows), self._other_bytes + size_bytes)
+        except AnswerTooLarge as error:
+            self.refuse(rows, error)
+            return False
+        self._other_bytes += size_bytes
+        return True
 
     def put(self, rows: Sequence[int], values: Sequence[Any]) -> None:
         """Answer rows with values as JSON has them."""
@@ -182,7 +194,8 @@ def _score(batch: Batch, model: Any, rows: Sequence[int], answers: Answers) -> N
 def keep(batch: Batch, rows: Sequence[int], predictions: Predictions, answers: Answers) -> None:
     """Keep what one call has answered to rows."""
     if batch.one_by_one:
-        answers.put(rows, batch.answers(rows, values_of(predictions)))
+        if answers.has_room(rows, predictions.nbytes):
+            answers.put(rows, batch.answers(rows, values_of(predictions)))
     else:
         answers.keep(rows, predictions)
 

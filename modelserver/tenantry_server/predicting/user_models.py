@@ -15,7 +15,7 @@ from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import forecasting
 from tenantry_server.predicting.answer import Pace
-from tenantry_server.predicting.loads import Loads
+from tenantry_server.predicting.loading.loads import Loads
 from tenantry_server.predicting.residents import Residents
 from tenantry_server.predicting.stored_cards import stored_card
 from tenantry_server.scoring.calls import contained, contained_in

@@ -23,6 +23,9 @@ USER_COLUMN = "user_id"
 AT_ONCE = 4096
 """Rows that one step works on: a millisecond or a few, which others wait for."""
 
+IN_MEMORY = 16
+"""Times what a body may have that its rows may take in memory: Parquet is compressed."""
+
 _FREED_AT_ONCE = 256  # rows, which may be long
 _WIDE = 1024  # columns
 

@@ -18,7 +18,7 @@ from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows import columns
 from tenantry_server.rows.forecast_request import ForecastRequest
 from tenantry_server.rows.payload import Payload
-from tenantry_server.scoring import forecasts, results, surroundings
+from tenantry_server.scoring import bounds, forecasts, results, surroundings
 
 Result: TypeAlias = "Predictions | Exception"
 """The result of one of several requests."""
@@ -37,6 +37,7 @@ def score(model: Model, payload: Payload) -> Predictions:
     Raises:
         FeatureMismatch: the rows are not what the model takes.
         PredictionFailed: the model raised, or gave another number of predictions.
+        AnswerTooLarge: they would take too much memory.
         InvalidRequest: as `forecasts.forecast`.
     """
     traced = spans.current()
@@ -51,6 +52,8 @@ def score(model: Model, payload: Payload) -> Predictions:
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
+    if isinstance(model, Compiled):
+        _bound(model, len(payload))
     if isinstance(model, Encoded):
         rows = payload.values(model)
         return _checked(model, lambda: model.predict_values(rows), len(rows))
@@ -61,6 +64,7 @@ def score(model: Model, payload: Payload) -> Predictions:
 def score_rows(model: Model, rows: Rows) -> Predictions:
     """Predict for a matrix that was checked already; `model` is numeric."""
     if isinstance(model, Compiled):  # it only computes; any other may change what all models share
+        _bound(model, len(rows))
         try:
             return model.predict_rows(rows)
         except TenantryError:
@@ -68,6 +72,12 @@ def score_rows(model: Model, rows: Rows) -> Predictions:
         except BaseException as error:
             raise _refusal(model, error) from error
     return _checked(model, lambda: model.predict_rows(rows), len(rows))
+
+
+def _bound(model: Compiled, rows: int) -> None:
+    """Refuse an answer that would be too large; that to one row is not larger than the model."""
+    if rows > 1:
+        bounds.check(rows, rows * model.row_bytes)
 
 
 def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:

@@ -19,6 +19,10 @@ class Channel:
         given: non-blocking from now on.
         received: called with each frame.
         closed: called once, when the other end is gone or says what it must not.
+        most_bytes: of a frame that is taken.
+
+    Attributes:
+        fault: what the other end said that it must not; empty: nothing.
     """
 
     def __init__(
@@ -26,6 +30,8 @@ class Channel:
         given: socket.socket,
         received: Callable[[Kind, Buffer], None],
         closed: Callable[[], None],
+        *,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         given.setblocking(False)
         self._socket = given
@@ -39,7 +45,10 @@ class Channel:
         self._head = bytearray()
         self._body = bytearray()
         self._filled = 0
+        self._length = 0
         self._kind = Kind.FAILED
+        self._most_bytes = most_bytes
+        self.fault = ""
 
     def send(self, kind: Kind, buffers: Sequence[Buffer], fds: Sequence[int] = ()) -> None:
         """Send a frame, now or as the other end reads; nothing where it is gone.
@@ -120,7 +129,8 @@ class Channel:
             if len(self._head) < HEAD.size:
                 return view
             kind, length = HEAD.unpack(self._head)
-            if length > MOST_BYTES or kind not in Kind.__members__.values():
+            if length > self._most_bytes or kind not in Kind.__members__.values():
+                self.fault = f"it sent a frame of kind {kind} and {length:,} bytes"
                 self._lost()
                 return view
             self._kind = Kind(kind)
@@ -128,7 +138,8 @@ class Channel:
                 self._head.clear()
                 self._received(self._kind, view[:length])
                 return view[length:]
-            self._body, self._filled = bytearray(length), 0
+            self._length, self._filled = length, 0
+            self._body = bytearray(min(length, _AT_ONCE_BYTES))
         part = view[: len(self._body) - self._filled]
         self._body[self._filled : self._filled + len(part)] = part
         self._filled += len(part)
@@ -137,9 +148,9 @@ class Channel:
 
     def _read_body(self) -> None:
         """Read more of a frame that is on its way, into its place."""
-        into = memoryview(self._body)[self._filled :][:_AT_ONCE_BYTES]
+        ends = self._filled + _AT_ONCE_BYTES
         try:
-            received = self._socket.recv_into(into)
+            received = self._socket.recv_into(memoryview(self._body)[self._filled : ends])
         except BlockingIOError:
             return
         except OSError:
@@ -151,7 +162,12 @@ class Channel:
         self._finish()
 
     def _finish(self) -> None:
-        if self._filled == len(self._body):
+        if self._filled < len(self._body):
+            return
+        missing = self._length - self._filled
+        if missing:  # room is made for what arrives, not for what is announced
+            self._body += bytes(min(missing, self._filled))
+        else:
             body, self._body, self._filled = self._body, bytearray(), 0
             self._head.clear()
             self._received(self._kind, memoryview(body))

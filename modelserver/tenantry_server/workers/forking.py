@@ -19,6 +19,7 @@ import structlog
 
 from tenantry.processes import backoff
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.scoring.bounds import MOST_BYTES
 from tenantry_server.workers import fork_server
 from tenantry_server.workers.channel import Channel
 from tenantry_server.workers.child.sandbox import Sandbox
@@ -102,11 +103,19 @@ class Zygote:
         exited: called with the process id and the wait status of each worker that ended, as long as the
             zygote is there that made it.
         held_in: what the workers are held in; None: nothing.
+        most_answer_bytes: that a model in a worker may answer.
     """
 
-    def __init__(self, exited: Callable[[int, int], None], held_in: Sandbox | None = None) -> None:
+    def __init__(
+        self,
+        exited: Callable[[int, int], None],
+        held_in: Sandbox | None = None,
+        *,
+        most_answer_bytes: int = MOST_BYTES,
+    ) -> None:
         self._exited = exited
         self._held_in = held_in
+        self._most_answer_bytes = most_answer_bytes
         self._folder = ""
         self._pid: int | None = None
         self._reapers: list[_Reaper] = []  # the last one is the parent of the zygote that runs
@@ -181,7 +190,8 @@ class Zygote:
         progress = memory_file("progress", [bytes(mmap.PAGESIZE)])
         try:
             fds = [there.fileno(), prints, lifeline, progress]
-            control.send(Kind.FORK, [orjson.dumps({"number": number})], fds)
+            asked = {"number": number, "most_answer_bytes": self._most_answer_bytes}
+            control.send(Kind.FORK, [orjson.dumps(asked)], fds)
             pid = await forked
             page = mmap.mmap(progress, mmap.PAGESIZE)
             return Forked(pid, os.pidfd_open(pid), here, output, kept, page)

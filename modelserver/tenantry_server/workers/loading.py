@@ -17,6 +17,7 @@ from tenantry.errors import (
     CardUnusable,
     ModelQuarantined,
     ModelTimedOut,
+    ModelTooLarge,
     WorkersUnavailable,
 )
 from tenantry.errors.base import bounded
@@ -35,6 +36,7 @@ from tenantry_server.workers.usage import Weighed
 
 _TRIES = 3  # of a load whose worker ended for another reason
 _MOST_WORDS = 300
+_MOST_BYTES = 4 << 30  # what a worker can write at all
 _T = TypeVar("_T")
 
 
@@ -73,6 +75,7 @@ class WorkerLoads:
         pool: of the workers.
         timeout_s: for one load in a worker.
         refuse_skew: refuse artifacts that another version of their library wrote.
+        most_bytes: of a kernel; a larger one has no place in the cache, so it is not read.
 
     Attributes:
         skewed: called with the id of each loaded model of which that is so, and with words.
@@ -81,8 +84,11 @@ class WorkerLoads:
 
     skewed: Callable[[str, str], None] = staticmethod(lambda *_: None)
 
-    def __init__(self, pool: Pool, *, timeout_s: float, refuse_skew: bool = False) -> None:
+    def __init__(
+        self, pool: Pool, *, timeout_s: float, refuse_skew: bool = False, most_bytes: int = _MOST_BYTES
+    ) -> None:
         self._refuse_skew = refuse_skew
+        self._most_bytes = most_bytes
         self._pool = pool
         self._timeout_s = timeout_s
         self._loaders = Loaders(pool)
@@ -109,10 +115,13 @@ class WorkerLoads:
             ModelCrashed: loading it ended the worker.
             ModelTimedOut: it took too long.
             ModelQuarantined: it ended workers again and again, and is not tried now.
+            ModelTooLarge: its kernel has no place in the cache.
         """
         with frames.exchange(data) as fds:
             del data  # of which the caller keeps none: a large one is in memory once
             model, length = self._on_loop(self._load(exact, fds, _text(exact, card)))
+            if model is None and length > self._most_bytes:
+                raise ModelTooLarge(str(exact), length, self._most_bytes)
             return _kernel(exact.uri, fds[1], length) if model is None else model
 
     def load_many(self, artifacts: Sequence[Artifact]) -> list[Model | None]:
@@ -261,10 +270,10 @@ def _text(exact: ModelId, card: bytes | None) -> str | None:
 
 
 def _arrived(uri: str, room: int, length: int) -> bytes:
+    if os.fstat(room).st_size != length:
+        raise ArtifactInvalid(uri, "what its worker wrote did not arrive whole")
     data = frames.read_all(room)
     os.ftruncate(room, 0)  # what is large is in memory once
-    if len(data) != length:
-        raise ArtifactInvalid(uri, "what its worker wrote did not arrive whole")
     return data
 
 

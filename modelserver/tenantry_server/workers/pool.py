@@ -11,6 +11,8 @@ import structlog
 
 from tenantry import ModelId
 from tenantry.errors import ModelCrashed, ModelQuarantined
+from tenantry_server.rows.batch import IN_MEMORY
+from tenantry_server.scoring.bounds import MOST_BYTES
 from tenantry_server.workers import usage
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.forking import Zygote
@@ -20,6 +22,7 @@ from tenantry_server.workers.strikes import Strikes
 log = structlog.get_logger(__name__)
 
 KNOWN = ""  # the group of models that need nothing but the known libraries
+_SPARE_BYTES = 1 << 20  # in a frame, for what describes the arrays in it
 _CHECK_EVERY_S = 0.05
 _WEIGH_EVERY_S = 2.0
 
@@ -37,6 +40,9 @@ class Pool:
             one that was not used for the longest time is ended; its models are loaded again when they are
             asked for.
         held_in: what the workers are held in; None: nothing.
+        most_answer_bytes: that a model in a worker may answer.
+        most_body_bytes: of a request. A worker that sends more than fits an answer, or what a body may
+            hold in memory, is ended.
 
     Attributes:
         strikes: of models that ended or overran a worker here.
@@ -44,12 +50,20 @@ class Pool:
         loop: on which calls are made; None before `start` and after `close`.
     """
 
-    def __init__(self, *, most: int, held_in: Sandbox | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        most: int,
+        held_in: Sandbox | None = None,
+        most_answer_bytes: int = MOST_BYTES,
+        most_body_bytes: int = 8 << 20,
+    ) -> None:
         self.strikes = Strikes()
         self.restarts = dict.fromkeys(("ended", "overran", "recycled"), 0)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._most = most
-        self._zygote = Zygote(self._exited, held_in)
+        self._most_frame_bytes = max(most_answer_bytes, IN_MEMORY * most_body_bytes) + _SPARE_BYTES
+        self._zygote = Zygote(self._exited, held_in, most_answer_bytes=most_answer_bytes)
         self._workers: dict[int, Worker] = {}  # by process id
         self._homes: dict[int, Worker] = {}  # by key
         self._checking = False
@@ -87,7 +101,7 @@ class Pool:
         Raises:
             OSError: no process can be made.
         """
-        worker = Worker(await self._zygote.fork(), self._gone)
+        worker = Worker(await self._zygote.fork(), self._gone, most_bytes=self._most_frame_bytes)
         self._workers[worker.pid] = worker
         return worker
 

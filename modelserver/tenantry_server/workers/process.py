@@ -98,8 +98,10 @@ class Worker:
     Args:
         forked: the process.
         gone: called once, when its process has ended.
+        most_bytes: of a frame from it; one that sends a larger one is ended.
 
     Attributes:
+        pid: its process id.
         group: what its models need beside the known libraries; None: it loads models, and keeps none.
         sizes: of the models in it, in bytes, by their keys.
         slow: whether a prediction in it held up others; from then on, no model is added to it.
@@ -108,7 +110,8 @@ class Worker:
         used_s: when it was used last, on `time.monotonic`'s clock.
     """
 
-    def __init__(self, forked: Forked, gone: Callable[["Worker"], None]) -> None:
+    def __init__(self, forked: Forked, gone: Callable[["Worker"], None], *, most_bytes: int) -> None:
+        self.pid = forked.pid
         self.group: str | None = None
         self.sizes: dict[int, int] = {}
         self.slow = False
@@ -128,13 +131,8 @@ class Worker:
         self._watched = 0, 0.0, 0.0  # a call that takes long: its number, since when, and what it waited
         self._held_up = False  # by that call
         self._loop = asyncio.get_running_loop()
-        self._channel = Channel(forked.channel, self._received, self._lost)
+        self._channel = Channel(forked.channel, self._received, self._lost, most_bytes=most_bytes)
         self._output = Output(forked.output, lambda: self._about)
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._forked.pid
 
     @property
     def open(self) -> bool:
@@ -276,7 +274,9 @@ class Worker:
         if self._state is _State.OPEN:
             self._state = _State.ENDING
             self._displace()
-            self._loop.call_later(_STATUS_S, self._end, Ended("it closed its connection"))
+            self._loop.call_later(
+                _STATUS_S, self._end, Ended(self._channel.fault or "it closed its connection")
+            )
 
     def _end(self, error: Exception) -> None:
         if self._state is _State.GONE:

@@ -6,8 +6,7 @@ stores are asked from other threads.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 import structlog
 
@@ -23,7 +22,7 @@ from tenantry_operator.control.deciding import Decider
 from tenantry_operator.control.governing import Governing
 from tenantry_operator.control.inbox import Inbox
 from tenantry_operator.control.locating import Locator
-from tenantry_operator.control.removal import Removal
+from tenantry_operator.control.removal import Removal, groups
 from tenantry_operator.control.tracked import Entries
 from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Listing, Observer
@@ -34,7 +33,6 @@ from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
-_GROUP = 200  # TenantModels of one transaction: short locks, few commits
 _SWEEP_EVERY_S = 30.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 
@@ -87,7 +85,13 @@ class Controller:
         self._decider = Decider(self._entries, self._fleet)
         self._committer = Committer(registry, self._entries, self._waits, metrics, observer)
         self._removal = Removal(
-            registry, self._entries, metrics, observer, allow_mass_delete=settings.allow_mass_delete
+            registry,
+            self._entries,
+            self._waits,
+            self._lookups,
+            metrics,
+            observer,
+            allow_mass_delete=settings.allow_mass_delete,
         )
         self._applied: Listing | None = None
         self._resync_at_s = 0.0
@@ -149,10 +153,10 @@ class Controller:
         self._registry.check()
         if self._fleet.observe(now_s):  # what waits for a server waits for one to be started now
             self._dirty |= self._waits.for_servers()
-        for user_id in self._fleet.observe_faults(now_s):
-            self._dirty |= self._entries.of_user(user_id)
+        self._dirty |= self._entries.of_users(self._fleet.observe_faults(now_s))
         reports = self._fleet.reports()
-        self._dirty |= self._woken(reports)
+        self._dirty |= self._waits.acknowledged(self._fleet.acked_revision)
+        self._dirty |= self._waits.for_load(self._entries.of_users(reports))
         if listing is not None and listing is not self._applied:
             self._apply(listing)
         self._governing.step(self._dirty, now_s)
@@ -183,13 +187,6 @@ class Controller:
         """How many lookups in artifact stores are under way."""
         return len(self._lookups)
 
-    def _woken(self, reports: dict[str, LoadReport]) -> set[str]:
-        """Return the uids whose wait is over: a server reported, or all of them acknowledged."""
-        woken = self._waits.acknowledged(self._fleet.acked_revision)
-        for user_id in reports:
-            woken |= self._waits.for_load(self._entries.of_user(user_id))
-        return woken
-
     def govern(self, policies: Policies) -> None:
         """Judge every TenantModel by these from the next pass on; may be called from any thread."""
         self._governing.wanted = policies
@@ -207,19 +204,10 @@ class Controller:
                 if declared.problem is not None:
                     log.warning("manifest refused", error=str(declared.problem))
         if listing.complete:
-            self._remove(self._removal.due(listing.absent))
-        self._remove(sorted(uid for uid in listing.deleted if uid in self._entries))
+            self._removal.remove(self._removal.due(listing.absent), self._dirty)
+        deleted = sorted(uid for uid in listing.deleted if uid in self._entries)
+        self._removal.remove(deleted, self._dirty)
         self._applied = listing
-
-    def _remove(self, uids: Collection[str]) -> None:
-        for group in _groups(uids):
-            behind = self._removal.remove(group)
-            self._dirty |= behind
-            self._dirty.difference_update(group)
-            self._metrics.changes.removed(group)
-            self._waits.forget(group)
-            for uid in (*group, *behind):
-                self._lookups.forget(uid)
 
     def _wake_due(self, now_s: float) -> None:
         for uid in self._waits.due(now_s):
@@ -232,7 +220,7 @@ class Controller:
             self._resync_at_s = now_s + self._settings.resync_s
 
     def _reconcile(self, reports: dict[str, LoadReport], now_s: float) -> None:
-        for group in _groups([uid for uid in self._dirty if self._decidable(uid)]):
+        for group in groups([uid for uid in self._dirty if self._locator.is_decidable(uid)]):
             users = {user for uid in group if (user := self._entries[uid].user_id) is not None}
             rows = self._registry.assignments(users)
             outcomes = {uid: self._decider.decide(uid, rows, reports) for uid in group}
@@ -244,15 +232,3 @@ class Controller:
             self._committer.commit(outcomes, heard, now_s)
             self.turned_at_s = time.monotonic()
             self._dirty.difference_update(group)
-
-    def _decidable(self, uid: str) -> bool:
-        """Return whether it was declared and judged, and a store has answered about it once."""
-        if self._entries[uid].declared is None or not self._entries.judged(uid):
-            return False
-        return self._locator.is_known(uid)
-
-
-def _groups(uids: Collection[str]) -> Iterator[list[str]]:
-    left = iter(uids)
-    while group := list(islice(left, _GROUP)):
-        yield group

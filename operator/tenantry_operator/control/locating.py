@@ -47,7 +47,9 @@ class Locator:
             elif not entry.degraded:  # this was a refresh, so the known version still stands
                 log.warning("refresh failed", uri=entry.artifact.uri, error=str(found))
 
-    def is_known(self, uid: str) -> bool:
-        """Return whether a store has answered about it once, or need not answer."""
+    def is_decidable(self, uid: str) -> bool:
+        """Return whether it was declared and judged, and a store has answered once, or need not answer."""
         entry = self._entries[uid]
+        if entry.declared is None or not self._entries.judged(uid):
+            return False
         return entry.denied is not None or uid not in self._lookups or isinstance(entry.artifact, ModelId)

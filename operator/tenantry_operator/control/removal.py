@@ -1,14 +1,17 @@
 """What follows from TenantModels that are missing or deleted in their source."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
 from tenantry.registry import OperatorRegistry, Writes
+from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.control import repair
 from tenantry_operator.control.tracked import Entries
+from tenantry_operator.control.waits import Waits
 from tenantry_operator.declared import Observer
 from tenantry_operator.metrics import OperatorMetrics
 
@@ -16,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 _ALWAYS_ALLOWED = 50
 _SHARE_ALLOWED = 0.05
+_GROUP = 200  # TenantModels of one transaction: short locks, few commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Removal:
     Args:
         registry: led by this operator.
         entries: every TenantModel that the operator knows.
+        waits: what they waited for is forgotten.
+        lookups: those for them are dropped.
         metrics: of the operator.
         observer: hears of each removal.
         allow_mass_delete: a person confirmed that many may go at once.
@@ -67,6 +73,8 @@ class Removal:
         self,
         registry: OperatorRegistry,
         entries: Entries,
+        waits: Waits,
+        lookups: Lookups,
         metrics: OperatorMetrics,
         observer: Observer,
         *,
@@ -74,6 +82,8 @@ class Removal:
     ) -> None:
         self._registry = registry
         self._entries = entries
+        self._waits = waits
+        self._lookups = lookups
         self._metrics = metrics
         self._observer = observer
         self._allow_mass_delete = allow_mass_delete
@@ -93,15 +103,25 @@ class Removal:
         self._metrics.not_removed.set(len(decision.refused))
         return sorted(decision.uids)
 
-    def remove(self, uids: list[str]) -> set[str]:
-        """Remove these in one transaction.
+    def remove(self, uids: Collection[str], dirty: set[str]) -> None:
+        """Remove these, a group in one transaction.
 
-        Returns:
-            the TenantModels that waited for a user of one of them, which have to be decided about.
+        Args:
+            dirty: gets the TenantModels that waited for a user of one of them, and loses the removed ones.
 
         Raises:
-            LeadershipLost, RegistryUnavailable: nothing was removed.
+            LeadershipLost, RegistryUnavailable: the group was not removed, nor were those after it.
         """
+        for group in groups(uids):
+            behind = self._remove(group)
+            dirty |= behind
+            dirty.difference_update(group)
+            self._metrics.changes.removed(group)
+            self._waits.forget(group)
+            for uid in (*group, *behind):
+                self._lookups.forget(uid)
+
+    def _remove(self, uids: list[str]) -> set[str]:
         users = {user for uid in uids if (user := self._entries[uid].user_id) is not None}
         # Also where another one waits: the model of a removed TenantModel must not answer until that loads.
         rows = [row for row in self._registry.assignments(users).values() if row.uid in uids]
@@ -112,3 +132,10 @@ class Removal:
         self._observer.removed(uids)
         log.info("removed", tenants=len(uids), users=sorted(users)[:5])
         return self._entries.remove(uids)
+
+
+def groups(uids: Collection[str]) -> Iterator[list[str]]:
+    """Yield these uids, as many at a time as one transaction takes."""
+    left = iter(uids)
+    while group := list(islice(left, _GROUP)):
+        yield group

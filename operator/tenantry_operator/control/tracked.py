@@ -1,7 +1,7 @@
 """What the operator knows of every TenantModel, and which of them want the same user."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -82,6 +82,10 @@ class Entries:
         """Return the uids of all that want this user."""
         return self._by_user.get(user_id, set())
 
+    def of_users(self, user_ids: Iterable[str]) -> set[str]:
+        """Return the uids of all that want one of these users."""
+        return set().union(*map(self.of_user, user_ids))
+
     def winner(self, user_id: str) -> str | None:
         """Return the uid of the oldest of them that may have the user; None: there is none."""
         entitled = [uid for uid in self._by_user[user_id] if self._may_have(user_id, self._by_uid[uid])]
@@ -110,7 +114,7 @@ class Entries:
         """
         for user_id in user_ids:
             self.bindings.pop(user_id, None)
-        return set().union(*(self.of_user(user_id) for user_id in user_ids))
+        return self.of_users(user_ids)
 
     def govern(self, policies: Policies) -> set[str]:
         """Judge every TenantModel by these policies.

@@ -14,7 +14,7 @@ from tenantry.errors import LeaseLost, ServersLost
 from tenantry_server.peers.asking import FINAL
 from tenantry_server.peers.sending.connection_pool import MAX_LOST
 from tenantry_server.peers.spread import Part, Spread, Target
-from tenantry_server.predicting.batches import Users, turns
+from tenantry_server.predicting.sorting import Users, turns
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols.batch import peer_answers
 from tenantry_server.protocols.batch.errors import PeerRefusal

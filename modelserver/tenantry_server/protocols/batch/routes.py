@@ -13,7 +13,7 @@ from aiohttp import web
 from tenantry.errors import InvalidRequest, LeaseLost, Unauthenticated, UnknownMediaType
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
-from tenantry_server.predicting.batches import Users, turns
+from tenantry_server.predicting.sorting import Users, turns
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols import admission
 from tenantry_server.protocols.batch import errors, garbage, writing
@@ -22,7 +22,7 @@ from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body
 from tenantry_server.rows import batch_json
 from tenantry_server.rows.arrow import reading as arrow_reading
-from tenantry_server.rows.batch import AT_ONCE, USER_COLUMN, Batch
+from tenantry_server.rows.batch import AT_ONCE, IN_MEMORY, USER_COLUMN, Batch
 from tenantry_server.rows.forecast_batch import ForecastBatch
 from tenantry_server.rows.payload import short
 from tenantry_server.rows.table_batch import TableBatch, columns_of
@@ -34,7 +34,6 @@ from tenantry_server.workers.calls.tables import Tables
 PATHS = (PREDICT.path, FORECAST.path)
 _QUERY = "user_column"
 _LONGEST_NAME = 256
-_IN_MEMORY = 16  # times what a body may have: Parquet is compressed
 
 
 def routes(inside: Inside) -> list[web.RouteDef]:
@@ -138,7 +137,7 @@ async def _table(inside: Inside, body: bytes, media: Media, column: str) -> Batc
         "form": _FORMS[media],
         "user_column": column,
         "most_rows": inside.max_rows,
-        "most_bytes": _IN_MEMORY * inside.max_body_bytes,
+        "most_bytes": IN_MEMORY * inside.max_body_bytes,
     }
     given = await _tables(inside).read(body, asked)
     return await inside.batches.aside(partial(_decoded, given, column))

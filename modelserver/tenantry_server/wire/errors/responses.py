@@ -29,6 +29,7 @@ _STATUS: tuple[tuple[type[TenantryError], int], ...] = (
     (errors.QuotaExceeded, 429),
     (errors.RowsTooMany, 413),
     (errors.BatchTooLong, 413),
+    (errors.AnswerTooLarge, 413),
     (errors.UnknownMediaType, 415),
     (errors.InvalidRequest, 422),
     (errors.PredictionFailed, 500),

@@ -10,6 +10,7 @@ from tenantry.errors import PredictionFailed
 from tenantry.model import Predictions
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer, Malformed
+from tenantry_server.scoring import bounds
 
 _HEAD = struct.Struct("<dBB")  # CPU seconds, dtype, dimensions
 _SIZES = tuple(struct.Struct(f"<{dimensions}Q") for dimensions in range(5))
@@ -27,16 +28,21 @@ def pack(predictions: Predictions, spent_s: float) -> list[Buffer]:
 
     Raises:
         PredictionFailed: they hold values that JSON has not.
+        AnswerTooLarge: they take too much memory.
     """
+    rows = len(predictions) if predictions.ndim else 1
+    bounds.check(rows, predictions.nbytes)
     code = _CODES.get(predictions.dtype)
     dimensions = predictions.ndim
     if code is not None and dimensions < len(_SIZES):
         head = _HEAD.pack(spent_s, code, dimensions) + _SIZES[dimensions].pack(*predictions.shape)
         return [head, predictions.tobytes()]
     try:
-        return [_HEAD.pack(spent_s, _OTHER, 0), *arrays.encode({}, [predictions])]
+        written = arrays.encode({}, [predictions])
     except (TypeError, orjson.JSONEncodeError) as error:
         raise PredictionFailed(f"the predictions can't be written as JSON: {error}") from None
+    bounds.check(rows, sum(map(len, written)))
+    return [_HEAD.pack(spent_s, _OTHER, 0), *written]
 
 
 def is_large(body: Buffer) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from tenantry import Model, TenantryError, errors
-from tenantry.errors import FeatureMismatch, PredictionFailed, PredictionTimeout
+from tenantry.errors import AnswerTooLarge, FeatureMismatch, PredictionFailed, PredictionTimeout
 from tenantry.model import Predictions, Rows
 from tenantry_server.kernels.arrays import Buffer, Malformed
 from tenantry_server.rows.payload import Payload
@@ -29,6 +29,7 @@ FEW_ROWS = 64  # converting more takes a turn of its own, beside the event loop
 _ERRORS = {
     kind.reason: kind
     for kind in (
+        errors.AnswerTooLarge,
         errors.AnswersDiffer,
         errors.BatchTooLong,
         errors.ArtifactInvalid,
@@ -49,6 +50,9 @@ _ERRORS = {
         errors.VersionSkew,
     )
 }
+
+
+_OF_ONE = (FeatureMismatch, PredictionFailed, AnswerTooLarge)  # of several requests in one call
 
 
 class WorkerModel(Model):
@@ -149,9 +153,9 @@ async def score(
     together, spent_s = await _rows(model, good[0] if len(good) == 1 else np.concatenate(good), timeout_s)
     if not isinstance(together, Exception):
         parts = list(np.split(together, np.cumsum([len(matrix) for matrix in good])[:-1]))
-    elif len(good) == 1 or not isinstance(together, FeatureMismatch | PredictionFailed):
+    elif len(good) == 1 or not isinstance(together, _OF_ONE):
         parts = [together] * len(good)
-    else:  # on one request's rows, so each is scored by itself
+    else:  # of one request, maybe, so each is scored by itself
         parts = []
         for matrix in good:
             alone, more_s = await _rows(model, matrix, timeout_s)

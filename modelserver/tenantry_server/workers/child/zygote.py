@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import orjson
 
-from tenantry_server.scoring import surroundings
+from tenantry_server.scoring import bounds, surroundings
 from tenantry_server.workers.child import reaper, sandbox, worker
 from tenantry_server.workers.child.sandbox import Sandbox
 from tenantry_server.workers.frames import SHOW_STACK, BlockingChannel, ChannelClosed, Kind
@@ -148,7 +148,7 @@ class _Zygote:
         else:
             problem = ""
         if pid == 0:
-            self._become_worker(*fds)
+            self._become_worker(asked["most_answer_bytes"], *fds)
         for fd in fds:
             os.close(fd)
         if pid > 0:
@@ -197,7 +197,9 @@ class _Zygote:
     def _own_folder(self, worker_pid: int) -> Path:
         return self._folder / str(worker_pid)
 
-    def _become_worker(self, channel: int, output: int, lifeline: int, progress: int) -> NoReturn:
+    def _become_worker(
+        self, most_answer_bytes: int, channel: int, output: int, lifeline: int, progress: int
+    ) -> NoReturn:
         """Turn the forked process into a worker, and serve; never returns."""
         try:
             signal.set_wakeup_fd(-1)
@@ -212,6 +214,7 @@ class _Zygote:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash writes no memory to a disk
             if self._sandbox is not None:
                 sandbox.enter(self._sandbox, self._own_folder(os.getpid()))
+            bounds.bound_answers(most_answer_bytes)
             worker.main(own, page)
         except BaseException:
             traceback.print_exc()

@@ -13,7 +13,7 @@ from tenantry.registry import (
 from tenantry.registry.engine import writing
 from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
-from tenantry_operator.control import controller as controllers
+from tenantry_operator.control import removal
 from tenantry_operator.declared import Listing
 from tests.support.operator.rig import (
     Flaky,
@@ -148,7 +148,7 @@ def test_a_registry_that_fails_once_loses_nothing(rig: Rig, fail_at: int, *, aft
 
 def test_a_report_is_kept_until_its_answer_is_written(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not removed with the group of a rival, when the winner's own group fails."""
-    monkeypatch.setattr(controllers, "_GROUP", 1)
+    monkeypatch.setattr(removal, "_GROUP", 1)
     for attempt in range(8):  # groups come in no particular order
         user = f"u{attempt}"
         rig.declare(f"old{attempt}", user=user)

@@ -16,7 +16,8 @@ from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.kernels.stacked import Kind
 from tenantry_server.memory.resident import Resident
 from tenantry_server.predicting import batches
-from tenantry_server.predicting.batches import USERS_AT_ONCE, Batches, Found
+from tenantry_server.predicting.batches import Batches
+from tenantry_server.predicting.sorting import USERS_AT_ONCE, Found
 from tenantry_server.predicting.together import Answers
 from tenantry_server.rows.batch import AT_ONCE, Batch
 from tests.support.tenants.application import FRAME, Client

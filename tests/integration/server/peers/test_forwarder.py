@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tenantry.errors import ArtifactUnavailable
 from tenantry.model_id import public_name
 from tenantry.registry import ServerReport
-from tenantry_server.predicting import load_backoff
 from tenantry_server.predicting.answer import Pace
+from tenantry_server.predicting.loading import load_backoff
 from tenantry_server.toys import SlowModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster, Node, user_for

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
 from tenantry import Model, ModelId
-from tenantry.errors import ModelCrashed
+from tenantry.errors import ModelCrashed, ModelTooLarge
 from tenantry_server.artifacts import headroom
 from tenantry_server.artifacts.together import Artifact
 from tenantry_server.kernels.base import Compiled
@@ -62,6 +62,14 @@ async def test_many_loads_at_once_are_made_by_two_workers(pool: Pool) -> None:
     models = await _loaded_at_once(pool, Ridge().fit(_ROWS, _TARGETS))
     assert all(isinstance(model, Compiled) for model in models)
     assert _made(pool) <= 2
+
+
+async def test_a_kernel_that_has_no_place_in_the_cache_is_not_read(pool: Pool) -> None:
+    file = io.BytesIO()
+    joblib.dump(Ridge().fit(_ROWS, _TARGETS), file)
+    loads = WorkerLoads(pool, timeout_s=60, most_bytes=100)
+    with pytest.raises(ModelTooLarge, match="the cache holds 100"):
+        await asyncio.to_thread(loads.load, file.getvalue(), _IDS[0])
 
 
 async def test_models_that_stay_share_one_worker_however_many_arrive_at_once(pool: Pool) -> None:

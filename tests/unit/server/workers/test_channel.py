@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -62,6 +63,19 @@ async def test_a_frame_longer_than_any_answer_closes(end: End) -> None:
     end.there.sendall(HEAD.pack(Kind.ANSWER, MOST_BYTES + 1))
     async with asyncio.timeout(30):
         await end.closed.wait()
+    assert end.channel.fault == "it sent a frame of kind 6 and 1,073,741,825 bytes"
+
+
+async def test_what_is_only_announced_takes_no_memory(end: End) -> None:
+    tracemalloc.start()
+    try:
+        end.there.sendall(HEAD.pack(Kind.ANSWER, MOST_BYTES) + b"x")
+        async with asyncio.timeout(30):
+            while not end.channel._filled:  # noqa: ASYNC110 - it is read on this loop
+                await asyncio.sleep(0.001)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_kind_that_nobody_sends_closes(end: End) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tenantry.errors import ModelTimedOut
 from tenantry_server.memory.resident import Resident
-from tenantry_server.predicting.loads import Loads
+from tenantry_server.predicting.loading.line import Flight
+from tenantry_server.predicting.loading.loads import Loads
 from tenantry_server.toys import SumModel
 from tests.support.waiting import until_soon
 
@@ -89,7 +90,7 @@ async def test_who_comes_just_after_a_load_was_dropped_has_one_of_its_own(source
 async def test_who_loads_much_waits_for_who_loads_little(source: Source) -> None:
     """One user's models take long to load, again and again; another user's cold model goes before them."""
     loads = Loads(source, timeout_s=60.0, threads=1)
-    loads._queue.spent("greedy", 5.0)
+    loads._line.ended([Flight("earlier", "greedy", asyncio.get_running_loop().create_future())], 5.0)
     busy = asyncio.ensure_future(loads.load("busy"))
     await until_soon(lambda: source.loads == 1)
     waiting = [asyncio.ensure_future(loads.load(f"greedy {n}", "greedy")) for n in range(3)]

@@ -3,7 +3,7 @@
 import pytest
 
 from tenantry.errors import ArtifactNotFound, ArtifactUnavailable
-from tenantry_server.predicting.load_backoff import LoadBackoff
+from tenantry_server.predicting.loading.load_backoff import LoadBackoff
 
 
 class Clock:

@@ -7,10 +7,7 @@ come from.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 
 from tenantry import ModelId, TenantryError
@@ -18,11 +15,9 @@ from tenantry.errors import ArtifactUnavailable, ModelTimedOut
 from tenantry.processes.threads import Threads
 from tenantry.tracing import spans
 from tenantry_server.memory.resident import Resident
-from tenantry_server.predicting.load_backoff import LoadBackoff
-from tenantry_server.quotas.fair_queue import FairQueue
+from tenantry_server.predicting.loading.line import Flight, Line
+from tenantry_server.predicting.loading.load_backoff import LoadBackoff
 from tenantry_server.scoring.calls import contained
-
-_MOST_TOGETHER = 32  # a load that comes meanwhile waits for them: 50 ms of CPU for small linear models
 
 
 class Loads:
@@ -57,10 +52,8 @@ class Loads:
         self._timeout_s = timeout_s
         self._most = threads
         self._threads = Threads(threads, "load", timeout_s=timeout_s, late=_Hung)
-        self._under_way: dict[str, _Flight] = {}  # and those that wait for their turn
-        self._queue: FairQueue[_Flight] = FairQueue()
-        self._alone: deque[_Flight] = deque()  # whose turn has come, and which no group has loaded
-        self._at_once = 1 if together is None else _MOST_TOGETHER
+        self._under_way: dict[str, Flight] = {}  # and those that wait for their turn
+        self._line = Line(groups=together is not None)
         self._beginning = False
         self._begun = 0
         self._in_threads: set[str] = set()
@@ -94,7 +87,7 @@ class Loads:
             if model_id in self._in_threads:  # and nobody waits for it: it took too long
                 raise self._timed_out(model_id, "an earlier load of it still goes on")
             landing: asyncio.Future[Resident] = asyncio.get_running_loop().create_future()
-            flight = self._under_way[model_id] = _Flight(model_id, user_id or model_id, landing)
+            flight = self._under_way[model_id] = Flight(model_id, user_id or model_id, landing)
             landing.add_done_callback(partial(self._landed, flight))
             self._put(flight)
         flight.waiting += 1
@@ -114,7 +107,7 @@ class Loads:
 
     def close(self) -> None:
         """Begin no more loads; those under way finish by themselves."""
-        self._queue.drain()
+        self._line.drain()
         self._threads.close()
 
     def _in_thread(self, model_ids: Sequence[str]) -> Sequence[Resident | None]:
@@ -126,8 +119,8 @@ class Loads:
         finally:
             self._in_threads.difference_update(model_ids)
 
-    def _put(self, flight: "_Flight") -> None:
-        self._queue.put(flight.user, flight)
+    def _put(self, flight: Flight) -> None:
+        self._line.put(flight)
         if not self._beginning:  # once for all that come in this turn of the event loop
             self._beginning = True
             asyncio.get_running_loop().call_soon(self._begin_some)
@@ -135,7 +128,7 @@ class Loads:
     def _begin_some(self) -> None:
         """Begin the loads whose turn it is."""
         self._beginning = False
-        while self._begun < self._most and (flights := self._next()):
+        while self._begun < self._most and (flights := self._line.next(self._most - self._begun)):
             self._begun += 1
             began_s = time.monotonic()
             in_thread = partial(self._in_thread, [flight.model_id for flight in flights])
@@ -144,24 +137,9 @@ class Loads:
                 flight.begun = begun
             asyncio.wrap_future(begun).add_done_callback(partial(self._ended, flights, began_s))
 
-    def _next(self) -> "list[_Flight]":
-        """Take out what is loaded next: one, or several where more wait than there are threads."""
-        while self._alone:
-            flight = self._alone.popleft()
-            if not flight.landing.done():
-                return [flight]
-        free = self._most - self._begun
-        most = max(1, min(self._at_once, -(-len(self._queue) // free)))
-        flights: list[_Flight] = []
-        while self._queue and len(flights) < most:
-            flight = self._queue.get()
-            if not flight.landing.done():  # else nobody waits for it any more
-                flights.append(flight)
-        return flights
-
     def _ended(
         self,
-        flights: "Sequence[_Flight]",
+        flights: Sequence[Flight],
         began_s: float,
         begun: "asyncio.Future[Sequence[Resident | None]]",
     ) -> None:
@@ -170,9 +148,7 @@ class Loads:
         if begun.cancelled():
             self._again(flights)
         else:
-            took_s = (time.monotonic() - began_s) / len(flights)
-            for flight in flights:
-                self._queue.spent(flight.user, took_s)
+            self._line.ended(flights, time.monotonic() - began_s)
             error = begun.exception()
             if len(flights) > 1:
                 self._group_ended(flights, [] if error is not None else begun.result())
@@ -182,36 +158,34 @@ class Loads:
                 self._succeeded(flights[0], begun.result()[0])
         self._begin_some()
 
-    def _again(self, flights: "Sequence[_Flight]") -> None:
+    def _again(self, flights: Sequence[Flight]) -> None:
         """Let those of a cancelled group wait for another turn for which somebody waits."""
         for flight in flights:
             if not flight.landing.done():
                 flight.begun = None
                 self._put(flight)
 
-    def _group_ended(self, flights: "Sequence[_Flight]", residents: Sequence[Resident | None]) -> None:
-        loaded = 0
+    def _group_ended(self, flights: Sequence[Flight], residents: Sequence[Resident | None]) -> None:
+        loaded, left = 0, []
         for place, flight in enumerate(flights):
             resident = residents[place] if place < len(residents) else None
             if flight.landing.done():
                 continue
             if resident is None:
                 flight.begun = None
-                self._alone.append(flight)
+                left.append(flight)
             else:
                 loaded += 1
                 flight.landing.set_result(resident)
-        # Where models stay in workers, groups are in vain; a kernel that was loaded alone ends that.
-        self._at_once = max(1, min(_MOST_TOGETHER, 2 * loaded))
+        self._line.group_ended(loaded, left)
 
-    def _succeeded(self, flight: "_Flight", resident: Resident | None) -> None:
+    def _succeeded(self, flight: Flight, resident: Resident | None) -> None:
         if resident is None or flight.landing.done():  # the loop is closing
             return
-        if resident.compiled and self._load_together is not None:
-            self._at_once = min(_MOST_TOGETHER, 2 * self._at_once)
+        self._line.loaded_alone(resident)
         flight.landing.set_result(resident)
 
-    def _failed(self, flight: "_Flight", error: BaseException) -> None:
+    def _failed(self, flight: Flight, error: BaseException) -> None:
         if isinstance(error, _Hung):
             error = self._timed_out(flight.model_id, str(error))
         if not flight.landing.done():  # the loop is closing
@@ -220,11 +194,11 @@ class Loads:
     def _timed_out(self, model_id: str, place: str) -> ModelTimedOut:
         return ModelTimedOut(ModelId.parse(model_id).uri, self._timeout_s, place)
 
-    def _forget(self, flight: "_Flight") -> None:
+    def _forget(self, flight: Flight) -> None:
         if self._under_way.get(flight.model_id) is flight:
             del self._under_way[flight.model_id]
 
-    def _landed(self, flight: "_Flight", landing: "asyncio.Future[Resident]") -> None:
+    def _landed(self, flight: Flight, landing: "asyncio.Future[Resident]") -> None:
         self._forget(flight)
         if landing.cancelled():
             return
@@ -235,24 +209,6 @@ class Loads:
         elif isinstance(error, TenantryError) and not _untried(error):
             self._backoff.failed(model_id, error)
         self.ended(model_id, error)
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A load that waits for its turn, or is under way.
-
-    Attributes:
-        user: whose turn it takes.
-        landing: what came of it; cancelled where nobody waited any more before it had begun.
-        begun: ends with the load, and can be cancelled before a thread has taken it; None: it waits.
-        waiting: how many want it.
-    """
-
-    model_id: str
-    user: str
-    landing: "asyncio.Future[Resident]"
-    begun: "Future[Sequence[Resident | None]] | None" = None
-    waiting: int = 0
 
 
 class _Hung(Exception):

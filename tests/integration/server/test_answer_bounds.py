@@ -1,0 +1,93 @@
+"""A request of many rows to a model of many outputs: refused before it takes the memory of a server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from tenantry_server import (
+    CachedModelRepository,
+    FileSystemModelRepository,
+    SQLAlchemyModelInfoRepository,
+    bounded_cache,
+    make_app,
+)
+from tenantry_server.scoring import bounds
+from tenantry_server.workers.loading import WorkerLoads
+from tenantry_server.workers.pool import Pool
+from tests.support.tenants.application import Client
+from tests.support.tenants.registered import CACHE_BYTES, Tenants
+
+OUTPUTS = 500
+MOST_BYTES = 1 << 20  # 131,072 numbers: 262 rows of that model
+ROWS = 400
+
+
+@pytest.fixture(params=["kernel", "kept in a worker"])
+async def asked(
+    tenants: Tenants, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Client]:
+    monkeypatch.setattr(bounds, "_most_bytes", MOST_BYTES)
+    kernel = request.param == "kernel"
+    wide = Ridge().fit([[0.0], [1.0]], np.arange(2.0 * OUTPUTS).reshape(2, OUTPUTS))
+    label = LogisticRegression().fit([[0.0], [1.0]], ["a" * 10_000, "b" * 10_000])
+    for user_id, model in (
+        ("wide", wide),
+        ("label", label),
+        ("plain", Ridge().fit([[0.0], [1.0]], [0, 1])),
+    ):
+        tenants.add(user_id, model, "" if kernel else "#compile=off")
+    models = FileSystemModelRepository()
+    pool = None if kernel else Pool(most=1, most_answer_bytes=MOST_BYTES)
+    if pool is not None:
+        pool.start()
+        await pool.until_ready()
+        models.loader = WorkerLoads(pool, timeout_s=60).load
+    try:
+        cached = CachedModelRepository(models, bounded_cache(CACHE_BYTES))
+        users = SQLAlchemyModelInfoRepository(tenants.engine)
+        async with TestClient(TestServer(make_app(users, cached, predict_timeout_s=60))) as client:
+            yield client
+    finally:
+        if pool is not None:
+            pool.close()
+
+
+async def _post(client: Client, path: str, body: Any) -> tuple[int, Any]:
+    async with client.post(path, data=orjson.dumps(body)) as response:
+        return response.status, orjson.loads(await response.read())
+
+
+@pytest.mark.parametrize("user_id", ["wide", "label"])
+async def test_an_answer_that_would_be_too_large_is_refused_with_what_to_do(
+    asked: Client, user_id: str
+) -> None:
+    rows = [[0.5]] * ROWS
+    status, answer = await _post(asked, f"/predict/{user_id}", {"instances": rows})
+    assert (status, answer["error"]["reason"]) == (413, "AnswerTooLarge")
+    assert "send fewer rows at a time" in answer["error"]["message"]
+    assert "TENANTRY_MAX_ANSWER_BYTES" in answer["error"]["message"]
+    status, answer = await _post(asked, f"/predict/{user_id}", {"instances": rows[:20]})
+    assert (status, len(answer["predictions"])) == (200, 20)
+    status, answer = await _post(asked, "/predict/plain", {"instances": rows})
+    assert (status, len(answer["predictions"])) == (200, ROWS)
+
+
+async def test_a_batch_of_many_users_has_the_same_bound_as_a_whole(asked: Client) -> None:
+    rows = [{"user_id": "wide", "x": 0.5} for _ in range(ROWS)]
+    rows += [{"user_id": "plain", "x": 0.5} for _ in range(10)]
+    status, answer = await _post(asked, "/predict", {"rows": rows})
+    assert status == 200
+    assert {each["reason"] for each in answer["errors"]} == {"AnswerTooLarge"}
+    assert answer["predictions"][ROWS:] == [pytest.approx(0.5, abs=0.3)] * 10
+
+
+async def test_several_requests_that_are_computed_together_are_bounded_one_by_one(asked: Client) -> None:
+    body = {"instances": [[0.5]] * 100}
+    answers = await asyncio.gather(*(_post(asked, "/predict/wide", body) for _ in range(8)))
+    assert {status for status, _ in answers} == {200}

@@ -1,0 +1,1 @@
+"""Unit tests of `tenantry_server.predicting.loading`."""
