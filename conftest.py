@@ -2,11 +2,9 @@
 
 import gc
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Engine, event
 from tests.support.databases import postgres as _postgres
 from tests.support.databases.postgres import PostgresServer
 from tests.support.stores import s3 as _s3
@@ -17,18 +15,10 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-@event.listens_for(Engine, "do_connect")
-def _bear_a_pause(_dialect: Any, _record: Any, _args: Any, options: dict[str, Any]) -> None:
-    """Keep a transaction of this process open while the machine stands still: tests don't try again."""
-    if "options" in options:
-        options["options"] += " -c idle_in_transaction_session_timeout=0"
-
-
 def pytest_collection_finish() -> None:
-    """Collect seldom, and never the tests themselves: it took a thirteenth of what the units cost."""
+    """Collect no tests as garbage: the interpreter went through all of them again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

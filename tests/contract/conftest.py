@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import OperatorRegistry, ServerRegistry, migrate, open_engine
+from tenantry.registry import OperatorRegistry, ServerRegistry, migrate
+from tests.support.databases.patient import open_patient
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,7 +23,7 @@ def opened(url: str) -> Iterator[Callable[[], Engine]]:
     engines: list[Engine] = []
 
     def another() -> Engine:
-        engines.append(open_engine(url))
+        engines.append(open_patient(url))
         return engines[-1]
 
     yield another

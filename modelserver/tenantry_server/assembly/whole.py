@@ -140,7 +140,7 @@ def _follower_of(core: Core, warmth: Warmth, faults: Faults, feed: Feed) -> Regi
         servers_read=servers_read,
         in_force=feed.in_force,
     )
-    feed.acknowledged = follower.wake
+    feed.acknowledged = warmth.prewarmer.prepared = follower.wake
     return follower
 
 

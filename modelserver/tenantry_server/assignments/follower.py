@@ -13,10 +13,11 @@ import structlog
 
 from tenantry.errors import HistoryChanged, RegistryUnavailable, ServerIdTaken
 from tenantry.processes.logs import OnChange
-from tenantry.processes.runtime import boot_clock_s, set_within
+from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry import Assignment, Changes, LoadReport, Server, ServerRegistry, ServerReport
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.assignments.compact_rows import Reading
+from tenantry_server.assignments.pace import Pace
 from tenantry_server.assignments.renewals import Renewals
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.model_cache import CachedModelRepository
@@ -24,8 +25,6 @@ from tenantry_server.memory.model_cache import CachedModelRepository
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
-_HURRY_S = 1.0
-_HURRIED_POLL_S = 0.02
 _SILENT_S = 1.0  # an answer takes milliseconds; the driver gives a vanished host up after 5 s
 
 
@@ -44,6 +43,11 @@ class RegistryFollower:
         servers_read: called about once a second with the servers.
         in_force: returns the revision to acknowledge, and its token; None: that of the table.
         clock_s: seconds, never going back; a parameter so that tests can move it.
+
+    Attributes:
+        pace: when it reads.
+        wake: has it read now: something is known to have changed, or there is something to report.
+        hurry: has it read often for a second: something is about to change in the registry.
     """
 
     def __init__(  # noqa: PLR0913 - what it is wired to, each named
@@ -63,10 +67,8 @@ class RegistryFollower:
         self._registry = registry
         self._table = table
         self._models = models
-        self._poll_s = poll_s
         self._changed = changed
         self._clock_s = clock_s
-        self._wake = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, "registry")
         self._lease = Renewals(
             registry,
@@ -77,17 +79,8 @@ class RegistryFollower:
             quickly=self._quickly,
         )
         self._loss = OnChange(log)
-        self._hurry_until_s = float("-inf")
-        self._rests = False
-
-    def wake(self) -> None:
-        """Read now: something is known to have changed, or there is something to report."""
-        self._wake.set()
-
-    def hurry(self) -> None:
-        """Read often for a second: something is about to change in the registry."""
-        self._hurry_until_s = self._clock_s() + _HURRY_S
-        self._wake.set()
+        self.pace = Pace(registry.stillness, self._lease, poll_s=poll_s, clock_s=clock_s)
+        self.wake, self.hurry = self.pace.wake, self.pace.hurry
 
     async def run(self, candidates: CandidateLoader) -> None:
         """Follow the registry until cancelled; ask again where it does not answer.
@@ -107,27 +100,12 @@ class RegistryFollower:
             loop.call_soon_threadsafe(self.wake)
 
     async def _keep_following(self, candidates: CandidateLoader) -> None:
-        woken = True
         while True:
-            if woken or not self._may_rest():
-                await self._follow_once(candidates)
-            hurried = self._clock_s() < self._hurry_until_s
-            poll_s = min(self._poll_s, _HURRIED_POLL_S) if hurried else self._poll_s
-            woken = await set_within(self._wake, poll_s)
-            self._wake.clear()
-
-    def _may_rest(self) -> bool:
-        """Return whether a reading would find nothing; at rest, it costs more than all else together."""
-        lease = self._lease
-        return (
-            self._rests
-            and not lease.is_due(self._clock_s())
-            and self._registry.stillness.holds()
-            and not lease.is_news
-        )
+            await self._follow_once(candidates)
+            await self.pace.until_due()
 
     async def _follow_once(self, candidates: CandidateLoader) -> None:
-        self._rests = False
+        self.pace.rests = False
         reports = candidates.take_reports()
         try:
             await self._follow(candidates, reports)
@@ -138,7 +116,7 @@ class RegistryFollower:
             log.warning("another history", error=str(error))
             self._table.history_changed()  # from here on requests ask SQL
             candidates.forget_all()
-            self._wake.set()
+            self.wake()
         except RegistryUnavailable as error:
             candidates.put_back(reports)
             self._loss.warning("registry lost", error=str(error))
@@ -146,7 +124,7 @@ class RegistryFollower:
         else:
             self._loss.over("registry found again", revision=self._table.revision)
             self._table.contact.answered()
-            self._rests = self._table.lease_held
+            self.pace.rests = self._table.lease_held
 
     async def release(self) -> None:
         """End the lease, so that the operator need not wait for this server."""

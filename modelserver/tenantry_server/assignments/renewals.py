@@ -59,6 +59,10 @@ class Renewals:
         """Whether there is something that the operator waits for, and that renews the lease at once."""
         return self._ack(self._report()) != self._acked
 
+    def due_in_s(self, now_s: float) -> float:
+        """Return in how many seconds the last renewal is a second old; negative: it is older."""
+        return self._renewed_at_s + _EVERY_S - now_s
+
     def is_due(self, now_s: float) -> bool:
         """Return whether the last renewal is a second old."""
         return now_s - self._renewed_at_s >= _EVERY_S

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 import structlog
 
 from tenantry.placement import owners, shard_of
-from tenantry.registry import Changes
+from tenantry.registry import Changes, Holding
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.shards import regression
 from tenantry_server.shards.warm_loader import SHARE, Tally, Warmer
@@ -42,7 +42,12 @@ class Prewarmer:
         keeps: returns whether a user's model belongs here.
         server_id: this server's.
         wait_s: after this time it is `done` in any case, and goes on.
+
+    Attributes:
+        prepared: called when `prepared_revision` has grown.
     """
+
+    prepared: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -199,6 +204,7 @@ class Prewarmer:
         tally = await self._warmer.warm(users, share=share)
         self._warmer.touch(reversed(users))
         self.prepared_revision = revision
+        self.prepared()
         seconds = round(time.monotonic() - began_s, 2)
         log.info("prepared shards", shards=len(shards), models=tally.loaded, seconds=seconds)
 
@@ -208,7 +214,7 @@ class Prewarmer:
         Pinned tenants of this server's shards; users of those shards that any server answered last, as it
         may have owned them; and users that this server answered last, whichever server owns them now.
         """
-        mine = self._owned_shards()
+        mine = _owned_by(self._server_id, self._table.holdings)
         ranked = _hot_in(hot, mine)
         rank = {user_id: place for place, user_id in enumerate(ranked)}
         pinned = sorted(self._pinned_in(mine), key=lambda user_id: rank.get(user_id, len(rank)))
@@ -217,14 +223,15 @@ class Prewarmer:
     def _pinned_in(self, shards: Collection[int]) -> list[str]:
         return [user_id for shard in shards for user_id in self._pinned.get(shard, ())]
 
-    def _owned_shards(self) -> set[int]:
-        """Return the shards that this server owns; before it is given any, those that it will be given."""
-        holders = {shard: holding.server_id for shard, holding in self._table.holdings.items()}
-        mine = {shard for shard, server_id in holders.items() if server_id == self._server_id}
-        if mine:
-            return mine
-        soon = owners({*holders.values(), self._server_id})
-        return {shard for shard, server_id in soon.items() if server_id == self._server_id}
+
+def _owned_by(own_id: str, holdings: Mapping[int, Holding]) -> set[int]:
+    """Return the shards that a server owns; before it is given any, those that it will be given."""
+    holders = {shard: holding.server_id for shard, holding in holdings.items()}
+    mine = {shard for shard, server_id in holders.items() if server_id == own_id}
+    if mine:
+        return mine
+    soon = owners({*holders.values(), own_id})
+    return {shard for shard, server_id in soon.items() if server_id == own_id}
 
 
 def _hot_in(hot: Mapping[str, Mapping[str, int]], shards: Collection[int]) -> list[str]:

@@ -31,6 +31,14 @@ from tests.support.tenants.application import (
 from tests.support.tenants.registered import CACHE_BYTES, Tenants
 from tests.support.waiting import until_soon
 
+
+async def status_once_loaded(client: Client, user_id: str) -> int:
+    """Ask until the model is loaded; on a busy machine, that may take longer than a request may."""
+    while (status := await ask_status(client, user_id)) == 503:
+        pass
+    return status
+
+
 # Neighbours
 
 
@@ -40,6 +48,7 @@ async def test_a_slow_tenant_with_many_requests_holds_up_nobody_else(
     """However many it has, they wait for each other and not for everybody."""
     tenants.add("slow", GatedModel())
     await neighbour_is_well(client)
+    assert await status_once_loaded(client, "slow") == 504
     asked = [asyncio.create_task(ask_status(client, "slow")) for _ in range(50)]
     await until_soon(lambda: GatedModel.waiting == 1)
     for _ in range(20):
@@ -55,7 +64,8 @@ async def test_a_few_tenants_that_never_come_back_leave_room_for_the_others(
 ) -> None:
     for number in range(5):
         tenants.add(f"slow-{number}", GatedModel())
-    assert await asyncio.gather(*(ask_status(client, f"slow-{n}") for n in range(5))) == [504] * 5
+    asked = (status_once_loaded(client, f"slow-{n}") for n in range(5))
+    assert await asyncio.gather(*asked) == [504] * 5
     await neighbour_is_well(client)
 
 

@@ -14,7 +14,7 @@ from tests.support.processes.child_process import Child
 from tests.support.waiting import until
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "proxies"
-PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "pgbouncer": "pgbouncer"}
+PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy"}
 _INSTALL_S = 600
 _REFUSAL = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages whether to start their services
 
@@ -34,10 +34,10 @@ def provide(name: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)  # runs beside this one may miss it too
         found = shutil.which(name, path=path)
         if found is None:
-            _install(PACKAGES[name])
+            _install(PACKAGES.get(name, name))
             found = shutil.which(name, path=path)
     if found is None:
-        raise ProxyMissing(f"{PACKAGES[name]} is installed, and has no {name}")
+        raise ProxyMissing(f"{PACKAGES.get(name, name)} is installed, and has no {name}")
     return found
 
 

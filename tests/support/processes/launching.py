@@ -19,8 +19,9 @@ from tenantry_cli.starting import MAIN, PROCESSES
 from tenantry_server.workers import fork_server
 
 TENANTRY = [sys.executable, "-m", "tenantry_cli"]
-_UP = ("tenantry_cli.commands.processes.up", "tenantry_operator.folder_process", *PROCESSES)
-_CLUSTER = ("tenantry_operator.cluster_process", *PROCESSES, "alembic.command", "psycopg")
+_OF_MOST = (*PROCESSES, "alembic.command", "psycopg", "boto3")  # half a second of CPU for each process
+_UP = ("tenantry_cli.commands.processes.up", "tenantry_operator.folder_process", *_OF_MOST)
+_CLUSTER = ("tenantry_operator.cluster_process", *_OF_MOST)
 _PROGRAMS = ("tenantry_operator", "tenantry_server")  # `python -m` runs them in the containers
 _COMMANDS = (
     "tenantry_cli.commands.looking.get",

@@ -55,6 +55,10 @@ class Restless(Stillness):
     def holds(self) -> bool:
         return self.rests and super().holds()
 
+    @property
+    def announced(self) -> bool:
+        return self.rests and super().announced
+
 
 class Registry(ServerRegistry):
     """Can be out of reach, and lets a test act just where another process would."""

@@ -48,5 +48,10 @@ class Stillness:
         """Return whether nobody has written since `before_reading`; False where that can't be told."""
         return self._at is not None and self._at == self._now()
 
+    @property
+    def announced(self) -> bool:
+        """Whether a wake-up would tell of the next write: then nobody need ask whether stillness holds."""
+        return self._bell.trusted
+
     def _now(self) -> files.Stamp | int | None:
         return self._bell.rung if self._bell.trusted else files.stamp(self._engine)

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import (
-    migrate,
-    open_engine,
-)
+from tenantry.registry import migrate
+from tests.support.databases.patient import open_patient
 from tests.support.operator.rig import Rig
 
 
@@ -19,7 +17,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         url = f"sqlite:///{tmp_path}/registry.db"
     else:
         url = request.getfixturevalue("postgres").database()
-    engine = open_engine(url)
+    engine = open_patient(url)
     migrate(engine)
     yield engine
     engine.dispose()

@@ -150,7 +150,7 @@ async def test_a_model_that_no_longer_answers_leaves_memory(rig: Rig) -> None:
 
 
 async def test_a_wake_up_is_heard_long_before_the_next_look(rig: Rig) -> None:
-    rig.follower._poll_s = 600.0
+    rig.follower.pace.poll_s = 600.0
     rig.own_all()
     async with rig.running():
         await until_soon(lambda: rig.table.lease_held)
@@ -259,7 +259,7 @@ async def test_what_became_ready_before_the_lease_began_is_read_first(rig: Rig) 
         hasty.step()
 
     rig.registry.after_reading = meanwhile
-    rig.follower._poll_s = 600.0
+    rig.follower.pace.poll_s = 600.0
     async with rig.running():
         await until_soon(lambda: rig.table.lease_held)
         hasty.check()
