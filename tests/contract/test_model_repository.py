@@ -15,10 +15,12 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry import Model, ModelId, errors
 from tenantry.manifest.spec import ModelSource
+from tenantry.model_id import CARD_SUFFIX, SIGNATURE_SUFFIX
 from tenantry.stores.file_roots import ANYWHERE
 from tenantry_operator.artifacts.resolver import Resolver
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server import FileSystemModelRepository, ModelRepository, S3ModelRepository
+from tenantry_server.artifacts import repositories
 from tenantry_server.artifacts.by_scheme import ModelRepositoryByScheme
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.s3 import make_client
@@ -150,6 +152,31 @@ def test_too_large(store: Store) -> None:
     uri = store.write("ann.joblib", b"x" * ((1 << 20) + 1))
     with pytest.raises(errors.ArtifactTooLarge, match=r"1048577 bytes, the limit is 1048576"):
         store.repository.get_model(uri)
+
+
+def test_what_lies_beside_a_model_is_not_read_where_it_is_too_large(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card or a signature of a gigabyte would be in the server's own memory."""
+    read: list[int] = []
+    check = repositories.check_digest
+
+    def checked(data: bytes, exact: ModelId) -> bytes:
+        read.append(len(data))
+        return check(data, exact)
+
+    monkeypatch.setattr(repositories, "MAX_CARD_BYTES", 999)
+    monkeypatch.setattr(repositories, "_MOST_SIGNATURE_BYTES", 999)
+    monkeypatch.setattr(repositories, "check_digest", checked)
+    uri = store.write("ann.joblib", artifact(1.0))
+    for suffix in (CARD_SUFFIX, SIGNATURE_SUFFIX):
+        store.write(f"ann.joblib{suffix}", b"x" * 1000)
+    card = hashlib.sha256(b"x" * 1000).hexdigest()
+    with pytest.raises(errors.CardUnusable, match=r"1000 bytes, the limit is 999"):
+        store.repository.get_model(str(ModelId(uri, card=card)))
+    with pytest.raises(errors.SignatureInvalid, match=r"1000 bytes, the limit is 999"):
+        store.repository.get_model(str(ModelId(uri, signatures="required")))
+    assert 1000 not in read
 
 
 @pytest.mark.parametrize(

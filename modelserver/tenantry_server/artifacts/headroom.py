@@ -109,7 +109,11 @@ def admit(size_bytes: int) -> None:
 
 
 class NotSmall(Exception):
-    """An artifact is larger than those that are read in this block."""
+    """An artifact of so many bytes is larger than those that are read in this block."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes")
+        self.size_bytes = size_bytes
 
 
 @contextmanager
@@ -119,10 +123,12 @@ def at_most(most_bytes: int) -> Iterator[None]:
     Raises:
         NotSmall: by `admit`, before the artifact is read.
     """
+    outer = _admit.get()
 
     def admit_small(size_bytes: int) -> None:
         if size_bytes > most_bytes:
-            raise NotSmall
+            raise NotSmall(size_bytes)
+        outer(size_bytes)
 
     token = _admit.set(admit_small)
     try:

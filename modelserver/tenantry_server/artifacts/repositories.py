@@ -18,6 +18,7 @@ from tenantry.errors import (
     ArtifactOutsideRoots,
     ArtifactTooLarge,
     CardUnusable,
+    SignatureInvalid,
     SignatureMissing,
     SignatureUnverifiable,
     VersionSkew,
@@ -29,6 +30,7 @@ from tenantry_server.artifacts.together import Artifact, LoaderOfMany
 
 MAX_ARTIFACT_BYTES = 1 << 30
 MAX_CARD_BYTES = 4 << 20
+_MOST_SIGNATURE_BYTES = 4 << 20
 
 
 class ModelRepository(ABC):
@@ -166,23 +168,29 @@ class ArtifactRepository(ModelRepository):
             return None
         if card_id.scheme != exact.scheme:
             raise CardUnusable(card_id.uri, f"it must lie in the same store as {exact.uri}")
-        data = self._whole(card_id)
-        if len(data) > MAX_CARD_BYTES:
-            raise CardUnusable(card_id.uri, f"it has {len(data)} bytes, the limit is {MAX_CARD_BYTES}")
-        return data
+        try:
+            with headroom.at_most(MAX_CARD_BYTES):
+                return self._whole(card_id)
+        except headroom.NotSmall as error:
+            has = f"it has {error.size_bytes} bytes"
+            raise CardUnusable(card_id.uri, f"{has}, the limit is {MAX_CARD_BYTES}") from None
 
     def get_signature(self, model_id: ModelId) -> bytes:
         """Read what lies beside an artifact as its signature; unverified.
 
         Raises:
             SignatureMissing: nothing does.
+            SignatureInvalid: it is too large for one.
             ArtifactError: it can't be read.
         """
         try:
-            with self.reading:
+            with self.reading, headroom.at_most(_MOST_SIGNATURE_BYTES):
                 return self.read_signature(model_id)
         except ArtifactNotFound:
             raise SignatureMissing(model_id.uri) from None
+        except headroom.NotSmall as error:
+            problem = f"it has {error.size_bytes} bytes, the limit is {_MOST_SIGNATURE_BYTES}"
+            raise SignatureInvalid(model_id.uri, problem) from None
 
     def read_signature(self, model_id: ModelId) -> bytes:
         """The bytes of a signature; raises as `read`."""

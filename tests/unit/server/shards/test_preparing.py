@@ -24,11 +24,14 @@ from tests.support.waiting import until_soon
 async def test_what_is_warm_elsewhere_is_loaded_before_the_shard_is_called_prepared(started: Rig) -> None:
     started.assign(row("slow-ann"), row("bob"), pinned("cid"), row("dan"))
     started.warm = ["slow-ann", "dan"]
+    told: list[int] = []
+    started.prewarmer.prepared = lambda: told.append(started.prewarmer.prepared_revision)
     revision = arriving(started, "slow-ann", "bob", "cid")
     await until_soon(lambda: "cid/1024" in started.models and "slow-ann/1024" in started.source.asked)
     assert started.prewarmer.prepared_revision < revision
     started.source.gate.set()
     await until_soon(lambda: started.prewarmer.prepared_revision >= revision)
+    assert told == [started.prewarmer.prepared_revision], "who reports it need not look for it"
     assert set(users_of(started.source.asked)) == {"slow-ann", "cid"}
 
 
