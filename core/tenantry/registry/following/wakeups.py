@@ -119,8 +119,8 @@ class Bell:
         while not stop.is_set():
             for notice in driver.notifies(timeout=_CHECK_STOP_S, stop_after=1):
                 if notice.payload in ("", self._proof):
+                    self.rung += 1  # before it is trusted again: what was missed is read
                     self._doubted_s, self._attempts = None, 0
-                    self.rung += 1
                     heard()
             doubted_s = self._doubted_s
             if doubted_s is not None and time.monotonic() - max(began_s, doubted_s) > patience_s:

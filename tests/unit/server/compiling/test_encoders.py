@@ -316,7 +316,7 @@ def test_many_rows_of_many_values_are_read_in_pieces() -> None:
         sizes.append(rows.size)
         return predict_rows(rows)
 
-    kernel.inner = SimpleNamespace(predict_rows=noted)  # type: ignore[assignment]
+    kernel.inner = SimpleNamespace(predict_rows=noted, row_bytes=8)  # type: ignore[assignment]
     assert_equal(score(kernel, parse(rows_of(many))), scored(original, parse(rows_of(many))))
     assert len(sizes) > 1
     assert max(sizes) <= 1 << 20
