@@ -37,6 +37,10 @@ _DATA: Mapping[str, tuple[str, ...]] = {
 PYTHON_FUNCTION = "python_function"
 # Not model_code_path: MLflow writes where the file lay at first, and reads one of its name in the folder.
 _PATHS = ("data", "code", "python_model", "model_path", "model_binary", "config")
+_NUMBERS = frozenset(
+    [f"float{bits}" for bits in (16, 32, 64)]
+    + [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+)
 _TYPES: Mapping[str, tuple[Kind, str]] = {
     "double": (Kind.NUMBER, "float64"),
     "float": (Kind.NUMBER, "float32"),
@@ -244,8 +248,8 @@ def _columns_of(inputs: list[dict[str, Any]]) -> tuple[Form, tuple[Column, ...]]
     """Return the columns of a signature: named ones, or a matrix; None: it is of something else."""
     if len(inputs) == 1 and inputs[0].get("type") == "tensor":
         spec = inputs[0]["tensor-spec"]
-        dtype, shape = str(np.dtype(spec["dtype"])), list(spec["shape"])
-        if inputs[0].get("name") or len(shape) != 2 or shape[1] < 1 or np.dtype(dtype).kind not in "fiu":
+        dtype, shape = str(spec["dtype"]), list(spec["shape"])
+        if inputs[0].get("name") or len(shape) != 2 or shape[1] < 1 or dtype not in _NUMBERS:
             return None
         kind = Kind.NUMBER if dtype.startswith("f") else Kind.INTEGER
         return Form.ARRAY, tuple(Column(str(number), kind, dtype) for number in range(shape[1]))
