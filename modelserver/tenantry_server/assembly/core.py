@@ -19,6 +19,7 @@ from tenantry_server.peers.directory import Directory
 from tenantry_server.peers.view import FleetView
 from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.quotas.quotas import Quotas
+from tenantry_server.scoring import bounds
 from tenantry_server.settings import ServerSettings
 from tenantry_server.signing.trust import FollowedTrust
 from tenantry_server.supply import checker_of, disk_of, loads_of, models_of, plane_of, trust_of, workers_of
@@ -68,6 +69,7 @@ def core_of(
     holds: Holds,
 ) -> Core:
     """Make them; see `Core` for what is given."""
+    bounds.bound_answers(settings.max_answer_bytes)  # of kernels, which are computed in this process
     registry = ServerRegistry(
         engine, settings.server_id, endpoint=endpoint, capacity_bytes=settings.cache_bytes
     )

@@ -10,6 +10,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from tenantry.errors import AnswerTooLarge
+from tenantry.registry import migrate, open_engine
+from tenantry.trust.tls import Tls
 from tenantry_server import (
     CachedModelRepository,
     FileSystemModelRepository,
@@ -17,7 +20,10 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tenantry_server.assembly.whole import assemble
 from tenantry_server.scoring import bounds
+from tenantry_server.settings import ServerSettings
+from tenantry_server.watchdog import Holds
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.support.tenants.application import Client
@@ -56,6 +62,20 @@ async def asked(
     finally:
         if pool is not None:
             pool.close()
+
+
+def test_the_setting_is_in_force_in_the_server_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are computed there, and not in a worker."""
+    monkeypatch.setattr(bounds, "_most_bytes", bounds.MOST_BYTES)
+    engine = open_engine("sqlite://")
+    migrate(engine)
+    settings = ServerSettings(server_id="s0", workers=0, max_answer_bytes=999)
+    assemble(
+        settings, engine, endpoint="http://127.0.0.1:1", tls=Tls(), stopping=lambda: False, holds=Holds()
+    )
+    engine.dispose()
+    with pytest.raises(AnswerTooLarge, match="takes 1,000 bytes in memory, and this server gives 999"):
+        bounds.check(5, 1000)
 
 
 async def _post(client: Client, path: str, body: Any) -> tuple[int, Any]:
