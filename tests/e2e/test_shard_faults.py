@@ -197,14 +197,19 @@ def test_a_server_cut_off_from_s3_goes_on_with_what_it_has(town: Town, wall: Fir
     with town.load(tenants=TENANTS) as load:
         load.phase("cut off")
         with wall.cut((town.fleet.members[VICTIM].gid, [town.door_port(VICTIM)])):
-            cold = _asked_at(town.fleet.urls[VICTIM], COLD)
+            first = _asked_at(town.fleet.urls[VICTIM], COLD)
+            # A machine that stands still makes peers look dead for a moment; a client tries again.
+            waiting.until(
+                lambda: all(each.status == 200 for each in _asked_at(town.fleet.urls[VICTIM], COLD)),
+                "others load for it",
+            )
             load.until_answered(AFTER)
         load.phase("after")
         load.until_answered(AFTER)
     report("one of three cut off from S3", load.stop())
-    print(f"    cold tenants, asked for at that server: {Counter(map(_told, cold))}")
+    print(f"    cold tenants, asked for at that server: {Counter(map(_told, first))} at first")
     _nothing_failed(load.stop())
-    assert [reply.status for reply in cold] == [200] * len(COLD), [reply.body for reply in cold]
+    assert {reply.status for reply in first} <= {200, 503}, [reply.body for reply in first]
 
 
 def test_a_server_cut_off_from_the_api_server_learns_of_every_version_all_the_same(
