@@ -480,11 +480,15 @@ def test_no_process_outlives_its_server(site: Site) -> None:
 
 
 def test_the_command_shows_the_workers_of_a_server(site: Site) -> None:
-    names = [server["serverId"] for server in site.up.get("servers")]
-    shown = {name: site.up.get("server", name) for name in names}
-    name = next(name for name in names if any(each["models"] for each in shown[name]["workers"]))
-    printed = site.up.tenantry("get", "server", name, "--registry", site.up.registry_url)
-    assert "keeps models" in printed.stdout
+    def printed() -> list[str]:
+        site.up.predict("waits", {"instances": [[0.0, 0.0]]})  # it stays in a worker
+        names = [server["serverId"] for server in site.up.get("servers")]
+        shown = (
+            site.up.tenantry("get", "server", name, "--registry", site.up.registry_url) for name in names
+        )
+        return [each.stdout for each in shown if "keeps models" in each.stdout]
+
+    until(printed, "a worker with a model is shown")
     other = site.up.tenantry("get", "server", "nobody", "--registry", site.up.registry_url)
     assert other.returncode == 1
     assert "live servers: server-0, server-1, server-2" in other.stderr
