@@ -65,7 +65,7 @@ class Renewals:
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the last renewal is a second old."""
-        return now_s - self._renewed_at_s >= _EVERY_S
+        return self.due_in_s(now_s) <= 0
 
     async def renew(self, began_s: float) -> None:
         """Renew the lease, and read the servers once a second.

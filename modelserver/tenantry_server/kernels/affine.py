@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenantry.model import Predictions, Rows
-from tenantry_server.kernels.base import SAFE, Compiled, Head, answer_bytes, one_of
+from tenantry_server.kernels.base import SAFE, Compiled, Head, one_of
 from tenantry_server.kernels.links import Link
 from tenantry_server.kernels.steps import Steps
 
@@ -31,9 +31,9 @@ class Affine(Compiled):
         self.intercept = intercept
 
     @property
-    def row_bytes(self) -> int:
-        """As `Compiled.row_bytes`."""
-        return answer_bytes(_outputs(self.weights))
+    def outputs(self) -> int:
+        """As `Compiled.outputs`."""
+        return 1 if self.weights.ndim == 1 else int(self.weights.shape[1])
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says; `dot` takes half the time of ``@``."""
@@ -70,11 +70,6 @@ class LinkedAffine(Affine):
         self.link = link
         self.classes = classes
 
-    @property
-    def row_bytes(self) -> int:
-        """As `Compiled.row_bytes`."""
-        return answer_bytes(_outputs(self.weights), self.classes)
-
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says."""
         return self.link(super().predict_rows(rows), self.classes)
@@ -103,9 +98,9 @@ class Guarded(Compiled):
         self.intercept = intercept
 
     @property
-    def row_bytes(self) -> int:
-        """As `Compiled.row_bytes`."""
-        return answer_bytes(len(self.table))
+    def outputs(self) -> int:
+        """As `Compiled.outputs`."""
+        return len(self.table)
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says.
@@ -163,11 +158,6 @@ class LinkedGuarded(Guarded):
         self.link = link
         self.classes = classes
 
-    @property
-    def row_bytes(self) -> int:
-        """As `Compiled.row_bytes`."""
-        return answer_bytes(len(self.table), self.classes)
-
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Guarded.predict_rows` says."""
         return self.link(super().predict_rows(rows), self.classes)
@@ -210,9 +200,9 @@ class Staged(Compiled):
         self.classes = classes
 
     @property
-    def row_bytes(self) -> int:
-        """As `Compiled.row_bytes`."""
-        return answer_bytes(len(self.table), self.classes)
+    def outputs(self) -> int:
+        """As `Compiled.outputs`."""
+        return len(self.table)
 
     def predict_rows(self, rows: Rows) -> Predictions:
         """Score a matrix, as `Model.predict_rows` says.
@@ -242,10 +232,6 @@ class Staged(Compiled):
             if refused.any():
                 self._refuse_taken(refused, self.columns, problem)
         return columns
-
-
-def _outputs(weights: npt.NDArray[np.float64]) -> int:
-    return 1 if weights.ndim == 1 else int(weights.shape[1])
 
 
 def _row_by_row(rows: Rows, weights: npt.NDArray[np.float64]) -> Predictions:

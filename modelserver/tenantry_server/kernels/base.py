@@ -68,9 +68,14 @@ class Compiled(Model):
         self.ignores_extra = head.ignores_extra
 
     @property
+    def outputs(self) -> int:
+        """How many raw numbers it computes for a row, at most."""
+        return 1
+
+    @property
     def row_bytes(self) -> int:
         """The memory that the answer to one row takes at most, with what is made on the way to it."""
-        return _NUMBER_BYTES
+        return answer_bytes(self.outputs, getattr(self, "classes", None))
 
     def predict(self, data: "pd.DataFrame") -> Predictions:
         """Score a DataFrame of numbers; without names, take columns by position, as the original does."""

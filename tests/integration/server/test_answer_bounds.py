@@ -7,27 +7,19 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tenantry.errors import AnswerTooLarge
 from tenantry.registry import migrate, open_engine
 from tenantry.trust.tls import Tls
-from tenantry_server import (
-    CachedModelRepository,
-    FileSystemModelRepository,
-    SQLAlchemyModelInfoRepository,
-    bounded_cache,
-    make_app,
-)
 from tenantry_server.assembly.whole import assemble
 from tenantry_server.scoring import bounds
 from tenantry_server.settings import ServerSettings
 from tenantry_server.watchdog import Holds
-from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tests.support.tenants import beside_workers
 from tests.support.tenants.application import Client
-from tests.support.tenants.registered import CACHE_BYTES, Tenants
+from tests.support.tenants.registered import Tenants
 
 OUTPUTS = 500
 MOST_BYTES = 1 << 20  # 131,072 numbers: 262 rows of that model
@@ -48,20 +40,9 @@ async def asked(
         ("plain", Ridge().fit([[0.0], [1.0]], [0, 1])),
     ):
         tenants.add(user_id, model, "" if kernel else "#compile=off")
-    models = FileSystemModelRepository()
     pool = None if kernel else Pool(most=1, most_answer_bytes=MOST_BYTES)
-    if pool is not None:
-        pool.start()
-        await pool.until_ready()
-        models.loader = WorkerLoads(pool, timeout_s=60).load
-    try:
-        cached = CachedModelRepository(models, bounded_cache(CACHE_BYTES))
-        users = SQLAlchemyModelInfoRepository(tenants.engine)
-        async with TestClient(TestServer(make_app(users, cached, predict_timeout_s=60))) as client:
-            yield client
-    finally:
-        if pool is not None:
-            pool.close()
+    async with beside_workers.asked(tenants, pool) as client:
+        yield client
 
 
 def test_the_setting_is_in_force_in_the_server_itself(monkeypatch: pytest.MonkeyPatch) -> None:

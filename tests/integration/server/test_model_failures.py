@@ -5,42 +5,22 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
-from tenantry_server import (
-    CachedModelRepository,
-    FileSystemModelRepository,
-    SQLAlchemyModelInfoRepository,
-    bounded_cache,
-    make_app,
-)
-from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tests.support.tenants import beside_workers
 from tests.support.tenants.application import Client
 from tests.support.tenants.hostile.models import Quotes
-from tests.support.tenants.registered import CACHE_BYTES, Tenants
+from tests.support.tenants.registered import Tenants
 
 ROW = 3.1415926
 
 
 @pytest.fixture(params=["in a worker", "in the server"])
 async def asked(tenants: Tenants, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    models = FileSystemModelRepository()
     pool = Pool(most=2) if request.param == "in a worker" else None
-    if pool is not None:
-        pool.start()
-        await pool.until_ready()
-        models.loader = WorkerLoads(pool, timeout_s=60).load
-    try:
-        cached = CachedModelRepository(models, bounded_cache(CACHE_BYTES))
-        users = SQLAlchemyModelInfoRepository(tenants.engine)
-        app = make_app(users, cached, predict_timeout_s=60)
-        async with TestClient(TestServer(app)) as client:
-            yield client
-    finally:
-        if pool is not None:
-            pool.close()
+    async with beside_workers.asked(tenants, pool) as client:
+        yield client
 
 
 async def _post(client: Client, path: str, body: Any) -> tuple[int, str]:
