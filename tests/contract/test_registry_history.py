@@ -246,6 +246,26 @@ def test_a_server_that_was_seen_is_waited_for_although_its_row_is_lost(
     assert operator.servers() == []
 
 
+def test_who_held_a_lease_when_the_registry_went_has_a_lease_s_time_once_it_is_back(
+    engine: Engine, server: ServerRegistry
+) -> None:
+    """No server could renew, and one may believe for a moment that the registry is still away."""
+    now_s = 100.0
+    operator = OperatorRegistry(engine, "operator", clock_s=lambda: now_s)
+    operator.lead("tests")
+    server.renew(lease_s=10, acked_revision=0, report=ServerReport())
+    assert operator.servers()[0].live
+    now_s += 60
+    operator.leases.lost_sight()
+    assert [each.live for each in operator.servers()] == [True]
+    now_s += 9.9
+    assert [each.live for each in operator.servers()] == [True]
+    now_s += 0.2
+    assert [each.live for each in operator.servers()] == [False]
+    operator.leases.lost_sight()
+    assert [each.live for each in operator.servers()] == [False], "it held none when the registry went"
+
+
 @pytest.mark.parametrize("jump_s", [-3600.0, 60.0, 3600.0])
 def test_a_database_clock_that_jumps_ends_no_lease_and_keeps_none(
     engine: Engine, server: ServerRegistry, monkeypatch: pytest.MonkeyPatch, jump_s: float

@@ -15,6 +15,8 @@ from enum import Enum, auto
 
 from tenantry.processes.runtime import boot_clock_s
 
+_BELIEVED_S = 2.5  # longer than from one question to the next, and shorter than any lease
+
 
 class Contact(Enum):
     """What may be trusted; see the table above."""
@@ -30,6 +32,7 @@ class RegistryContact:
 
     Args:
         clock_s: seconds, never going back; a parameter so that tests can move it.
+        believed_s: for how long a question that went unanswered says that the registry is silent.
 
     Example:
         >>> now_s = 100.0
@@ -45,12 +48,15 @@ class RegistryContact:
         'SILENT'
     """
 
-    def __init__(self, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
+    def __init__(
+        self, *, clock_s: Callable[[], float] = boot_clock_s, believed_s: float = _BELIEVED_S
+    ) -> None:
         self._clock_s = clock_s
+        self._believed_s = believed_s
         self._lease_ends_s = float("-inf")
         self._read_at_s: float | None = None
         self._name_taken = False
-        self._answers = True
+        self._silent_until_s = float("-inf")
         self._lookup_answered = True
 
     @property
@@ -60,7 +66,7 @@ class RegistryContact:
             return Contact.FRESH
         if self._name_taken:
             return Contact.TAKEN
-        return Contact.LAPSED if self._answers else Contact.SILENT
+        return Contact.LAPSED if self.registry_answers else Contact.SILENT
 
     @property
     def lease_held(self) -> bool:
@@ -74,8 +80,11 @@ class RegistryContact:
 
     @property
     def registry_answers(self) -> bool:
-        """Whether the registry answered the follower last time; True before the first time."""
-        return self._answers
+        """Whether the registry is worth asking: it did not just leave the follower without an answer.
+
+        That is believed for a moment: it says nothing of what happened while this server slept.
+        """
+        return self._clock_s() >= self._silent_until_s
 
     @property
     def age_s(self) -> float | None:
@@ -95,11 +104,11 @@ class RegistryContact:
 
     def answered(self) -> None:
         """The registry answered the follower."""
-        self._answers = True
+        self._silent_until_s = float("-inf")
 
     def fell_silent(self) -> None:
-        """The registry did not answer, or not for a while."""
-        self._answers = False
+        """The registry did not answer, or not for a while; to be said again as long as it does not."""
+        self._silent_until_s = self._clock_s() + self._believed_s
 
     def name_taken(self) -> None:
         """Another server took this one's name: the lease ends now, for good."""

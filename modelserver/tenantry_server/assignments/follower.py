@@ -20,12 +20,11 @@ from tenantry_server.assignments.compact_rows import Reading
 from tenantry_server.assignments.pace import Pace
 from tenantry_server.assignments.renewals import Renewals
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.assignments.silence import Silence
 from tenantry_server.memory.model_cache import CachedModelRepository
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
-
-_SILENT_S = 1.0  # an answer takes milliseconds; the driver gives a vanished host up after 5 s
 
 
 class RegistryFollower:
@@ -78,6 +77,7 @@ class RegistryFollower:
             servers_read=servers_read,
             quickly=self._quickly,
         )
+        self._silence = Silence(table.contact.fell_silent)
         self._loss = OnChange(log)
         self.pace = Pace(registry.stillness, self._lease, poll_s=poll_s, clock_s=clock_s)
         self.wake, self.hurry = self.pace.wake, self.pace.hurry
@@ -108,7 +108,8 @@ class RegistryFollower:
         self.pace.rests = False
         reports = candidates.take_reports()
         try:
-            await self._follow(candidates, reports)
+            with self._silence.watched():
+                await self._follow(candidates, reports)
         except ServerIdTaken:
             self._table.contact.name_taken()  # from here on memory is not trusted
             raise
@@ -120,7 +121,8 @@ class RegistryFollower:
         except RegistryUnavailable as error:
             candidates.put_back(reports)
             self._loss.warning("registry lost", error=str(error))
-            self._table.contact.fell_silent()
+            if not self._silence.lost():
+                self.wake()
         else:
             self._loss.over("registry found again", revision=self._table.revision)
             self._table.contact.answered()
@@ -195,14 +197,8 @@ class RegistryFollower:
 
     async def _quickly(self, call: Callable[[], _T]) -> _T:
         """As `_in_thread`; after a second of silence, requests no longer wait for the registry either."""
-        silent = asyncio.get_running_loop().call_later(_SILENT_S, self._fell_silent)
-        try:
+        with self._silence.quick():
             return await self._in_thread(call)
-        finally:
-            silent.cancel()
-
-    def _fell_silent(self) -> None:
-        self._table.contact.fell_silent()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

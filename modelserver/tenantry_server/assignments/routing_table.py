@@ -225,6 +225,12 @@ class RoutingTable(ModelInfoRepository):
                 "the registry does not answer, and this server's lease is over; retry: this server asks "
                 "the registry again several times a second"
             )
+        try:
+            return self._registry.lookup(user_id)
+        except RegistryUnavailable:
+            # A connection may break because this server was stopped in the middle: a second one tells.
+            if not self.contact.registry_answers:
+                raise
         return self._registry.lookup(user_id)
 
     def size_of(self, exact: ModelId) -> int | None:

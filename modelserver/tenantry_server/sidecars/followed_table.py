@@ -1,10 +1,12 @@
 """The routing table of a sidecar, which is trusted while the lease holds, and at no other time."""
 
+import math
 from collections.abc import Callable
 
 from tenantry.errors import FleetUnreachable
 from tenantry.processes.runtime import boot_clock_s
 from tenantry.registry.rows import Assignment
+from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
 
 
@@ -27,6 +29,8 @@ class FollowedTable(RoutingTable):
         self, problem: Callable[[], str] = lambda: "", *, clock_s: Callable[[], float] = boot_clock_s
     ) -> None:
         super().__init__(_Nobody(), on_loss=OnRegistryLoss.REFUSE, clock_s=clock_s)
+        # It only says whom to ask: without a lease nothing is answered from here, so it may be old.
+        self.contact = RegistryContact(clock_s=clock_s, believed_s=math.inf)
         self.problem = problem
 
     def get_model_id_by_user_id(self, user_id: str) -> str:

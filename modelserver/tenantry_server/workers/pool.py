@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 KNOWN = ""  # the group of models that need nothing but the known libraries
 _SPARE_BYTES = 1 << 20  # in a frame, for what describes the arrays in it
 _CHECK_EVERY_S = 0.05
+_PAUSED_S = 2.0  # a process that did not run for longer was stopped; a busy machine takes less
 _WEIGH_EVERY_S = 2.0
 
 
@@ -67,6 +68,7 @@ class Pool:
         self._workers: dict[int, Worker] = {}  # by process id
         self._homes: dict[int, Worker] = {}  # by key
         self._checking = False
+        self._ran = 0.0, 0.0  # at the last check: the time, and what this process had computed
         self._weighing = False
 
     def start(self) -> None:
@@ -137,6 +139,7 @@ class Pool:
         worker.submit(call)
         if not self._checking:
             self._checking = True
+            self._ran = time.monotonic(), time.process_time()
             asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
 
     def recycle(self, worker: Worker) -> None:
@@ -174,11 +177,22 @@ class Pool:
     def _check(self) -> None:
         """Look at the clock for all workers, as long as one of them is busy."""
         now_s = time.monotonic()
+        slept_s = self._slept_s(now_s)
         for worker in self.workers:
-            worker.check(now_s)
+            worker.check(now_s, slept_s)
         self._checking = any(worker.busy for worker in self.workers)
         if self._checking:
             asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._check)
+
+    def _slept_s(self, now_s: float) -> float:
+        """Return for how long this process did not run since the last check: nor did workers, perhaps.
+
+        Both are stopped where a container is frozen, say, and no model is at fault.
+        """
+        (checked_s, before_s), computed_s = self._ran, time.process_time()
+        self._ran = now_s, computed_s
+        slept_s = now_s - checked_s - _CHECK_EVERY_S - (computed_s - before_s)
+        return slept_s if slept_s > _PAUSED_S else 0.0
 
     def _weigh(self) -> None:
         """End workers that took more memory than their models explain, once they are idle."""

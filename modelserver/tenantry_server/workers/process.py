@@ -114,22 +114,18 @@ class Worker:
         self.pid = forked.pid
         self.group: str | None = None
         self.sizes: dict[int, int] = {}
-        self.slow = False
-        self.loads_long = False
+        self.slow = self.loads_long = self._held_up = False
         self.at_first_bytes = usage.own_bytes(forked.pid)
         self.used_s = time.monotonic()
-        self._forked = forked
-        self._gone = gone
+        self._forked, self._gone = forked, gone
         self._state = _State.OPEN
-        self._about = ""
+        self._about, self._number = "", 0
         self._sent: deque[Call] = deque()  # in the worker's hands; it makes them in this order
         self._sent_s = 0.0  # what these will take
         self._waiting: FairQueue[Call] = FairQueue()  # by models
         self._took_s: dict[str, float] = {}  # model -> its last call
-        self._number = 0
         self._since_s = 0.0  # when the first of those began, as far as is known
-        self._watched = 0, 0.0, 0.0  # a call that takes long: its number, since when, and what it waited
-        self._held_up = False  # by that call
+        self._watched = 0, 0.0, 0.0  # a call that holds others up: its number, since when, what it waited
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(forked.channel, self._received, self._lost, most_bytes=most_bytes)
         self._output = Output(forked.output, lambda: self._about)
@@ -171,10 +167,14 @@ class Worker:
         if self.open:
             self._channel.send(Kind.DROP, [KEY.pack(key)])
 
-    def check(self, now_s: float) -> None:
-        """End it if its call takes longer than it may; let others be made elsewhere if it takes long."""
+    def check(self, now_s: float, slept_s: float) -> None:
+        """End it if its call takes longer than it may; let others be made elsewhere if it takes long.
+
+        Of the time since the last check, `slept_s` count for no call.
+        """
         if not self._sent or not self.open:
             return
+        self._since_s = min(now_s, self._since_s + slept_s)
         at_work, head = self._at_work(), self._sent[0]
         took_s = now_s - self._since_s
         if at_work is None and took_s < _TRUSTED * head.timeout_s:

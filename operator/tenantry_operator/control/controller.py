@@ -136,6 +136,7 @@ class Controller:
             except RegistryUnavailable as error:  # the listing is kept, unless there is a newer one
                 loss.warning("registry lost; nothing changes until it is back", error=str(error))
                 self._metrics.registry_up.set(0)
+                self._registry.leases.lost_sight()
                 stop.wait(1.0)
             # Pause for as long as the work took: what arrives meanwhile is decided about together.
             took_s = time.monotonic() - began_s

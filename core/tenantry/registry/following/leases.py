@@ -48,6 +48,16 @@ class LeaseObserver:
     def __init__(self, *, clock_s: Callable[[], float] = boot_clock_s) -> None:
         self._clock_s = clock_s
         self._seen: dict[str, _Seen] = {}
+        self._looked_at_s = float("-inf")
+        self._sight_lost = False
+
+    def lost_sight(self) -> None:
+        """The registry did not answer: meanwhile nobody could renew a lease either.
+
+        Who held one before has as long as that to renew it, once the registry answers again. Until then
+        such a server may believe that the registry is still silent, and answer what it last knew.
+        """
+        self._sight_lost = True
 
     def judged(self, servers: Sequence[Server]) -> list[Server]:
         """Return the same servers with what is left of their leases by this process's clock.
@@ -68,6 +78,9 @@ class LeaseObserver:
                 self._seen[server.server_id] = _Seen(server, now_s)
             else:
                 known.server = server
+                if self._sight_lost and known.left_s(self._looked_at_s) > 0:
+                    known.at_s = now_s
+        self._looked_at_s, self._sight_lost = now_s, False
         return [
             replace(seen.server, lease_left_s=seen.left_s(now_s)) for _, seen in sorted(self._seen.items())
         ]

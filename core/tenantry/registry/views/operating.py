@@ -73,6 +73,7 @@ class OperatorRegistry(RegistryReader):
         clock_s: seconds, never going back; by it leases are judged, and tests can move it.
 
     Attributes:
+        leases: of the servers, as this process saw them renewed.
         led_at: the revision with which it led again after a change of history; 0: there was none.
         stillness: whether anything was written since the last `check` began.
     """
@@ -82,7 +83,7 @@ class OperatorRegistry(RegistryReader):
         self._holder = holder
         self._term: Term | None = None
         self._poll = Poll(engine, _LEADER)
-        self._leases = LeaseObserver(clock_s=clock_s)
+        self.leases = LeaseObserver(clock_s=clock_s)
         self.led_at = 0
         self.stillness = Stillness(engine, Channel.OPERATOR)
         self._said: set[tuple[str, int, int, bool]] = set()  # what servers ring for
@@ -128,7 +129,7 @@ class OperatorRegistry(RegistryReader):
             connection.execute(update(t.leader).values(values))
             ring(connection, Channel.OPERATOR)  # one that leads until now ends
         if self._term is not None:
-            self._leases.history_changed()
+            self.leases.history_changed()
             self.led_at = row.revision + 1
         self._term = term
         return term.epoch
@@ -233,10 +234,9 @@ class OperatorRegistry(RegistryReader):
     def servers(self) -> list[Server]:
         """Return every server that has not been forgotten, live or not, by name.
 
-        Leases are judged by when this process saw them renewed. What was acknowledged before this operator
-        led again counts as nothing, as it may be of another history.
+        What was acknowledged before this operator led again counts for nothing: its history may differ.
         """
-        servers = self._leases.judged(super().servers())
+        servers = self.leases.judged(super().servers())
         said = {_announced(server) for server in servers}
         if said != self._said:
             self.stillness.found_news()
@@ -257,7 +257,7 @@ class OperatorRegistry(RegistryReader):
         with self._fenced() as write:
             return sweep(
                 write.connection,
-                self._leases.judged(servers_on(write.connection)),
+                self.leases.judged(servers_on(write.connection)),
                 newest=write.last,
                 forget_servers_s=forget_servers_s,
                 hot_until=hot_until,

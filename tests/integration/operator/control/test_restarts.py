@@ -8,6 +8,7 @@ from sqlalchemy import delete, update
 from tenantry.errors import LeadershipLost, RegistryUnavailable
 from tenantry.registry import (
     LoadState,
+    OperatorRegistry,
     schema,
 )
 from tenantry.registry.engine import writing
@@ -200,6 +201,34 @@ def test_a_newer_listing_is_not_overtaken_by_one_that_had_to_wait(rig: Rig) -> N
     loop.run(stop)
     assert taken == [without, back]
     assert not rig.row("ann").deleted
+
+
+def test_ready_waits_for_a_server_that_could_not_renew_its_lease_while_the_registry_was_away(
+    rig: Rig,
+) -> None:
+    """It may not have noticed yet that the registry is back."""
+    now_s = 100.0
+    registry = OperatorRegistry(rig.engine, "operator", clock_s=lambda: now_s)
+    rig.restart(registry)
+    Server(rig.engine, "s1").follow()
+    rig.step()
+    loop, stop = rig.controller, threading.Event()
+    step, steps = loop.step, 0
+
+    def lost_at_first(listing: Listing | None = None) -> None:
+        nonlocal now_s, steps
+        steps += 1
+        if steps == 1:
+            now_s += 60
+            raise RegistryUnavailable("just now")
+        step(listing)
+        stop.set()
+
+    loop.step = lost_at_first  # type: ignore[method-assign]
+    loop.run(stop)
+    assert [server.live for server in registry.servers()] == [True]
+    now_s += 60
+    assert [server.live for server in registry.servers()] == [False]
 
 
 def test_a_mass_deletion_is_refused_until_a_person_allows_it(rig: Rig) -> None:

@@ -3,10 +3,14 @@
 import asyncio
 import io
 import itertools
+import os
 import pickle
+import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -24,7 +28,8 @@ from tenantry_server.workers.calls.remote import WorkerModel
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 from tests.support.processes.sandboxed import workers
-from tests.support.tenants.hostile.models import EndsOnLoad, Misbehaves
+from tests.support.tenants.hostile.models import EndsOnLoad, LoadsSlowly, Misbehaves
+from tests.support.waiting import until_soon
 
 _MANY = 16
 _ROWS, _TARGETS = np.arange(6.0).reshape(3, 2), [1.0, 2.0, 4.0]
@@ -70,6 +75,27 @@ async def test_a_kernel_that_has_no_place_in_the_cache_is_not_read(pool: Pool) -
     loads = WorkerLoads(pool, timeout_s=60, most_bytes=100)
     with pytest.raises(ModelTooLarge, match="the cache holds 100"):
         await asyncio.to_thread(loads.load, file.getvalue(), _IDS[0])
+
+
+async def test_a_pause_of_everything_is_not_the_fault_of_the_model_that_was_loaded(
+    pool: Pool, tmp_path: Path
+) -> None:
+    """A container that is frozen goes on in the middle of a call, long after its time."""
+    file = io.BytesIO()
+    begun = tmp_path / "begun"
+    joblib.dump(LoadsSlowly(begun), file)
+    loads = WorkerLoads(pool, timeout_s=8.0)
+    with ThreadPoolExecutor(1) as thread:
+        loading = asyncio.get_running_loop().run_in_executor(thread, loads.load, file.getvalue(), _IDS[0])
+        await until_soon(begun.exists)
+        pids = [worker.pid for worker in pool.workers]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(9.0)  # noqa: ASYNC251 - nor does this process run
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert isinstance(await loading, WorkerModel)
+    assert pool.restarts["overran"] == 0
 
 
 async def test_models_that_stay_share_one_worker_however_many_arrive_at_once(pool: Pool) -> None:

@@ -242,6 +242,26 @@ class Leaks(Model):
         return data["x"].to_numpy()
 
 
+class LoadsSlowly(Model):
+    """Takes two seconds to load, without a processor; while it is stopped, it gets no further.
+
+    Args:
+        begun: a file that is there once it loads.
+    """
+
+    def __init__(self, begun: Path) -> None:
+        self._begun = begun
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state["_begun"].touch()
+        for _ in range(40):
+            time.sleep(0.05)
+        self.__dict__.update(state)
+
+    def predict(self, data: pd.DataFrame) -> Predictions:
+        return data.iloc[:, 0].to_numpy()
+
+
 class EndsOnLoad:
     """A pickle that ends the process which loads it.
 

@@ -46,8 +46,18 @@ def test_silence_shows_once_the_lease_is_over(contact: RegistryContact, clock: C
     contact.fell_silent()
     assert state_of(contact) is Contact.FRESH, "nothing newer can be Ready without this server"
     clock.now_s = 109.0
+    contact.fell_silent()
     assert state_of(contact) is Contact.SILENT
     contact.answered()
+    assert state_of(contact) is Contact.LAPSED
+
+
+def test_silence_is_believed_for_a_moment(contact: RegistryContact, clock: Clock) -> None:
+    """A server that slept since then knows nothing of the registry; a lease is 3 s at the shortest."""
+    contact.fell_silent()
+    clock.now_s += 2.4
+    assert state_of(contact) is Contact.SILENT
+    clock.now_s += 0.2
     assert state_of(contact) is Contact.LAPSED
 
 

@@ -9,16 +9,9 @@ from sqlalchemy import Engine
 from tenantry.errors import ModelNotAssigned, ModelNotReady, RegistryUnavailable
 from tenantry.placement import SHARDS, shard_of
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import (
-    Assignment,
-    Changes,
-    OperatorRegistry,
-    ServerRegistry,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Changes, OperatorRegistry, ServerRegistry, Writes, open_engine
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 from tests.support.tenants.shards import held
 
@@ -215,6 +208,22 @@ def test_without_lease_and_registry_the_last_known_model_answers(
     assert (table.get_model_id_by_user_id("ann"), table.contact.age_s) == ("a1", 25.0)
     with pytest.raises(ModelNotAssigned):
         table.get_model_id_by_user_id("nobody")
+
+
+def test_a_lookup_whose_connection_broke_is_made_once_more(
+    table: RoutingTable, operator: OperatorRegistry, registry: Unsteady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was stopped in the middle of one, say; what it last knew may be older than Ready."""
+    table.apply(whole(1, row("ann", "a1")))
+    operator.commit(Writes(assignments=[row("ann", "a2")]))
+    lookup = registry.lookup
+
+    def broken_once(user_id: str) -> Assignment | None:
+        monkeypatch.setattr(registry, "lookup", lookup)
+        raise RegistryUnavailable("server closed the connection")
+
+    monkeypatch.setattr(registry, "lookup", broken_once)
+    assert table.get_model_id_by_user_id("ann") == "a2"
 
 
 def test_without_lease_and_registry_it_refuses_where_told_so(registry: Unsteady, clock: Clock) -> None:
