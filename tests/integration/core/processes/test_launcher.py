@@ -13,6 +13,7 @@ import pytest
 
 from tenantry.processes import inherited, launcher
 from tenantry.processes.launcher import UNKNOWN, Launched, Launcher, Wanted
+from tests.support.processes.shown import descriptors
 from tests.support.waiting import PATIENCE_S, until
 
 _PROGRAM = "tests.integration.core.processes.launched_program"
@@ -95,9 +96,9 @@ def test_no_way_leads_from_it_to_the_launcher(running: Launcher, tmp_path: Path)
     """And the launcher keeps nothing of what has ended."""
     idle = until(lambda: _idle(running.pid), "the launcher has seen every end so far")
     first, second = (_launch(running, Wanted(["wait"]), tmp_path / "log") for _ in range(2))
-    sockets = {each for each in _descriptors(running.pid) if each.startswith("socket:")}
+    sockets = {each for each in descriptors(running.pid) if each.startswith("socket:")}
     for process in (first, second):
-        until(lambda p=process: not sockets & _descriptors(p.pid), "all are closed")  # type: ignore[misc]
+        until(lambda p=process: not sockets & descriptors(p.pid), "all are closed")  # type: ignore[misc]
         process.kill()
         assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert until(lambda: _idle(running.pid), "the launcher has seen these ends too") == idle
@@ -153,15 +154,5 @@ def test_a_process_that_was_given_one_uses_it(running: Launcher, monkeypatch: py
 
 def _idle(pid: int) -> set[str] | None:
     """What a launcher without processes has open; None: it has some."""
-    found = _descriptors(pid)
+    found = descriptors(pid)
     return None if any("pidfd" in each for each in found) else found
-
-
-def _descriptors(pid: int) -> set[str]:
-    found = set()
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.add(str(each.readlink()))
-        except FileNotFoundError:
-            continue  # it was closed meanwhile
-    return found

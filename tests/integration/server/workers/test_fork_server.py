@@ -10,6 +10,7 @@ import pytest
 from tenantry_server.workers import fork_server
 from tenantry_server.workers.fork_server import ForkServer
 from tenantry_server.workers.forking import Forked, Zygote, environment
+from tests.support.processes.shown import descriptors, parent
 from tests.support.waiting import until
 
 
@@ -38,10 +39,6 @@ def _end(worker: Forked) -> None:
     os.close(worker.output)
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def _folder(pid: int) -> Path:
     return Path(f"/proc/{pid}/cwd").readlink()
 
@@ -60,9 +57,9 @@ async def _zygote_pid(zygote: Zygote) -> int:
 async def test_it_makes_zygotes_which_make_workers(given: int) -> None:
     first, second = (Zygote(_ignored) for _ in range(2))
     pids = [await _zygote_pid(each) for each in (first, second)]
-    assert {_parent(_parent(pid)) for pid in pids} == {given}
+    assert {parent(parent(pid)) for pid in pids} == {given}
     worker = await first.fork()
-    assert _parent(worker.pid) == pids[0]
+    assert parent(worker.pid) == pids[0]
     _end(worker)
     second.close()
     until(lambda: _gone(pids[1]), "the zygote ends with its front")
@@ -83,19 +80,14 @@ async def test_a_zygote_is_as_its_front(
     try:
         assert _folder(pid) == tmp_path
         # No way leads to the fork server: a zygote that a model asked for would hold it in nothing.
-        ways = {each for each in _descriptors(given) if each.startswith("socket:")}
+        ways = {each for each in descriptors(given) if each.startswith("socket:")}
         ways.add(f"socket:[{os.environ[fork_server.VARIABLE].partition(':')[2]}]")
         assert len(ways) == 2
-        assert not ways & _descriptors(pid)
-        until(lambda: not ways & _descriptors(worker.pid), "the worker has closed what it inherited")
+        assert not ways & descriptors(pid)
+        until(lambda: not ways & descriptors(worker.pid), "the worker has closed what it inherited")
     finally:
         _end(worker)
         zygote.close()
-
-
-def _descriptors(pid: int) -> set[str]:
-    folder = Path(f"/proc/{pid}/fd")
-    return {str(each.readlink()) for each in folder.iterdir()}
 
 
 @pytest.mark.parametrize("named", ["", "7", "x:y", "1:1", "999999:5", "-1:3"])
@@ -113,9 +105,9 @@ async def test_without_it_servers_go_on(monkeypatch: pytest.MonkeyPatch) -> None
     os.kill(running.pid, signal.SIGKILL)
     running._process.wait()
     worker = await before.fork()
-    assert _parent(worker.pid) == made
+    assert parent(worker.pid) == made
     _end(worker)
-    assert _parent(_parent(await _zygote_pid(after))) == os.getpid()
+    assert parent(parent(await _zygote_pid(after))) == os.getpid()
     before.close()
     after.close()
     running.close()
@@ -130,7 +122,7 @@ async def test_it_ends_when_nobody_can_ask(monkeypatch: pytest.MonkeyPatch) -> N
     running._asking.close()
     running._process.wait()
     worker = await zygote.fork()
-    assert _parent(worker.pid) == made
+    assert parent(worker.pid) == made
     _end(worker)
     zygote.close()
     running.close()

@@ -13,6 +13,7 @@ import pytest
 
 from tenantry_server.workers import fork_server
 from tenantry_server.workers.forking import environment
+from tests.support.processes.shown import lives
 from tests.support.tenants.hostile.forks import WAYS
 from tests.support.waiting import until
 
@@ -53,7 +54,7 @@ class Front:
         said = next(line for line in self._process.stdout if line.startswith("{"))  # the rest is its log
         told: dict[str, list[int]] = json.loads(said)
         forked = self.forked()
-        alive = sum(not _gone(pid) for pid in forked)
+        alive = sum(map(lives, forked))
         return {**told, "front": [self._process.pid], "forked": forked} if alive >= len(WAYS) else {}
 
     def forked(self) -> list[int]:
@@ -83,12 +84,6 @@ def front(tmp_path: Path, env: dict[str, str]) -> Iterator[Front]:
             os.kill(pid, signal.SIGKILL)
 
 
-def _gone(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
-
-
 def _kill_at_once(*pids: int) -> None:
     """Kill processes none of which sees another one's end."""
     for signum in (signal.SIGSTOP, signal.SIGKILL):
@@ -98,7 +93,7 @@ def _kill_at_once(*pids: int) -> None:
 
 
 def _end(*pids: int) -> None:
-    until(lambda: all(map(_gone, pids)), f"none of {pids} is left")
+    until(lambda: not any(map(lives, pids)), f"none of {pids} is left")
 
 
 def test_a_server_goes_on_without_what_its_models_forked(front: Front) -> None:
@@ -108,7 +103,7 @@ def test_a_server_goes_on_without_what_its_models_forked(front: Front) -> None:
     _end(*seen["forked"])
     seen = front.load()
     _kill_at_once(*seen["zygote"])
-    assert not any(map(_gone, seen["workers"])), "they go on"
+    assert all(map(lives, seen["workers"])), "they go on"
     _kill_at_once(*seen["workers"])
     _end(*seen["forked"], *seen["reaper"])
     seen = front.load()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry_server.workers import fork_server
+from tests.support.databases.migrated import migrate
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.waiting import PATIENCE_S, until

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from tenantry import ModelId
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
+from tests.support.processes.shown import parent
 from tests.support.waiting import until_soon
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -103,16 +104,12 @@ async def _main(folder: Path) -> None:
         assert pool.zygote_pid is not None
         told = {
             "zygote": [pool.zygote_pid],
-            "reaper": [_parent(pool.zygote_pid)],
+            "reaper": [parent(pool.zygote_pid)],
             "workers": [each.pid for each in pool.workers],
         }
         print(json.dumps(told), flush=True)
     pool.close()
     os._exit(0)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def main() -> None:
