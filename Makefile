@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-# Python compiles what is imported; pip would compile all of pandas, scikit-learn and SciPy, which takes 30 s.
 # What is compiled is kept, also where containers have that switched off: else each process compiles it all.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
+# uv does in three seconds what takes pip a minute. It does not read pip.conf: where that names the only index
+# that can be reached, pip does it. Neither compiles: all of pandas, scikit-learn and SciPy would take 30 s.
+UV := uv==0.13.9
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || \
+	{ $(PIP) install --quiet 'pip>=25.1' && $(PIP) install --quiet --no-compile --constraint constraints.txt $(1); }
 # One more than there are cores, as each waits for a third of the time; at most four. Each runs whole files.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 
@@ -17,15 +20,17 @@ help: ## what there is to make
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tenantry needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet 'pip>=25.1'
+	$(PIP) install --quiet '$(UV)'
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
-	$(INSTALL) --group demo --editable '.[all]'
+	$(call install,--group demo --editable '.[all]')
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
-	$(INSTALL) --group dev --editable '.[all]'
+	$(call install,--group dev --editable '.[all]')
+	@test ! -f $(COMPILED_KEPT) || tar -xf $(COMPILED_KEPT) -C $(VENV) || \
+		{ rm -f $(COMPILED_KEPT); find $(VENV)/lib -name '*.pyc' -delete; }
 	@touch $@
 
 install: $(VENV)/.dev ## a virtual environment with everything, in .venv
@@ -33,11 +38,17 @@ install: $(VENV)/.dev ## a virtual environment with everything, in .venv
 demo: $(VENV)/.demo ## two thousand tenants from real data, on this machine; ONCE=1 ends after the table
 	$(BIN)/python -m examples.nycflights.demo $(if $(ONCE),--once)
 
+# What Python has compiled of the libraries is kept where the next checkout finds it, for the files that uv links
+# from its cache: else each of the workers compiles all of it, for half a minute and at the same time.
+COMPILED_KEPT := $(HOME)/.cache/tenantry/compiled.tar
+
 # OpenMP's threads spin while they wait for each other: where two workers share two cores, ten times as long.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.dev ## every check, from format to end to end
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports prose
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	-@test $(COMPILED_KEPT) -nt constraints.txt || { mkdir -p $(dir $(COMPILED_KEPT)) && cd $(VENV) && find lib -name '*.pyc' | \
+		tar -cf $(COMPILED_KEPT).$$$$ -T - && mv -f $(COMPILED_KEPT).$$$$ $(COMPILED_KEPT); }
 
 lint: $(VENV)/.dev ## format and lint
 	$(BIN)/ruff format --check .
@@ -48,10 +59,11 @@ MYPY_KEPT := $(HOME)/.cache/tenantry/mypy.tar
 .mypy_cache:
 	@mkdir -p $@
 	@test ! -f $(MYPY_KEPT) || tar -xf $(MYPY_KEPT) || rm -rf $@
+	@mkdir -p $@ && touch $@/new
 
 types: $(VENV)/.dev | .mypy_cache ## strict types
 	$(BIN)/mypy
-	@test $(MYPY_KEPT) -nt constraints.txt || { mkdir -p $(dir $(MYPY_KEPT)) && \
+	-@test ! -f .mypy_cache/new || { rm .mypy_cache/new && mkdir -p $(dir $(MYPY_KEPT)) && \
 		tar -cf $(MYPY_KEPT).$$$$ .mypy_cache && mv -f $(MYPY_KEPT).$$$$ $(MYPY_KEPT); }
 
 imports: $(VENV)/.dev ## who may import whom
@@ -69,7 +81,7 @@ coverage: $(VENV)/.dev ## branches that the quick tests reach, by package
 	$(BIN)/python tools/coverage_by_package.py
 
 $(VENV)/.docs: $(VENV)/.dev pyproject.toml constraints.txt
-	$(INSTALL) --group docs
+	$(call install,--group docs)
 	@touch $@
 
 docs: $(VENV)/.docs ## the site of docs/ and of the docstrings, in site/
@@ -91,7 +103,7 @@ formats: $(VENV)/.dev ## the names and suffixes of formats outside of the server
 LOCKING := $(VENV)-lock
 $(LOCKING)/.made: Makefile
 	$(PYTHON) -m venv $(LOCKING)
-	$(LOCKING)/bin/pip install --quiet --disable-pip-version-check 'uv==0.13.9' 'cyclonedx-bom==7.5.0' 'cyclonedx-python-lib[json-validation]==11.12.0'
+	$(LOCKING)/bin/pip install --quiet --disable-pip-version-check '$(UV)' 'cyclonedx-bom==7.5.0' 'cyclonedx-python-lib[json-validation]==11.12.0'
 	@touch $@
 
 lock: $(LOCKING)/.made ## requirements.lock: every version of constraints.txt that `tenantry[all]` needs, with its hashes

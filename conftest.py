@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.databases import postgres as _postgres
 from tests.support.databases.postgres import PostgresServer
+from tests.support.stores import client_data as _  # noqa: F401 - it acts when imported
 from tests.support.stores import s3 as _s3
 from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -15,10 +16,14 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+gc.disable()  # until all tests are there, and none of them garbage
+
+
 def pytest_collection_finish() -> None:
     """Collect no tests as garbage: the interpreter went through all of them again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

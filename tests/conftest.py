@@ -17,7 +17,7 @@ from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.scheduling import Scheduling
 
-_FORKING = ("e2e", "integration")  # tests that start servers
+_FORKING = ("e2e", "integration", "apart")  # tests that start servers
 _HERE = Path(__file__).parent
 # Models of the tests' own are in `tests.support`, which workers read only where this names it.
 os.environ["PYTHONPATH"] = os.pathsep.join(

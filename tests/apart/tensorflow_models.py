@@ -18,6 +18,7 @@ from tenantry import Model, ModelId
 from tenantry_server.formats import dump_model, load_model
 from tenantry_server.formats.checks import archive
 
+gc.freeze()  # TensorFlow's own objects are a million, and `loaded` collects the others each time
 ROWS = np.random.default_rng(0).normal(size=(50, 4))
 FIGURES = ROWS.astype(np.float32)
 

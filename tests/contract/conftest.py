@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import OperatorRegistry, ServerRegistry, migrate
+from tenantry.registry import OperatorRegistry, ServerRegistry
+from tests.support.databases.migrated import migrate
 from tests.support.databases.patient import open_patient
+from tests.support.databases.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database, empty where a test does not ask for `engine`, which is migrated."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/deep/er/registry.db"
-    return str(request.getfixturevalue("postgres").database())
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return postgres.registry() if "engine" in request.fixturenames else postgres.database()
 
 
 @pytest.fixture

@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import (
-    Assignment,
-    Fault,
-    FaultBook,
-    FaultState,
-    RegistryReader,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Fault, FaultBook, FaultState, RegistryReader, Writes, open_engine
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 ANN = Fault("ann", "server-0", "file:///a", "ArtifactNotFound", "gone", state=FaultState.RETRYING)
@@ -27,7 +19,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/registry.db"
     else:
-        url = str(request.getfixturevalue("postgres").database())
+        url = str(request.getfixturevalue("postgres").registry())
     engine = open_engine(url)
     migrate(engine)
     yield engine

@@ -8,9 +8,10 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from tenantry.errors import InvalidSetting
-from tenantry.registry import KeyBook, Scope, migrate
+from tenantry.registry import KeyBook, Scope
 from tenantry_cli.commands.keys import command
 from tenantry_server.access.keyring import KeyRing
+from tests.support.databases.migrated import migrate
 
 
 def digest(key: str) -> bytes:

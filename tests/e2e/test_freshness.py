@@ -4,12 +4,10 @@ import itertools
 import os
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
-import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
@@ -17,7 +15,6 @@ from tenantry import TenantModel
 from tenantry.registry import OperatorRegistry, migrate, open_engine
 from tenantry.registry.sql import servers_in
 from tests.support.databases.postgres import PostgresServer
-from tests.support.kubernetes.binaries.envtest_assets import provide
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
 from tests.support.load.readers import Promises, Readers
@@ -295,14 +292,6 @@ class Interleaving:
         return round(body["predictions"][0], 6) if status == 200 else None
 
 
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    """One of its own, so that nobody else's TenantModels are in it."""
-    with ControlPlane(provide(), audit=True) as running:
-        install_crd(running)
-        yield running
-
-
 def test_after_ready_no_server_answers_anything_older(
     plane: ControlPlane, postgres: PostgresServer, tmp_path: Path
 ) -> None:
@@ -310,6 +299,7 @@ def test_after_ready_no_server_answers_anything_older(
 
     TENANTRY_TEST_SEED replays the steps of a run, though not the moments when processes ran.
     """
+    install_crd(plane)
     seed = int(os.environ.get("TENANTRY_TEST_SEED") or random.randrange(2**32))  # noqa: S311 - no secret
     print(f"replay with TENANTRY_TEST_SEED={seed}")
     fleet = FleetUnderFaults(plane, tmp_path, postgres.database())

@@ -37,7 +37,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     manifests = folder / "tenants"
     manifests.mkdir()
     with ups.running(manifests, folder / "state", servers=2) as up:
-        until(lambda: len(up.servers()) == 2, "both servers")
+        up.until_shared(2)  # a model that is handed over is not in memory yet where it goes
         for user_id in USERS:
             model = make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME.sum(axis=1))
             publish(model, user_id=user_id, to=folder / "models", manifests=manifests)

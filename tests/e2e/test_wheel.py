@@ -1,10 +1,14 @@
 """The wheel, in an environment that has never seen this checkout."""
 
+import fcntl
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import pytest
 from tests.support.environments import environment
 
 ROOT = Path(__file__).parents[2]
+_KEPT = Path.home() / ".cache" / "tenantry" / "wheel"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -34,6 +39,19 @@ def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None
     assert {f"{top}/py.typed" for top in tops} <= set(names)
 
 
+@pytest.fixture
+def venv() -> Iterator[Path]:
+    """A new environment, in the same place in every run: by place Python keeps what it compiles."""
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    with (_KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = _KEPT / "venv"
+        make = [_uv(), "venv", "--quiet", "--clear", "--python", sys.executable]
+        subprocess.run([*make, folder], check=True)
+        yield folder
+        shutil.rmtree(folder)
+
+
 _PUBLISHES = """
 import pandas as pd
 from sklearn.linear_model import Ridge
@@ -47,18 +65,19 @@ print(declared.spec.model.card is not None)
 """
 
 
-def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(wheel: Path, tmp_path: Path) -> None:
+def test_a_plain_install_publishes_at_the_lowest_versions_it_allows(
+    wheel: Path, venv: Path, tmp_path: Path
+) -> None:
     """And the command says which extra it needs, in one line; with that, it publishes too."""
     lowest = tmp_path / "lowest.txt"
     lowest.write_text("\n".join([*_lowest(), "scikit-learn==1.6.1"]))
-    folder = tmp_path / "venv"
-    subprocess.run([_uv(), "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-    install = [_uv(), "pip", "install", "--quiet", "--python", str(folder), "--constraint", str(lowest)]
+    install = [_uv(), "pip", "install", "--quiet", "--python", str(venv), "--constraint", str(lowest)]
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(_KEPT / "compiled")}
     subprocess.run([*install, str(wheel), "scikit-learn"], check=True)
 
     def run(name: str, *args: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(folder / "bin" / name), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        command = [str(venv / "bin" / name), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
 
     for name in ("tenantry", "kubectl-tenantry"):
         refused = run(name, "--version")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tenantry.registry import Cost, CostBook, migrate, open_engine
+from tenantry.registry import Cost, CostBook, open_engine
 from tenantry.registry.costs import OTHERS
 from tenantry_cli.commands.looking.cost import command
+from tests.support.databases.migrated import migrate
 
 LAST, FIRST = date(2026, 11, 30), date(2026, 12, 1)
 

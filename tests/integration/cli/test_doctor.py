@@ -11,9 +11,10 @@ from sklearn.linear_model import Ridge
 
 from tenantry import ModelId
 from tenantry.model_id import CARD_SUFFIX
-from tenantry.registry import Assignment, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, open_engine
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.rows.columns import Column, Kind
+from tests.support.databases.migrated import migrate
 from tests.support.processes.up import tenantry
 from tests.support.tenants.operator_side import leading
 

@@ -12,11 +12,12 @@ import yaml
 
 from tenantry import ModelId
 from tenantry.model_id import CARD_SUFFIX
-from tenantry.registry import Assignment, Claim, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Claim, Writes, open_engine
 from tenantry_server.cards.card import Card, Form
 from tenantry_server.formats.checks.pickled_versions import trained_with
 from tenantry_server.rows.columns import Column, Kind
 from tenantry_server.scoring.golden import version_here
+from tests.support.databases.migrated import migrate
 from tests.support.processes.up import tenantry
 from tests.support.stores.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.tenants.operator_side import leading

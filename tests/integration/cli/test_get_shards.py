@@ -10,16 +10,9 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from tenantry.placement import SHARDS, shard_of
-from tenantry.registry import (
-    Assignment,
-    Holding,
-    ServerRegistry,
-    ServerReport,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Holding, ServerRegistry, ServerReport, Writes, open_engine
 from tenantry_cli.commands.looking.get import command
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Claim, Writes, migrate, open_engine
+from tenantry.registry import Claim, Writes, open_engine
 from tenantry_cli.commands.looking.get import command
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 LONG = (

@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 
 from tenantry import TenantModel
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Assignment, Claim, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Claim, Writes, open_engine
 from tenantry_cli.commands.artifacts.prune_artifacts import command
 from tenantry_server.publishing import publish, to_yaml, versions
 from tenantry_server.toys import SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.stores.s3 import S3Server
 from tests.support.tenants.operator_side import leading
 

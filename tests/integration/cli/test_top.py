@@ -12,11 +12,12 @@ import aiohttp
 import pytest
 from click.testing import CliRunner, Result
 
-from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import ServerRegistry, ServerReport, open_engine
 from tenantry_cli.commands.looking.top import command
 from tenantry_cli.plugin.commands import cli
 from tenantry_server.access.gate import Gate
 from tenantry_server.toys import ErrorModel, SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster
 from tests.support.tenants.callers import gate_of

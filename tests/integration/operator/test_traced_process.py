@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from tenantry.registry import OperatorRegistry, migrate, open_engine
+from tenantry.registry import OperatorRegistry, open_engine
+from tests.support.databases.migrated import migrate
 from tests.support.network import collector
 from tests.support.processes.child_process import Child
 from tests.support.processes.launching import TENANTRY

@@ -9,9 +9,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from sklearn.linear_model import Ridge
 
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry_server.app import FAST_PATH
 from tenantry_server.toys import ErrorModel, SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.tenants import application
 from tests.support.tenants.application import (
     FRAME,

@@ -10,13 +10,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tenantry.errors import AnswerTooLarge
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry.trust.tls import Tls
 from tenantry_server.assembly.whole import assemble
 from tenantry_server.scoring import bounds
 from tenantry_server.settings import ServerSettings
 from tenantry_server.watchdog import Holds
 from tenantry_server.workers.pool import Pool
+from tests.support.databases.migrated import migrate
 from tests.support.tenants import beside_workers
 from tests.support.tenants.application import Client
 from tests.support.tenants.registered import Tenants

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any
 
 import aiohttp
@@ -32,9 +33,9 @@ from tests.support.tenants.registered import CACHE_BYTES, Tenants
 from tests.support.waiting import until_soon
 
 
-async def status_in_time(client: Client, user_id: str) -> int:
+async def status_in_time(client: Client, user_id: str, *, late: Collection[int] = (503,)) -> int:
     """Ask until this is not too slow; on a busy machine, a load may take longer than a request may."""
-    while (status := await ask_status(client, user_id)) == 503:
+    while (status := await ask_status(client, user_id)) in late:
         pass
     return status
 
@@ -164,18 +165,19 @@ async def test_broken_http_is_refused_and_hurts_nobody(sent: bytes, client: Clie
 
 
 async def test_metrics_name_no_more_than_the_heaviest(tenants: Tenants, client: Client) -> None:
-    """The number of the other series is that of the first request of a kind, for 500 users as for one."""
-    for number in range(500):
+    """The number of the other series is that of the first request of a kind, for 200 users as for one."""
+    for number in range(200):
         tenants.add(f"metered-{number}", SumModel(plus=number))
     await ask(client, "metered-0", [{"a": 1}])
     await ask_status(client, "nobody")
     before = await metrics(client)
-    for number in range(1, 500):
-        await ask(client, f"metered-{number}", [{"a": 1}])
-        assert await status_in_time(client, f"nobody-{number}") == 404
+    for number in range(1, 200):
+        assert await status_in_time(client, f"metered-{number}", late=(503, 504)) == 200
+        assert await status_in_time(client, f"nobody-{number}", late=(503, 504)) == 404
     after = await metrics(client)
-    _, slow = (seen.pop('tenantry_requests_total{"code": "503"}', 0) for seen in (before, after))
     # Those that were slow, on a busy machine, were asked again.
+    codes = [f'tenantry_requests_total{{"code": "{code}"}}' for code in (503, 504)]
+    _, slow = (sum(seen.pop(code, 0) for code in codes) for seen in (before, after))
     named, early = (
         {series for series in seen if series.startswith("tenantry_tenant_")} for seen in (after, before)
     )
@@ -184,10 +186,10 @@ async def test_metrics_name_no_more_than_the_heaviest(tenants: Tenants, client: 
     assert not [series for series in after if "nobody" in series], "made up by a client"
     users = {json.loads(series[series.index("{") :])["user_id"] for series in named}
     assert 10 <= len(users) <= 3 * 10
-    assert after['tenantry_requests_total{"code": "200"}'] == 500
-    assert after['tenantry_requests_total{"code": "404"}'] == 500
-    assert after["tenantry_request_seconds_count{}"] == 1_000 + slow
-    assert after["tenantry_cache_cold_loads_total{}"] == after["tenantry_cache_models{}"] == 500
+    assert after['tenantry_requests_total{"code": "200"}'] == 200
+    assert after['tenantry_requests_total{"code": "404"}'] == 200
+    assert after["tenantry_request_seconds_count{}"] == 400 + slow
+    assert after["tenantry_cache_cold_loads_total{}"] == after["tenantry_cache_models{}"] == 200
     assert 0 < after["tenantry_cache_bytes{}"] <= after["tenantry_cache_capacity_bytes{}"] == CACHE_BYTES
 
 

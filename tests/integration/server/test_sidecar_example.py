@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from sklearn.linear_model import LinearRegression
 
-from tenantry.registry import Assignment, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, OperatorRegistry, Writes, open_engine
 from tenantry_server import (
     CachedModelRepository,
     FileSystemModelRepository,
@@ -26,6 +26,7 @@ from tenantry_server import (
     bounded_cache,
     make_app,
 )
+from tests.support.databases.migrated import migrate
 
 APP = Path(__file__).parents[3] / "examples" / "sidecar" / "app.py"
 STORE = "store@42+x"  # has to be written otherwise in a path

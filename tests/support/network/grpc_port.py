@@ -9,7 +9,6 @@ import grpc
 from aiohttp import web
 from sqlalchemy import create_engine
 
-from tenantry.registry import migrate
 from tenantry.tracing.sampling import Sampler
 from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2.asking import Application
@@ -17,6 +16,7 @@ from tenantry_server.grpc_v2.messages import SERVICE, message
 from tenantry_server.grpc_v2.port import Port
 from tenantry_server.toys import SumModel
 from tenantry_server.tracing import requests
+from tests.support.databases.migrated import migrate
 from tests.support.tenants import application
 from tests.support.tenants.application import BODY_BYTES, Exits, GatedModel
 

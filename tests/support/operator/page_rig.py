@@ -21,7 +21,6 @@ from tenantry.registry import (
     ServerRegistry,
     ServerReport,
     Writes,
-    migrate,
     open_engine,
 )
 from tenantry.trust import proofs
@@ -34,6 +33,7 @@ from tenantry_operator.ui.messages import Request, Response
 from tenantry_operator.ui.sight import Sight
 from tenantry_operator.ui.site import Site
 from tenantry_operator.ui.tokens import TokenJudge
+from tests.support.databases.migrated import migrate
 
 SECRET = "of the fleet"  # noqa: S105 - of this test
 CARD_DIGEST = "c" * 64

@@ -29,6 +29,7 @@ from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops
 from tenantry_server.app import FAST_PATH
 from tenantry_server.artifacts.repositories import ModelRepository
+from tenantry_server.assignments.contact import RegistryContact
 from tenantry_server.assignments.routing_table import OnRegistryLoss, RoutingTable
 from tenantry_server.memory.near_cache import NearCache
 from tenantry_server.memory.resident import Resident
@@ -98,6 +99,7 @@ class Node:
         self.copies = NearCopies(self.cache, self.table, self.peers, self.hops)
         self.timeout_s: float = settings.get("predict_timeout_s", 10.0)
         self.max_body_bytes: int = settings.get("max_body_bytes", 8 << 20)
+        self.table.contact = RegistryContact(believed_s=3600)  # there is no follower that would repeat it
         view = FleetView(self.table, self.peers, self.plane)
         self.quotas.share = view.share
         self.access_log: AccessLog | None = settings.get("access_log", lambda _: None)(server_id)

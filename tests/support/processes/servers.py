@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import joblib
 
 from tenantry.placement import SHARDS, shard_of
-from tenantry.registry import Assignment, Holding, Server, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Holding, Server, Writes
 from tenantry.registry.sql import servers_in
+from tests.support.databases.migrated import migrate
+from tests.support.databases.patient import open_patient
 from tests.support.processes import launching
 from tests.support.processes.child_process import Child, stop_all
 from tests.support.tenants.operator_side import leading
@@ -20,6 +22,9 @@ from tests.support.waiting import PATIENCE_S, until
 
 class Servers:
     """Running servers, and the registry that they follow.
+
+    Args:
+        env: of every server beside ours; a registry that it names is used, and migrated already.
 
     Attributes:
         engine: the registry, for tests that change what is in it.
@@ -30,8 +35,8 @@ class Servers:
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder = folder
-        self._url = f"sqlite:///{folder}/registry.db"
-        self.engine = open_engine(self._url)
+        self._url = env.get("TENANTRY_REGISTRY_URL", f"sqlite:///{folder}/registry.db")
+        self.engine = open_patient(self._url)
         migrate(self.engine)
         self.operator = leading(self.engine)
         # Nobody would take their shards over, so stopping does not wait for that.
@@ -82,11 +87,16 @@ class Servers:
 
     def add(self, user_id: str, model: Any, holder_id: str) -> str:
         """Assign a model to a user whose shard this server holds; returns the model id."""
-        path = self._folder / f"{user_id}.joblib"
-        joblib.dump(model, path)
-        row = Assignment(user_id, f"uid-{user_id}", 1, path.as_uri())
-        self.operator.commit(Writes(assignments=[row]))
+        model_id = self.assign(user_id, model)
         self.operator.assign_shards({shard_of(user_id): Holding(holder_id)})
+        return model_id
+
+    def assign(self, user_id: str, model: Any, version: int = 1) -> str:
+        """Have a model answer for a user from here on; returns the model id."""
+        path = self._folder / f"{user_id}-{version}.joblib"
+        joblib.dump(model, path)
+        row = Assignment(user_id, f"uid-{user_id}", version, path.as_uri())
+        self.operator.commit(Writes(assignments=[row]))
         return path.as_uri()
 
     def hold_all(self, holder_id: str) -> None:

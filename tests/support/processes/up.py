@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenantry.placement import SHARDS
 from tenantry.registry import RegistryReader
 from tenantry_cli.commands.looking.get import as_document
 from tenantry_cli.views import overview
@@ -106,6 +107,17 @@ class Up:
         except OSError:
             return False
         return all(reply.status == 200 for reply in replies)
+
+    def until_shared(self, servers: int) -> None:
+        """Until so many servers hold all shards, and none is being handed over."""
+
+        def shared() -> bool:
+            with RegistryReader.of_existing(self.registry_url) as registry:
+                held = registry.shards().values()
+            moving = any(each.next_id is not None for each in held)
+            return len(held) == SHARDS and not moving and len({each.server_id for each in held}) == servers
+
+        until(shared, f"{servers} servers hold the shards")
 
     def until_ready(self, count: int, *, timeout_s: float = PATIENCE_S) -> None:
         """Until so many tenants are Ready."""

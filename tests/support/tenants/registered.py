@@ -7,7 +7,7 @@ import joblib
 from aiohttp.web import Application
 from sqlalchemy import Engine
 
-from tenantry.registry import Assignment, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, open_engine
 from tenantry_server import (
     CachedModelRepository,
     FileSystemModelRepository,
@@ -16,6 +16,7 @@ from tenantry_server import (
     make_app,
 )
 from tenantry_server.access.gate import Gate
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 CACHE_BYTES = 1 << 20

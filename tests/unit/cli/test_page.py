@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry_cli import page
+from tests.support.databases.migrated import migrate
 
 
 @pytest.fixture

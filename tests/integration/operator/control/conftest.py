@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import migrate
+from tests.support.databases.migrated import migrate
 from tests.support.databases.patient import open_patient
 from tests.support.operator.rig import Rig
 
@@ -16,7 +16,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/registry.db"
     else:
-        url = request.getfixturevalue("postgres").database()
+        url = request.getfixturevalue("postgres").registry()
     engine = open_patient(url)
     migrate(engine)
     yield engine

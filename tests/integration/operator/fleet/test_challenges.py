@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tenantry.placement import SHARDS
-from tenantry.registry import ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import ServerRegistry, ServerReport, open_engine
 from tenantry.trust import proofs
 from tenantry.trust.challenges import ask
 from tenantry.trust.fleet_secrets import FleetSecrets
@@ -20,6 +20,7 @@ from tenantry_operator.fleet.view import Fleet
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
 from tenantry_server.peers import challenge
+from tests.support.databases.migrated import migrate
 from tests.support.network.ports import free_ports
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until

@@ -9,11 +9,12 @@ import pytest
 
 from tenantry import placement
 from tenantry.placement import SHARDS
-from tenantry.registry import Holding, ServerRegistry, ServerReport, migrate, open_engine
+from tenantry.registry import Holding, ServerRegistry, ServerReport, open_engine
 from tenantry.registry import Server as Listed
 from tenantry_operator.fleet.shard_keeper import ShardKeeper
 from tenantry_operator.metrics import OperatorMetrics
 from tenantry_operator.settings import OperatorSettings
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 DEBOUNCE_S, HANDOVER_S = 15.0, 30.0

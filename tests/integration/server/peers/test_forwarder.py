@@ -75,6 +75,14 @@ async def ask(session: aiohttp.ClientSession, node: Node, path: str, body: Any =
         return Reply(response.status, response.headers, await response.read())
 
 
+async def until_quick(session: aiohttp.ClientSession, node: Node, user_id: str) -> None:
+    """Until this server answers at once: the first calls on a busy machine may be measured as slow ones."""
+    for _ in range(200):
+        await ask(session, node, f"/predict/{user_id}", headers={"Tenantry-Hop": "test"})
+        if node.plane.models.pace(user_id) is Pace.QUICK:
+            return
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_holder_answers_wherever_a_request_arrives(
     three: Cluster, session: aiohttp.ClientSession, way: str
@@ -122,10 +130,7 @@ async def test_every_route_that_names_a_user_is_passed_on_and_answered_the_same(
 
 async def test_load_and_unload_reach_the_holder(three: Cluster, session: aiohttp.ClientSession) -> None:
     """Also where another server has the model and would answer a prediction with it."""
-    for _ in range(200):  # a first call on a busy machine may be measured as a slow one
-        await ask(session, three["a"], "/predict/bob", headers={"Tenantry-Hop": "test"})
-        if three["a"].plane.models.pace("bob") is Pace.QUICK:
-            break
+    await until_quick(session, three["a"], "bob")
     assert (await ask(session, three["a"], "/predict/bob")).server == "a"
     assert (await ask(session, three["a"], "/v2/repository/models/bob/load", b"")).server == "b"
     assert three["b"].plane.models.is_loaded("bob")
@@ -138,9 +143,9 @@ async def test_load_and_unload_reach_the_holder(three: Cluster, session: aiohttp
 async def test_a_quick_model_in_memory_answers_where_the_request_arrives(
     three: Cluster, session: aiohttp.ClientSession, way: str
 ) -> None:
-    for _ in range(3):
-        reply = await ask(session, three["a"], way.format("bob"), headers={"Tenantry-Hop": "test"})
-        assert (reply.server, reply.hop) == ("a", None)
+    reply = await ask(session, three["a"], way.format("bob"), headers={"Tenantry-Hop": "test"})
+    assert (reply.server, reply.hop) == ("a", None)
+    await until_quick(session, three["a"], "bob")
     reply = await ask(session, three["a"], way.format("bob"))
     assert (reply.server, reply.hop, three["a"].counts) == ("a", None, {})
 
@@ -274,6 +279,7 @@ async def test_a_holder_that_is_gone_is_replaced_by_the_same_server_everywhere(
             for _ in range(2):
                 reply = await ask(session, three[name], f"/predict/{user}")
                 assert (reply.status, reply.server) == (200, "c")
+                await until_quick(session, three["c"], user)
             assert three[name].counts == counts, name
 
 

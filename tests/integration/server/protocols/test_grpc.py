@@ -15,7 +15,6 @@ from aiohttp import web
 from sklearn.linear_model import Ridge
 from sqlalchemy import create_engine
 
-from tenantry.registry import migrate
 from tenantry.trust.certificates import Files
 from tenantry_server.app import FAST_PATH
 from tenantry_server.grpc_v2 import calls, streamed, translating
@@ -23,6 +22,7 @@ from tenantry_server.grpc_v2.asking import Application
 from tenantry_server.grpc_v2.messages import SERVICE
 from tenantry_server.grpc_v2.port import Port
 from tenantry_server.protocols.fast_path import FastPath
+from tests.support.databases.migrated import migrate
 from tests.support.network.certificates import Authority
 from tests.support.network.grpc_port import OTHER, ROW, SUM, Stub, infer, served
 from tests.support.tenants import application

@@ -15,9 +15,10 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry.manifest.spec import ModelSource
 from tenantry.placement import owners
-from tenantry.registry import Assignment, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Writes, open_engine
 from tenantry_operator.artifacts.s3 import S3Resolver
 from tenantry_server.artifacts.s3 import make_client
+from tests.support.databases.migrated import migrate
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.launching import TENANTRY

@@ -81,7 +81,7 @@ def of_chart(
         document
         for path, text in texts.items()
         if not path.endswith(".txt")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, yaml.CSafeLoader)
         if document is not None
     ]
 
@@ -142,7 +142,8 @@ def for_any_version(chart: Path, folder: Path) -> Path:
     for template in (copy / "templates").glob("*.yaml"):
         if "kind: CustomResourceDefinition" in template.read_text():
             document = _without(
-                yaml.safe_load(template.read_text()), {"x-kubernetes-validations", "selectableFields"}
+                yaml.load(template.read_text(), yaml.CSafeLoader),
+                {"x-kubernetes-validations", "selectableFields"},
             )
             template.write_text(yaml.safe_dump(document))
     return copy

@@ -41,7 +41,7 @@ def rendered(folder: Path) -> list[Document]:
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr  # such as of a deprecated field
-    documents = list(yaml.safe_load_all(done.stdout))
+    documents = list(yaml.load_all(done.stdout, yaml.CSafeLoader))
     for secret in of_kind(documents, "Secret"):  # kustomize folds long values
         secret["data"] = {key: "".join(value.split()) for key, value in secret["data"].items()}
     return documents

@@ -12,10 +12,11 @@ from tenantry import TenantModel
 from tenantry.errors import RegistryUnavailable
 from tenantry.manifest import status
 from tenantry.manifest.status import State, Status
-from tenantry.registry import Claim, RegistryReader, Writes, migrate, open_engine
+from tenantry.registry import Claim, RegistryReader, Writes, open_engine
 from tenantry_cli.commands.artifacts.publish import command
 from tenantry_cli.declaring import registry as of_registry
 from tenantry_cli.declaring import waiting
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.operator_side import leading
 
 

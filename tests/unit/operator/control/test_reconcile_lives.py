@@ -221,5 +221,5 @@ class Life(RuleBasedStateMachine):
 
 def test_any_life_of_two_rivals_is_told_truthfully() -> None:
     """Ready is never early, nothing that did not load ever answers, and it always settles in the end."""
-    limits: Any = settings(max_examples=300, stateful_step_count=30, deadline=None)
+    limits: Any = settings(max_examples=150, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Life, settings=limits)

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import Engine
 
 from tenantry.errors import RegistryUnavailable
-from tenantry.registry import Cost, CostBook, migrate, open_engine
+from tenantry.registry import Cost, CostBook, open_engine
 from tenantry.registry.costs import GROUP, OTHERS
 from tenantry_server.accounts import ledger as module
 from tenantry_server.accounts.accounts import Accounts
 from tenantry_server.accounts.ledger import Ledger
+from tests.support.databases.migrated import migrate
 
 DAY, NEXT_DAY = date(2026, 11, 30), date(2026, 12, 1)
 LATE_S = 1_796_079_600.0  # 2026-11-30, 23:00 UTC

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from tenantry.errors import ModelNotAssigned
-from tenantry.registry import (
-    LoadState,
-    ServerRegistry,
-    Writes,
-    migrate,
-    open_engine,
-)
-from tenantry_server.assignments import follower as following
+from tenantry.registry import LoadState, ServerRegistry, Writes, open_engine
+from tenantry_server.assignments import silence
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.following import LEASE_S, Rig, nothing, row, tombstone
 from tests.support.waiting import until_soon
 
@@ -91,7 +86,7 @@ async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speak
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its host vanished, say: the driver gives up after seconds, for which each request would wait too."""
-    monkeypatch.setattr(following, "_SILENT_S", 0.05)
+    monkeypatch.setattr(silence, "_SILENT_S", 0.05)
     rig.assign(row("ann", "a1"))
     speaks = threading.Event()
     async with rig.running():
@@ -100,6 +95,7 @@ async def test_a_registry_that_is_silent_is_not_asked_by_requests_until_it_speak
         try:
             await until_soon(lambda: not rig.table.contact.registry_answers)
             rig.clock.now_s += LEASE_S
+            await until_soon(lambda: not rig.table.contact.registry_answers)
             assert rig.table.get_model_id_by_user_id("ann") == "a1"
             assert rig.table.contact.age_s is not None
         finally:

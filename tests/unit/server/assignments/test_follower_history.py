@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import OperatorRegistry, Writes, open_engine
 from tests.support.databases.backup import Backup
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.following import Rig, row
 from tests.support.waiting import until_soon
 

@@ -9,15 +9,9 @@ from sqlalchemy import Engine
 
 from tenantry.errors import ModelNotReady, ModelStalled, RegistryUnavailable
 from tenantry.manifest.status import State, Status
-from tenantry.registry import (
-    Assignment,
-    Claim,
-    ServerRegistry,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Claim, ServerRegistry, Writes, open_engine
 from tenantry_server.assignments.verdicts import Verdicts
+from tests.support.databases.migrated import migrate
 from tests.support.operator.rig import statements
 from tests.support.tenants.operator_side import leading
 

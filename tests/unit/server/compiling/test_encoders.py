@@ -204,7 +204,7 @@ LIKELY = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_row_is_answered_or_refused_alike(
     pair: tuple[SklearnModel, Encoded], data: st.DataObject

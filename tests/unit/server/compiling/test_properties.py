@@ -167,7 +167,7 @@ def assert_answers_agree(estimator: Pipeline, rows: Matrix) -> None:
 
 
 PROFILE = settings(
-    max_examples=80,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

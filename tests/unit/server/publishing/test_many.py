@@ -13,12 +13,13 @@ from sklearn.linear_model import LinearRegression
 
 from tenantry import TenantModel
 from tenantry.errors import NotPublished
-from tenantry.registry import migrate, open_engine
+from tenantry.registry import open_engine
 from tenantry_cli.declaring.afterwards import Afterwards
 from tenantry_cli.main import cli
 from tenantry_server import publish_many
 from tenantry_server.publishing import Report
 from tenantry_server.toys import SumModel
+from tests.support.databases.migrated import migrate
 
 FITTED = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
 

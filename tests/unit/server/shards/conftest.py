@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from tenantry.placement import SHARDS
-from tenantry.registry import (
-    migrate,
-    open_engine,
-)
+from tenantry.registry import open_engine
 from tenantry_server.shards import warm_loader
+from tests.support.databases.migrated import migrate
 from tests.support.tenants.prewarming import OTHER, Rig
 from tests.support.tenants.shards import held
 from tests.support.waiting import until_soon

@@ -26,7 +26,6 @@ from tenantry.registry import (
     Holding,
     ServerRegistry,
     Writes,
-    migrate,
     open_engine,
 )
 from tenantry_server.artifacts.repositories import ModelRepository
@@ -39,6 +38,7 @@ from tenantry_server.shards import faults as module
 from tenantry_server.shards import suspects
 from tenantry_server.shards.faults import Faults
 from tenantry_server.toys import SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon

@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 
 from tenantry.placement import SHARDS, shard_of
-from tenantry.registry import (
-    Assignment,
-    Changes,
-    Holding,
-    ServerRegistry,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Changes, Holding, ServerRegistry, Writes, open_engine
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
 from tenantry_server.memory.eviction import bounded_cache
@@ -26,6 +18,7 @@ from tenantry_server.predicting.dataplane import DataPlane
 from tenantry_server.shards import misplaced as straying
 from tenantry_server.shards.misplaced import MisplacedModels
 from tenantry_server.toys import SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 from tests.support.waiting import until_soon

@@ -9,15 +9,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from tenantry.placement import shard_of
-from tenantry.registry import (
-    Assignment,
-    Holding,
-    ServerRegistry,
-    ServerReport,
-    Writes,
-    migrate,
-    open_engine,
-)
+from tenantry.registry import Assignment, Holding, ServerRegistry, ServerReport, Writes, open_engine
 from tenantry_server.app import make_app
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -27,6 +19,7 @@ from tenantry_server.peers import warm_query
 from tenantry_server.shards.hot_users import HotUsers
 from tenantry_server.shards.warm_list import WarmList
 from tenantry_server.toys import SumModel
+from tests.support.databases.migrated import migrate
 from tests.support.databases.whole import whole
 from tests.support.tenants.operator_side import leading
 

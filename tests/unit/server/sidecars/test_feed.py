@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from tenantry.errors import InvalidRequest, RegistryUnavailable
 from tenantry.processes.runtime import boot_clock_s
-from tenantry.registry import Changes, ServerRegistry, migrate, open_engine
+from tenantry.registry import Changes, ServerRegistry, open_engine
 from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
@@ -21,6 +21,7 @@ from tenantry_server.sidecars.feed import LEASE_S, Feed
 from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
 from tenantry_server.wire.errors import responses as error_responses
+from tests.support.databases.migrated import migrate
 from tests.support.tenants import following
 from tests.support.tenants.following import row, tombstone
 from tests.support.waiting import until_soon
