@@ -71,7 +71,8 @@ def _go_away(way: str, folder: Path) -> NoReturn:
         os.setsid()
         if way == "under-its-own-reaper":
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        if os.fork() != 0:
+        # A second fork leaves an orphan; beside its parent, the first one's end would end all orphans.
+        if way != "beside-its-parent" and os.fork() != 0:
             while way == "under-its-own-reaper":
                 time.sleep(3600)
             os._exit(0)
