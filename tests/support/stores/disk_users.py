@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,9 +71,11 @@ def main(folder: Path, count: int, *limits: int) -> None:
             ended += status == 0
     finally:
         for pid in running:
-            os.kill(pid, signal.SIGKILL)
-        for pid in running:
-            os.waitpid(pid, 0)
+            with suppress(ProcessLookupError):  # told to stop between its end and the next line
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
 
 
 if __name__ == "__main__":
