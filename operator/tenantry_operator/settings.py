@@ -57,7 +57,7 @@ class OperatorSettings(CommonSettings):
         default=0.1,
         gt=0,
         le=1.0,
-        description="Between looks at what servers reported. At rest only one in a second asks the "
+        description="Between looks at what servers reported. At rest only one in two seconds asks the "
         "database, with four small SELECTs.",
     )
     resync_s: float = Field(

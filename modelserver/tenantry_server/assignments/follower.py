@@ -39,7 +39,7 @@ class RegistryFollower:
         report: returns what this server reports with each renewal.
         changed: called with what changed, once it is in force; of everything with the rows that wait for
             something, as `Reading.waiting` says.
-        servers_read: called about once a second with the servers.
+        servers_read: called with the servers about once a second, at rest less often.
         in_force: returns the revision to acknowledge, and its token; None: that of the table.
         clock_s: seconds, never going back; a parameter so that tests can move it.
 

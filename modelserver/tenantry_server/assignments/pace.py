@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from tenantry.processes.runtime import set_within
-from tenantry.registry.following.stillness import Stillness
+from tenantry.registry.following.stillness import REST_S, Stillness
 from tenantry_server.assignments.renewals import Renewals
 
 _HURRY_S = 1.0
@@ -37,6 +37,7 @@ class Pace:
         self._clock_s = clock_s
         self._wake = asyncio.Event()
         self._hurry_until_s = float("-inf")
+        self._read_by_s = float("-inf")
         self.rests = False
 
     def wake(self) -> None:
@@ -49,7 +50,8 @@ class Pace:
         self._wake.set()
 
     async def until_due(self) -> None:
-        """Wait until a reading may find something, or the lease has to be renewed."""
+        """Wait until a reading may find something, a second has passed, or the lease has to be renewed."""
+        self._read_by_s = self._clock_s() + REST_S
         while not await set_within(self._wake, self._pause_s()) and self._may_rest():
             pass
         self._wake.clear()
@@ -60,14 +62,16 @@ class Pace:
         if now_s < self._hurry_until_s:
             return min(self.poll_s, _HURRIED_POLL_S)
         if self._stillness.announced and self._may_rest():
-            return max(self.poll_s, self._lease.due_in_s(now_s))
+            return max(self.poll_s, min(self._read_by_s - now_s, self._lease.due_in_s(now_s)))
         return self.poll_s
 
     def _may_rest(self) -> bool:
         """Return whether a reading would find nothing."""
+        now_s = self._clock_s()
         return (
             self.rests
-            and not self._lease.is_due(self._clock_s())
+            and now_s < self._read_by_s
+            and not self._lease.is_due(now_s)
             and self._stillness.holds()
             and not self._lease.is_news
         )

@@ -7,6 +7,8 @@ from tenantry.registry import Server, ServerRegistry, ServerReport
 
 _T = TypeVar("_T")
 _EVERY_S = 1.0
+_AT_REST_S = 2.5
+_IDLE_LOAD = 0.02  # of a core; what probes and scrapes take is less
 _MARGIN_S = 1.0  # the lease ends here before it ends in the database: clocks drift, threads wait
 
 
@@ -25,7 +27,7 @@ class Renewals:
         lease_s: how long the operator waits for a server that is silent.
         report: returns what this server reports.
         in_force: returns the revision to acknowledge, and its token.
-        servers_read: called about once a second with the servers.
+        servers_read: called with the servers at most once a second, at rest less often.
         quickly: runs a call of the registry.
     """
 
@@ -48,6 +50,9 @@ class Renewals:
         self._renewed_at_s = float("-inf")
         self._servers_due_s = float("-inf")
         self._acked = (-1, -1, False)
+        self._used_bytes = 0
+        self._every_s = _EVERY_S
+        self._at_rest_s = max(_EVERY_S, min(_AT_REST_S, lease_s / 4))
 
     @property
     def until_s(self) -> float:
@@ -60,15 +65,15 @@ class Renewals:
         return self._ack(self._report()) != self._acked
 
     def due_in_s(self, now_s: float) -> float:
-        """Return in how many seconds the last renewal is a second old; negative: it is older."""
-        return self._renewed_at_s + _EVERY_S - now_s
+        """Return in how many seconds the lease is to be renewed; negative: it is late."""
+        return self._renewed_at_s + self._every_s - now_s
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether the last renewal is a second old."""
+        """Return whether the last renewal is a second old, or at rest two and a half."""
         return self.due_in_s(now_s) <= 0
 
     async def renew(self, began_s: float) -> None:
-        """Renew the lease, and read the servers once a second.
+        """Renew the lease, and read the servers at most once a second.
 
         Args:
             began_s: from when on the lease is counted.
@@ -82,7 +87,9 @@ class Renewals:
                 lease_s=self._lease_s, acked_revision=revision, report=report, token=token
             )
         )
-        self._acked = ack
+        rests = ack == self._acked and report.used_bytes == self._used_bytes and report.load <= _IDLE_LOAD
+        self._every_s = self._at_rest_s if rests else _EVERY_S
+        self._acked, self._used_bytes = ack, report.used_bytes
         self._renewed_at_s = began_s
         if began_s >= self._servers_due_s:
             self._servers_read(await self._quickly(self._registry.servers))

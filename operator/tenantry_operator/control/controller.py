@@ -13,7 +13,6 @@ import structlog
 from tenantry.errors import HistoryChanged, RegistryUnavailable
 from tenantry.processes.logs import OnChange
 from tenantry.registry import LoadReport, OperatorRegistry
-from tenantry.registry.following.stillness import REST_S
 from tenantry_operator.artifacts.lookups import Lookups
 from tenantry_operator.artifacts.resolver import Resolve
 from tenantry_operator.control import repair
@@ -33,6 +32,7 @@ from tenantry_operator.settings import OperatorSettings
 
 log = structlog.get_logger(__name__)
 
+REST_S = 2.0  # the longest time without a pass
 _SWEEP_EVERY_S = 30.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
 

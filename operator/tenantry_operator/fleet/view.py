@@ -17,6 +17,8 @@ from tenantry_operator.settings import OperatorSettings
 log = structlog.get_logger(__name__)
 
 _FAULTS_EVERY_S = 1.0
+_BUSY_EVERY_S = 1.0  # as often as a server that is asked says how busy it is
+_IDLE_LOAD = 0.02
 
 
 class Fleet:
@@ -100,10 +102,12 @@ class Fleet:
 
     @property
     def quiet_s(self) -> float:
-        """For how long nothing comes due, where no server says anything new; 0: shards are on the move."""
+        """For how long nothing comes due, where no server rings; 0: shards are on the move."""
         if self._shards.unsettled or self._challenges.open:
             return 0.0
-        return min((server.lease_left_s for server in self.live), default=math.inf)
+        busy = any(server.report.load > _IDLE_LOAD for server in self.live)
+        leases_s = min((server.lease_left_s for server in self.live), default=math.inf)
+        return min(leases_s, _BUSY_EVERY_S) if busy else leases_s
 
     @property
     def acked_revision(self) -> int:

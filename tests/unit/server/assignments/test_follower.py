@@ -55,6 +55,29 @@ async def test_the_lease_is_renewed_once_a_second_and_not_at_every_look(rig: Rig
         assert rig.seen.lease_left_s > LEASE_S - 5
 
 
+async def test_a_server_to_which_nothing_happens_renews_its_lease_less_often(rig: Rig) -> None:
+    renewals: list[float] = []
+    rig.registry.before_renewal = lambda: renewals.append(rig.clock.now_s)
+    looks: list[float] = []
+    rig.registry.after_reading = lambda: looks.append(rig.clock.now_s)
+
+    async def looked_at(now_s: float) -> int:
+        rig.clock.now_s, before = now_s, len(looks)
+        await until_soon(lambda: len(looks) > before + 2)
+        return len(renewals)
+
+    async with rig.running():
+        await until_soon(lambda: rig.acked(0))
+        began_s = renewals[-1]
+        rests = await looked_at(began_s + 1.0)
+        assert renewals[-1] == began_s + 1.0, "the first one after news"
+        assert await looked_at(began_s + 3.4) == rests
+        assert await looked_at(began_s + 3.5) == rests + 1
+        rig.assign(row("ann", "a1"))
+        await until_soon(lambda: len(renewals) == rests + 2)
+        assert await looked_at(began_s + 4.5) == rests + 3, "the first one after news"
+
+
 async def test_a_file_that_nobody_wrote_to_is_not_read_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,12 @@ async def test_where_changes_are_announced_it_rests_until_the_lease_is_due(aroun
     assert around.pauses == [0.75]
 
 
+async def test_although_changes_are_announced_it_reads_once_a_second(around: Surroundings) -> None:
+    around.due_s = 110.0
+    await around.pace.until_due()
+    assert around.pauses == [1.0]
+
+
 async def test_where_nobody_announces_them_it_looks_whether_anybody_has_written(
     around: Surroundings,
 ) -> None:
