@@ -66,11 +66,11 @@ class Door:
                 while True:
                     await self._one(reader, writer, from_s3, to_s3)
             finally:
-                to_s3.close()
+                to_s3.transport.abort()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # either side has closed it, or the door is shut
         finally:
-            writer.close()
+            writer.transport.abort()  # a reader that was killed takes nothing more
             self._open.discard(task)
 
     async def _one(
@@ -131,12 +131,20 @@ class Doors:
 
     def close(self) -> None:
         """End everything."""
-        for door in self._doors:
-            with contextlib.suppress(TimeoutError):
-                self._run(door.shut())
+        with contextlib.suppress(TimeoutError):
+            self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        for door in self._doors:
+            await door.shut()
+        just_connected = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in just_connected:
+            task.cancel()
+        await asyncio.gather(*just_connected, return_exceptions=True)
+        await asyncio.sleep(0)  # the sockets close in the loop's next turn
 
     def _run(self, what: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)

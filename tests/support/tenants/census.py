@@ -153,5 +153,6 @@ class Census:
                 length = answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
                 await reader.readexactly(int(length))
             writer.close()
+            await writer.wait_closed()
 
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
