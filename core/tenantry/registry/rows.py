@@ -9,6 +9,7 @@ from tenantry.manifest import status
 from tenantry.manifest.status import Status
 
 _TITLE, _REASON = 320, 64  # characters of the columns
+_IDLE_LOAD = 0.02  # of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,11 @@ class ServerReport:
     leaving: bool = False
     load: float = 0.0
     busiest: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its load is no more than what probes and scrapes take."""
+        return self.load <= _IDLE_LOAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable
 
 from tenantry.processes.runtime import set_within
-from tenantry.registry.following.stillness import REST_S, Stillness
+from tenantry.registry.following.stillness import Stillness
 from tenantry_server.assignments.renewals import Renewals
 
+_REST_S = 1.0  # the longest time without a reading, whatever files and wake-ups tell
 _HURRY_S = 1.0
 _HURRIED_POLL_S = 0.02
 
@@ -51,7 +52,7 @@ class Pace:
 
     async def until_due(self) -> None:
         """Wait until a reading may find something, a second has passed, or the lease has to be renewed."""
-        self._read_by_s = self._clock_s() + REST_S
+        self._read_by_s = self._clock_s() + _REST_S
         while not await set_within(self._wake, self._pause_s()) and self._may_rest():
             pass
         self._wake.clear()

@@ -8,7 +8,6 @@ from tenantry.registry import Server, ServerRegistry, ServerReport
 _T = TypeVar("_T")
 _EVERY_S = 1.0
 _AT_REST_S = 2.5
-_IDLE_LOAD = 0.02  # of a core; what probes and scrapes take is less
 _MARGIN_S = 1.0  # the lease ends here before it ends in the database: clocks drift, threads wait
 
 
@@ -87,7 +86,7 @@ class Renewals:
                 lease_s=self._lease_s, acked_revision=revision, report=report, token=token
             )
         )
-        rests = ack == self._acked and report.used_bytes == self._used_bytes and report.load <= _IDLE_LOAD
+        rests = ack == self._acked and report.used_bytes == self._used_bytes and report.is_idle
         self._every_s = self._at_rest_s if rests else _EVERY_S
         self._acked, self._used_bytes = ack, report.used_bytes
         self._renewed_at_s = began_s

@@ -210,7 +210,7 @@ class RoutingTable(ModelInfoRepository):
     def get_model_id_by_user_id(self, user_id: str) -> str:
         """Return what SQL says now; where SQL does not answer, what `on_loss` says."""
         try:
-            assignment = self._lookup(user_id)
+            assignment = _looked_up(self._registry, self.contact, user_id)
         except RegistryUnavailable:
             self.contact.looked_up(answered=False)
             if self._on_loss is OnRegistryLoss.REFUSE or not self.was_read:
@@ -219,20 +219,6 @@ class RoutingTable(ModelInfoRepository):
         self.contact.looked_up(answered=True)
         return _answer(user_id, assignment)
 
-    def _lookup(self, user_id: str) -> Assignment | None:
-        if not self.contact.registry_answers:  # asking takes seconds then, and all requests share a thread
-            raise RegistryUnavailable(
-                "the registry does not answer, and this server's lease is over; retry: this server asks "
-                "the registry again several times a second"
-            )
-        try:
-            return self._registry.lookup(user_id)
-        except RegistryUnavailable:
-            # A connection may break because this server was stopped in the middle: a second one tells.
-            if not self.contact.registry_answers:
-                raise
-        return self._registry.lookup(user_id)
-
     def size_of(self, exact: ModelId) -> int | None:
         """Return what a large model took in memory where its bytes were loaded; None: unknown, or small."""
         return self._rows.size_of_large(exact.sha256 or str(exact))
@@ -240,6 +226,21 @@ class RoutingTable(ModelInfoRepository):
     def assigned(self) -> Mapping[str, str | None]:
         """Return every user with the model that answers, as last read: a copy, made in one step."""
         return self._models.copy()
+
+
+def _looked_up(registry: Lookups, contact: RegistryContact, user_id: str) -> Assignment | None:
+    if not contact.registry_answers:  # asking takes seconds then, and all requests share a thread
+        raise RegistryUnavailable(
+            "the registry does not answer, and this server's lease is over; retry: this server asks "
+            "the registry again several times a second"
+        )
+    try:
+        return registry.lookup(user_id)
+    except RegistryUnavailable:
+        if not contact.registry_answers:
+            raise
+        # A connection may break because this server was stopped in the middle: a second one tells.
+        return registry.lookup(user_id)
 
 
 def _answer(user_id: str, assignment: Assignment | None) -> str:

@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 
 _FAULTS_EVERY_S = 1.0
 _BUSY_EVERY_S = 1.0  # as often as a server that is asked says how busy it is
-_IDLE_LOAD = 0.02
 
 
 class Fleet:
@@ -105,9 +104,9 @@ class Fleet:
         """For how long nothing comes due, where no server rings; 0: shards are on the move."""
         if self._shards.unsettled or self._challenges.open:
             return 0.0
-        busy = any(server.report.load > _IDLE_LOAD for server in self.live)
         leases_s = min((server.lease_left_s for server in self.live), default=math.inf)
-        return min(leases_s, _BUSY_EVERY_S) if busy else leases_s
+        idle = all(server.report.is_idle for server in self.live)
+        return leases_s if idle else min(leases_s, _BUSY_EVERY_S)
 
     @property
     def acked_revision(self) -> int:

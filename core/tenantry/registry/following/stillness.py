@@ -6,14 +6,11 @@ process at rest more than all else together.
 
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from sqlalchemy import Engine
 
 from tenantry.registry.following import files
 from tenantry.registry.following.wakeups import Bell, Channel
-
-REST_S: Final = 1.0  # the longest time without a reading, whatever files and wake-ups tell
 
 
 class Stillness:
