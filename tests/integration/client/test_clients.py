@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -18,8 +18,10 @@ from tenantry.client import (
     NotAssigned,
     Predictions,
     RequestRefused,
+    transport,
 )
-from tenantry.client.connections import is_open
+from tenantry.client.connections import Connection, is_open
+from tenantry.client.pool import IdlePool
 from tenantry.placement import shard_of
 from tenantry.registry import Assignment, Changes, Holding
 from tenantry_server.toys import ErrorModel, SumModel
@@ -58,6 +60,20 @@ async def joined(trio: Cluster, name: str) -> None:
     trio.introduce()
 
 
+class Kept(IdlePool[Connection]):
+    """Connections that a blocking client keeps.
+
+    Attributes:
+        all: that a test's clients ever kept.
+    """
+
+    all: ClassVar[set[Connection]] = set()
+
+    def put(self, url: str, connection: Connection) -> list[Connection]:
+        self.all.add(connection)
+        return super().put(url, connection)
+
+
 class Both:
     """A client of either kind, with the methods of the asynchronous one."""
 
@@ -78,15 +94,18 @@ class Both:
     def kept(self) -> int:
         """How many idle connections are open."""
         if self.threads:
-            idle = self.client._transport._idle._idle.values()
-            return sum(is_open(connection) for kept in idle for _, connection in kept)
+            return sum(map(is_open, Kept.all))
         idle = self.client._session.connector._conns.values()
         return sum(connection.is_connected() for kept in idle for connection, _ in kept)
 
 
 @pytest.fixture(params=["threads", "asyncio"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Both]]:
+async def connect(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Both]]:
     """Makes clients, and closes them."""
+    monkeypatch.setattr(transport, "IdlePool", Kept)
+    Kept.all.clear()
     made: list[Both] = []
 
     def connect(*servers: str, **options: Any) -> Both:

@@ -7,7 +7,13 @@ from sqlalchemy import delete
 from tenantry.registry import schema
 from tenantry.registry.engine import writing
 from tenantry_cli.commands.looking.users import command
+from tenantry_operator.control import governing
 from tests.support.operator.rig import Rig, Server, resync
+
+
+@pytest.fixture(autouse=True)
+def _released_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(governing, "_RELEASES_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -63,7 +69,6 @@ def test_an_admin_releases_a_user_for_the_next_namespace(robbed: Rig, server: Se
     status, said = users(robbed, "release", "ann", "bob")
     assert status == 1, "bob belongs to no namespace"
     assert "ann: released from namespace team-a" in said
-    robbed.controller._governing._releases_at_s = 0.0
     robbed.until_ready(server)
     assert robbed.status("robber") == ("Ready", server.answer("ann"))
     assert users(robbed, "list") == (0, "ann\tteam-b\n")
@@ -76,7 +81,6 @@ def test_a_release_takes_nobody_the_user_whose_tenantmodel_stands(rig: Rig, serv
     rig.until_ready(server)
     before = server.answer("ann")
     assert "team-a/theirs declares it and so keeps it" in users(rig, "release", "ann")[1]
-    rig.controller._governing._releases_at_s = 0.0
     rig.until_ready(server)
     assert before == server.answer("ann")
     assert rig.rows(schema.bindings) == [("ann", "team-a")]

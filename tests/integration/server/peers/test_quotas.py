@@ -12,6 +12,7 @@ from tenantry.manifest.limits import Limits
 from tenantry_server.access.gate import Gate
 from tenantry_server.access.hops import Hops
 from tenantry_server.protocols.fast_path import FastPath
+from tenantry_server.quotas.told import Told
 from tenantry_server.toys import SlowModel, SumModel
 from tenantry_server.wire.later import Later
 from tests.support.processes import cluster
@@ -143,8 +144,9 @@ async def test_the_fast_path_refuses_in_the_applications_words(
     async with cluster.running({"ann": model}, {"ann": "b"}, limits={"ann": FEW}) as three:
         await statuses(three, "/predict/ann", 40)
         for node in three.nodes.values():
-            node.quotas._clock_s = node.quotas._told._clock_s = lambda: 5.0
-            node.quotas._told._until_s.update(ann=10.0)
+            node.quotas._clock_s = lambda: 5.0
+            node.quotas._told = Told(lambda: 5.0)
+            node.quotas._told.put("ann", 5.0)
         three["b"].quotas._rates.of("ann").due_s = 20_000.0
         monkeypatch.setattr(FastPath, "answer", noted)
         for name in "ab":

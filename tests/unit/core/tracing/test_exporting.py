@@ -1,5 +1,6 @@
 """Spans on their way: no request waits for a collector, and one that is gone is told once."""
 
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tenantry.tracing import exporting
-from tenantry.tracing.exporting import Export, _endpoint, _Resting
+from tenantry.tracing.exporting import Export, _Ended, _endpoint, _Resting
 from tenantry.tracing.sampling import Sampler
 from tests.support.network import collector
 from tests.support.waiting import until
@@ -62,6 +63,11 @@ def stuck() -> Iterator[Stuck]:
     stuck.answers.set()
 
 
+def _spans() -> int:
+    """How many ended spans this process keeps."""
+    return sum(isinstance(each, _Ended) for each in gc.get_objects())
+
+
 def _end_one(export: Export) -> None:
     span = Sampler(1.0, follows=True, ended=export.ended).begin(None, None)
     assert span is not None
@@ -72,12 +78,13 @@ async def test_a_collector_that_hangs_holds_up_nothing_and_spans_are_bounded(
     stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    before = _spans()
     export = Export("tenantry-server", "server-0", {}, stuck)
     _end_one(export)
     stuck.asked.wait(180)
     for _ in range(5000):
         _end_one(export)
-    assert len(export._processor._batch_processor._queue) == 2048
+    assert _spans() - before == 2048 + 1, "those that wait, and the one that is sent"
     with capture_logs() as logged:
         await export.close(0.05)
     assert [line["event"][:21] for line in logged] == ["spans are dropped: th"]
