@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             model = make_pipeline(StandardScaler(), Ridge()).fit(FRAME, FRAME.sum(axis=1))
             publish(model, user_id=user_id, to=folder / "models", manifests=manifests)
         up.until_ready(len(USERS))
+        # In memory wherever it is asked for: a server that knows no other yet loads what is not its own.
+        for user_id, url in product(USERS, up.servers()):
+            assert up.predict(user_id, ROW, url).status == 200
         yield up
 
 
