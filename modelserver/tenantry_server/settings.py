@@ -46,9 +46,10 @@ class ServerSettings(CallerSettings, RoleSettings):
         default=512 << 20, gt=0, description="Bound of the model cache, in measured bytes."
     )
     cache_policy: CachePolicy = Field(
-        default=CachePolicy.LRU,
-        description="What a full model cache gives up: the least recently used (lru), the least frequently "
-        "used (lfu), the first loaded (fifo), or any, by chance (rr).",
+        default=CachePolicy.S3FIFO,
+        description="What a full model cache gives up: what came lately and was not used again, or else is "
+        "used the least (s3fifo), the least recently used (lru), the least frequently used (lfu), the "
+        "first loaded (fifo), or any, by chance (rr).",
     )
     near_cache_bytes: int = Field(
         default=64 << 20,

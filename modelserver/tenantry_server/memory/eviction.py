@@ -1,11 +1,10 @@
 """Which model a full model cache gives up first, and the order in which it would go on.
 
-The caches are cachetools' by their interface; the order is kept here, as theirs is private. Policies whose
-entries end by time (TTLCache, TLRUCache) are left out: a model id names exact bytes, and these don't age.
+Policies of cachetools whose entries end by time (TTLCache, TLRUCache) are left out: a model id names exact
+bytes, and these don't age.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
@@ -14,6 +13,8 @@ from cachetools import Cache, RRCache
 
 from tenantry import Model
 from tenantry_server.memory.model_size import size_bytes
+from tenantry_server.memory.ordered import FIFO, LFU, LRU, OrderedCache
+from tenantry_server.memory.s3_fifo import S3FIFO
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
@@ -22,159 +23,15 @@ _V = TypeVar("_V")
 class CachePolicy(StrEnum):
     """What a full model cache gives up."""
 
+    S3FIFO = "s3fifo"  # the model that came lately and was not used again, or else is used the least
     LRU = "lru"  # the model that was not used for the longest time
     LFU = "lfu"  # the model that was used the fewest times since it was loaded
     FIFO = "fifo"  # the model that was loaded first
     RR = "rr"  # any model, by chance
 
 
-class OrderedCache(Cache[_K, _V]):
-    """A cache that gives up the first key of an order, and shows that order from its end."""
-
-    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
-        super().__init__(maxsize, getsizeof)
-        self._order: OrderedDict[_K, _V] = OrderedDict()
-
-    def __setitem__(self, key: _K, value: _V) -> None:
-        super().__setitem__(key, value)
-        self._order[key] = value  # so that many are found without a call of `__getitem__` for each
-        self._order.move_to_end(key)
-
-    def __delitem__(self, key: _K) -> None:
-        super().__delitem__(key)
-        del self._order[key]
-
-    def popitem(self) -> tuple[_K, _V]:
-        """Remove and return the pair that is given up first.
-
-        Raises:
-            KeyError: the cache is empty.
-        """
-        try:
-            key = self._first()
-        except StopIteration:
-            raise KeyError(f"{type(self).__name__} is empty") from None
-        value = Cache.__getitem__(self, key)
-        del self[key]
-        return key, value
-
-    def clear(self) -> None:
-        """Remove everything."""
-        super().clear()
-        self._order.clear()
-
-    def last_first(self) -> Iterator[_K]:
-        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
-        return reversed(self._order)
-
-    def _first(self) -> _K:
-        return next(iter(self._order))
-
-
-class FIFO(OrderedCache[_K, _V]):
-    """Gives up what was loaded first."""
-
-
-class LRU(OrderedCache[_K, _V]):
-    """Gives up what was not used for the longest time."""
-
-    def __getitem__(self, key: _K, get: Callable[..., _V] = Cache.__getitem__) -> _V:
-        value = get(self, key)  # bound at definition: super() costs a fifth of a lookup
-        self._order.move_to_end(key)
-        return value
-
-    def get_many(self, keys: Sequence[_K]) -> list[_V | None]:
-        """Return the values of keys, None for those that are not here; each found is used now."""
-        values = list(map(self._order.get, keys))
-        found: Iterable[_K] = keys
-        if not all(values):  # `None in values` takes four times as long, as it compares
-            found = (key for key, value in zip(keys, values, strict=True) if value is not None)
-        deque(map(self._order.move_to_end, found), maxlen=0)
-        return values
-
-
-class _Uses:
-    """The keys that were used equally often, the one that is given up first at the front."""
-
-    __slots__ = ("after", "before", "count", "keys")
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.keys: OrderedDict[Any, None] = OrderedDict()
-        self.before = self.after = self
-
-    def insert_after(self, other: "_Uses") -> None:
-        self.before, self.after = other, other.after
-        other.after.before = self
-        other.after = self
-
-    def unlink(self) -> None:
-        self.before.after, self.after.before = self.after, self.before
-
-
-class LFU(OrderedCache[_K, _V]):
-    """Gives up what was used the fewest times since it was loaded; of equals, what came to it first.
-
-    A ring of counts, each with its keys, so that every use takes constant time (Shah, Mitra and Matani,
-    "An O(1) algorithm for implementing the LFU cache eviction scheme", 2010).
-    """
-
-    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
-        super().__init__(maxsize, getsizeof)
-        self._ring = _Uses(0)  # holds no key
-        self._uses: dict[_K, _Uses] = {}
-
-    def __getitem__(self, key: _K, get: Callable[..., _V] = Cache.__getitem__) -> _V:
-        value = get(self, key)  # as above
-        self._count(key)
-        return value
-
-    def __setitem__(self, key: _K, value: _V) -> None:
-        Cache.__setitem__(self, key, value)
-        self._count(key)
-
-    def __delitem__(self, key: _K) -> None:
-        Cache.__delitem__(self, key)
-        self._leave(self._uses.pop(key), key)
-
-    def clear(self) -> None:
-        """Remove everything."""
-        super().clear()
-        self._ring = _Uses(0)
-        self._uses.clear()
-
-    def last_first(self) -> Iterator[_K]:
-        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
-        uses = self._ring.before
-        while uses is not self._ring:
-            yield from reversed(uses.keys)
-            uses = uses.before
-
-    def _first(self) -> _K:
-        first: _K = next(iter(self._ring.after.keys))
-        return first
-
-    def _count(self, key: _K) -> None:
-        former = self._uses.get(key, self._ring)
-        uses = former.after
-        if uses is self._ring or uses.count != former.count + 1:
-            if former is not self._ring and len(former.keys) == 1:
-                former.count += 1
-                return
-            uses = _Uses(former.count + 1)
-            uses.insert_after(former)
-        uses.keys[key] = None
-        self._uses[key] = uses
-        if former is not self._ring:
-            self._leave(former, key)
-
-    def _leave(self, uses: _Uses, key: _K) -> None:
-        del uses.keys[key]
-        if not uses.keys:
-            uses.unlink()
-
-
 _CLASSES: dict[CachePolicy, type[Cache[str, Model]]] = {
+    CachePolicy.S3FIFO: S3FIFO,
     CachePolicy.LRU: LRU,
     CachePolicy.LFU: LFU,
     CachePolicy.FIFO: FIFO,
@@ -182,7 +39,7 @@ _CLASSES: dict[CachePolicy, type[Cache[str, Model]]] = {
 }
 
 
-def bounded_cache(max_bytes: int, policy: CachePolicy = CachePolicy.LRU) -> Cache[str, Model]:
+def bounded_cache(max_bytes: int, policy: CachePolicy = CachePolicy.S3FIFO) -> Cache[str, Model]:
     """Make a cache whose measure is bytes in memory.
 
     Example:
@@ -201,7 +58,7 @@ def get_many(cache: Cache[_K, _V], keys: Sequence[_K]) -> list[_V | None]:
         >>> get_many(cache, ["a", "d"]), most_wanted(cache, 3)
         ([1, None], ['a', 'c', 'b'])
     """
-    if isinstance(cache, LRU):
+    if isinstance(cache, LRU | S3FIFO):
         return cache.get_many(keys)
     return [cache.get(key) for key in keys]
 
@@ -209,8 +66,7 @@ def get_many(cache: Cache[_K, _V], keys: Sequence[_K]) -> list[_V | None]:
 def most_wanted(cache: Cache[_K, Any], limit: int) -> list[_K]:
     """Return up to `limit` keys that the cache would give up last, the last one first; not a use of them.
 
-    Costs what it returns, not what the cache holds. A cache that shows no order, such as one of
-    cachetools' own, gives any of its keys.
+    A cache that shows no order, such as one of cachetools' own, gives any of its keys.
 
     Example:
         >>> cache = LRU(maxsize=3)
@@ -220,5 +76,5 @@ def most_wanted(cache: Cache[_K, Any], limit: int) -> list[_K]:
         >>> most_wanted(cache, 2)
         ['a', 'c']
     """
-    keys = cache.last_first() if isinstance(cache, OrderedCache) else iter(cache)
+    keys = cache.last_first() if isinstance(cache, OrderedCache | S3FIFO) else iter(cache)
     return list(islice(keys, limit))

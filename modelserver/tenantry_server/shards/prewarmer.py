@@ -186,7 +186,7 @@ class Prewarmer:
         self._orphans.clear()
         users = self._wanted(hot)
         tally = await self._warmer.warm(users)
-        self._warmer.touch(reversed(users))  # the most important one was used last, so it is evicted last
+        self._warmer.rank(users)
         if users:
             seconds = round(time.monotonic() - began_s, 2)
             log.info("prewarmed", models=tally.loaded, bytes=tally.loaded_bytes, seconds=seconds)
@@ -202,7 +202,7 @@ class Prewarmer:
         # Beside the shards owned already: each shard gets an equal part of the model cache.
         share = SHARE * len(shards) / (len(shards) + len(self._held))
         tally = await self._warmer.warm(users, share=share)
-        self._warmer.touch(reversed(users))
+        self._warmer.rank(users)
         self.prepared_revision = revision
         self.prepared()
         seconds = round(time.monotonic() - began_s, 2)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry_server.artifacts.repositories import ModelRepository
-from tenantry_server.memory.eviction import FIFO, LFU, LRU, CachePolicy, bounded_cache, most_wanted
+from tenantry_server.memory.eviction import CachePolicy, bounded_cache, most_wanted
 from tenantry_server.memory.model_cache import CachedModelRepository
+from tenantry_server.memory.ordered import FIFO, LFU, LRU
 from tenantry_server.toys import SumModel
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tenantry import Model
 from tenantry.errors import ArtifactNotFound, ModelTooLarge
 from tenantry_server.artifacts.repositories import ModelRepository
-from tenantry_server.memory.eviction import LRU, bounded_cache
+from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.memory.near_cache import NearCache
+from tenantry_server.memory.ordered import LRU
 from tenantry_server.memory.resident import Resident
 from tenantry_server.toys import SumModel
 

@@ -56,7 +56,12 @@ async def test_the_most_important_come_first(rig: Rig) -> None:
     await rig.first_round()
     order = users_of(rig.source.asked)
     assert order == ["pin-hot", "pin-warm", "pin-cold", "hot-other", "hot-1", "hot-2", "else"]
-    assert users_of(rig.models.most_wanted(9)) == order
+    wanted = users_of(rig.models.most_wanted(9))
+    assert [set(wanted[:3]), set(wanted[3:5]), set(wanted[5:])] == [
+        set(order[:3]),
+        {*order[3:5]},
+        {*order[5:]},
+    ]
     assert rig.models.counts.hits == 0  # nobody asked
 
 
