@@ -255,7 +255,9 @@ class FileSystemModelRepository(ArtifactRepository):
         with self._open(model_id) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             headroom.admit(min(size_bytes, self._max_bytes))
-            data = b"" if size_bytes > self._max_bytes else file.read(self._max_bytes + 1)
+            data = b"" if size_bytes > self._max_bytes else file.read(size_bytes + 1)
+            if len(data) > size_bytes:  # it grows while it is read; so large a buffer is seldom asked for
+                data += file.read(self._max_bytes + 1 - len(data))
             if max(size_bytes, len(data)) > self._max_bytes:
                 raise ArtifactTooLarge(model_id.uri, max(size_bytes, len(data)), self._max_bytes)
             return data

@@ -7,6 +7,10 @@ from tenantry import Model
 from tenantry_server.kernels.base import Compiled
 from tenantry_server.kernels.stacked import Kind
 
+# Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
+# the event loop, and hold up others for no longer than a request's own parsing does.
+QUICK_CALL_S = 0.0003
+
 
 class Resident:
     """A model in memory, and what is known of it there.
@@ -14,7 +18,8 @@ class Resident:
     Attributes:
         model: the model.
         size_bytes: in the cache's own measure.
-        call_s: the cost of a small prediction, in seconds; infinite until one was measured.
+        call_s: the cost of a small prediction, in seconds: what its kind takes as a rule, then as measured;
+            infinite where neither is known.
         spent_s: the cost of predictions in threads that was not charged to its user yet, in seconds.
         requests: that it answered since they were read and reset.
         here: whether it only computes, and in this process: then it may answer on the event loop.
@@ -33,9 +38,7 @@ class Resident:
         self.place = -1
         self.model = model
         self.size_bytes = size_bytes
-        self.call_s = getattr(
-            model, "call_s", math.inf
-        )  # of a kernel that is as quick as any other of its kind
+        self.call_s: float = getattr(model, "call_s", math.inf)
         self.spent_s = 0.0
         self.requests = 0
         self.here = not (model.may_block or model.elsewhere)

@@ -11,7 +11,7 @@ from tenantry.errors import ModelLoading, ModelMoving, ModelOverLimit, Predictio
 from tenantry.model import Predictions
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
-from tenantry_server.memory.resident import Resident
+from tenantry_server.memory.resident import QUICK_CALL_S, Resident
 from tenantry_server.predicting import forecasting
 from tenantry_server.predicting.answer import Answer
 from tenantry_server.predicting.cost_meter import LoadMeter
@@ -80,13 +80,7 @@ class DataPlane:
         if not forecasting.is_quick(resident.model, payload):
             return None
         self.quotas.take(user_id, rows=len(payload))
-        if not resident.is_sampled():
-            return Answer(score(resident.model, payload), model_id)
-        began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
-        predictions = score(resident.model, payload)
-        resident.took(time.thread_time() - began_s)
-        self.meter.accounts.sampled = True
-        return Answer(predictions, model_id)
+        return Answer(self._score_here(resident, payload), model_id)
 
     async def predict(
         self, user_id: str, payload: Payload, *, timeout_s: float, counted: bool = True
@@ -147,15 +141,29 @@ class DataPlane:
         self._lanes.close()
         self.models.close()
 
+    def _score_here(self, resident: Resident, payload: Payload) -> Predictions:
+        """Score on the event loop, and measure some of the calls."""
+        if not resident.is_sampled():
+            return score(resident.model, payload)
+        began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
+        predictions = score(resident.model, payload)
+        resident.took(time.thread_time() - began_s)
+        self.meter.accounts.sampled = True
+        return predictions
+
     async def _scored(
         self, user_id: str, model_id: str, resident: Resident, payload: Payload
     ) -> Predictions:
         if len(payload) == 0:
             return np.empty(0)
-        resident.requests += 1
-        if forecasting.is_table(resident.model, payload):
+        if (
+            resident.here
+            and resident.call_s <= QUICK_CALL_S
+            and forecasting.is_quick(resident.model, payload)
+        ):
             self.meter.spent(user_id, resident.call_s)
-            return score(resident.model, payload)
+            return self._score_here(resident, payload)
+        resident.requests += 1
         try:
             return await self._lanes.predict(model_id, resident, payload)
         finally:  # a call that failed has cost as much

@@ -32,11 +32,6 @@ def is_quick(model: Model, payload: Payload) -> bool:
     return 0 < len(payload) <= _QUICK_ROWS
 
 
-def is_table(model: Model, payload: Payload) -> bool:
-    """Return whether a request for a forecast meets a kernel, which answers at once or not at all."""
-    return isinstance(model, ForecastTable) and isinstance(payload, ForecastRequest)
-
-
 async def answering(
     find: Callable[[str], Awaitable[Resident]], model_id: str, payload: Payload
 ) -> tuple[str, Resident]:

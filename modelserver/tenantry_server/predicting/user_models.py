@@ -12,7 +12,7 @@ from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
 from tenantry_server.cards.card import Card
 from tenantry_server.memory.model_cache import CachedModelRepository
-from tenantry_server.memory.resident import Resident
+from tenantry_server.memory.resident import QUICK_CALL_S, Resident
 from tenantry_server.predicting import forecasting
 from tenantry_server.predicting.answer import Pace
 from tenantry_server.predicting.loading.loads import Loads
@@ -20,9 +20,6 @@ from tenantry_server.predicting.residents import Residents
 from tenantry_server.predicting.stored_cards import stored_card
 from tenantry_server.scoring.calls import contained, contained_in
 
-# Handing work to a thread costs about 50 us plus GIL switches. Calls cheaper than a few times that run on
-# the event loop, and hold up others for no longer than a request's own parsing does.
-_QUICK_CALL_S = 0.0003
 _SLOW_CALL_S = 0.001
 
 
@@ -71,7 +68,7 @@ class UserModels:
         if model_id is None:
             return None
         resident = self._cache.peek(model_id)
-        if resident is None or resident.call_s > _QUICK_CALL_S or not resident.here:
+        if resident is None or resident.call_s > QUICK_CALL_S or not resident.here:
             return None
         return model_id, resident
 
@@ -84,7 +81,7 @@ class UserModels:
         resident = self._glance(user_id)
         if resident is None:
             return Pace.UNKNOWN
-        if resident.call_s > _QUICK_CALL_S or not resident.here:
+        if resident.call_s > QUICK_CALL_S or not resident.here:
             return Pace.SLOW if _SLOW_CALL_S < resident.call_s < math.inf else Pace.USUAL
         return Pace.QUICK
 

@@ -77,6 +77,7 @@ class _Worker:
         self._oldest_s = 0.0
         self._models: dict[int, Model] = {}
         self._seen = set(sys.modules)
+        self._latest = _latest_module()
         self._imported = _packages(self._seen)
         self._own: set[str] = set()  # packages that a model brought
         self._pid = os.getpid()
@@ -205,8 +206,10 @@ class _Worker:
         known = format_of(exact)
         if known.heavy:
             return known.name
-        new = sys.modules.keys() - self._seen
-        if new:  # seldom: to look at thousands of names costs a tenth of a load
+        latest = _latest_module()
+        if latest != self._latest:  # seldom: to look at thousands of names costs a tenth of a load
+            self._latest = latest
+            new = sys.modules.keys() - self._seen
             self._seen |= new
             self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
         # Modules that an artifact brings itself may have the names of another one's.
@@ -294,6 +297,11 @@ def _failure(error: Exception, spent_s: float) -> bytes:
             "raised": tracebacks.of(error.__cause__ or error),
         }
     )
+
+
+def _latest_module() -> tuple[int, str]:
+    """Return how many modules there are, and which was imported last."""
+    return len(sys.modules), next(reversed(sys.modules))
 
 
 def _packages(modules: Iterable[str]) -> set[str]:
