@@ -74,8 +74,13 @@ def _idle(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
         yield _row("no model: share of a core at rest, %", rest[0], rest[1], "at most 1 %", "{:.2f}")
         after.ask(made.user_id(0))
         (worker,) = after.workers()
-        own = trees.pss_bytes(worker["pid"]) / _MIB
-        yield ("worker with no model: PSS, MiB", "-", f"{own:.0f}", "at most 60 MiB")
+        pss, own = trees.pss_bytes(worker["pid"]) / _MIB, trees.own_bytes(worker["pid"]) / _MIB
+        yield (
+            "worker with no model: PSS, of its own, MiB",
+            "-",
+            f"{pss:.0f}, {own:.0f}",
+            "own: at most 60",
+        )
 
 
 def _cold(given: argparse.Namespace, folder: Path) -> Iterator[Row]:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
+_SAYS_NOTHING = {"AWS_CA_BUNDLE"}  # machines behind a proxy have it, whatever they read
 _LOADS = 16  # at once, most of them waiting for a store or a worker
 _READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
 
@@ -182,7 +183,7 @@ def _aws() -> Sequence[tuple[str, str]]:
 
 
 def _speaks_of_s3(settings: ServerSettings) -> bool:
-    return bool(settings.s3_endpoint_url or _aws())
+    return bool(settings.s3_endpoint_url or any(name not in _SAYS_NOTHING for name, _ in _aws()))
 
 
 def make_clients(settings: ServerSettings) -> None:

@@ -26,7 +26,8 @@ print("boto3" in sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("environment", "imported"), [({}, "False"), ({"AWS_DEFAULT_REGION": "us-east-1"}, "True")]
+    ("environment", "imported"),
+    [({}, "False"), ({"AWS_CA_BUNDLE": "/ca.crt"}, "False"), ({"AWS_DEFAULT_REGION": "us-east-1"}, "True")],
 )
 def test_boto3_is_imported_where_the_environment_speaks_of_it(
     environment: dict[str, str], imported: str
