@@ -59,10 +59,38 @@ def test_who_was_idle_saves_nothing_up() -> None:
     assert rest != ["sleeper", "worker", "worker"]
 
 
-def test_what_it_remembers_of_users_is_bounded() -> None:
-    queue: FairQueue[int] = FairQueue()
-    for number in range(20_000):
-        queue.put(f"user-{number}", number)
+class Counted(float):
+    """A number that counts how often it, and what was computed with it, is compared."""
+
+    compared = 0
+
+    def __add__(self, other: float) -> "Counted":
+        return Counted(float(self) + other)
+
+    __radd__ = __add__
+
+    def __gt__(self, other: float) -> bool:
+        Counted.compared += 1
+        return float(self) > other
+
+    def __lt__(self, other: float) -> bool:
+        Counted.compared += 1
+        return float(self) < other
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.003])
+def test_what_it_remembers_of_users_is_bounded_and_so_is_the_work_for_each(cost: float) -> None:
+    """A fleet that starts loads a hundred thousand models, each for another user."""
+    queue: FairQueue[str] = FairQueue()
+    Counted.compared = 0
+    queue.spent("greedy", 100.0)
+    for number in range(50_000):
+        user = f"user-{number}"
+        queue.put(user, user)
         queue.get()
-        queue.spent(f"user-{number}", 0.0)
+        queue.spent(user, Counted(cost))
+    assert Counted.compared < 50 * 50_000
     assert len(queue._ends) <= 4096
+    for user in ("greedy", "user-7", "new"):
+        queue.put(user, user)
+    assert [queue.get() for _ in range(3)] == ["user-7", "new", "greedy"]
