@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry_server.quotas.fair_queue import FairQueue
+from tests.support.counted import Counted
 
 
 def test_users_who_took_nothing_yet_go_in_the_order_of_arrival() -> None:
@@ -57,25 +58,6 @@ def test_who_was_idle_saves_nothing_up() -> None:
     assert queue.get() == "sleeper"
     rest = [queue.get() for _ in range(3)]
     assert rest != ["sleeper", "worker", "worker"]
-
-
-class Counted(float):
-    """A number that counts how often it, and what was computed with it, is compared."""
-
-    compared = 0
-
-    def __add__(self, other: float) -> "Counted":
-        return Counted(float(self) + other)
-
-    __radd__ = __add__
-
-    def __gt__(self, other: float) -> bool:
-        Counted.compared += 1
-        return float(self) > other
-
-    def __lt__(self, other: float) -> bool:
-        Counted.compared += 1
-        return float(self) < other
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.003])
