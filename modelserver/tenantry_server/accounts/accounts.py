@@ -24,7 +24,7 @@ MOST = 50_000
 """Tenants with an account of their own in each of the two periods: 15 MB each where all are used."""
 
 _SOME = 1001  # tenants that are weighed for all
-_LOOKS = 256  # tenants that are looked at for one that is given up; without one there is one too many
+_LOOKS = 256  # tenants that are weighed for one that is given up; where there is none, there is one more
 _EVERY = 16  # quick requests, of which one is measured: `Resident.is_sampled`
 _REQUEST_S = 60e-6  # the cost of a request beside its model: parsing, the event loop, the answer
 _DRAWN = 256  # tenants of a request for many, that are charged for all of them
@@ -203,7 +203,7 @@ class Accounts:
     def _give_one_up(self) -> None:
         """Give up a tenant that did no more than half of them did, where one is soon found.
 
-        Each is looked at in its turn: to weigh fifty thousand at once would hold the event loop for 80 ms.
+        Each is weighed in its turn: to weigh fifty thousand at once would hold the event loop for 80 ms.
         """
         for _ in range(_LOOKS):
             user_id = next(self._turns, None)
