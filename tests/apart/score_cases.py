@@ -234,25 +234,23 @@ def test_a_killed_run_goes_on(server: BatchServer, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _RUN, "score", str(source), "--out", str(out), "--url", server.url]
     command += ["--user-column", "store_id", "--rows-per-request", "4", "--in-flight", "2"]
     notes = tmp_path / "out.parquet.parts" / "notes.json"
-    stored: list[int] = []
 
     def kill(asked: Asked, _number: int) -> tuple[int, dict[str, str]] | None:
         if asked.rows[-1]["x"] <= 18:
             return None
         until(lambda: json.loads(notes.read_text())["rows"], "a part")
-        if not stored:
-            stored.append(sum(json.loads(notes.read_text())["rows"]))
-            child.kill()
+        child.kill()
         return 0, {}
 
     server.refuse = kill
     with subprocess.Popen(command) as child:
         assert child.wait(180) == -signal.SIGKILL
+    stored = sum(json.loads(notes.read_text())["rows"])
     assert not out.exists()
     server.refuse, server.asked = lambda _asked, _number: None, []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
-    assert sorted(row["x"] for asked in server.asked for row in asked.rows) == [*range(stored[0], ROWS)]
+    assert sorted(row["x"] for asked in server.asked for row in asked.rows) == [*range(stored, ROWS)]
     scored = read(out)
     assert scored["x"].tolist() == SALES["x"].tolist()
     assert scored["prediction"].tolist() == [2.0 * number for number in range(ROWS)]

@@ -29,7 +29,8 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
     }
     assert [Path(each.spec.model.uri).suffix for each in declared.values()] == [".keras", ".zip", ".keras"]
     pinned = {user_id: str(each.spec.model.pinned()) for user_id, each in declared.items()}
-    async with TestClient(TestServer(make_app(Published(pinned), FileSystemModelRepository()))) as client:
+    app = make_app(Published(pinned), FileSystemModelRepository(), predict_timeout_s=170)
+    async with TestClient(TestServer(app)) as client:
         yield client
 
 

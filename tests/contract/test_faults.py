@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tenantry.registry import Assignment, Fault, FaultBook, FaultState, RegistryReader, Writes, open_engine
+from tenantry.registry import Assignment, Fault, FaultBook, FaultState, RegistryReader, Writes
 from tests.support.databases.migrated import migrate
+from tests.support.databases.patient import open_patient
 from tests.support.tenants.operator_side import leading
 
 ANN = Fault("ann", "server-0", "file:///a", "ArtifactNotFound", "gone", state=FaultState.RETRYING)
@@ -20,7 +21,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         url = f"sqlite:///{tmp_path}/registry.db"
     else:
         url = str(request.getfixturevalue("postgres").registry())
-    engine = open_engine(url)
+    engine = open_patient(url)
     migrate(engine)
     yield engine
     engine.dispose()

@@ -39,6 +39,7 @@ from tenantry.registry.checking import check
 from tenantry.registry.engine import reading, writing
 from tenantry.registry.strikes import StrikeBook
 from tenantry_cli.commands.registry import command
+from tests.support.databases.patient import open_patient
 from tests.support.databases.postgres import PostgresServer
 
 
@@ -53,7 +54,7 @@ class Roles:
         self.passwords = self.grant()
 
     def open(self, url: str) -> Engine:
-        self._engines.append(open_engine(url))
+        self._engines.append(open_patient(url))
         return self._engines[-1]
 
     def grant(self, *options: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tests.support.kubernetes.home import CRDS, TENANT_MODELS, install_crd
 from tests.support.kubernetes.site import Site
 from tests.support.network import valve
 from tests.support.network.clients import loopback_http
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +146,9 @@ def test_applies_go_on_while_the_api_server_restarts(site: Site) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         applying = pool.submit(apply_all)
-        assert underway.wait(30)
+        assert underway.wait(PATIENCE_S)
         site.plane.restart_apiserver()
-        applying.result(60)
+        applying.result(PATIENCE_S)
     for n, name in enumerate(names):
         site.home.until(name, "Ready")
         assert site.answers(name) == [pytest.approx(1.0 + n)] * 2

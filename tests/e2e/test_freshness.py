@@ -12,22 +12,22 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
 from tenantry import TenantModel
-from tenantry.registry import OperatorRegistry, migrate, open_engine
+from tenantry.registry import OperatorRegistry, migrate
 from tenantry.registry.sql import servers_in
+from tests.support.databases.patient import open_patient
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes.control_plane import ControlPlane
 from tests.support.kubernetes.home import TENANT_MODELS, Home, install_crd
 from tests.support.load.readers import Promises, Readers
 from tests.support.network import ports
 from tests.support.network.clients import loopback_http
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 SERVERS = ("server-0", "server-1", "server-2")
 PROCESSES = ("operator", *SERVERS)
 LEASE_S = "3"  # the shortest that a server takes
 EXAMPLES = int(os.environ.get("TENANTRY_FRESHNESS_EXAMPLES", "2"))
 """Beside the one below; the first is the simplest: version after version of one user."""
-PATIENCE_S = 60.0
 
 Plan = list[tuple[str, int]]
 """Steps: what is done, and which of those that it may be done to, counted round and round."""
@@ -51,7 +51,7 @@ class FleetUnderFaults:
 
     def __init__(self, plane: ControlPlane, folder: Path, registry_url: str) -> None:
         self.home = Home(plane, folder, registry_url)
-        self.engine = open_engine(registry_url)
+        self.engine = open_patient(registry_url)
         migrate(self.engine)
         self.registry = OperatorRegistry(self.engine, "test")
         self.promises = Promises()

@@ -79,15 +79,25 @@ def test_a_tenant_that_keeps_a_server_busy_is_shared_by_two(tmp_path: Path) -> N
     with ups.running(manifests, tmp_path / "state", env={"PYTHONPATH": str(tmp_path)}) as up:
         up.until_ready(1)
         until(lambda: _live(up) == SERVERS, "both servers live")
+        up.until_shared(2)
+        # A server that knows no other yet answers itself, so two would seem to share it.
+        until(lambda: len(_answering(up)) == 1, "whichever is asked, the holder answers")
         assert len(_holders(up)) == 1
         crowd = Crowd(up)
         with crowd.asking():
             until(lambda: crowd.is_shared, "two servers share it", timeout_s=BUSY_S)
-            assert set(_holders(up)) == SERVERS
+            until(lambda: set(_holders(up)) == SERVERS, "both are named")
 
 
 def _live(up: Up) -> set[str]:
     return {server["serverId"] for server in up.get("servers")}
+
+
+def _answering(up: Up) -> set[str]:
+    """Who answers, of those that each live server has answer; nobody while there are not two."""
+    urls = up.servers()
+    replies = [up.predict("busy", [{"x": 1.0}], url) for url in urls if len(urls) == len(SERVERS)]
+    return {reply.headers["Tenantry-Server"] for reply in replies}
 
 
 def _holders(up: Up) -> list[str]:

@@ -20,7 +20,9 @@ from tests.support.kubernetes.deploying.manifests import BASE, composed, create,
 from tests.support.kubernetes.deploying.manifests import CRDS as CRD_FOLDER
 from tests.support.kubernetes.home import CRD, CRDS, Home, install_crd
 from tests.support.kubernetes.kubectl import Kubectl
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
+
+TIMEOUT = f"--timeout={PATIENCE_S:g}s"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_a_tenant_model_of_v1beta1_becomes_ready_and_its_user_stays(home: Home, 
     manifest = to_yaml(home.publish("ann", 2.0))
     newer = manifest.replace("tenantry.dev/v1alpha1", "tenantry.dev/v1beta1")
     kubectl.ok("apply", "-f", "-", stdin=newer)
-    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/ann")
+    kubectl.ok("wait", "--for=condition=Ready", TIMEOUT, "tm/ann")
     assert home.predict("ann", 4.0) == pytest.approx(8.0)
     before = kubectl.json("get", "tm", "ann")
     assert before["apiVersion"] == "tenantry.dev/v1beta1", "the newest is what kubectl asks for"
@@ -61,7 +63,7 @@ def test_a_tenant_model_of_v1beta1_becomes_ready_and_its_user_stays(home: Home, 
 def test_a_tenant_model_is_found_by_its_user(home: Home, kubectl: Kubectl) -> None:
     for user in ("bob", "cid"):
         kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish(user, 1.0)))
-    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/bob", "tm/cid")
+    kubectl.ok("wait", "--for=condition=Ready", TIMEOUT, "tm/bob", "tm/cid")
     for version in ("v1alpha1", "v1beta1"):
         kind = f"tenantmodels.{version}.tenantry.dev"
         table = kubectl.ok("get", kind, "-A", "--field-selector", "spec.userId=cid").splitlines()
@@ -84,7 +86,7 @@ def test_the_plugin_says_why_a_user_waits_and_who_wrote_what(
     home: Home, kubectl: Kubectl, plugin: Callable[..., Result]
 ) -> None:
     kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish("eve", 1.0)))
-    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/eve")
+    kubectl.ok("wait", "--for=condition=Ready", TIMEOUT, "tm/eve")
     bad = home.publish("fay", 1.0).to_manifest()
     bad["spec"]["model"] = {"uri": f"file://{home.folder}/nowhere.joblib"}
     kubectl.ok("apply", "-f", "-", stdin=yaml.safe_dump(bad))
@@ -152,7 +154,7 @@ def test_the_plugin_shows_which_tenants_ask_most_and_what_servers_hold(
     """No kubelet is here to run `exec`: what should run in a pod runs beside it, over the same registry."""
     for user in ("gil", "hal"):
         kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish(user, 1.0)))
-    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/gil", "tm/hal")
+    kubectl.ok("wait", "--for=condition=Ready", TIMEOUT, "tm/gil", "tm/hal")
     for _ in range(40):  # more than any other test here asks
         home.predict("gil", 2.0)
     home.predict("hal", 2.0)
@@ -194,7 +196,7 @@ def test_v1alpha1_warns_once_it_is_deprecated(home: Home, kubectl: Kubectl, tmp_
     )
     assert "Warning" not in kubectl.run("get", "tenantmodels.v1beta1.tenantry.dev").stderr
     kubectl.ok("apply", "-f", "-", stdin=to_yaml(home.publish("dan", 3.0)))
-    kubectl.ok("wait", "--for=condition=Ready", "--timeout=60s", "tm/dan")
+    kubectl.ok("wait", "--for=condition=Ready", TIMEOUT, "tm/dan")
     found = plane.request("GET", f"{CRDS}/{name}")[1]
     found["spec"] = yaml.safe_load(CRD.read_text())["spec"]
     assert plane.request("PUT", f"{CRDS}/{name}", found)[0] == 200

@@ -30,6 +30,13 @@ pytestmark = pytest.mark.timeout(1800)  # the first run on a machine builds the 
 # Of the API server's own default roles, for every account: to look at its own rights.
 EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
 HARMFUL = {"secrets", "pods/exec", "roles", "rolebindings", "serviceaccounts/token", "statefulsets/scale"}
+# What a machine that stands still for seconds makes a process warn of, and says nothing of roles.
+OF_A_PAUSE = {
+    "the event loop was held",
+    "peer is down",
+    "registry lost",
+    "registry lost; nothing changes until it is back",
+}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 
 
@@ -166,7 +173,8 @@ def test_every_right_is_used_and_nothing_else_is_tried(lived: Audited, account: 
 def test_nobody_complains_of_what_the_roles_lack(lived: Audited) -> None:
     logs = [lived.log(name) for name in lived.children]
     lines = [json.loads(line) for log in logs for line in log.splitlines()]
-    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
+    warnings = [line for line in lines if line["level"] not in ("debug", "info")]
+    assert [line for line in warnings if line["event"] not in OF_A_PAUSE] == []
 
 
 @pytest.mark.parametrize("account", RIGHTS)

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -72,17 +72,38 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
         street.close()
 
 
+def asked(pod: Sidecar, path: str, *, by_socket: bool = False) -> tuple[int, Any]:
+    """Status and document; asked again while it reaches no server, as just after a machine stood still."""
+
+    def answer() -> tuple[int, Any] | None:
+        status, body, _ = pod.ask("POST", path, lines.BODY, by_socket=by_socket)
+        said = json.loads(body)
+        lost = status == 503 and said["error"]["reason"] == "FleetUnreachable"
+        return None if lost else (status, said)
+
+    found = until(answer, f"{pod.name} answers")
+    assert found is not None
+    return found
+
+
+def predicted(pod: Sidecar, n: int, *, by_socket: bool = False) -> tuple[int, int]:
+    """Whose answer came for a tenant, and of which version."""
+    status, said = asked(pod, f"/predict/{lines.user_id(n)}", by_socket=by_socket)
+    assert status == 200, said
+    return lines.read(said["predictions"])
+
+
 def test_a_sidecar_answers_on_loopback_and_on_its_socket(street: Street) -> None:
     """Also in other protocols; and lists of all users are for nobody."""
     pod = street.sidecars["pod-a"]
     for n in range(TENANTS):
-        assert pod.predict(n) == (n, 1)
-        assert pod.predict(n, by_socket=True) == (n, 1)
+        assert predicted(pod, n) == (n, 1)
+        assert predicted(pod, n, by_socket=True) == (n, 1)
     assert pod.socket.stat().st_mode & 0o777 == 0o660
-    status, body, _ = pod.ask("POST", f"/v1/models/{lines.user_id(1)}:predict", lines.BODY)
-    assert (status, json.loads(body)) == (200, {"predictions": [1.0, 2.0]})
-    status, body, _ = pod.ask("POST", "/predict/nobody", lines.BODY)
-    assert (status, json.loads(body)["error"]["reason"]) == (404, "ModelNotAssigned")
+    answered = asked(pod, f"/v1/models/{lines.user_id(1)}:predict")
+    assert answered == (200, {"predictions": [1.0, 2.0]})
+    status, said = asked(pod, "/predict/nobody")
+    assert (status, said["error"]["reason"]) == (404, "ModelNotAssigned")
     assert pod.ask("GET", "/v1/models")[0] == 403
     assert pod.probe("/predict/nobody")[0] == 404
 
@@ -96,8 +117,8 @@ def test_what_is_asked_for_often_is_answered_without_a_hop(street: Street) -> No
     def copied() -> bool:
         nonlocal hops, headers
         hops = pod.metric('tenantry_forwarded_total{result="answered"}')
-        headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)[2]
-        return "Tenantry-Hop" not in headers
+        status, _, headers = pod.ask("POST", f"/predict/{lines.user_id(2)}", lines.BODY)
+        return status == 200 and "Tenantry-Hop" not in headers
 
     until(copied, "a copy of this one is there")
     assert pod.metric("tenantry_near_models") >= 1
@@ -106,8 +127,9 @@ def test_what_is_asked_for_often_is_answered_without_a_hop(street: Street) -> No
 
 
 def test_servers_and_registry_do_not_count_it_as_one_of_them(street: Street) -> None:
-    assert street.fleet.live() == {"server-0", "server-1"}
-    assert set(street.fleet.held()) == {"server-0", "server-1"}
+    servers = {"server-0", "server-1"}  # whether their leases of three seconds hold just now or not
+    assert street.fleet.servers().keys() == servers
+    assert set(street.fleet.held()) <= servers
 
 
 def test_an_idle_sidecar_takes_little_memory(street: Street) -> None:
@@ -154,14 +176,14 @@ def test_ready_waits_for_a_sidecar_and_no_longer_than_its_lease(street: Street, 
     """Others have the new version; one that wakes does not answer with the older."""
     well, ill = street.sidecars["pod-a"], street.sidecar(f"{fault}-pod")
     until(lambda: ill.ready, "it has caught up")
-    until(lambda: ill.predict(3)[1] and ill.metric("tenantry_near_models") >= 1, "it has a copy")
+    until(lambda: predicted(ill, 3) and ill.metric("tenantry_near_models") >= 1, "it has a copy")
     with Reader(street, well, 3) as reader:
         os.kill(ill.child.pid, signal.SIGSTOP if fault == "paused" else signal.SIGKILL)
         version = street.publish(3)
-        assert well.predict(3) == (3, version)
+        assert predicted(well, 3) == (3, version)
         if fault == "paused":
             os.kill(ill.child.pid, signal.SIGCONT)
-            assert ill.predict(3) == (3, version)
+            assert predicted(ill, 3) == (3, version)
     assert reader.asked
     assert not reader.older
 
@@ -169,12 +191,12 @@ def test_ready_waits_for_a_sidecar_and_no_longer_than_its_lease(street: Street, 
 def test_the_server_that_is_followed_dies_and_nothing_older_is_answered(street: Street) -> None:
     pods = [street.sidecars["pod-b"], street.sidecars["pod-c"]]
     for pod in pods:
-        until(lambda pod=pod: pod.predict(4)[1] and pod.metric("tenantry_near_models") >= 1, "a copy")  # type: ignore[misc]
+        until(lambda pod=pod: predicted(pod, 4) and pod.metric("tenantry_near_models") >= 1, "a copy")  # type: ignore[misc]
     with Reader(street, pods[0], 4) as one, Reader(street, pods[1], 4) as other:
         for name in ("server-0", "server-1"):
             street.fleet.kill(name)
             version = street.publish(4)
-            assert [pod.predict(4)[1] for pod in pods] == [version, version]
+            assert [predicted(pod, 4) for pod in pods] == [(4, version)] * 2
             street.fleet.start(name)
             until(lambda name=name: street.fleet.ready(name), f"{name} is back")  # type: ignore[misc]
     assert one.asked

@@ -67,7 +67,7 @@ def test_a_server_that_cannot_load_what_the_others_have_is_not_ready(fleet: Flee
             "it says so",
         )
         assert not fleet.ready(new.name)
-        assert fleet.ready(old.name)
+        until(lambda: fleet.ready(old.name), "the old one goes on")
         until(lambda: "Degraded" in reasons(fleet).values(), "the status says so")
         with RegistryReader.of_existing(fleet.registry_url) as registry:
             words = [t.message for t in overview.tenants(registry) if t.reason == "Degraded"]

@@ -15,11 +15,11 @@ from tenantry.registry import (
     ServerReport,
     Writes,
     migrate,
-    open_engine,
     schema,
 )
 from tenantry.registry.engine import writing
 from tenantry_cli.commands.registry import command
+from tests.support.databases.patient import open_patient
 from tests.support.databases.postgres import PostgresServer
 
 
@@ -32,7 +32,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    engine = open_engine(url)
+    engine = open_patient(url)
     migrate(engine)
     yield engine
     engine.dispose()

@@ -18,6 +18,8 @@ from tenantry.client import (
     NotAssigned,
     Predictions,
     RequestRefused,
+    asynchronous,
+    blocking,
     transport,
 )
 from tenantry.client.connections import Connection, is_open
@@ -27,6 +29,7 @@ from tenantry.registry import Assignment, Changes, Holding
 from tenantry_server.toys import ErrorModel, SumModel
 from tests.support.processes import cluster
 from tests.support.processes.cluster import Cluster, Node
+from tests.support.waiting import PATIENCE_S
 
 Predict = Callable[..., Awaitable[Predictions]]
 ROWS = [[1.0, 2.0]]
@@ -103,8 +106,10 @@ class Both:
 async def connect(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[..., Both]]:
-    """Makes clients, and closes them."""
+    """Makes clients, and closes them; the map is waited for, however busy the machine is."""
     monkeypatch.setattr(transport, "IdlePool", Kept)
+    for module in (asynchronous, blocking):
+        monkeypatch.setattr(module, "MAP_S", PATIENCE_S)
     Kept.all.clear()
     made: list[Both] = []
 

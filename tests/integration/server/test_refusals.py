@@ -14,7 +14,14 @@ from tenantry_server import (
     SQLAlchemyModelInfoRepository,
     make_app,
 )
-from tests.support.tenants.application import BODY_BYTES, POST, Client, neighbour_is_well, refusal
+from tests.support.tenants.application import (
+    BODY_BYTES,
+    POST,
+    TIMEOUT_S,
+    Client,
+    neighbour_is_well,
+    refusal,
+)
 from tests.support.tenants.registered import Tenants
 
 ELSEWHERE = "an admin sees why"  # the message names the artifact, which is not for clients
@@ -96,8 +103,14 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "wrong count": ("/predict/wrong", POST, 500, "PredictionFailed", "returned shape (0,) for 1 rows"),
     "a scalar": ("/predict/scalar", POST, 500, "PredictionFailed", "returned shape () for 1 rows"),
     "no JSON": ("/predict/complex", POST, 500, "PredictionFailed", "which JSON has no form for"),
-    "slow": ("/predict/slow", POST, 504, "PredictionTimeout", "no answer within 1 s"),
-    "slow to load": ("/predict/slow-load", POST, 503, "ModelLoading", "has not loaded within 1 s"),
+    "slow": ("/predict/slow", POST, 504, "PredictionTimeout", f"no answer within {TIMEOUT_S:g} s"),
+    "slow to load": (
+        "/predict/slow-load",
+        POST,
+        503,
+        "ModelLoading",
+        f"has not loaded within {TIMEOUT_S:g} s",
+    ),
     "garbage": ("/predict/garbage", POST, 503, "ArtifactInvalid", ELSEWHERE),
     "exits when loaded": ("/predict/exits-load", POST, 503, "ArtifactInvalid", ELSEWHERE),
     "not there": ("/predict/lost", POST, 503, "ArtifactNotFound", ELSEWHERE),

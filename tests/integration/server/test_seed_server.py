@@ -19,6 +19,7 @@ from tenantry_server import (
     SQLAlchemyModelInfoRepository,
     make_app,
 )
+from tests.support.databases.patient import open_patient
 from tests.support.databases.postgres import PostgresServer
 
 
@@ -43,7 +44,7 @@ async def client(registry_url: str, tmp_path: Path) -> AsyncIterator[TestClient[
     for user_id, slope in (("ann", 2.0), ("bob", 3.0)):
         rows = pd.DataFrame({"km": [0.0, 1.0]})
         joblib.dump(LinearRegression().fit(rows, [0.0, slope]), tmp_path / f"{user_id}.joblib")
-    engine = open_engine(registry_url)
+    engine = open_patient(registry_url)
     migrate(engine)
     operator = OperatorRegistry(engine, "by hand")
     operator.lead("by hand")

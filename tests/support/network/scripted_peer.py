@@ -13,7 +13,7 @@ class Exchange:
 
     Attributes:
         number: of the request, counted over all connections, probes not counted.
-        connection: of the connection that it came on.
+        connection: of the connection that it came on, by the first request of each; 0 of a probe's.
         head: the request line and headers.
     """
 
@@ -78,7 +78,7 @@ class ScriptedPeer:
         url: its address.
         seen: every request so far, probes not counted.
         probes: how often it was asked for /healthz.
-        connections: how many there were.
+        connections: how many there were, those of probes not counted.
         answers_probes: whether it does.
     """
 
@@ -90,6 +90,7 @@ class ScriptedPeer:
         self.seen: list[Exchange] = []
         self.probes = 0
         self.connections = 0
+        self._used = 0  # connections on which a request came
         self.answers_probes = True
 
     async def start(self) -> None:
@@ -110,17 +111,17 @@ class ScriptedPeer:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
-        connection = self.connections
+        connection = 0
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().strip()
-                exchange = Exchange(len(self.seen), connection, head, (reader, writer))
                 if head.startswith("GET /healthz "):
-                    self.probes += 1
-                    if not self.answers_probes:
-                        await exchange.left()
-                    await exchange.answer(b"{}")
+                    await self._probed(Exchange(len(self.seen), 0, head, (reader, writer)))
                     continue
+                if not connection:
+                    self._used += 1
+                    connection = self._used
+                exchange = Exchange(len(self.seen), connection, head, (reader, writer))
                 self.seen.append(exchange)
                 await self._script(exchange)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -128,6 +129,13 @@ class ScriptedPeer:
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
+
+    async def _probed(self, exchange: Exchange) -> None:
+        self.probes += 1
+        self.connections -= 1  # each has one of its own
+        if not self.answers_probes:
+            await exchange.left()
+        await exchange.answer(b"{}")
 
 
 @asynccontextmanager

@@ -75,11 +75,11 @@ class Servers:
 
     def live(self) -> dict[str, Server]:
         """Those whose lease holds."""
-        return {server.server_id: server for server in servers_in(self.engine) if server.live}
+        return {server_id: server for server_id, server in self._known().items() if server.live}
 
     def url(self, server_id: str) -> str:
         """The address of one of them."""
-        return self.live()[server_id].endpoint
+        return self._known()[server_id].endpoint
 
     def log(self, server_id: str) -> str:
         """What one of them has written."""
@@ -106,15 +106,21 @@ class Servers:
     def until_acknowledged(self) -> None:
         """Until every server that runs has in force what is in the registry, and knows of every other."""
         revision = max((holding.revision for holding in self.operator.shards().values()), default=0)
-        until(
-            lambda: all(self.live()[name].acked_revision >= revision for name in self.running()),
-            "every server has read the registry",
-        )
+
+        def acknowledged() -> bool:
+            known = self._known()
+            return all(known[name].acked_revision >= revision for name in self.running())
+
+        until(acknowledged, "every server has read the registry")
         until(lambda: all(map(self._knows_all, self.running())), "every server knows the others")
 
     def running(self) -> list[str]:
         """Those whose processes have not ended, however long their leases last."""
         return [server_id for server_id, child in self.children.items() if child.running]
+
+    def _known(self) -> dict[str, Server]:
+        """Those that were not forgotten: a lease of three seconds may be over for a moment."""
+        return {server.server_id: server for server in servers_in(self.engine)}
 
     def _knows_all(self, server_id: str) -> bool:
         with urllib.request.urlopen(f"{self.url(server_id)}/metrics", timeout=10) as answer:

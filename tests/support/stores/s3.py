@@ -42,7 +42,7 @@ class S3Server:
     _child: Child
 
     def client(self, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> "S3Client":
-        """A client with these credentials, which fails fast; the same one each time."""
+        """A client with these credentials, which asks once; the same one each time."""
         return _client(self.url, access_key, secret_key)
 
     def bucket(self, *, versioned: bool = False) -> str:
@@ -63,7 +63,7 @@ def _client(url: str, access_key: str, secret_key: str) -> "S3Client":
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
-        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+        config=Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1}),
     )
 
 

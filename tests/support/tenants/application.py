@@ -23,7 +23,7 @@ Client = TestClient[Request, Application]
 BODY_BYTES = 10_000
 
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 5.0
 
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 1.0, 2.0]})

@@ -61,9 +61,9 @@ class Keeping:
         """Another operator goes on from what is stored."""
         self.metrics = OperatorMetrics()
         settings = OperatorSettings(rebalance_after_s=DEBOUNCE_S, handover_s=HANDOVER_S)
-        self._began_s = time.monotonic()
         self._observed_after_s = 0.0
         self._seen_last: list[Listed] = self.registry.servers()
+        self._began_s = time.monotonic()  # nothing that takes time is between this and the keeper's own
         self.keeper = ShardKeeper(
             self.registry, settings, self.metrics, lambda: self.weights, self.scaled_away.__contains__
         )

@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tenantry.trust import challenges
 from tenantry_operator.settings import Ui
+from tenantry_operator.ui import asking
 from tests.support.operator.page_rig import SECRET, PageRig, opened
+from tests.support.waiting import PATIENCE_S
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers is waited for, however long the machine stands still."""
+    monkeypatch.setattr(asking, "_SHORT_S", PATIENCE_S)
+    monkeypatch.setattr(challenges, "_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture

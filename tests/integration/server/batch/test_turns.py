@@ -113,7 +113,7 @@ async def test_kernels_that_were_cold_are_not_held_until_all_of_them_are_loaded(
     users = [f"u{n}" for n in range(40)]
     for n, user_id in enumerate(users):
         tenants.add(user_id, Ridge(alpha=n + 1.0).fit(FRAME, [1.0, 2.0, 3.0]))
-    async with TestClient(TestServer(tenants.app())) as client:
+    async with TestClient(TestServer(tenants.app(predict_timeout_s=60.0))) as client:
         rows = [{"user_id": user_id, "a": 1.0, "b": 2.0} for user_id in users]
         answer = await ask(client, rows)
         assert held.count(1) == len(users), "each was computed once it was loaded"

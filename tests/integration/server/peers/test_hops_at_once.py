@@ -40,7 +40,9 @@ class Held:
 
 
 @pytest.fixture
-async def held() -> AsyncIterator[tuple[Held, Cluster, ScriptedPeer]]:
+async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Held, Cluster, ScriptedPeer]]:
+    """A connection to the peer that is kept; nobody takes the peer's silence for its end."""
+    monkeypatch.setattr("tenantry_server.peers.peer._SILENT_S", PATIENCE_S)
     script = Held()
     async with serving(script) as (servers, peer):
         for _ in range(2):  # the first one is aiohttp's, which learns its head

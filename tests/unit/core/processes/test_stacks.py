@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from tenantry.processes.stacks import frame_of, place
+from tests.support.waiting import PATIENCE_S
 
 _ASKED_WHILE_THREADS_START = """
 import gc, sys, threading, time
@@ -41,7 +42,7 @@ over.set()
 
 def test_asking_while_others_start_threads_and_collect_never_stops_the_process() -> None:
     """Python's own call did, on Python 3.11: a server stood still for good."""
-    subprocess.run([sys.executable, "-c", _ASKED_WHILE_THREADS_START], timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", _ASKED_WHILE_THREADS_START], timeout=PATIENCE_S, check=True)
 
 
 @pytest.mark.parametrize("collects", [True, False])

@@ -73,7 +73,7 @@ def test_calls_that_hang_are_replaced(hangs: Hangs) -> None:
 
 
 def test_one_that_hangs_may_be_answered_for_with_where_it_is(hangs: Hangs) -> None:
-    threads = Threads(1, "t", timeout_s=0.02, late=ValueError)
+    threads = Threads(1, "t", timeout_s=0.5, late=ValueError)
     with pytest.raises(ValueError, match=r"in wait, .*threading\.py:\d+"):
         threads.submit(hangs).result(PATIENCE_S)
     hangs.go.set()

@@ -16,6 +16,7 @@ from tenantry.registry import Changes, ServerRegistry, open_engine
 from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.assignments.follower import RegistryFollower
 from tenantry_server.assignments.routing_table import RoutingTable
+from tenantry_server.sidecars import following as followers
 from tenantry_server.sidecars import messages, routes
 from tenantry_server.sidecars.feed import LEASE_S, Feed
 from tenantry_server.sidecars.followed_table import FollowedTable
@@ -24,7 +25,7 @@ from tenantry_server.wire.errors import responses as error_responses
 from tests.support.databases.migrated import migrate
 from tests.support.tenants import following
 from tests.support.tenants.following import row, tombstone
-from tests.support.waiting import until_soon
+from tests.support.waiting import PATIENCE_S, until_soon
 
 SECRET = FleetSecrets("correct horse battery staple")
 
@@ -72,6 +73,12 @@ class Sidecar:
         if body is None:
             raise ConnectionError
         return body
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers is waited for, however long the machine stands still."""
+    monkeypatch.setattr(followers, "_ANSWER_S", PATIENCE_S)
 
 
 @pytest.fixture
