@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tenantry import Forecaster, Model, TenantryError
 from tenantry.errors import FeatureMismatch, OnlyForecasts, PredictionFailed
 from tenantry.model import Predictions, Rows
 from tenantry.tracing import spans
-from tenantry_server.kernels.base import Compiled
+from tenantry_server.kernels.base import KERNELS, Compiled
 from tenantry_server.kernels.encoded import Encoded
 from tenantry_server.kernels.series.table import ForecastTable
 from tenantry_server.rows import columns
@@ -48,7 +48,7 @@ def score(model: Model, payload: Payload) -> Predictions:
         if isinstance(model, ForecastTable):
             return model.answer(payload)
         return forecasts.forecast(model, payload)
-    if isinstance(model, Forecaster | ForecastTable):
+    if type(model) not in KERNELS and isinstance(model, Forecaster | ForecastTable):
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
@@ -63,8 +63,8 @@ def score(model: Model, payload: Payload) -> Predictions:
 
 def score_rows(model: Model, rows: Rows) -> Predictions:
     """Predict for a matrix that was checked already; `model` is numeric."""
-    if isinstance(model, Compiled):  # it only computes; any other may change what all models share
-        _bound(model, len(rows))
+    if type(model) in KERNELS:  # it only computes; any other may change what all models share
+        _bound(cast("Compiled", model), len(rows))
         try:
             return model.predict_rows(rows)
         except TenantryError:
