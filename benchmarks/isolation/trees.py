@@ -110,17 +110,20 @@ def cpu_s(pid: int) -> float:
 
 def pss_bytes(pid: int) -> int:
     """Return the proportional set size of a process; 0: it is gone."""
+    return _mapped_bytes(pid, "Pss:")
+
+
+def own_bytes(pid: int) -> int:
+    """Return the memory that a process shares with none; 0: it is gone."""
+    return _mapped_bytes(pid, "Private_")
+
+
+def _mapped_bytes(pid: int, kind: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-
-
-def own_bytes(pid: int) -> int:
-    """Return the memory that a process shares with none."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(kind))
 
 
 def resident_bytes(pid: int) -> int:

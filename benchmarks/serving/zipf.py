@@ -1,4 +1,4 @@
-"""A cache of a tenth of the bytes, under requests as uneven as people are, beside the best possible one."""
+"""A cache of a part of the bytes, under requests as uneven as people are, beside the best possible one."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -40,14 +40,14 @@ def _rows(options: Options) -> Iterator[Row]:
         "Zipf(1.0)": requests(count, length),
         "rates over 8 orders of magnitude, by day and night,": by_day(count, length),
     }
+    all_bytes = sum(size_bytes(SumModel(plus=float(n))) for n in range(count))
     for name, wanted in traces.items():
         for share in (_SHARE, 10 * _SHARE):
             best = optimum(wanted, count // share, counted_from=length // 2)
             of_all = f"{name} over {count:,} tenants, a cache of 1/{share}"
             for policy in _POLICIES:
-                max_bytes = sum(size_bytes(SumModel(plus=float(n))) for n in range(count)) // share
                 judged = policy is CachePolicy.S3FIFO and share == _SHARE
-                rate = hit_rate(bounded_cache(max_bytes, policy), wanted, counted_from=length // 2)
+                rate = hit_rate(bounded_cache(all_bytes // share, policy), wanted, counted_from=length // 2)
                 yield Row(
                     f"{of_all}: {policy.upper()}",
                     "Belady's optimum, offline",

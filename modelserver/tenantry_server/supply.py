@@ -4,14 +4,12 @@ Starts nothing.
 """
 
 import hashlib
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -26,7 +24,7 @@ from tenantry_server.artifacts.circuit_breaker import CircuitBreaker
 from tenantry_server.artifacts.disk_cache import DiskCache, DiskCachedRepository
 from tenantry_server.artifacts.headroom import Headroom
 from tenantry_server.artifacts.needs import Needs
-from tenantry_server.artifacts.on_demand import StoreOnDemand
+from tenantry_server.artifacts.on_demand import s3_store
 from tenantry_server.artifacts.repositories import (
     ArtifactRepository,
     Checker,
@@ -53,13 +51,9 @@ from tenantry_server.workers.child.sandbox import Mode, Sandbox
 from tenantry_server.workers.loading import WorkerLoads
 from tenantry_server.workers.pool import Pool
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
 log = structlog.get_logger(__name__)
 
 _READ_S = 60.0  # for an artifact to be read, beside the time that loading it may take
-_SAYS_NOTHING = {"AWS_CA_BUNDLE"}  # machines behind a proxy have it, whatever they read
 _LOADS = 16  # at once, most of them waiting for a store or a worker
 _READS = 4  # of artifacts at once, so that a fleet that starts does not overrun the store
 
@@ -152,44 +146,9 @@ def _check_here(trusted: Callable[[], Trust], data: bytes, exact: ModelId, signa
     checking.check(exact.uri, hashlib.sha256(data).hexdigest(), signature, trusted())
 
 
-def _s3(settings: ServerSettings) -> ArtifactRepository:
-    """Return the store of S3, made at once where the surroundings speak of S3.
-
-    Elsewhere, as on a laptop that reads a folder, boto3 would take an eighth of the start for nothing.
-    """
-
-    def make() -> ArtifactRepository:
-        from tenantry_server.artifacts.s3 import S3ModelRepository  # noqa: PLC0415 - as said above
-
-        client = _s3_client(settings.s3_endpoint_url, _aws())
-        return S3ModelRepository(client, max_bytes=settings.max_artifact_bytes)
-
-    store = StoreOnDemand(make)
-    if _speaks_of_s3(settings):
-        store.made()
-    return store
-
-
-@cache
-def _s3_client(endpoint_url: str | None, _environment: Sequence[tuple[str, str]]) -> "S3Client":
-    """Return the client for these surroundings; it may be used from any thread."""
-    from tenantry_server.artifacts.s3 import make_client  # noqa: PLC0415 - as said above
-
-    return make_client(endpoint_url)
-
-
-def _aws() -> Sequence[tuple[str, str]]:
-    return tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-
-
-def _speaks_of_s3(settings: ServerSettings) -> bool:
-    return bool(settings.s3_endpoint_url or any(name not in _SAYS_NOTHING for name, _ in _aws()))
-
-
 def make_clients(settings: ServerSettings) -> None:
     """Make the stores' client before an event loop runs: boto3 and its files take a second."""
-    if _speaks_of_s3(settings):
-        _s3_client(settings.s3_endpoint_url, _aws())
+    s3_store(settings.s3_endpoint_url, max_bytes=settings.max_artifact_bytes)
 
 
 def models_of(
@@ -210,7 +169,7 @@ def models_of(
         needs: the memory that loads take; None: nothing is known of it.
     """
     limit_bytes = settings.max_artifact_bytes
-    s3: ArtifactRepository = CircuitBreaker(_s3(settings))
+    s3: ArtifactRepository = CircuitBreaker(s3_store(settings.s3_endpoint_url, max_bytes=limit_bytes))
     if disk is not None:
         s3 = DiskCachedRepository(s3, disk)
     roots = ANYWHERE if settings.file_roots is None else FileRoots.parse(settings.file_roots)

@@ -13,7 +13,7 @@ from cachetools import Cache, RRCache
 
 from tenantry import Model
 from tenantry_server.memory.model_size import size_bytes
-from tenantry_server.memory.ordered import FIFO, LFU, LRU, OrderedCache
+from tenantry_server.memory.ordered import FIFO, LFU, LRU, ShownCache
 from tenantry_server.memory.s3_fifo import S3FIFO
 
 _K = TypeVar("_K", bound=Hashable)
@@ -58,7 +58,7 @@ def get_many(cache: Cache[_K, _V], keys: Sequence[_K]) -> list[_V | None]:
         >>> get_many(cache, ["a", "d"]), most_wanted(cache, 3)
         ([1, None], ['a', 'c', 'b'])
     """
-    if isinstance(cache, LRU | S3FIFO):
+    if isinstance(cache, ShownCache):
         return cache.get_many(keys)
     return [cache.get(key) for key in keys]
 
@@ -76,5 +76,5 @@ def most_wanted(cache: Cache[_K, Any], limit: int) -> list[_K]:
         >>> most_wanted(cache, 2)
         ['a', 'c']
     """
-    keys = cache.last_first() if isinstance(cache, OrderedCache | S3FIFO) else iter(cache)
+    keys = cache.last_first() if isinstance(cache, ShownCache) else iter(cache)
     return list(islice(keys, limit))

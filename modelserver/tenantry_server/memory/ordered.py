@@ -1,8 +1,9 @@
-"""Caches of one order: what is given up first is at its front, and it shows from its end.
+"""Caches that show which key they give up last, and those of them that have one order of all keys.
 
 They are cachetools' by their interface; the order is kept here, as theirs is private.
 """
 
+from abc import abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,21 +14,8 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
-class OrderedCache(Cache[_K, _V]):
-    """A cache that gives up the first key of an order, and shows that order from its end."""
-
-    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
-        super().__init__(maxsize, getsizeof)
-        self._order: OrderedDict[_K, _V] = OrderedDict()
-
-    def __setitem__(self, key: _K, value: _V) -> None:
-        super().__setitem__(key, value)
-        self._order[key] = value  # so that many are found without a call of `__getitem__` for each
-        self._order.move_to_end(key)
-
-    def __delitem__(self, key: _K) -> None:
-        super().__delitem__(key)
-        del self._order[key]
+class ShownCache(Cache[_K, _V]):
+    """A cache that shows in which order it would go on to give up its keys."""
 
     def popitem(self) -> tuple[_K, _V]:
         """Remove and return the pair that is given up first.
@@ -43,13 +31,42 @@ class OrderedCache(Cache[_K, _V]):
         del self[key]
         return key, value
 
+    def get_many(self, keys: Sequence[_K]) -> list[_V | None]:
+        """Return the values of keys, None for those that are not here; each found is used now."""
+        return [self.get(key) for key in keys]
+
+    @abstractmethod
+    def last_first(self) -> Iterator[_K]:
+        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+
+    @abstractmethod
+    def _first(self) -> _K:
+        """Find the key that is given up first; raise StopIteration where there is none."""
+
+
+class OrderedCache(ShownCache[_K, _V]):
+    """Gives up the first key of an order."""
+
+    def __init__(self, maxsize: float, getsizeof: Callable[[_V], float] | None = None) -> None:
+        super().__init__(maxsize, getsizeof)
+        self._order: OrderedDict[_K, _V] = OrderedDict()
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        super().__setitem__(key, value)
+        self._order[key] = value  # so that many are found without a call of `__getitem__` for each
+        self._order.move_to_end(key)
+
+    def __delitem__(self, key: _K) -> None:
+        super().__delitem__(key)
+        del self._order[key]
+
     def clear(self) -> None:
         """Remove everything."""
         super().clear()
         self._order.clear()
 
     def last_first(self) -> Iterator[_K]:
-        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+        """As `ShownCache.last_first`."""
         return reversed(self._order)
 
     def _first(self) -> _K:
@@ -69,7 +86,7 @@ class LRU(OrderedCache[_K, _V]):
         return value
 
     def get_many(self, keys: Sequence[_K]) -> list[_V | None]:
-        """Return the values of keys, None for those that are not here; each found is used now."""
+        """As `ShownCache.get_many`."""
         values = list(map(self._order.get, keys))
         found: Iterable[_K] = keys
         if not all(values):  # `None in values` takes four times as long, as it compares
@@ -129,7 +146,7 @@ class LFU(OrderedCache[_K, _V]):
         self._uses.clear()
 
     def last_first(self) -> Iterator[_K]:
-        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+        """As `ShownCache.last_first`."""
         uses = self._ring.before
         while uses is not self._ring:
             yield from reversed(uses.keys)

@@ -12,18 +12,18 @@ from typing import TypeVar
 
 from cachetools import Cache
 
+from tenantry_server.memory.ordered import ShownCache
+
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 _SMALL = 0.1  # share of the bound
 _MOST_USES = 3
 _GONE = 100  # that are remembered at least; otherwise as many as there are keys
-_STEPS = (
-    64  # keys that are moved for one that is given up: a full cache must not be walked through in one go
-)
+_STEPS = 64  # keys that move for one that is given up: a full cache must not be walked through at once
 
 
-class S3FIFO(Cache[_K, _V]):
+class S3FIFO(ShownCache[_K, _V]):
     """Gives up what came lately and was not used again; else what is used the least.
 
     Example:
@@ -72,7 +72,7 @@ class S3FIFO(Cache[_K, _V]):
             self._small_size -= self.getsizeof(self._small.pop(key))
 
     def get_many(self, keys: Sequence[_K]) -> list[_V | None]:
-        """Return the values of keys, None for those that are not here; each found is used now."""
+        """As `ShownCache.get_many`."""
         values = list(map(self._main.get, keys))
         if not all(values):  # `None in values` takes four times as long, as it compares
             values = [
@@ -85,19 +85,6 @@ class S3FIFO(Cache[_K, _V]):
                 uses[key] = 1 if times is None else times + 1
         return values
 
-    def popitem(self) -> tuple[_K, _V]:
-        """Remove and return the pair that is given up first.
-
-        Raises:
-            KeyError: the cache is empty.
-        """
-        if not self:
-            raise KeyError(f"{type(self).__name__} is empty")
-        key = self._first()
-        value = Cache.__getitem__(self, key)
-        del self[key]
-        return key, value
-
     def clear(self) -> None:
         """Remove everything."""
         super().clear()
@@ -106,7 +93,7 @@ class S3FIFO(Cache[_K, _V]):
         self._small_size = 0.0
 
     def last_first(self) -> Iterator[_K]:
-        """Iterate over the keys, the one that is given up last first; that is not a use of them."""
+        """As `ShownCache.last_first`."""
         by_uses: list[list[_K]] = [[] for _ in range(_MOST_USES + 1)]
         for queue in (self._main, self._small):
             for key in reversed(queue):

@@ -80,7 +80,13 @@ class DataPlane:
         if not forecasting.is_quick(resident.model, payload):
             return None
         self.quotas.take(user_id, rows=len(payload))
-        return Answer(self._score_here(resident, payload), model_id)
+        if not resident.is_sampled():
+            return Answer(score(resident.model, payload), model_id)
+        began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
+        predictions = score(resident.model, payload)
+        resident.took(time.thread_time() - began_s)
+        self.meter.accounts.sampled = True
+        return Answer(predictions, model_id)
 
     async def predict(
         self, user_id: str, payload: Payload, *, timeout_s: float, counted: bool = True
@@ -141,29 +147,16 @@ class DataPlane:
         self._lanes.close()
         self.models.close()
 
-    def _score_here(self, resident: Resident, payload: Payload) -> Predictions:
-        """Score on the event loop, and measure some of the calls."""
-        if not resident.is_sampled():
-            return score(resident.model, payload)
-        began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
-        predictions = score(resident.model, payload)
-        resident.took(time.thread_time() - began_s)
-        self.meter.accounts.sampled = True
-        return predictions
-
     async def _scored(
         self, user_id: str, model_id: str, resident: Resident, payload: Payload
     ) -> Predictions:
         if len(payload) == 0:
             return np.empty(0)
-        if (
-            resident.here
-            and resident.call_s <= QUICK_CALL_S
-            and forecasting.is_quick(resident.model, payload)
-        ):
-            self.meter.spent(user_id, resident.call_s)
-            return self._score_here(resident, payload)
         resident.requests += 1
+        quick = resident.here and resident.call_s <= QUICK_CALL_S
+        if quick and forecasting.is_quick(resident.model, payload):
+            self.meter.spent(user_id, resident.call_s)
+            return score(resident.model, payload)
         try:
             return await self._lanes.predict(model_id, resident, payload)
         finally:  # a call that failed has cost as much

@@ -173,12 +173,7 @@ class PlainConnection(later.Connection):
 
     def _idle(self) -> bool:
         """Whether every request before has its answer, and the client reads them."""
-        waiter = self._waiter  # as `waits`, which would take three calls; no answer is awaited here
-        return (
-            waiter is not None
-            and not (waiter.done() or self._messages)
-            and not (self._paused or self._buffer_paused or self._reading_paused)
-        )
+        return self.waits and not (self._paused or self._buffer_paused or self._reading_paused)
 
     def _hold(self, data: bytes) -> bool:
         self._pieces += 1

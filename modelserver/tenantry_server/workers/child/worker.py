@@ -9,9 +9,8 @@ import mmap
 import os
 import pickle
 import socket
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from tenantry import Forecaster, Model, ModelId, TenantryError
 from tenantry.errors import ArtifactInvalid, VersionSkew
 from tenantry.model import Predictions
 from tenantry_server.cards.card import Card
-from tenantry_server.formats import FORMATS, format_of, load_model, skew_in
+from tenantry_server.formats import format_of, load_model, skew_in
 from tenantry_server.formats.adapters import compiled
 from tenantry_server.kernels import arrays, packing
 from tenantry_server.kernels.arrays import Buffer
@@ -34,6 +33,7 @@ from tenantry_server.scoring import surroundings, tracebacks
 from tenantry_server.scoring.calls import contained, score, score_rows
 from tenantry_server.workers.calls import answers
 from tenantry_server.workers.child import bodies
+from tenantry_server.workers.child.brought import Brought
 from tenantry_server.workers.frames import (
     KEY,
     PROGRESS,
@@ -47,13 +47,6 @@ from tenantry_server.workers.frames import (
 
 _TOGETHER_S = 0.5  # after which models that are loaded in one call are left to the next one
 _HELD_S = 0.001  # an answer waits no longer for the next call to be made
-# Packages that known models bring; whatever else is imported is a tenant's own code.
-_KNOWN = frozenset(
-    {
-        "cython_runtime", "importlib_metadata", "importlib_resources", "narwhals", "numexpr", "packaging",
-        "pyarrow", "six", "tenantry", "tenantry_server", "typing_extensions",
-    }
-).union(*(known.brings.union(known.libraries) for known in FORMATS))  # fmt: skip
 
 
 def main(channel: socket.socket, progress: mmap.mmap) -> None:
@@ -76,10 +69,7 @@ class _Worker:
         self._answers: list[tuple[Kind, Sequence[Buffer]]] = []
         self._oldest_s = 0.0
         self._models: dict[int, Model] = {}
-        self._seen = set(sys.modules)
-        self._latest = _latest_module()
-        self._imported = _packages(self._seen)
-        self._own: set[str] = set()  # packages that a model brought
+        self._brought = Brought()
         self._pid = os.getpid()
 
     def serve(self) -> None:
@@ -168,7 +158,10 @@ class _Worker:
             raise VersionSkew(exact.uri, str(skew))
         card = None if asked["card"] is None else asked["card"].encode()
         model = surroundings.kept(lambda: load_model(data, exact, card, was_tried=was_tried))
-        return model, {"group": self._group_of(exact, model), "skew": None if skew is None else str(skew)}
+        return model, {
+            "group": self._brought.group_of(exact, model),
+            "skew": None if skew is None else str(skew),
+        }
 
     def _together(self, body: bytearray) -> Sequence[Buffer]:
         """Load small models one after another; return those that became kernels, up to one that can't be.
@@ -200,21 +193,6 @@ class _Worker:
         model, told = self._made(data, exact, asked)
         parts = _kernel(model, exact, asked["card"])
         return None if parts is None else b"".join(parts), told
-
-    def _group_of(self, exact: ModelId, model: Model) -> str:
-        """Return what a model needs beside the known libraries; models that need the same may share."""
-        known = format_of(exact)
-        if known.heavy:
-            return known.name
-        latest = _latest_module()
-        if latest != self._latest:  # seldom: to look at thousands of names costs a tenth of a load
-            self._latest = latest
-            new = sys.modules.keys() - self._seen
-            self._seen |= new
-            self._own |= _packages(new) - self._imported - _KNOWN - sys.stdlib_module_names
-        # Modules that an artifact brings itself may have the names of another one's.
-        packages = " ".join(filter(None, (*sorted(self._own), getattr(model, "own_code", ""))))
-        return f"{packages} of {exact.namespace or 'default'}" if packages else ""
 
 
 def _table(kind: Kind, body: bytearray) -> Sequence[Buffer]:
@@ -297,12 +275,3 @@ def _failure(error: Exception, spent_s: float) -> bytes:
             "raised": tracebacks.of(error.__cause__ or error),
         }
     )
-
-
-def _latest_module() -> tuple[int, str]:
-    """Return how many modules there are, and which was imported last."""
-    return len(sys.modules), next(reversed(sys.modules))
-
-
-def _packages(modules: Iterable[str]) -> set[str]:
-    return {name.partition(".")[0] for name in modules}
