@@ -8,19 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
 
-def boot_clock_s() -> float:
-    """Return seconds that also pass while the machine sleeps, where the system has such a clock.
+boot_clock_s: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Returns seconds that also pass while the machine sleeps, where the system has such a clock.
 
-    Leases are trusted by this clock: a laptop that was closed for an hour must not believe its own.
-    """
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+Leases are trusted by this clock: a laptop that was closed for an hour must not believe its own.
+"""
 
 
 def run_async(main: Coroutine[Any, Any, _T]) -> _T:

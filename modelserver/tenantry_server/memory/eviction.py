@@ -4,7 +4,7 @@ Policies of cachetools whose entries end by time (TTLCache, TLRUCache) are left 
 bytes, and these don't age.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
@@ -47,6 +47,11 @@ def bounded_cache(max_bytes: int, policy: CachePolicy = CachePolicy.S3FIFO) -> C
         'LFU'
     """
     return _CLASSES[policy](max_bytes, getsizeof=size_bytes)
+
+
+def finder(cache: Cache[_K, _V]) -> Callable[[_K], Any]:
+    """Return what finds the value of a key, and None where there is none; a use of it."""
+    return cache.find if isinstance(cache, ShownCache) else cache.get
 
 
 def get_many(cache: Cache[_K, _V], keys: Sequence[_K]) -> list[_V | None]:

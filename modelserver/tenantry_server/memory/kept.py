@@ -1,7 +1,7 @@
 """Models in memory, bounded and counted, and near copies of other servers' models beside them."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,6 +51,7 @@ class KeptModels:
         self._measure = cache.getsizeof
         self._cache = cast("Cache[str, Resident]", cache)
         self._cache.getsizeof = lambda resident: resident.size_bytes  # type: ignore[method-assign, assignment]
+        self._find: Callable[[str], Resident | None] = eviction.finder(self._cache)
         self._lock = threading.Lock()
         self._near = near
         self.counts = CacheCounts()
@@ -61,8 +62,11 @@ class KeptModels:
         A near copy counts as the model here, and nowhere else: it may leave at any moment.
         """
         with self._lock:
-            resident = None if self._near is None else self._near.get(model_id)
-            return self._lookup(model_id) if resident is None else resident  # a miss there costs more
+            resident = self._find(model_id)
+            if resident is not None:
+                self.counts.hits += 1
+                return resident
+            return None if self._near is None else self._near.get(model_id)
 
     def peek_many(self, model_ids: Sequence[str]) -> list[Resident | None]:
         """Return what `peek` returns for each, for a fraction of the time; the lock is held once."""
@@ -150,14 +154,6 @@ class KeptModels:
     def __len__(self) -> int:
         with self._lock:
             return len(self._cache)
-
-    def _lookup(self, model_id: str) -> Resident | None:
-        try:
-            resident = self._cache[model_id]
-        except KeyError:
-            return None
-        self.counts.hits += 1
-        return resident
 
     def _keep(self, model_id: str, model: Model) -> Resident:
         resident = Resident(model, int(self._measure(model)))

@@ -68,8 +68,9 @@ class CachedModelRepository(KeptModels, ModelRepository):
         """Return the same with what is known of the model."""
         mine = False
         with self._lock:
-            resident = self._lookup(model_id)
+            resident = self._find(model_id)
             if resident is not None:
+                self.counts.hits += 1
                 return resident
             self.counts.misses += 1
             flight = self._flights.get(model_id)

@@ -10,8 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from cachetools import Cache
-
 from tenantry_server.memory.ordered import ShownCache
 
 _K = TypeVar("_K", bound=Hashable)
@@ -45,8 +43,18 @@ class S3FIFO(ShownCache[_K, _V]):
         self._gone: OrderedDict[int, None] = OrderedDict()  # hashes of keys that were given up unused
         self._small_size = 0.0
 
-    def __getitem__(self, key: _K, get: Callable[..., _V] = Cache.__getitem__) -> _V:
-        value = get(self, key)  # bound at definition: super() costs a fifth of a lookup
+    def __getitem__(self, key: _K) -> _V:
+        value = super().__getitem__(key)
+        self.find(key)
+        return value
+
+    def find(self, key: _K) -> _V | None:
+        """As `ShownCache.find`, in half the time of `get`."""
+        value = self._main.get(key)
+        if value is None:
+            value = self._small.get(key)
+            if value is None:
+                return None
         uses = self._uses.get(key, 0)
         if uses < _MOST_USES:
             self._uses[key] = uses + 1

@@ -69,24 +69,31 @@ class DataPlane:
             ModelNotAssigned, ModelNotReady, FeatureMismatch, PredictionFailed, QuotaExceeded: as `predict`.
         """
         found = self.models.find_quick(user_id)
-        answer = None if found is None else self.score_quick(user_id, found, payload)
-        if found is not None and answer is not None:
-            self.meter.spent(user_id, found[1].call_s)
-        return answer
+        predictions = None if found is None else self.score_quick(user_id, found[1], payload)
+        if found is None or predictions is None:
+            return None
+        self.meter.spent(user_id, found[1].call_s)
+        return Answer(predictions, found[0])
 
-    def score_quick(self, user_id: str, found: tuple[str, Resident], payload: Payload) -> Answer | None:
-        """Do `predict_now` with what `UserModels.find_quick` found, and charge it to nobody."""
-        model_id, resident = found
+    def score_quick(
+        self, user_id: str, resident: Resident, payload: Payload, *, limited: bool = True
+    ) -> "Predictions | None":
+        """Do `predict_now` with a model that `UserModels.find_quick` found, and charge it to nobody.
+
+        Args:
+            limited: False: the user is known to have no limits.
+        """
         if not forecasting.is_quick(resident.model, payload):
             return None
-        self.quotas.take(user_id, rows=len(payload))
+        if limited:
+            self.quotas.take(user_id, rows=len(payload))
         if not resident.is_sampled():
-            return Answer(score(resident.model, payload), model_id)
+            return score(resident.model, payload)
         began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model
         predictions = score(resident.model, payload)
         resident.took(time.thread_time() - began_s)
         self.meter.accounts.sampled = True
-        return Answer(predictions, model_id)
+        return predictions
 
     async def predict(
         self, user_id: str, payload: Payload, *, timeout_s: float, counted: bool = True

@@ -27,7 +27,7 @@ def is_quick(model: Model, payload: Payload) -> bool:
     Raises:
         InvalidRequest, FeatureMismatch: its original takes no such request.
     """
-    if isinstance(payload, ForecastRequest) and isinstance(model, ForecastTable):
+    if payload.is_forecast and isinstance(payload, ForecastRequest) and isinstance(model, ForecastTable):
         return model.covers(payload)
     return 0 < len(payload) <= _QUICK_ROWS
 

@@ -10,15 +10,16 @@ gets the same answer there, byte for byte but for the date.
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
 
 from aiohttp import hdrs, web
 
 from tenantry import TenantryError
 from tenantry.errors import QuotaExceeded
 from tenantry_server.access.gate import Gate
+from tenantry_server.memory.resident import Resident
 from tenantry_server.peers.forwarder import Forwarder
 from tenantry_server.peers.view import FleetMap
+from tenantry_server.predicting.answer import Answer
 from tenantry_server.protocols.later_answers import LaterAnswers
 from tenantry_server.protocols.service import Service
 from tenantry_server.protocols.v2 import infer_answer
@@ -74,6 +75,7 @@ class FastPath:
         self._gate = gate
         self.most_bytes = min(max_body_bytes, _MOST_BYTES)
         self._answered = answered
+        self._models = plane.models
         self._accounts = plane.meter.accounts
         self._spent = plane.meter.accounts.spent
         self._json = start_of("application/json")
@@ -113,49 +115,58 @@ class FastPath:
             return None
         limits = quotas.of(user_id)
         if limits is None:
-            answer = self._predicted(target, block, body, began_s)
+            answer = self._predicted(target, block, body, began_s, limited=False)
             return answer or self._later.find(target, block, body, began_s)
         if limits.counts_requests:
             refusal = None if block.may_be_hop else self._refused(target)
             if refusal is not None:
-                return self._counted(refusal, 429, user_id, began_s)
+                seconds = time.perf_counter() - began_s
+                self._answered(429, seconds)
+                self._accounts.recorded(user_id, 429, seconds)
+                return refusal
             if quotas.share(user_id) is None:
                 return self._later.find(target, block, body, began_s)
         mark = quotas.mark(user_id)
-        answer = self._predicted(target, block, body, began_s)
+        answer = self._predicted(target, block, body, began_s, limited=True)
         if answer is not None:
             return answer
         quotas.restore(user_id, mark)  # who answers counts the request
         return self._later.find(target, block, body, began_s)
 
-    def _predicted(self, target: Target, block: Block, body: bytes, began_s: float) -> bytes | None:
+    def _predicted(
+        self, target: Target, block: Block, body: bytes, began_s: float, *, limited: bool
+    ) -> bytes | None:
         form, user_id, _ = target
         about = self._json
         try:
-            found = self._plane.models.find_quick(user_id)
+            found = self._models.find_quick(user_id)
             if found is None:
                 return None
             if form == _V2:
                 content, about = self._v2(user_id, found, block, body)
             else:
                 payload = parse(body)
-                answer = self._plane.score_quick(user_id, found, payload)
-                if answer is None:
+                predictions = self._plane.score_quick(user_id, found[1], payload, limited=limited)
+                if predictions is None:
                     return None
-                content = to_json(answer.predictions, bare=payload.bare and form == _NATIVE)
+                content = to_json(predictions, bare=payload.bare and form == _NATIVE)
         except TenantryError:
             return None  # the application meets the error again, and describes it
         if content is None:
             return None
         whole = self._whole(f"{about}{headers.value_of(found[0])}", content)
         self._spent(user_id, found[1].call_s, 1)
-        return self._counted(whole, 200, user_id, began_s)
+        seconds = time.perf_counter() - began_s
+        self._answered(200, seconds)
+        if self._accounts.sampled:
+            self._accounts.recorded(user_id, 200, seconds)
+        return whole
 
     def _refused(self, target: Target) -> bytes | None:
         """Return the refusal that the application would give by the user's rate; None: ask on."""
         user_id, quotas = target.user_id, self._plane.quotas
         try:
-            if not self._plane.models.knows(user_id):
+            if not self._models.knows(user_id):
                 return None
             share = quotas.share(user_id)
             if share is None and self._forwarder is not None:
@@ -180,19 +191,14 @@ class FastPath:
         length = f"{age}\r\n{hdrs.CONTENT_LENGTH}: {len(content)}"
         return f"{start}{self._middle}{length}{self._end}".encode() + content
 
-    def _counted(self, answer: bytes, status: int, user_id: str, began_s: float) -> bytes:
-        seconds = time.perf_counter() - began_s
-        self._answered(status, seconds)
-        if status != 200 or self._accounts.sampled:
-            self._accounts.recorded(user_id, status, seconds)
-        return answer
-
-    def _v2(self, user_id: str, found: Any, block: Block, body: bytes) -> tuple[bytes | None, str]:
+    def _v2(
+        self, user_id: str, found: tuple[str, Resident], block: Block, body: bytes
+    ) -> tuple[bytes | None, str]:
         asked = infer_request.parse(body, block.json_length)
-        answer = self._plane.score_quick(user_id, found, asked.tensors)
-        if answer is None:
+        predictions = self._plane.score_quick(user_id, found[1], asked.tensors)
+        if predictions is None:
             return None, ""
-        content, json_bytes = infer_answer.render(asked, answer, user_id)
+        content, json_bytes = infer_answer.render(asked, Answer(predictions, found[0]), user_id)
         if json_bytes is None:
             return content, self._json
         return content, start_of("application/octet-stream", json_bytes)

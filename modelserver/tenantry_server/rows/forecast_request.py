@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import orjson
 
@@ -48,6 +48,7 @@ class ForecastRequest(Payload):
     history: Table | None = None
     exog: Table | None = None
     quantiles: tuple[float, ...] = ()
+    is_forecast: ClassVar[bool] = True
 
     def __len__(self) -> int:
         """The number of steps, which are the rows of the answer."""

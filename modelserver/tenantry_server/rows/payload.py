@@ -4,7 +4,7 @@ import difflib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -26,10 +26,12 @@ class Payload(ABC):
 
     Attributes:
         large: whether few rows of it may be long, so that converting them takes its time.
+        is_forecast: whether it is a ForecastRequest, which `isinstance` takes longer to say of this class.
     """
 
     __slots__ = ()
     large = False
+    is_forecast: ClassVar[bool] = False
 
     @abstractmethod
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ def score(model: Model, payload: Payload) -> Predictions:
     if traced is not None:
         with spans.Active(traced.part("predict kernel"), has_parts=False):
             return score(model, payload)
-    if isinstance(payload, ForecastRequest):
+    if payload.is_forecast and isinstance(payload, ForecastRequest):
         if isinstance(model, ForecastTable):
             return model.answer(payload)
         return forecasts.forecast(model, payload)
@@ -52,7 +52,7 @@ def score(model: Model, payload: Payload) -> Predictions:
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
-    if isinstance(model, Compiled):
+    if isinstance(model, Compiled) and len(payload) > 1:
         _bound(model, len(payload))
     if isinstance(model, Encoded):
         rows = payload.values(model)
@@ -64,7 +64,8 @@ def score(model: Model, payload: Payload) -> Predictions:
 def score_rows(model: Model, rows: Rows) -> Predictions:
     """Predict for a matrix that was checked already; `model` is numeric."""
     if type(model) in KERNELS:  # it only computes; any other may change what all models share
-        _bound(cast("Compiled", model), len(rows))
+        if len(rows) > 1:  # the answer to one row is not larger than the model
+            _bound(cast("Compiled", model), len(rows))
         try:
             return model.predict_rows(rows)
         except TenantryError:
@@ -75,9 +76,8 @@ def score_rows(model: Model, rows: Rows) -> Predictions:
 
 
 def _bound(model: Compiled, rows: int) -> None:
-    """Refuse an answer that would be too large; that to one row is not larger than the model."""
-    if rows > 1:
-        bounds.check(rows, rows * model.row_bytes)
+    """Refuse an answer that would be too large."""
+    bounds.check(rows, rows * model.row_bytes)
 
 
 def score_together(model: Model, payloads: Sequence[Payload]) -> list[Result]:

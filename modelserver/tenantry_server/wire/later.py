@@ -130,7 +130,8 @@ class Connection(refusals.Connection):
     @property
     def waits(self) -> bool:
         """Whether each request that has arrived has its answer, so that the next one is read at once."""
-        return self._later is None and super().waits
+        waiter = self._waiter
+        return self._later is None and waiter is not None and not (waiter.done() or self._messages)
 
     def await_answer(self, later: Later, data: bytes) -> None:
         """Write an answer once it is there.

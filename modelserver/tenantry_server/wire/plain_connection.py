@@ -151,7 +151,8 @@ class PlainConnection(later.Connection):
         if at < 0:
             return False
         at += len(END)
-        block = server.heads.find(data[target.block_at : at])
+        lines = data[target.block_at : at]
+        block = server.heads.known(lines) or server.heads.find(lines)
         if block is None or block.body_bytes > self._answering.most_bytes:
             return False
         if self._stranger and block.proof is not None:

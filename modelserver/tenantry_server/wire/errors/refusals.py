@@ -97,12 +97,6 @@ class Connection(web.RequestHandler):
 
     __slots__ = ()
 
-    @property
-    def waits(self) -> bool:
-        """Whether each request that has arrived has its answer, so that the next one is read at once."""
-        waiter = self._waiter
-        return waiter is not None and not waiter.done() and not self._messages
-
     def handle_error(
         self,
         request: web.BaseRequest,

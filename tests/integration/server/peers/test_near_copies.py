@@ -265,9 +265,10 @@ class Fresh(RuleBasedStateMachine):
         if found is None:
             return
         assert self.table.lease_held
-        answer = self.plane.score_quick("bob", found, parse(b'{"instances": [[0, 0]]}'))
-        assert answer is not None
-        assert (answer.model_id, answer.predictions.tolist()) == (f"bob-{self.version}", [self.version])
+        model_id, resident = found
+        predictions = self.plane.score_quick("bob", resident, parse(b'{"instances": [[0, 0]]}'))
+        assert predictions is not None
+        assert (model_id, predictions.tolist()) == (f"bob-{self.version}", [self.version])
 
     def teardown(self) -> None:
         self.plane.close()

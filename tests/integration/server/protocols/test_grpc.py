@@ -375,8 +375,8 @@ async def test_calls_go_the_fast_path(tmp_path: Path, monkeypatch: pytest.Monkey
     plain = FastPath._predicted
     quick: list[bool] = []
 
-    def counted(*given: Any) -> bytes | None:
-        answer = plain(*given)
+    def counted(*given: Any, **limited: Any) -> bytes | None:
+        answer = plain(*given, **limited)
         quick.append(answer is not None)
         return answer
 
