@@ -17,19 +17,14 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-import joblib
-import pandas as pd
-from sklearn.linear_model import Ridge
-from tests.integration.server.protocols.test_fast_path import Models
+from tests.integration.server.protocols.test_fast_path_calls import ASKED, Compiled
 from tests.integration.server.protocols.test_fast_path_differential import Side, Transport, side
 
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row
-from tenantry import Model
 from tenantry.tracing.exporting import Export
 from tenantry.tracing.sampling import Sampler
 from tenantry.tracing.spans import Span
-from tenantry_server import FileSystemModelRepository
 from tenantry_server.tracing import requests
 
 _RATIO = 0.01
@@ -37,8 +32,6 @@ _TARGET = 0.05
 _ROUNDS, _REQUESTS = 120, 2_000  # a round samples 20 of them
 _SPANS = 2  # of a sampled request: its own, and its model's
 _BATCH, _EXPORTS = 500, 20  # below the 512 with which a thread would begin by itself
-_BODY = b'[{"a": 1, "b": 2}]'
-_ASKED = b"POST /predict/ann HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 _COLLECTOR = """
 import sys
 from tests.support.network import collector
@@ -55,19 +48,6 @@ class _Even(Sampler):
 
     def gap(self) -> int:
         return round(1 / _RATIO)
-
-
-class _Compiled(Models):
-    """A linear model of two columns, as a server that compiles has it in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / "ridge.joblib"
-        frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 1.0, 2.0]})
-        joblib.dump(Ridge().fit(frame, [1.0, 2.0, 3.0]), path)
-        self._model = FileSystemModelRepository().get_model(path.as_uri())
-
-    def get_model(self, model_id: str) -> Model:  # noqa: ARG002 - one for all
-        return self._model
 
 
 def trace_cost(options: Options) -> list[Row]:
@@ -108,7 +88,7 @@ async def _race(folder: Path, url: str) -> tuple[dict[str, float], set[str]]:
         export.ended(span)
 
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(side(fast=True, gate=None, models=_Compiled(folder)))
+        one = await stack.enter_async_context(side(fast=True, gate=None, models=Compiled(folder)))
         wires = {_PLAIN: await _wire(one)}  # of before it traces
         requests.install(one.server, _Even(_RATIO, follows=True, ended=ended, may_leave=export.may_leave))
         wires[_SAMPLED] = await _wire(one)
@@ -141,11 +121,11 @@ def _batch_us(export: Export, spans: Collection[Span]) -> float:
 async def _wire(of: Side) -> Transport:
     """Return a connection on which the fast path answers."""
     for _ in range(10):  # the model is measured to be quick, and the head is known
-        await of.said([_ASKED], at_once=False)
+        await of.said([ASKED], at_once=False)
     wire = Transport(of.server())
     await asyncio.sleep(0)
     for _ in range(200):
-        wire.protocol.data_received(_ASKED)
+        wire.protocol.data_received(ASKED)
     if wire.written.count(b"HTTP/1.1 200 ") != 200:
         raise RuntimeError(f"not answered at once: {bytes(wire.written[:300])!r}")
     wire.written.clear()
@@ -156,7 +136,7 @@ def _round(wire: Transport) -> float:
     receive = wire.protocol.data_received
     began_s = time.thread_time()
     for _ in range(_REQUESTS):
-        receive(_ASKED)
+        receive(ASKED)
     took_s = time.thread_time() - began_s
     wire.written.clear()
     return took_s / _REQUESTS * 1e6

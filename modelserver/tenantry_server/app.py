@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from tenantry_server.accounts.memory_use import sizes_of
 from tenantry_server.artifacts.disk_cache import DiskCache
 from tenantry_server.artifacts.repositories import ModelRepository
 from tenantry_server.assignments.model_info import ModelInfoRepository
+from tenantry_server.memory import garbage
 from tenantry_server.metrics import Reading, ServerMetrics
 from tenantry_server.peers.forwarder import Forwarder, Handler
 from tenantry_server.peers.view import FleetMap
@@ -157,7 +157,7 @@ def make_app(  # noqa: PLR0913 - each has a default that a small server keeps
     app.add_routes(protocols.routes(service))
     app.add_routes(batch.routes(inside))
     app.add_routes(shard_map.routes(fleet_map))
-    app.cleanup_ctx.append(_closing(plane.close, batches.close, service.close))
+    app.cleanup_ctx.append(_closing(plane.close))
     app.on_response_prepare.append(_without_versions)
     return app
 
@@ -170,18 +170,16 @@ def _service(
     registry_age_s: Callable[[], float | None],
 ) -> protocols.Service:
     """Make what all protocols answer from; large bodies are parsed apart where there are workers."""
-    aside = ThreadPoolExecutor(1, "large-bodies")
-    apart = None if pool is None else LargeBodies(pool, timeout_s=predict_timeout_s, aside=aside)
-    return protocols.Service(plane, predict_timeout_s, ready, registry_age_s, aside, apart)
+    apart = None if pool is None else LargeBodies(pool, timeout_s=predict_timeout_s, aside=plane.aside)
+    return protocols.Service(plane, predict_timeout_s, ready, registry_age_s, apart)
 
 
-def _closing(*close: Callable[[], None]) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Make what an application calls when it ends, one after the other."""
+def _closing(close: Callable[[], None]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Make what an application calls when it ends."""
 
     async def closing(_app: web.Application) -> AsyncIterator[None]:
         yield
-        for each in close:
-            each()
+        close()
 
     return closing
 
@@ -204,7 +202,8 @@ def _errors_as_json(
         began_s = request.get(BEGAN_S) or time.perf_counter()
         response: web.StreamResponse | None = None
         try:
-            response = await _answered(request, handler, way)
+            with garbage.spared(request.content_length or 0):
+                response = await _answered(request, handler, way)
         finally:
             bodies.close(request, response)
         forwarded = headers.HOP in response.headers

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import faulthandler
-import gc
 import os
 import signal
 import socket
@@ -36,6 +35,7 @@ from tenantry_server.app import FAST_PATH
 from tenantry_server.assembly import Parts, assemble
 from tenantry_server.assembly.wake_ups import WakeUps, wake_ups_of
 from tenantry_server.grpc_v2.opening import grpc_port
+from tenantry_server.memory import garbage
 from tenantry_server.roles import Role
 from tenantry_server.scoring import surroundings
 from tenantry_server.settings import ServerSettings
@@ -135,7 +135,7 @@ async def _serve(
     runner = await _runner(parts, settings, tracing)
     await own.accept(runner)
     grpc = await grpc_port(settings, runner.server, secured, shared=shared_fd is not None)
-    gc.freeze()  # two hundred thousand objects of libraries, which no collection need visit again
+    garbage.hold_briefly()
     holds.begin()
     log.info("serving", server=settings.server_id, url=endpoint, pid=os.getpid())
     try:

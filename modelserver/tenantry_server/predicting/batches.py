@@ -8,7 +8,6 @@ a time, and kernels computed in a thread. Knows no HTTP, and no other server.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -55,17 +54,12 @@ class Batches:
         self._status_of = status_of
         cache = models if isinstance(models, CachedModelRepository) else None
         self.sort = Sorting(users, cache, plane.quotas).sort
-        self._thread = ThreadPoolExecutor(1, "batches")
-
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def aside(self, call: Callable[[], _T], *, rows: int = AT_ONCE) -> _T:
-        """Call in a thread, unless it is about few rows."""
+        """Call in the thread for large requests, unless it is about few rows."""
         if rows <= _ROWS_HERE:
             return call()
-        return await contained_in(self._thread, call)
+        return await contained_in(self._plane.aside, call)
 
     async def compute(self, batch: Batch, found: Found, answers: Answers) -> None:
         """Answer the rows of kernels."""

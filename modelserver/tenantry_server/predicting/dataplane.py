@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,8 @@ class DataPlane:
     Attributes:
         models: which model is each user's, and its loads.
         meter, quotas: the cost of its predictions; the quotas that were given.
+        aside: the one thread in which large requests of all kinds are read, computed and written. Several
+            would each want the interpreter, and the event loop would have to wait for all of them.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class DataPlane:
             model_info_repository, model_repository, load_timeout_s=load_timeout_s, loads=loads
         )
         self.quotas = quotas or Quotas()
-        lanes = self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s)
+        self.aside = ThreadPoolExecutor(1, "large-requests")
+        lanes = self._lanes = Lanes(_PREDICT_THREADS, timeout_s=predict_timeout_s, aside=self.aside)
         self.meter = LoadMeter(cpu_s=lambda: time.process_time() + lanes.in_workers_s)
 
     def predict_now(self, user_id: str, payload: Payload) -> Answer | None:
@@ -152,6 +156,7 @@ class DataPlane:
     def close(self) -> None:
         """End the threads; running calls and loads finish by themselves."""
         self._lanes.close()
+        self.aside.shutdown(wait=False, cancel_futures=True)
         self.models.close()
 
     async def _scored(

@@ -29,7 +29,7 @@ def is_quick(model: Model, payload: Payload) -> bool:
     """
     if payload.is_forecast and isinstance(payload, ForecastRequest) and isinstance(model, ForecastTable):
         return model.covers(payload)
-    return 0 < len(payload) <= _QUICK_ROWS
+    return 0 < len(payload) <= _QUICK_ROWS and not payload.large
 
 
 async def answering(

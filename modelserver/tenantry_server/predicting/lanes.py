@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from weakref import WeakValueDictionary
@@ -43,14 +43,15 @@ class Lanes:
     Args:
         threads: for the calls of all models.
         timeout_s: a call that takes longer ends its worker, or gives its thread's place to another one.
+        aside: as `DataPlane.aside`.
 
     Attributes:
         in_workers_s: CPU seconds that workers have spent on calls.
     """
 
-    def __init__(self, threads: int, *, timeout_s: float) -> None:
+    def __init__(self, threads: int, *, timeout_s: float, aside: Executor) -> None:
         self._pool = Threads(threads, "predict", timeout_s=timeout_s)
-        self._aside = ThreadPoolExecutor(1, "large-requests")
+        self._aside = aside
         self.timeout_s = timeout_s
         self.in_workers_s = 0.0
         self._lanes: WeakValueDictionary[str, _Lane] = WeakValueDictionary()
@@ -80,7 +81,6 @@ class Lanes:
     def close(self) -> None:
         """End the threads; running calls finish by themselves."""
         self._pool.close()
-        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, call: Callable[[], list[Result]]) -> "Future[list[Result]]":
         """Make a call in a thread."""

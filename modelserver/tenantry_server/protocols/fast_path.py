@@ -154,8 +154,11 @@ class FastPath:
             return None  # the application meets the error again, and describes it
         if content is None:
             return None
-        whole = self._whole(f"{about}{headers.value_of(found[0])}", content)
-        self._spent(user_id, found[1].call_s, 1)
+        resident = found[1]
+        if not resident.shown:
+            resident.shown = headers.value_of(found[0])
+        whole = self._whole(f"{about}{resident.shown}", content)
+        self._spent(user_id, resident.call_s, 1)
         seconds = time.perf_counter() - began_s
         self._answered(200, seconds)
         if self._accounts.sampled:

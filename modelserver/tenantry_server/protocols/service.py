@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -40,7 +39,6 @@ class Service:
         predict_timeout_s: budget of one request in seconds, a cold load included.
         ready: returns whether requests should be sent here.
         registry_age_s: returns how old what it knows is, while the registry is out of reach; else None.
-        pool: one thread, for bodies and answers that take too long for the event loop.
         large_bodies: parses bodies that take too long for a thread, too, which holds the interpreter; None:
             there are no processes for it.
     """
@@ -49,7 +47,6 @@ class Service:
     predict_timeout_s: float
     ready: Callable[[], bool] = lambda: True
     registry_age_s: Callable[[], float | None] = lambda: None
-    pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-bodies"))
     large_bodies: LargeBodies | None = None
 
     def timeout_s(self, request: web.Request) -> float:
@@ -117,11 +114,7 @@ class Service:
         return render() if given.predictions.size <= _LARGE_VALUES else await self._aside(render)
 
     async def _aside(self, call: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
-
-    def close(self) -> None:
-        """Give up what waits for the thread."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        return await asyncio.get_running_loop().run_in_executor(self.plane.aside, call)
 
     async def predict(
         self, user_id: str, payload: Payload, *, timeout_s: float, body: bytes = b""

@@ -13,10 +13,11 @@ from aiohttp import web
 from tenantry.errors import InvalidRequest, LeaseLost, Unauthenticated, UnknownMediaType
 from tenantry_server.kernels import arrays
 from tenantry_server.kernels.arrays import Buffer
+from tenantry_server.memory import garbage
 from tenantry_server.predicting.sorting import Users, turns
 from tenantry_server.predicting.together import Answers
 from tenantry_server.protocols import admission
-from tenantry_server.protocols.batch import errors, garbage, writing
+from tenantry_server.protocols.batch import errors, writing
 from tenantry_server.protocols.batch.inside import DIGEST, FORECAST, PREDICT, Form, Inside
 from tenantry_server.protocols.batch.passing import Run
 from tenantry_server.protocols.service import read_body

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,9 +64,10 @@ def rows(*values: Any) -> JsonPayload:
 
 @pytest.fixture
 async def lanes() -> AsyncIterator[Lanes]:
-    made = Lanes(4, timeout_s=60.0)
-    yield made
-    made.close()
+    with ThreadPoolExecutor(1) as aside:
+        made = Lanes(4, timeout_s=60.0, aside=aside)
+        yield made
+        made.close()
 
 
 async def ask(lanes: Lanes, model: Model, *values: Any) -> list[float]:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from tenantry_server.kernels import arrays
+from tenantry_server.memory import garbage
 from tenantry_server.predicting.answer import Answer
-from tenantry_server.protocols.batch import garbage
 from tenantry_server.protocols.v2.infer_answer import render
 from tenantry_server.rows.infer_request import InferRequest
 from tenantry_server.rows.tensors import Tensors, from_json
