@@ -121,6 +121,26 @@ def test_two_periods_are_shown_and_the_one_before_is_handed_out() -> None:
     assert gone == [1000.0, 1000.0, 2000.0]
 
 
+def test_who_is_busy_stays_so_where_an_account_is_opened_again_within_the_second() -> None:
+    accounts = Accounts(most=2)
+    once = Accounts()
+    for each in (accounts, once):
+        each.spent("ann", 0.25)
+    assert accounts.busy_s() == once.busy_s(), "asked for, they are counted from nothing"
+    accounts.spent("ann", 0.25)
+    accounts.turn()
+    accounts.spent("ann", 0.25)
+    once.spent("ann", 0.25)
+    once.spent("ann", 0.25)
+    assert accounts.busy_s() == once.busy_s()
+    for number in range(100):  # most of them get no account
+        accounts.spent(f"user-{number}", 0.25)
+    assert len(accounts.now) == 2
+    busy_s = accounts.busy_s()
+    assert 2 <= len(busy_s) < 100
+    assert max(busy_s.values()) < 0.5, "nobody is charged for the others"
+
+
 def test_no_new_tenant_makes_the_others_wait_while_all_are_weighed() -> None:
     """The table was once sorted whole, which held the event loop for 82 ms. Counts calls of functions."""
     accounts, calls = Accounts(most=20_000), [0]

@@ -15,7 +15,7 @@ from tenantry_server.kernels.base import Head
 from tenantry_server.memory.eviction import bounded_cache
 from tenantry_server.memory.model_cache import CachedModelRepository
 from tenantry_server.predicting.dataplane import DataPlane
-from tenantry_server.rows.json_payload import parse
+from tenantry_server.rows.json_payload import JsonPayload, parse
 
 NAMES = tuple(f"c{n}" for n in range(200))
 
@@ -35,6 +35,13 @@ class Noted(Affine):
         return super().predict_rows(rows)
 
 
+class Wide(JsonPayload):
+    """One row that may be as long as a body may be."""
+
+    __slots__ = ()
+    large = True
+
+
 class One(ModelRepository):
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -48,13 +55,18 @@ class Everybody(ModelInfoRepository):
         return "one"
 
 
-@pytest.mark.parametrize(("outputs", "here"), [(1, True), (2000, False)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("outputs", "kind", "here"),
+    [(1, JsonPayload, True), (2000, JsonPayload, False), (1, Wide, False)],
+    ids=["small", "a large model", "a large body"],
+)
 async def test_the_first_prediction_of_a_linear_kernel_waits_for_no_thread_if_it_is_small(
-    outputs: int, *, here: bool
+    outputs: int, kind: type[JsonPayload], *, here: bool
 ) -> None:
     model = Noted(outputs)
     plane = DataPlane(Everybody(), CachedModelRepository(One(model), bounded_cache(1 << 30)))
-    payload = parse(orjson.dumps([dict.fromkeys(NAMES, 1.0)]))
+    rows = parse(orjson.dumps([dict.fromkeys(NAMES, 1.0)])).rows
+    payload = kind(records=True, columns=None, rows=rows, bare=True)
     answer = await plane.predict("ann", payload, timeout_s=60)
     assert answer.predictions.tolist() == [[200.0] * outputs]
     assert [thread is threading.main_thread() for thread in model.threads] == [here]
