@@ -87,10 +87,14 @@ class DataPlane:
         Args:
             limited: False: the user is known to have no limits.
         """
-        if not forecasting.is_quick(resident.model, payload):
+        rows = len(payload)
+        if payload.is_forecast:
+            if not forecasting.is_quick(resident.model, payload):
+                return None
+        elif not 0 < rows <= forecasting.QUICK_ROWS or payload.large:
             return None
         if limited:
-            self.quotas.take(user_id, rows=len(payload))
+            self.quotas.take(user_id, rows=rows)
         if not resident.is_sampled():
             return score(resident.model, payload)
         began_s = time.thread_time()  # time of other processes on a busy machine is not a cost of the model

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tenantry_server.predicting.answer import Answer
     from tenantry_server.predicting.dataplane import DataPlane
 
-_QUICK_ROWS = 16
+QUICK_ROWS = 16
+"""Of a request that a quick model answers at once."""
 
 
 def is_quick(model: Model, payload: Payload) -> bool:
@@ -29,7 +30,7 @@ def is_quick(model: Model, payload: Payload) -> bool:
     """
     if payload.is_forecast and isinstance(payload, ForecastRequest) and isinstance(model, ForecastTable):
         return model.covers(payload)
-    return 0 < len(payload) <= _QUICK_ROWS and not payload.large
+    return 0 < len(payload) <= QUICK_ROWS and not payload.large
 
 
 async def answering(

@@ -102,8 +102,12 @@ class JsonPayload(Payload):
             kept = names is not None and len(wanted) <= _KEPT_NAMES
             pick = _kept_picker(wanted) if kept else _picker(wanted)
             extra = names is not None and model.ignores_extra
-            if len(self.rows) == 1:
-                return wanted, [_picked(self.rows[0], pick, wanted, 0, extra=extra)]
+            row = self.rows[0]
+            if len(self.rows) == 1 and len(row) == len(wanted):  # as below, for what most requests are
+                try:
+                    return wanted, [pick(row)]
+                except KeyError:
+                    pass
             return wanted, [
                 _picked(row, pick, wanted, number, extra=extra) for number, row in enumerate(self.rows)
             ]

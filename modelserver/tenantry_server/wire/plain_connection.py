@@ -174,7 +174,12 @@ class PlainConnection(later.Connection):
 
     def _idle(self) -> bool:
         """Whether every request before has its answer, and the client reads them."""
-        return self.waits and not (self._paused or self._buffer_paused or self._reading_paused)
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not (waiter.done() or self._messages or self._later)
+            and not (self._paused or self._buffer_paused or self._reading_paused)
+        )
 
     def _hold(self, data: bytes) -> bool:
         self._pieces += 1

@@ -15,7 +15,7 @@ from tenantry_server import FileSystemModelRepository
 from tests.integration.server.protocols.test_fast_path import Models
 from tests.integration.server.protocols.test_fast_path_differential import Transport, side
 
-_MOST_CALLS = 28  # 23 more of them took a third of the time of a request
+_MOST_CALLS = 25  # 23 more of them took a third of the time of a request
 _OTHERS = ("/tests/", "/asyncio/")  # what stands for the fleet's map and the socket here
 _BODY = b'[{"a": 1, "b": 2}]'
 ASKED = b"POST /predict/ann HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
