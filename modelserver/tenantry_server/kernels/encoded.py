@@ -29,6 +29,7 @@ Entries: TypeAlias = tuple[tuple[int, float], ...]
 Values: TypeAlias = Sequence[Sequence[Any]]
 """Rows as they are in a request: texts, numbers, None; columns in the model's order."""
 
+_FLOAT64 = np.dtype(np.float64)
 _WHOLE = 2**63
 _CELLS_AT_ONCE = 1 << 20  # 8 MiB: a few bytes of a body can be a thousand numbers here
 _TEXT, _NUMBER, _INTEGER, _BOOLEAN, _ANY = "text", "number", "integer", "boolean", "any"
@@ -218,15 +219,15 @@ class Encoded(Compiled):
                 for at, amount in entries:
                     flat[first + at] = amount
             first += width
-        matrix: Rows = np.frombuffer(flat, np.float64).reshape(len(rows), width)
-        read = matrix[:, : len(self.numbers)]
+        matrix: Rows = np.ndarray((len(rows), width), _FLOAT64, flat)
+        count = len(self.numbers)
         alone = len(rows) == 1
         if not (
-            math.hypot(*flat[: len(self.numbers)]) < _WHOLE if alone else (np.abs(read) < _WHOLE).all()
+            math.hypot(*flat[:count]) < _WHOLE if alone else (np.abs(matrix[:, :count]) < _WHOLE).all()
         ):
             for number, row in enumerate(rows):
                 self._check(self.numbers, row, number)
-            check_finite(read, [self._names[column] for column in self.numbers], self.inner)
+            check_finite(matrix[:, :count], [self._names[each] for each in self.numbers], self.inner)
         return matrix
 
     def own_bytes(self) -> int:

@@ -137,8 +137,10 @@ def parse(body: bytes) -> JsonPayload:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if isinstance(document, list):
         first = document[0] if len(document) == 1 else None
-        if isinstance(first, dict) and body.count(b'"') == 2 * len(first):
-            return JsonPayload(True, None, document, True)  # as below, for what most requests are
+        if isinstance(first, dict):  # as below, for what most requests are
+            texts = body.count(b'"') - 2 * len(first)
+            if not texts or texts == 2 * [*map(type, first.values())].count(str):
+                return JsonPayload(True, None, document, True)
         table = _table(document, None, bare=True)
         _check_keys(body, table, 0)
         return table

@@ -52,9 +52,10 @@ def score(model: Model, payload: Payload) -> Predictions:
         raise OnlyForecasts
     if model.numeric:
         return score_rows(model, payload.matrix(model))
-    if isinstance(model, Compiled) and len(payload) > 1:
-        _bound(model, len(payload))
-    if isinstance(model, Encoded):
+    is_kernel = type(model) in KERNELS
+    if is_kernel and len(payload) > 1:
+        _bound(cast("Compiled", model), len(payload))
+    if is_kernel and isinstance(model, Encoded):
         rows = payload.values(model)
         return _checked(model, lambda: model.predict_values(rows), len(rows))
     frame = columns.cast(payload.frame(model), model.column_types)
@@ -127,7 +128,7 @@ def _or_error(call: Callable[[], _T]) -> _T | Exception:
 
 def _checked(model: Model, call: Callable[[], Predictions], expected: int) -> Predictions:
     try:
-        if isinstance(model, Compiled):
+        if type(model) in KERNELS:
             return call()
         return results.of(surroundings.kept(call), expected, type(model).__name__)
     except TenantryError:
