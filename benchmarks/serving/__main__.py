@@ -28,6 +28,7 @@ from benchmarks.serving.report import Row
 _SECTIONS: dict[str, Callable[[Options], list[Row]]] = {
     "ridge": races.ridge,
     "texts": races.texts,
+    "v2": races.v2,
     "forest": races.forest,
     "grpc": grpc_calls.grpc_calls,
     "cold": cold.cold,

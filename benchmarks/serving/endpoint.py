@@ -34,6 +34,7 @@ class Endpoint:
         body: the same row for all.
         pid: of the process that listens; 0: several.
         constant: it answers the same to everybody: nothing to check.
+        parse: reads an answer.
         read: the prediction in a parsed answer.
         grpc: the address of the same models over gRPC; empty: none.
     """
@@ -44,6 +45,7 @@ class Endpoint:
     body: bytes = RECORDS
     pid: int = 0
     constant: bool = False
+    parse: Callable[[bytes], Any] = json.loads
     read: Callable[[Any], float] = lambda answer: float(answer[0])
     grpc: str = ""
 
@@ -68,7 +70,7 @@ def ask(endpoint: Endpoint, n: int) -> float:
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read()
-        return endpoint.read(json.loads(text))
+        return endpoint.read(endpoint.parse(text))
     except urllib.error.HTTPError as error:
         raise WrongAnswer(f"{endpoint.name}: {error.code} {error.read()[:300]!r}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -1,24 +1,29 @@
 """Warm tenants over HTTP, round robin: our server against the others, all with the same row."""
 
-from collections.abc import Iterator
+import json
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.serving import ours
 from benchmarks.serving.contenders import CONTENDERS
-from benchmarks.serving.endpoint import Endpoint, WrongAnswer, check
+from benchmarks.serving.endpoint import JSON, Ask, Endpoint, WrongAnswer, check
 from benchmarks.serving.environments import PeerUnavailable
 from benchmarks.serving.options import Options
 from benchmarks.serving.report import Row, quantiles, rate, spread
-from benchmarks.serving.tenants import Tenants
+from benchmarks.serving.tenants import ROW, Tenants
 from benchmarks.serving.throughput import Rounds, cpu, interleaved
+from tenantry_server.wire.heads import JSON_LENGTH
 
 _RIDGE_TENANTS = 50
 _FOREST_TENANTS = 3
 _RIDGE = {"bare": 2.0, "flask": 30.0, "mlserver": 8.0, "ray": 60.0}  # ratio, at least
 _TEXTS = 0.67
-_FOREST = {"flask": 40.0}
+_FOREST = {"bare": 0.8, "flask": 40.0}
+_TENSORS = 0.7
 # Its daemons work while nobody asks: it races on its own, so that they slow down nobody else's.
 _APART = frozenset({"ray"})
 
@@ -50,6 +55,48 @@ def texts(options: Options) -> list[Row]:
         for endpoint, tenants in ((own, encoded), (other, numbers)):
             check(endpoint, tenants)
     return [compared(f"OneHotEncoder, Ridge, {_RIDGE_TENANTS} tenants", rounds, own, other, _TEXTS)]
+
+
+def v2(options: Options) -> list[Row]:
+    """The same row as a tensor of the Open Inference Protocol, in JSON and in binary, beside our form."""
+    tenants = ridge_tenants(options)
+    with warm_server(tenants, options.folder / "v2") as server:
+        native = replace(server, name="ours native")
+        asked = [
+            replace(native, name=name, requests=_infer(tenants, headers), body=body, parse=parse, read=read)
+            for name, headers, body, parse, read in _tensors()
+        ]
+        for endpoint in asked:
+            check(endpoint, tenants)
+        rounds = interleaved([native, *asked], rounds=options.rounds, seconds=options.seconds)
+    return [
+        compared(f"Ridge pipeline, {endpoint.name}", rounds, endpoint, native, _TENSORS)
+        for endpoint in asked
+    ]
+
+
+_Read = Callable[[Any], float]
+
+
+def _tensors() -> Iterator[tuple[str, dict[str, str], bytes, Callable[[bytes], Any], _Read]]:
+    """The name, headers and body of each form, and how its answer is read."""
+    values = list(ROW.values())
+    tensor = {"name": "input-0", "shape": [1, len(values)], "datatype": "FP64"}
+    body = json.dumps({"inputs": [tensor | {"data": values}]}).encode()
+    yield "V2 JSON", JSON, body, json.loads, lambda answer: float(answer["outputs"][0]["data"][0])
+    raw = struct.pack(f"<{len(values)}d", *values)
+    head = json.dumps(
+        {
+            "inputs": [tensor | {"parameters": {"binary_data_size": len(raw)}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
+    yield "V2 binary", headers, head + raw, lambda answer: struct.unpack("<d", answer[-8:])[0], float
+
+
+def _infer(tenants: Tenants, headers: dict[str, str]) -> tuple[Ask, ...]:
+    return tuple(Ask(f"/v2/models/{tenants.user_id(n)}/infer", headers) for n in range(tenants.count))
 
 
 def forest(options: Options) -> list[Row]:

@@ -1,13 +1,17 @@
 """The accounts of all tenants that this server answers for: two periods, each with a bounded table.
 
-Counts are exact while a period sees no more tenants than the bound. Beyond it, one of eight requests of
-tenants without an account opens one, by chance; for that one is given up that did no more than half of them
-did, and what it had counted goes to `others`, as do the other seven requests: the totals stay exact, and a
-tenant's own numbers become lower bounds. That is the purge at the median of Anderson et al.,
+Counts are exact while a period sees no more tenants than the bound. Beyond it, for each new tenant one is
+given up that did no more than half of them did, and what it had counted goes to `others`: the totals stay
+exact, and a tenant's own numbers become lower bounds. That is the purge at the median of Anderson et al.,
 "A High-Performance Algorithm for Identifying Frequent Items in Data Streams" (IMC 2017, sections 3.2 and
 3.3), with shares in the place of counts, as there are three of these, and in small steps. The median is
 that of a thousand tenants at most. The shares of one kind add up to 1, so where there are no more than
 that, none is given up that had more than 6 / `most` of the period's requests, errors or CPU seconds.
+
+Once `others` hold seven times `most` requests, a quick one opens an account by chance alone, the more
+seldom the less of the whole it is ("sample and hold" of Estan and Varghese, "New Directions in Traffic
+Measurement and Accounting", SIGCOMM 2002): to open one costs as much as the model. A tenant with 6 / `most`
+of all would open one 42 times on average, so the chance that it has none is less than 10**-17.
 """
 
 import time
@@ -24,7 +28,7 @@ from tenantry_server.accounts.account import Account
 MOST = 50_000
 """Tenants with an account of their own in each of the two periods: 15 MB each where all are used."""
 
-_OPENED = 1 / 8  # of requests of tenants without an account, where all are used
+_OFTEN = 7  # times `most`
 _SOME = 1001  # tenants that are weighed for all
 _LOOKS = 256  # tenants that are weighed for one that is given up; where there is none, there is one more
 _EVERY = 16  # quick requests, of which one is measured: `Resident.is_sampled`
@@ -108,7 +112,7 @@ class Accounts:
         """Charge CPU seconds of a model to its tenant, and count requests: a dict lookup and additions."""
         account = self._find(user_id)
         if account is None:
-            account = self._open(user_id)
+            account = self.others if requests and self._is_left_out(model_s) else self._open(user_id)
         if not account.busy_s:
             self._busy[user_id] = account
         account.busy_s += model_s + _REQUEST_S
@@ -197,8 +201,6 @@ class Accounts:
 
     def _open(self, user_id: str) -> Account:
         if len(self.now) >= self._most:
-            if random() >= _OPENED:  # noqa: S311 - chance, not a secret
-                return self.others
             self._give_one_up()
         account = self.now[user_id] = Account()
         former = self._busy.get(user_id)
@@ -206,6 +208,15 @@ class Accounts:
             account.busy_s = former.busy_s
             self._busy[user_id] = account
         return account
+
+    def _is_left_out(self, model_s: float) -> bool:
+        """Draw whether a quick request of a tenant without an account opens none."""
+        others, least, drawn = self.others, _OFTEN * self._most, random()  # noqa: S311 - chance, not a secret
+        return (
+            drawn * others.requests > least
+            and drawn * others.cpu_s > least * model_s
+            and len(self.now) >= self._most
+        )
 
     def _give_one_up(self) -> None:
         """Give up a tenant that did no more than half of them did, where one is soon found.

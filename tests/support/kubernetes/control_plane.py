@@ -22,6 +22,7 @@ from typing import Any, Self
 from tests.support.network import ports
 from tests.support.network.clients import loopback_http
 from tests.support.processes.child_process import Child, PortTaken
+from tests.support.waiting import PATIENCE_S
 
 HOST = "127.0.0.1"
 ADMIN = "envtest-admin"
@@ -76,7 +77,7 @@ class ControlPlane:
         *,
         users: Iterable[tuple[str, Sequence[str]]] = (),
         audit: bool = False,
-        ready_timeout_s: float = 60.0,
+        ready_timeout_s: float = PATIENCE_S,
     ) -> None:
         self._assets = assets
         self._groups = {ADMIN: ["system:masters"], **dict(users)}

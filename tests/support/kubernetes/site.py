@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate, open_engine
+from tenantry.registry import Assignment, Claim, OperatorRegistry, migrate
 from tenantry.registry.sql import servers_in
+from tests.support.databases.patient import open_patient
 from tests.support.databases.postgres import PostgresServer
 from tests.support.kubernetes.control_plane import ControlPlane, write_kubeconfig
 from tests.support.kubernetes.home import Home
@@ -34,7 +35,7 @@ class Site:
         self.database = database
         self.valve = between
         self.home = Home(plane, folder, database.database())
-        self.engine = open_engine(self.home.registry_url)
+        self.engine = open_patient(self.home.registry_url)
         migrate(self.engine)
         self.registry = OperatorRegistry(self.engine, "test")
         self._kubeconfig = folder / "through-the-valve"

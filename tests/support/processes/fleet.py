@@ -19,9 +19,10 @@ from typing import Self
 from sqlalchemy import Engine, select
 
 from tenantry.placement import SHARDS
-from tenantry.registry import Holding, OperatorRegistry, Server, migrate, open_engine
+from tenantry.registry import Holding, OperatorRegistry, Server, migrate
 from tenantry.registry.schema import claims
 from tenantry.registry.sql import servers_in
+from tests.support.databases.patient import open_patient
 from tests.support.network.ports import free_ports
 from tests.support.processes.child_process import Child
 from tests.support.processes.launching import TENANTRY
@@ -75,7 +76,7 @@ class Fleet:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.registry_url = registry_url
-        self.engine: Engine = open_engine(registry_url)
+        self.engine: Engine = open_patient(registry_url)
         migrate(self.engine)
         self.registry = OperatorRegistry(self.engine, "test")
         self.members: dict[str, Member] = {}

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from tenantry import ModelId, TenantModel
 from tenantry.manifest.spec import API_VERSION, KIND
 from tenantry.manifest.status import State, Status, since
-from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate, open_engine
+from tenantry.registry import Assignment, Claim, OperatorRegistry, Writes, migrate
 from tenantry_operator.folder import source
+from tests.support.databases.patient import open_patient
 from tests.support.tenants import lines
 
 _COMMIT = 500  # rows: a busy machine sends more of them too slowly for one transaction
@@ -59,7 +60,7 @@ class Census:
     def register(self, registry_url: str) -> list[str]:
         """Write manifests and rows of version 1; returns the model id of each tenant."""
         self.manifests.mkdir(parents=True, exist_ok=True)
-        engine = open_engine(registry_url)
+        engine = open_patient(registry_url)
         migrate(engine)
         registry = OperatorRegistry(engine, "census")
         registry.lead(f"folder {self.manifests.absolute()}")

@@ -133,12 +133,24 @@ def test_who_is_busy_stays_so_where_an_account_is_opened_again_within_the_second
     once.spent("ann", 0.25)
     once.spent("ann", 0.25)
     assert accounts.busy_s() == once.busy_s()
-    for number in range(100):  # most of them get no account
-        accounts.spent(f"user-{number}", 0.25)
-    assert len(accounts.now) == 2
-    busy_s = accounts.busy_s()
-    assert 2 <= len(busy_s) < 100
-    assert max(busy_s.values()) < 0.5, "nobody is charged for the others"
+
+
+def test_of_very_many_tenants_most_open_no_account_and_the_heavy_ones_do() -> None:
+    accounts, dice = Accounts(most=100), random.Random(4)  # noqa: S311 - the same each time
+    opened = 0
+    for number in range(40_000):
+        user_id = "heavy" if number >= 20_000 and dice.random() < 0.06 else f"user-{number}"
+        opened += user_id not in accounts.now
+        accounts.spent(user_id, 0.001, 1)
+        opened -= user_id not in accounts.now
+    assert opened < 10_000, "each would cost as much as a prediction"
+    assert accounts.of_user("heavy").requests > 1000
+    assert max(accounts.busy_s().values()) < 10, "nobody is charged for the others"
+    assert sum(counted(accounts).values()) == 40_000
+    accounts.spent("seldom and slow", 100.0, 1)
+    assert accounts.of_user("seldom and slow").cpu_s == 100.0
+    accounts.recorded("fails", 500, 0.1)
+    assert accounts.of_user("fails").errors == 1
 
 
 def test_no_new_tenant_makes_the_others_wait_while_all_are_weighed() -> None:

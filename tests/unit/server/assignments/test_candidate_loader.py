@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from tenantry.errors import ArtifactInvalid, ArtifactUnavailable, SignatureMissing, SignatureUntrusted
+from tenantry.processes import backoff
 from tenantry.registry import Assignment, LoadReport, LoadState
 from tenantry_server.assignments.candidate_loader import CandidateLoader
 from tenantry_server.memory.resident import Resident
@@ -194,8 +197,12 @@ async def test_reports_that_were_put_back_give_way_to_newer_ones() -> None:
     assert states == {"ann": LoadState.LOADED, "bob": LoadState.LOADED}
 
 
-async def test_a_shard_that_comes_and_goes_does_not_multiply_the_retries() -> None:
+async def test_a_shard_that_comes_and_goes_does_not_multiply_the_retries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each candidate has one turn of retries, however often it was forgotten and wanted again."""
+    first_s, later_s = 0.2, 3600.0
+    monkeypatch.setattr(backoff, "delay_s", lambda failures, **_: first_s if failures == 1 else later_s)
     store = Store()
     store.broken["a1"] = ArtifactUnavailable("s3://b/a1", "HTTP 503")
     heard = Heard(store)
@@ -206,8 +213,7 @@ async def test_a_shard_that_comes_and_goes_does_not_multiply_the_retries() -> No
             heard.loader.forget("ann")
         heard.loader.request(row("ann", "a1"))
         await until_soon(lambda: len(heard.reports) == 4)
-        # Every first retry comes within 0.6 s, and a second one 0.8 s after it at the earliest.
-        await asyncio.sleep(0.65)
+        await asyncio.sleep(first_s + 0.05)  # every first retry has come by then, and no second one
         await until_soon(heard.loader._queue.empty)
         assert store.asked == ["a1"] * 5
 

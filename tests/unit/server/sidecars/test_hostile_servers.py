@@ -12,9 +12,11 @@ import pytest
 from tenantry.placement import shard_of
 from tenantry.trust.fleet_secrets import FleetSecrets
 from tenantry_server.peers import warm_query
+from tenantry_server.sidecars import following
 from tenantry_server.sidecars.feed import LEASE_S
 from tenantry_server.sidecars.followed_table import FollowedTable
 from tenantry_server.sidecars.following import HttpFetch, ServerFollower
+from tests.support.waiting import PATIENCE_S
 
 ROW = {"user_id": "ann", "uid": "u", "generation": 1, "model_id": "a1"}
 CHANGES: dict[str, Any] = {
@@ -26,6 +28,13 @@ CHANGES: dict[str, Any] = {
     "token": "t",
 }
 RIGHT = {"cursor": "feed.1", "lease_s": 3.0, "changes": [CHANGES]}
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers is waited for, however long the machine stands still."""
+    for module in (following, warm_query):
+        monkeypatch.setattr(module, "_ANSWER_S", PATIENCE_S)
 
 
 def plain(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
