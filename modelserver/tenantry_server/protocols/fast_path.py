@@ -143,7 +143,7 @@ class FastPath:
             if found is None:
                 return None
             if form == _V2:
-                content, about = self._v2(user_id, found, block, body)
+                content, about = self._v2(user_id, found, block, body, limited=limited)
             else:
                 payload = parse(body)
                 predictions = self._plane.score_quick(user_id, found[1], payload, limited=limited)
@@ -195,10 +195,10 @@ class FastPath:
         return f"{start}{self._middle}{length}{self._end}".encode() + content
 
     def _v2(
-        self, user_id: str, found: tuple[str, Resident], block: Block, body: bytes
+        self, user_id: str, found: tuple[str, Resident], block: Block, body: bytes, *, limited: bool
     ) -> tuple[bytes | None, str]:
         asked = infer_request.parse(body, block.json_length)
-        predictions = self._plane.score_quick(user_id, found[1], asked.tensors)
+        predictions = self._plane.score_quick(user_id, found[1], asked.tensors, limited=limited)
         if predictions is None:
             return None, ""
         content, json_bytes = infer_answer.render(asked, Answer(predictions, found[0]), user_id)

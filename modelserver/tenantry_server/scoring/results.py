@@ -13,7 +13,8 @@ from tenantry.model import Predictions
 
 _UNITS = ("ms", "us", "ns")
 _FLOAT64 = np.dtype(np.float64)
-_AT_ONCE = 16_384  # values: half a millisecond to write
+AT_ONCE = 16_384
+"""Values that are written in one step, which takes half a millisecond."""
 _SPARSE = "toarray"  # SciPy's matrices have it
 
 
@@ -85,15 +86,15 @@ def list_as_json(values: Any) -> bytes | None:
     count = len(values)
     if isinstance(values, np.ndarray):
         plain = values.dtype.kind in "fiub"
-        if values.size <= _AT_ONCE:
+        if values.size <= AT_ONCE:
             return None
-        at_once = max(1, _AT_ONCE * count // values.size)
+        at_once = max(1, AT_ONCE * count // values.size)
         pieces = (values[at : at + at_once] for at in range(0, count, at_once))
         written = [_inside(piece if plain else piece.tolist()) for piece in pieces]
-    elif count <= _AT_ONCE:
+    elif count <= AT_ONCE:
         return None
     else:
-        written = [_inside(values[at : at + _AT_ONCE]) for at in range(0, count, _AT_ONCE)]
+        written = [_inside(values[at : at + AT_ONCE]) for at in range(0, count, AT_ONCE)]
     return joined(b"[", written, b"]")
 
 

@@ -55,19 +55,18 @@ def render(asked: InferRequest, answer: Answer, user_id: str) -> tuple[bytes, in
     names = output_names(answer.model_id)
     wanted = dict.fromkeys(names, asked.binary) if asked.outputs is None else _wanted(asked.outputs, names)
     given = results.by_method(answer.predictions, names)
-    outputs, binary = [], []
+    outputs, binary, in_pieces = [], [], False
     for name, is_binary in wanted.items():
         output, data = _tensor(name, given[name], binary=is_binary)
         outputs.append(output)
         if data is not None:
             binary.append(data)
+        elif type(output["data"]) is bytes:
+            in_pieces = True
     document = {"model_name": user_id, "model_version": version_of(answer.model_id), "outputs": outputs}
     if asked.request_id is not None:
         document["id"] = asked.request_id
-    if any(type(output.get("data")) is bytes for output in outputs):
-        text = _joined(document)
-    else:
-        text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    text = _joined(document) if in_pieces else orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
@@ -77,10 +76,12 @@ def _tensor(name: str, predictions: Predictions, *, binary: bool) -> tuple[dict[
     output: dict[str, Any] = {"name": name, "shape": predictions.shape, "datatype": datatype}
     if binary:
         data = values.tobytes() if isinstance(values, np.ndarray) else datatypes.pack_texts(values)
-        return output | {"parameters": {"binary_data_size": len(data)}}, data
+        output["parameters"] = {"binary_data_size": len(data)}
+        return output, data
     flat = values.reshape(-1) if isinstance(values, np.ndarray) else values
-    text = results.list_as_json(flat)
-    return output | {"data": flat if text is None else text}, None
+    text = results.list_as_json(flat) if len(flat) > results.AT_ONCE else None
+    output["data"] = flat if text is None else text
+    return output, None
 
 
 def _joined(document: dict[str, Any]) -> bytes:
