@@ -35,6 +35,7 @@ from tenantry_server.wire.log.access_log import AccessLog
 from tenantry_server.wire.plain_connection import PlainServer
 
 _MOST_BYTES = 64 << 10  # of a body: larger ones would hold up others
+_LENGTH = f"\r\n{hdrs.CONTENT_LENGTH}: "
 _NATIVE, _V2 = int(Form.NATIVE), int(Form.V2)  # an enum's members take longer to get at than to compare
 _WORDS = {
     Form.NATIVE: error_responses.native,
@@ -82,7 +83,7 @@ class FastPath:
         self._server = f"\r\n{headers.SERVER}: {server_id}"
         self._fleet_map = fleet_map
         self._later = LaterAnswers(service, forwarder, answered, self._whole)
-        self._middle = ""  # of a head, with the map of this second
+        self._middle = ""  # of a head, with the map of this second, up to the length
         self._end = ""  # the same with its date
         self._date_until_s = 0.0
 
@@ -190,9 +191,10 @@ class FastPath:
     def _whole(self, start: str, content: bytes, age_s: float | None = None) -> bytes:
         if time.time() >= self._date_until_s:
             self._new_second()
-        age = "" if age_s is None else f"\r\n{headers.REGISTRY_AGE}: {int(age_s)}"
-        length = f"{age}\r\n{hdrs.CONTENT_LENGTH}: {len(content)}"
-        return f"{start}{self._middle}{length}{self._end}".encode() + content
+        middle = self._middle
+        if age_s is not None:
+            middle = middle.replace(_LENGTH, f"\r\n{headers.REGISTRY_AGE}: {int(age_s)}{_LENGTH}")
+        return f"{start}{middle}{len(content)}{self._end}".encode() + content
 
     def _v2(
         self, user_id: str, found: tuple[str, Resident], block: Block, body: bytes, *, limited: bool
@@ -210,6 +212,6 @@ class FastPath:
         now_s = time.time()
         revision = 0 if self._fleet_map is None else self._fleet_map.revision
         shards = f"\r\n{headers.SHARDS}: {revision}" if revision else ""
-        self._middle = f"{self._server}{shards}"
+        self._middle = f"{self._server}{shards}{_LENGTH}"
         self._end = f"\r\nDate: {formatdate(now_s, usegmt=True)}\r\n\r\n"
         self._date_until_s = int(now_s) + 1.0
